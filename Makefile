@@ -1,0 +1,39 @@
+# Two commands for a fresh machine: `make demo` and `make test`. Everything lands in .venv and workspace/.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: demo test lint types tests ui backbone report schema clean
+
+$(STAMP): pyproject.toml requirements.lock
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint requirements.lock --editable '.[dev]'
+	touch $(STAMP)
+
+demo: $(STAMP)  ## run the quickstart campaign; a second time everything is reused
+	$(BIN)/adapterfleet run campaigns/quickstart.yaml
+
+test: lint types tests  ## lint, types and tests
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(STAMP)
+	$(BIN)/mypy
+
+tests: $(STAMP)
+	$(BIN)/python -m pytest
+
+ui: $(STAMP)  ## MLflow's pages for the workspace
+	$(BIN)/adapterfleet ui
+
+backbone: $(STAMP)  ## pretrain the embedded backbone anew: an hour or two on 2 cores
+	$(BIN)/python -m jobs.pretrain --out build/cldr-mini --tokenizer jobs/backbones/cldr-mini
+
+schema: $(STAMP)  ## the campaign file's JSON Schema, for editors
+	$(BIN)/adapterfleet schema > docs/campaign.schema.json
+
+clean:
+	rm -rf $(VENV) workspace build

@@ -1,0 +1,1 @@
+"""What a worker does: data, backbones, adapters, their arithmetic, training and evaluation."""

@@ -1,0 +1,1 @@
+"""Adapter directories: what people have on disk, read and written."""

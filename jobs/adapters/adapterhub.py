@@ -1,0 +1,163 @@
+"""Adapter directories of the AdapterHub format, as `model.save_adapter` writes and `model.load_adapter` reads them."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from jobs.adapters.kinds import Adapter, Backbone, Head, Kind
+from jobs.adapters.names import bind_names, free_head_names, free_names, without_aliases
+from jobs.adapters.paths import adapter_directory, checked_name, inner_file, read_json
+from jobs.adapters.settings import check_settings
+from jobs.adapters.tensor_files import check_tensors, read_tensors, write_pickle, write_safetensors
+from jobs.errors import Fault, InputError
+
+CONFIG = "adapter_config.json"
+WEIGHTS = ("adapter.safetensors", "pytorch_adapter.bin")
+HEAD_CONFIG = "head_config.json"
+HEAD_WEIGHTS = ("model_head.safetensors", "pytorch_model_head.bin")
+
+_REFUSED_ARCHITECTURES = {
+    "prompt_tuning": "prompt tuning stands in none of the merged methods",
+    "reft": "ReFT edits hidden states through a rotation, which a sum of parameters does not respect",
+    "mtl_lora": "MTL-LoRA holds several tasks in one module",
+    "union": "a union holds several methods; merge its parts apart",
+}
+_OLD_ACTIVATIONS = {"gelu": "gelu_new", "gelu_orig": "gelu"}
+
+
+def read_adapter(path: Path | str) -> Adapter:
+    """Read an AdapterHub directory; its tensors stay on disk until their values are needed.
+
+    `adapter.safetensors` is authoritative; `pytorch_adapter.bin` is read (tensors only) when it is alone.
+    Raises InputError for whatever is missing, damaged, unsafe or of a kind that cannot be merged.
+    """
+    directory = adapter_directory(path)
+    config_path = inner_file(directory, CONFIG)
+    if config_path is None:
+        raise InputError(Fault(f"no {CONFIG}", str(path), todo="give the directory of one adapter"))
+    config = _modernised(read_json(config_path), config_path)
+    name = checked_name(config.get("name"), f"{config_path}: name")
+    kind = _kind(config["config"], config_path)
+    check_settings(config["config"], str(config_path))
+    stored = _weights(directory, WEIGHTS)
+    check_tensors(stored, str(path))
+    tensors = without_aliases(free_names(stored, name, str(path)), str(path))
+    backbone = _backbone(config)
+    return Adapter(kind, "adapterhub", name, config, tensors, backbone, _read_head(directory), str(path))
+
+
+def write_adapter(adapter: Adapter, path: Path | str) -> None:
+    """Write what plain `adapters` needs to load the adapter: the configuration and the weights, twice.
+
+    The directory is created when absent. Equal adapters give equal bytes. `adapters` refuses a directory
+    without `pytorch_adapter.bin`, and the safetensors file is the authoritative one, so both are written.
+    """
+    if adapter.format != "adapterhub":
+        raise InputError(Fault("not an AdapterHub adapter", adapter.label, adapter.format))
+    directory = Path(path)
+    directory.mkdir(parents=True, exist_ok=True)
+    _write_json({**adapter.config, "name": adapter.name}, directory / CONFIG)
+    _write_pair(bind_names(adapter.tensors, adapter.name), directory, WEIGHTS)
+    if adapter.head is not None:
+        head_name = adapter.head.config.get("name")
+        # A static head has no name of its own; a flexible one goes by the adapter's.
+        new_name = adapter.name if head_name is not None else None
+        _write_json({**adapter.head.config, "name": new_name}, directory / HEAD_CONFIG)
+        _write_pair(bind_names(adapter.head.tensors, adapter.name), directory, HEAD_WEIGHTS)
+
+
+def _write_pair(tensors: Mapping[str, Tensor], directory: Path, filenames: tuple[str, str]) -> None:
+    safe, pickled = (directory / filename for filename in filenames)
+    write_safetensors(tensors, safe)
+    write_pickle(safe, pickled)
+
+
+def _write_json(document: Mapping[str, Any], path: Path) -> None:
+    path.write_text(json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _weights(directory: Path, filenames: tuple[str, ...]) -> Mapping[str, Tensor]:
+    for filename in filenames:
+        path = inner_file(directory, filename)
+        if path is not None:
+            return read_tensors(path)
+    raise InputError(Fault("no weights", str(directory), todo=f"one of {', '.join(filenames)} must be there"))
+
+
+def _modernised(document: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Read old files as `adapters` itself does: activation names before 2.0, LoRA scaling before 1.1.0."""
+    document = copy.deepcopy(document)
+    config = document.get("config")
+    if not isinstance(config, dict):
+        got = "a PEFT directory" if "peft_type" in document else type(config).__name__
+        raise InputError(Fault("not an AdapterHub configuration: `config` must be an object", str(path), got))
+    version = document.get("version")
+    if version is None and config.get("non_linearity") in _OLD_ACTIVATIONS:
+        config["non_linearity"] = _OLD_ACTIVATIONS[config["non_linearity"]]
+    if config.get("architecture") == "lora" and _before_1_1(version):
+        config["alpha"] = config.get("r", 8)
+    return document
+
+
+def _before_1_1(version: object) -> bool:
+    """Those releases trained LoRA with a scaling of 1 whatever alpha said."""
+    if not isinstance(version, str) or not version.startswith("adapters."):
+        return False
+    parts = version.removeprefix("adapters.").split(".")[:2]
+    return all(part.isdigit() for part in parts) and tuple(map(int, parts)) < (1, 1)
+
+
+def _kind(config: Mapping[str, Any], path: Path) -> Kind:
+    architecture = config.get("architecture")
+    if architecture is None:
+        if config.get("phm_layer"):
+            reason = (
+                "its weights are products with parameters shared by all layers; sums of factors are no sums of adapters"
+            )
+            raise InputError(Fault("Compacter adapters cannot be merged", str(path), "phm_layer: true", reason))
+        return "bottleneck"
+    if architecture == "prefix_tuning":
+        return "prefix"
+    if architecture == "lora":
+        return _lora_kind(config, path)
+    reason = _REFUSED_ARCHITECTURES.get(str(architecture), "the kind is not known")
+    raise InputError(Fault(f"adapters of architecture {architecture!r} cannot be merged", str(path), todo=reason))
+
+
+def _lora_kind(config: Mapping[str, Any], path: Path) -> Kind:
+    if config.get("vera_d") is not None or config.get("vera_b") is not None:
+        reason = "its factors scale random matrices that other adapters do not share"
+        raise InputError(Fault("VeRA adapters cannot be merged", str(path), "vera_d or vera_b", reason))
+    mode = config.get("composition_mode", "add")
+    if mode not in ("add", "scale"):
+        raise InputError(Fault("unknown composition_mode", str(path), repr(mode), "`add` is LoRA, `scale` is (IA)3"))
+    return "ia3" if mode == "scale" else "lora"
+
+
+def _backbone(config: Mapping[str, Any]) -> Backbone:
+    size = config.get("hidden_size")
+    return Backbone(
+        model_name=str(config.get("model_name") or ""),
+        hidden_size=size if isinstance(size, int) else None,
+        model_type=str(config.get("model_type") or ""),
+        model_class=str(config.get("model_class") or ""),
+    )
+
+
+def _read_head(directory: Path) -> Head | None:
+    config_path = inner_file(directory, HEAD_CONFIG)
+    if config_path is None:
+        return None
+    config = read_json(config_path)
+    tensors = _weights(directory, HEAD_WEIGHTS)
+    check_tensors(tensors, str(config_path))
+    name = config.get("name")
+    if name is None:
+        return Head(config, tensors)
+    return Head(config, free_head_names(tensors, checked_name(name, f"{config_path}: name")))

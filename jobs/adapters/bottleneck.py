@@ -1,0 +1,115 @@
+"""MAD-X bottleneck adapters: their configuration in the `adapters` library, their initialization, their export."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+from adapters import SeqBnConfig, SeqBnInvConfig
+from adapters.loading import AdapterLoader
+from torch import Tensor
+
+from jobs.adapters.adapterhub import write_adapter
+from jobs.adapters.kinds import Adapter, Head
+from jobs.adapters.names import PLACEHOLDER, free_names
+from jobs.backbone import Backbone, load_backbone
+from jobs.errors import Fault, InputError
+from jobs.job import JobCall, JobResult
+from jobs.spec import BottleneckConfig, InitialAdapterSpec
+
+INITIAL_NAME = "theta_pre"
+
+
+def library_config(config: BottleneckConfig) -> SeqBnConfig:
+    """The `adapters` configuration: "Pfeiffer" position, with NICE where `invertible_reduction_factor` is not 0."""
+    common = {
+        "reduction_factor": config.reduction_factor,
+        "non_linearity": config.non_linearity,
+        "init_weights_seed": config.init_seed,
+    }
+    if config.invertible_reduction_factor:
+        return SeqBnInvConfig(inv_adapter_reduction_factor=config.invertible_reduction_factor, **common)
+    return SeqBnConfig(**common)
+
+
+def initial_weights(backbone: Backbone, config: BottleneckConfig, name: str) -> Adapter:
+    """A freshly initialized adapter called `name`, made by the `adapters` library itself and removed from the model.
+
+    The same backbone shapes and config give the same tensors, whatever was drawn before. As in the published
+    code, the library restarts its generator for every bottleneck, so all layers begin with equal matrices.
+    Raises InputError for a config that the library refuses.
+    """
+    model = backbone.model
+    with torch.random.fork_rng():
+        # The library leaves a seed of 0 alone and draws the invertible part from the generator as it stands.
+        torch.manual_seed(config.init_seed)
+        try:
+            model.add_adapter(name, config=library_config(config))
+        except (KeyError, ValueError, TypeError) as error:
+            model.delete_adapter(name)
+            raise InputError(Fault("the adapter library refuses this configuration", "adapter", str(error))) from error
+        state, document = AdapterLoader(model).save_to_state_dict(name)
+        tensors = {generic: tensor.cpu().clone() for generic, tensor in free_names(state, name, name).items()}
+    model.delete_adapter(name)
+    return Adapter("bottleneck", "adapterhub", name, _published(document, backbone), tensors)
+
+
+def named(adapter: Adapter, name: str, tensors: Mapping[str, Tensor], head: Head | None = None) -> Adapter:
+    """`adapter` under another name with other tensors of the same names; raises InputError when names differ."""
+    if set(tensors) != set(adapter.tensors):
+        difference = ", ".join(sorted(set(tensors) ^ set(adapter.tensors))[:3])
+        raise InputError(Fault("other tensors than the adapter has", adapter.label, difference))
+    return replace(adapter, name=name, config={**adapter.config, "name": name}, tensors=dict(tensors), head=head)
+
+
+def tagging_head(backbone: Backbone, labels: tuple[str, ...], seed: int) -> Head:
+    """A linear tagging head with zero bias and N(0, 0.02) weights drawn by `seed`, as a flexible head.
+
+    Tensors: `heads.*.1.weight` [labels, hidden], `heads.*.1.bias` [labels].
+    """
+    hidden, generator = backbone.model.config.hidden_size, torch.Generator().manual_seed(seed)
+    config: dict[str, Any] = {
+        "config": {
+            "activation_function": None,
+            "dropout_prob": None,
+            "head_type": "tagging",
+            "label2id": {label: index for index, label in enumerate(labels)},
+            "layers": 1,
+            "num_labels": len(labels),
+        },
+        "hidden_size": hidden,
+        "model_class": type(backbone.model).__name__,
+        "model_name": backbone.ref.name,
+        "model_type": backbone.model.config.model_type,
+        "name": PLACEHOLDER,
+        "version": _library_version(),
+    }
+    weight = torch.empty(len(labels), hidden).normal_(0.0, 0.02, generator=generator)
+    return Head(
+        config, {f"heads.{PLACEHOLDER}.1.weight": weight, f"heads.{PLACEHOLDER}.1.bias": torch.zeros(len(labels))}
+    )
+
+
+def initial_adapter(call: JobCall) -> JobResult:
+    """Write theta_pre, the initialization that all language adapters of a campaign share, into `call.output`.
+
+    An AdapterHub directory of the adapter "theta_pre"; the same spec gives the same bytes.
+    """
+    assert isinstance(call.spec, InitialAdapterSpec)
+    adapter = initial_weights(load_backbone(call.spec.backbone, "cpu"), call.spec.adapter, INITIAL_NAME)
+    write_adapter(adapter, call.output)
+    parameters = sum(tensor.numel() for tensor in adapter.tensors.values())
+    return JobResult(metrics={"parameters": float(parameters)})
+
+
+def _published(document: Mapping[str, Any], backbone: Backbone) -> dict[str, Any]:
+    """The adapter's configuration file: the backbone by its name, not by a path of this machine."""
+    return {**document, "model_name": backbone.ref.name}
+
+
+def _library_version() -> str:
+    from adapters import __version__
+
+    return f"adapters.{__version__}"

@@ -1,0 +1,50 @@
+"""Hashes by which an adapter is known: of its files, and of its tensors whatever file they are in."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch import Tensor
+
+from jobs.adapters import adapterhub, peft_format
+from jobs.adapters.paths import adapter_directory, inner_file
+from jobs.adapters.tensor_files import raw_bytes
+
+_FILES = (
+    adapterhub.CONFIG,
+    *adapterhub.WEIGHTS,
+    adapterhub.HEAD_CONFIG,
+    *adapterhub.HEAD_WEIGHTS,
+    *peft_format.WEIGHTS,
+)
+# A safetensors file is authoritative, so the pickle of the same tensors beside it says nothing more.
+_SHADOWED = {
+    adapterhub.WEIGHTS[1]: adapterhub.WEIGHTS[0],
+    adapterhub.HEAD_WEIGHTS[1]: adapterhub.HEAD_WEIGHTS[0],
+    peft_format.WEIGHTS[1]: peft_format.WEIGHTS[0],
+}
+
+
+def file_digests(path: Path | str) -> dict[str, str]:
+    """sha256 of each file of an adapter directory that is read when the adapter is, by file name."""
+    directory = adapter_directory(path)
+    digests = {}
+    for filename in sorted(_FILES):
+        file = inner_file(directory, filename)
+        shadow = _SHADOWED.get(filename)
+        if file is not None and (shadow is None or not (directory / shadow).exists()):
+            with file.open("rb") as handle:
+                digests[filename] = hashlib.file_digest(handle, "sha256").hexdigest()
+    return digests
+
+
+def tensors_digest(tensors: Mapping[str, Tensor]) -> str:
+    """sha256 over names, dtypes, shapes and bytes in sorted order: the same for `.bin` and `.safetensors`."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].contiguous()
+        digest.update(f"{name}\0{tensor.dtype}\0{list(tensor.shape)}\0".encode())
+        digest.update(raw_bytes(tensor))
+    return digest.hexdigest()

@@ -1,0 +1,33 @@
+"""Adapter directories of any known format: the format is told by the configuration file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from jobs.adapters import adapterhub, peft_format
+from jobs.adapters.kinds import Adapter
+from jobs.adapters.paths import adapter_directory, inner_file, read_json
+from jobs.errors import Fault, InputError
+
+_READERS = {"adapterhub": adapterhub.read_adapter, "peft": peft_format.read_adapter}
+_WRITERS = {"adapterhub": adapterhub.write_adapter, "peft": peft_format.write_adapter}
+
+
+def read_adapter(path: Path | str) -> Adapter:
+    """Read an AdapterHub or a PEFT directory. Raises InputError with what is wrong and what to do."""
+    directory = adapter_directory(path)
+    config_path = inner_file(directory, "adapter_config.json")
+    if config_path is None:
+        raise InputError(Fault("no adapter_config.json", str(path), todo="give the directory of one adapter"))
+    document = read_json(config_path)
+    if "peft_type" in document:
+        return _READERS["peft"](path)
+    if "config" in document:
+        return _READERS["adapterhub"](path)
+    todo = "AdapterHub files have `config`, PEFT files have `peft_type`"
+    raise InputError(Fault("neither an AdapterHub nor a PEFT configuration", str(config_path), todo=todo))
+
+
+def write_adapter(adapter: Adapter, path: Path | str) -> None:
+    """Write the adapter in its own format; `path` is created when absent."""
+    _WRITERS[adapter.format](adapter, path)

@@ -1,0 +1,65 @@
+"""Files of an adapter directory, opened only when they really lie inside it."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from jobs.errors import Fault, InputError
+
+MAX_CONFIG_BYTES = 16 * 2**20
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,99}")
+
+
+def adapter_directory(path: Path | str) -> Path:
+    """The directory itself. Raises InputError when it does not exist or is not a directory."""
+    directory = Path(path)
+    if not directory.is_dir():
+        got = "a file" if directory.exists() else "nothing there"
+        raise InputError(Fault("not an adapter directory", str(path), got, "give the directory of one adapter"))
+    return directory
+
+
+def inner_file(directory: Path, filename: str) -> Path | None:
+    """`directory/filename` when it exists, else None.
+
+    Raises InputError when the file resolves to a place outside the directory (a symbolic link, `..`), or is
+    no regular file: a directory that was downloaded must not be able to name other files of this machine.
+    """
+    path = directory / filename
+    if not path.exists() and not path.is_symlink():
+        return None
+    if not path.resolve().is_relative_to(directory.resolve()):
+        raise InputError(
+            Fault("points outside its directory", str(path), str(path.resolve()), "copy the real file into place")
+        )
+    if not path.is_file():
+        raise InputError(Fault("not a regular file", str(path)))
+    return path
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in `path`. Raises InputError when it is too large, malformed or not an object."""
+    if path.stat().st_size > MAX_CONFIG_BYTES:
+        raise InputError(Fault("too large for a configuration", str(path), f"{path.stat().st_size} bytes"))
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise InputError(Fault("not valid JSON", str(path), str(error).splitlines()[0])) from error
+    if not isinstance(document, dict):
+        raise InputError(Fault("not a JSON object", str(path), type(document).__name__))
+    return document
+
+
+def checked_name(name: object, where: str) -> str:
+    """`name` when it can serve as an adapter's name: letters, digits, `_`, `-`, at most 100 characters.
+
+    A name becomes part of module paths (no dots) and of messages; raises InputError otherwise.
+    """
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise InputError(
+            Fault("not a usable adapter name", where, repr(name)[:80], "use letters, digits, '_' and '-' only")
+        )
+    return name

@@ -1,0 +1,1 @@
+"""The arithmetic of adapters: pure functions on mappings from tensor names to tensors."""

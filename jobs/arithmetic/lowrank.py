@@ -1,0 +1,101 @@
+"""Sums of low-rank matrices without ever forming them: concatenation, and truncation by QR and a small SVD."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from jobs.errors import Fault, InputError
+
+
+@dataclass(frozen=True, slots=True)
+class LowRank:
+    """The matrix `up @ down`: `up` [rows, rank], `down` [rank, columns] (LoRA's B and A)."""
+
+    up: Tensor
+    down: Tensor
+
+    @property
+    def rank(self) -> int:
+        """The inner dimension, an upper bound of the matrix's rank."""
+        return int(self.down.shape[0])
+
+    def dense(self) -> Tensor:
+        """The full matrix [rows, columns] in the factors' dtype."""
+        return self.up @ self.down
+
+
+@dataclass(frozen=True, slots=True)
+class Truncation:
+    """What a truncation lost: Frobenius norms of the exact sum and of the part that was cut away."""
+
+    norm: float
+    lost: float
+
+    @property
+    def relative_error(self) -> float:
+        """`lost / norm`; 0 for a zero matrix."""
+        return self.lost / self.norm if self.norm else 0.0
+
+
+def concatenated(terms: Sequence[LowRank], weights: Sequence[float], dtype: torch.dtype = torch.float64) -> LowRank:
+    """`sum_i weights[i] * up_i @ down_i`, exactly, as one pair of factors whose ranks have added up.
+
+    Weights go to `up`; the factors come in `dtype`. Raises InputError when rows or columns differ between terms.
+    """
+    if not terms:
+        raise InputError(Fault("no terms to add up", todo="give at least one"))
+    rows, columns = terms[0].up.shape[0], terms[0].down.shape[1]
+    for index, term in enumerate(terms):
+        if (term.up.shape[0], term.down.shape[1]) != (rows, columns):
+            got = f"[{rows}, {columns}] and [{term.up.shape[0]}, {term.down.shape[1]}]"
+            raise InputError(Fault(f"source 0 and source {index} have deltas of different shapes", got=got))
+    ups = [term.up.to(dtype) * weight for term, weight in zip(terms, weights, strict=True)]
+    return LowRank(torch.cat(ups, dim=1), torch.cat([term.down.to(dtype) for term in terms], dim=0))
+
+
+def truncated(exact: LowRank, rank: int) -> tuple[LowRank, Truncation]:
+    """The best approximation of rank `rank` in the Frobenius norm (Eckart and Young 1936), and what it loses.
+
+    `up = Q_u R_u`, `down.T = Q_d R_d`, SVD of the small core `R_u R_d.T`: the cost is linear in rows and columns.
+    Singular values are shared out evenly between the factors; their norms neither under- nor overflow (`math.hypot`). When `rank` is at least the inner dimension the
+    factors are returned as they are, padded with zeros to `rank`. Computed in float64.
+    """
+    if rank < 1:
+        raise InputError(Fault("a rank must be positive", got=str(rank)))
+    left, left_core = torch.linalg.qr(exact.up.double())
+    right, right_core = torch.linalg.qr(exact.down.double().T)
+    u, values, vh = torch.linalg.svd(left_core @ right_core.T, full_matrices=False)
+    norm = math.hypot(*values.tolist())
+    if exact.rank <= rank:
+        return padded(exact, rank), Truncation(norm, 0.0)
+    root = values[:rank].sqrt()
+    kept = LowRank(left @ (u[:, :rank] * root), (root[:, None] * vh[:rank]) @ right.T)
+    return padded(kept, rank), Truncation(norm, math.hypot(*values[rank:].tolist()))
+
+
+def truncated_dense(matrix: Tensor, rank: int) -> tuple[LowRank, Truncation]:
+    """The same for a matrix that has no known factors, by a full SVD."""
+    rows, columns = matrix.shape
+    identity = torch.eye(min(rows, columns), dtype=torch.float64)
+    wide = LowRank(matrix.double(), identity) if columns <= rows else LowRank(identity, matrix.double())
+    return truncated(wide, rank)
+
+
+def padded(factors: LowRank, rank: int) -> LowRank:
+    """The same matrix with the inner dimension filled up to `rank` by zeros; unchanged when it has as many."""
+    missing = rank - factors.rank
+    if missing <= 0:
+        return factors
+    up, down = factors.up, factors.down
+    zeros_up, zeros_down = up.new_zeros(up.shape[0], missing), down.new_zeros(missing, down.shape[1])
+    return LowRank(torch.cat([up, zeros_up], dim=1), torch.cat([down, zeros_down], dim=0))
+
+
+def total_truncation(parts: Sequence[Truncation]) -> Truncation:
+    """The truncation of all modules together: squared Frobenius norms add up."""
+    return Truncation(math.hypot(*(part.norm for part in parts)), math.hypot(*(part.lost for part in parts)))

@@ -1,0 +1,1 @@
+"""Corpora and task sets at pinned revisions."""

@@ -1,0 +1,97 @@
+"""Raw texts and labelled sentences of a `DataRef`, whatever their source."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import datasets
+import numpy as np
+
+from jobs.data import cldr, cldr_ner
+from jobs.data.files import sentence_table, text_table
+from jobs.data.holdout import cut, example_hash
+from jobs.data.hub import hub_sentences, hub_splits, hub_texts
+from jobs.data.sentences import NerSentence
+from jobs.errors import Fault, InputError
+from jobs.spec import DataRef, Split
+
+
+def load_text(data: DataRef, split: Split, cache: Path | None = None) -> Sequence[str]:
+    """The raw texts of one split, in the data's order; files and hub data stay memory-mapped.
+
+    `cache`: a directory for the Arrow tables; by default that of `datasets`. A split without data of its own
+    is cut from train by `hold_out` (see `holdout.cut`); `limits` then keep the first texts. Raises InputError
+    with every faulty row, and for a split that is absent or empty.
+    """
+    if data.source == "cldr":
+        return _filled(_limited(cldr.corpus(data.language, split), data, split), data, split)
+    table = _part(data, split, cache, _TEXTS, lambda whole: map(example_hash, whole["text"]))
+    return _filled(table["text"], data, split)
+
+
+def load_ner(data: DataRef, split: Split, cache: Path | None = None) -> Sequence[NerSentence]:
+    """The labelled sentences of one split, in the data's order. Arguments and errors as for `load_text`.
+
+    Tags are IOB2 strings; integers are named by the data set's own classes or by `label_names`.
+    """
+    if data.source == "cldr":
+        own = _limited(cldr_ner.sentences(data.language, split), data, split)
+        return _filled([NerSentence(sentence.tokens, sentence.tags) for sentence in own], data, split)
+    table = _part(data, split, cache, _SENTENCES, lambda whole: map(example_hash, whole["tokens"]))
+    return _filled([NerSentence(tuple(row["tokens"]), tuple(row["tags"])) for row in table], data, split)
+
+
+_Row = TypeVar("_Row")
+_Reader = Callable[[DataRef, Split, Path | None], datasets.Dataset]
+_Hashes = Callable[[datasets.Dataset], Iterator[int]]
+
+
+def _file_texts(data: DataRef, split: Split, cache: Path | None) -> datasets.Dataset:
+    return text_table(data, Path(dict(data.files)[split]), cache)
+
+
+def _file_sentences(data: DataRef, split: Split, cache: Path | None) -> datasets.Dataset:
+    return sentence_table(data, Path(dict(data.files)[split]), cache)
+
+
+# (reader of local files, reader of hub data)
+_TEXTS: tuple[_Reader, _Reader] = (_file_texts, hub_texts)
+_SENTENCES: tuple[_Reader, _Reader] = (_file_sentences, hub_sentences)
+
+
+def _part(
+    data: DataRef, split: Split, cache: Path | None, readers: tuple[_Reader, _Reader], hashes: _Hashes
+) -> datasets.Dataset:
+    datasets.disable_progress_bars()  # progress is the command line's to show
+    present = tuple(hub_splits(data, cache)) if data.source == "hub" else tuple(dict(data.files))
+    read = readers[data.source == "hub"]
+    if split in present and (split != "train" or not data.hold_out):
+        return _limited(read(data, split, cache), data, split)
+    if not data.hold_out or "train" not in present:
+        todo = "give a file for it, or set hold_out to cut it from train"
+        raise InputError(Fault(f"no {split} split", describe(data), f"present: {', '.join(present)}", todo))
+    whole = read(data, "train", cache)
+    rows = cut(hashes(whole), split, present, data.hold_out, describe(data))
+    limit = dict(data.limits).get(split, len(rows))
+    return whole.select(np.sort(rows)[:limit])
+
+
+def _limited(rows: Any, data: DataRef, split: Split) -> Any:
+    limit = dict(data.limits).get(split)
+    if limit is None or limit >= len(rows):
+        return rows
+    return rows.select(range(limit)) if isinstance(rows, datasets.Dataset) else rows[:limit]
+
+
+def _filled(rows: Sequence[_Row], data: DataRef, split: Split) -> Sequence[_Row]:
+    if not len(rows):
+        raise InputError(Fault(f"the {split} split is empty", describe(data), todo="add data"))
+    return rows
+
+
+def describe(data: DataRef) -> str:
+    """How messages call a data set: its source, language and place."""
+    place = data.dataset or ", ".join(path for _, path in data.files)
+    return " ".join(filter(None, (data.source, data.language, place, data.subset)))

@@ -1,0 +1,39 @@
+"""Content digest of a local directory: what pins a backbone that has no commit."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from jobs.errors import Fault, InputError
+
+DIGEST_PREFIX = "sha256:"
+_CHUNK = 1 << 20
+
+
+def directory_digest(path: Path | str) -> str:
+    """ "sha256:..." over the relative names and contents of all files below `path`, in sorted order.
+
+    Hidden files, Python's caches and pages for people (*.md) do not count. Files are streamed. Raises InputError when
+    `path` is no directory.
+    """
+    directory = Path(path)
+    if not directory.is_dir():
+        raise InputError(Fault("not a directory", str(path)))
+    digest = hashlib.sha256()
+    for file in _digested_files(directory):
+        name = file.relative_to(directory).as_posix().encode()
+        digest.update(len(name).to_bytes(8, "little") + name + file.stat().st_size.to_bytes(8, "little"))
+        with file.open("rb") as stream:
+            while chunk := stream.read(_CHUNK):
+                digest.update(chunk)
+    return DIGEST_PREFIX + digest.hexdigest()
+
+
+def _digested_files(directory: Path) -> Iterator[Path]:
+    for path in sorted(directory.rglob("*"), key=lambda path: path.relative_to(directory).as_posix()):
+        parts = path.relative_to(directory).parts
+        hidden = any(part.startswith(".") or part == "__pycache__" for part in parts)
+        if path.is_file() and not hidden and path.suffix != ".md":
+            yield path

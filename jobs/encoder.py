@@ -1,0 +1,131 @@
+"""The frozen encoder (XLM-R, RoBERTa, BERT) with adapters applied group by group, and its masked-LM head.
+
+It reads the weights of the loaded backbone and computes what `adapters` computes with the same adapters active,
+in evaluation mode: the backbone's dropout is off, so a language's result cannot depend on its bank.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers.activations import get_activation
+
+from jobs.backbone import MASKED_LM_HEAD, Backbone
+from jobs.bank import BankWeights
+from jobs.frozen_linear import frozen_linear
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """A batch of G groups of equally many rows, padded on the right.
+
+    `ids` [G * B, T]; `keep` [G * B, T] is true on tokens, or None when nothing is padded. `places` [G, K]: which
+    of a group's B * T positions are wanted, padded with 0; `valid` [G, K] is true on the wanted ones.
+    """
+
+    ids: Tensor
+    keep: Tensor | None
+    places: Tensor
+    valid: Tensor
+
+
+class FrozenEncoder:
+    """The backbone's weights, ready for grouped passes."""
+
+    def __init__(self, backbone: Backbone) -> None:
+        """Take references to the weights; only the three attention projections are copied, into one matrix."""
+        base, config = backbone.model.base_model, backbone.model.config
+        self.embeddings = base.embeddings
+        self.first_position = 0 if config.model_type == "bert" else config.pad_token_id + 1
+        self.heads: int = config.num_attention_heads
+        self.activation: Callable[[Tensor], Tensor] = base.encoder.layer[0].intermediate.intermediate_act_fn
+        self.layers = list(base.encoder.layer)
+        self.projections = [_fused_projection(layer.attention.self) for layer in self.layers]
+        self.head = dict(backbone.model.heads.items()).get(MASKED_LM_HEAD)
+        self.device = backbone.device
+
+    def hidden_states(self, rows: Rows, stack: Sequence[BankWeights]) -> Tensor:
+        """Final hidden states [G, K, hidden] at the wanted places, with the adapters of `stack` in their order.
+
+        The invertible adapter of the first one alone is applied, as `adapters` does. In the last layer all
+        position-wise work is done at the wanted places only.
+        """
+        groups = rows.places.shape[0]
+        x = self._embed(rows.ids, stack[0], groups)
+        mask = None if rows.keep is None else rows.keep[:, None, None, :]
+        last = len(self.layers) - 1
+        for index in range(len(self.layers)):
+            context = self._attend(index, x, mask).reshape(groups, -1, x.shape[-1])
+            x = x.reshape(context.shape)
+            if index == last:
+                context, x = _at(context, rows.places), _at(x, rows.places)
+            x = self._after_attention(index, context, x, stack)
+            if index < last:
+                x = x.reshape(*rows.ids.shape, -1)
+        return x
+
+    def before_output(self, hidden: Tensor, weights: BankWeights) -> Tensor:
+        """The masked-LM head up to its output embeddings: [G, K, hidden] -> [G, K, hidden]."""
+        assert self.head is not None, "checked by require_masked_lm"
+        for module in list(self.head.children())[:-1]:
+            hidden = _linear(hidden, module) if isinstance(module, nn.Linear) else module(hidden)
+        return hidden if weights.coupling is None else weights.coupling.inverse(hidden, weights.activation)
+
+    def _embed(self, ids: Tensor, weights: BankWeights, groups: int) -> Tensor:
+        tables = self.embeddings
+        positions = torch.arange(self.first_position, self.first_position + ids.shape[1], device=ids.device)
+        total = tables.word_embeddings(ids) + tables.position_embeddings(positions)
+        x = _norm(total + tables.token_type_embeddings.weight[0], tables.LayerNorm)
+        if weights.coupling is None:
+            return x
+        return weights.coupling.forward(x.reshape(groups, -1, x.shape[-1]), weights.activation).reshape(x.shape)
+
+    def _attend(self, index: int, x: Tensor, mask: Tensor | None) -> Tensor:
+        weight, bias = self.projections[index]
+        projected = frozen_linear(x, weight, bias).view(*x.shape[:2], 3, self.heads, -1)
+        q, k, v = projected.permute(2, 0, 3, 1, 4)
+        context = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        return context.transpose(1, 2).flatten(2)
+
+    def _after_attention(self, index: int, context: Tensor, x: Tensor, stack: Sequence[BankWeights]) -> Tensor:
+        layer = self.layers[index]
+        output = layer.attention.output
+        x = _norm(_linear(context, output.dense) + x, output.LayerNorm)
+        inner = self.activation(_linear(x, layer.intermediate.dense))
+        # "Pfeiffer": s = FFN(x) + x, then s + A(LN(s)) for each adapter in turn, then the layer's own LN.
+        total = _linear(inner, layer.output.dense) + x
+        for weights in stack:
+            bottleneck = weights.layers.get(index)
+            if bottleneck is not None:
+                total = total + bottleneck(_norm(total, layer.output.LayerNorm), weights.activation)
+        return _norm(total, layer.output.LayerNorm)
+
+
+def activation_named(name: str) -> Callable[[Tensor], Tensor]:
+    """The activation of an adapter's configuration, as `adapters` finds it."""
+    activation: Callable[[Tensor], Tensor] = (
+        F.leaky_relu if name.lower() == "leakyrelu" else get_activation(name.lower())
+    )
+    return activation
+
+
+def _fused_projection(attention: nn.Module) -> tuple[Tensor, Tensor]:
+    parts = [getattr(attention, name) for name in ("query", "key", "value")]
+    return torch.cat([part.weight for part in parts]).detach(), torch.cat([part.bias for part in parts]).detach()
+
+
+def _at(x: Tensor, places: Tensor) -> Tensor:
+    """Rows of x [G, N, hidden] at places [G, K] -> [G, K, hidden]."""
+    return x.gather(1, places[..., None].expand(-1, -1, x.shape[-1]))
+
+
+def _linear(x: Tensor, module: nn.Module) -> Tensor:
+    return frozen_linear(x, module.weight, module.bias)  # type: ignore[arg-type]
+
+
+def _norm(x: Tensor, module: nn.Module) -> Tensor:
+    return F.layer_norm(x, module.weight.shape, module.weight, module.bias, module.eps)  # type: ignore

@@ -1,0 +1,214 @@
+"""Warm evaluation: the backbone, the data and all adapters stay in memory, a candidate costs its forward passes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from jobs.adapters.adapterhub import read_adapter
+from jobs.adapters.kinds import Adapter
+from jobs.arithmetic.combine import base_weights
+from jobs.backbone import load_backbone
+from jobs.bank import BankWeights, bank_weights, check_supported
+from jobs.encoder import FrozenEncoder, activation_named
+from jobs.errors import Fault, InputError
+from jobs.evaluation_sets import EvaluationSet, MaskedSet, WordSet, prepare
+from jobs.layout import Layout
+from jobs.masked_loss import MaskedRows, token_losses
+from jobs.metrics import Numbers, Statistics, f1, mlm_loss, span_statistics
+from jobs.recent import Recent
+from jobs.spec import BackboneRef
+from jobs.tagging import TaggingLayers, tagging_layers
+
+# Weights that sum to one within this need no theta_pre.
+_TOLERANCE = 1e-9
+# What one evaluator keeps: bytes of language adapters, and numbers of evaluation sets and task adapters.
+_ADAPTER_BYTES = 2 * 2**30
+_SETS, _TASKS = 256, 64
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """A system: a weighted sum of language adapters, and a task adapter on top of it.
+
+    `languages`: (adapter directory, weight) pairs. `theta_pre` is needed unless the weights sum to one, for then it
+    drops out of theta_pre + sum of w_i (theta_i - theta_pre). No languages: the backbone as it is.
+    """
+
+    languages: tuple[tuple[Path, float], ...] = ()
+    task: Path | None = None
+    theta_pre: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Score:
+    """`value`: F1 in points, or masked-LM loss in nats per token. `statistics`: one row per example.
+
+    NER: [sentences, 3] span counts, `predictions` the label number of every word. Masked LM: [blocks, 2],
+    summed loss and number of hidden tokens, no `predictions`. See `jobs.metrics`.
+    """
+
+    value: float
+    statistics: Statistics
+    predictions: Numbers | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Slot:
+    """One reserved adapter: `vector` [1, size] is written in place, `weights` are views of it."""
+
+    vector: Tensor
+    weights: BankWeights
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Source:
+    """A language adapter as `vector` [size], and the slot that sums of adapters of its shape are written into."""
+
+    vector: Tensor
+    slot: _Slot
+
+
+class WarmEvaluator:
+    """One backbone and whatever it has been asked to score, kept for the next request.
+
+    Evaluation sets are kept by their identity, adapters by their directory (artifacts do not change). Not
+    thread-safe: one evaluator belongs to one process or actor.
+    """
+
+    def __init__(self, backbone: BackboneRef, cache: Path, device: torch.device | str | None = None) -> None:
+        """Load the backbone on `device` (default: a GPU if there is one). `cache` holds tokenized data."""
+        self.backbone = load_backbone(backbone, device)
+        self.cache = cache
+        self._encoder = FrozenEncoder(self.backbone)
+        self._sets = Recent(self._prepare, lambda prepared: 1, _SETS)
+        self._vectors = Recent(self._load_language, lambda source: source.vector.nbytes, _ADAPTER_BYTES)
+        self._tasks = Recent(self._load_task, lambda task: 1, _TASKS)
+        self._slots: dict[tuple[Layout, str], _Slot] = {}
+
+    def prepared(self, evaluation: EvaluationSet) -> WordSet | MaskedSet:
+        """The batches of a set, built on first use. Raises InputError for faulty data."""
+        return self._sets[evaluation]
+
+    def _prepare(self, evaluation: EvaluationSet) -> WordSet | MaskedSet:
+        return prepare(evaluation, self.backbone, self.cache)
+
+    @torch.inference_mode()
+    def evaluate(self, evaluation: EvaluationSet, stack: Stack) -> Score:
+        """Score one system on one set.
+
+        The language adapters' weighted sum is written into a reserved slot in place: nothing is loaded twice and
+        nothing allocated. Raises InputError for adapters that do not fit the backbone or each other, and for
+        a task adapter that is missing or knows other labels.
+        """
+        prepared = self.prepared(evaluation)
+        language = self._merged(stack)
+        if isinstance(prepared, MaskedSet):
+            return self._masked_loss(prepared, language)
+        if stack.task is None:
+            raise InputError(Fault("named entities need a task adapter", f"task {evaluation.task.name}"))
+        return self._entities(prepared, language, *self._task(stack.task, prepared.labels))
+
+    def _masked_loss(self, prepared: MaskedSet, language: BankWeights) -> Score:
+        statistics = np.zeros((prepared.blocks, 2))
+        for batch in prepared.batches:
+            losses = token_losses(self._encoder, MaskedRows(batch.rows, batch.labels), language)
+            values = losses.double().cpu().numpy()
+            statistics[:, 0] += np.bincount(batch.targets, values, prepared.blocks)
+            statistics[:, 1] += np.bincount(batch.targets, minlength=prepared.blocks)
+        return Score(float(mlm_loss(statistics.sum(axis=0))), statistics)
+
+    def _entities(self, prepared: WordSet, language: BankWeights, task: BankWeights, head: TaggingLayers) -> Score:
+        predictions = np.full(len(prepared.gold), prepared.labels.index("O"), dtype=np.int64)
+        for batch in prepared.batches:
+            hidden = self._encoder.hidden_states(batch.rows, (language, task))
+            predictions[batch.targets] = head(hidden)[0].argmax(-1).cpu().numpy()
+        statistics = span_statistics(prepared.gold, predictions, prepared.sentences, prepared.labels)
+        return Score(float(f1(statistics.sum(axis=0))), statistics, predictions)
+
+    def _merged(self, stack: Stack) -> BankWeights:
+        if not stack.languages:
+            return BankWeights({}, None, activation_named("relu"))
+        directories, weights = zip(*stack.languages, strict=True)
+        rest = base_weights(weights)[0]
+        if stack.theta_pre is not None:
+            directories, weights = (stack.theta_pre, *directories), (rest, *weights)
+        elif abs(rest) > _TOLERANCE:
+            todo = "give theta_pre, or weights that sum to one"
+            raise InputError(Fault("the weights do not sum to one", "weights", f"{sum(weights):g}", todo))
+        sources = [self._vectors[directory] for directory in directories]
+        slot = sources[0].slot
+        for directory, source in zip(directories[1:], sources[1:], strict=True):
+            if source.slot is not slot:
+                got, todo = str(directory), f"adapters that are summed need one shape: compare {directories[0]}"
+                raise InputError(Fault("the adapters differ in shape or settings", "language adapters", got, todo))
+        # The same sums in the same order as jobs.arithmetic.combine.linear.
+        torch.mul(sources[0].vector, weights[0], out=slot.vector[0])
+        for source, weight in zip(sources[1:], weights[1:], strict=True):
+            slot.vector[0].add_(source.vector, alpha=weight)
+        return slot.weights
+
+    def _load_language(self, directory: Path) -> _Source:
+        adapter = self._read(directory)
+        layout, activation = Layout.of(adapter.tensors), str(adapter.settings["non_linearity"])
+        vector = layout.flatten(adapter.tensors).to(self.backbone.device)
+        if (layout, activation) not in self._slots:
+            reserved = torch.zeros_like(vector)[None]
+            weights = bank_weights(layout.split(reserved), activation_named(activation))
+            self._slots[layout, activation] = _Slot(reserved, weights)
+        return _Source(vector, self._slots[layout, activation])
+
+    def _task(self, directory: Path, labels: tuple[str, ...]) -> tuple[BankWeights, TaggingLayers]:
+        weights, head = self._tasks[directory]
+        if head.labels != labels:
+            got = f"{', '.join(head.labels)}; the task has {', '.join(labels)}"
+            raise InputError(Fault("the head was trained for other labels", str(directory), got))
+        return weights, head
+
+    def _load_task(self, directory: Path) -> tuple[BankWeights, TaggingLayers]:
+        adapter = self._read(directory)
+        layout = Layout.of(adapter.tensors)
+        vector = layout.flatten(adapter.tensors).to(self.backbone.device)[None]
+        weights = bank_weights(layout.split(vector), activation_named(str(adapter.settings["non_linearity"])))
+        return weights, tagging_layers(adapter, self.backbone.device)
+
+    def _read(self, directory: Path) -> Adapter:
+        """An adapter that fits the backbone, or InputError."""
+        adapter = read_adapter(directory)
+        check_supported(adapter)
+        hidden, layers = self.backbone.model.config.hidden_size, len(self._encoder.layers)
+        own = bank_weights({name: tensor[None] for name, tensor in adapter.tensors.items()}, torch.relu)
+        widths = {bottleneck.w1.shape[1] for bottleneck in own.layers.values()}
+        if any(layer >= layers for layer in own.layers) or widths - {hidden}:
+            got = f"layers up to {max(own.layers)}, width {sorted(widths)}"
+            todo = f"{self.backbone.ref.name} has {layers} layers of width {hidden}"
+            raise InputError(Fault("the adapter was made for another backbone", str(directory), got, todo))
+        return adapter
+
+
+class Evaluator:
+    """One evaluation set and the adapters of one comparison, by role: what a search's trials call.
+
+    `inputs`: role -> adapter directory, with `language:<code>@<seed>`, `task@<seed>` (unless masked LM) and
+    `theta_pre` where weights need not sum to one.
+    """
+
+    def __init__(self, warm: WarmEvaluator, evaluation: EvaluationSet, inputs: Mapping[str, Path]) -> None:
+        """Share `warm` with other evaluators of the same process."""
+        self._warm, self._evaluation, self._inputs = warm, evaluation, dict(inputs)
+
+    def evaluate(self, weights: Mapping[str, float], seed: int) -> Score:
+        """Score `weights` (language code -> weight) with the adapters of `seed`. Raises InputError for unknown ones."""
+        languages = tuple((self._directory(f"language:{code}@{seed}"), weight) for code, weight in weights.items())
+        task = None if self._evaluation.task.kind == "masked-lm" else self._directory(f"task@{seed}")
+        return self._warm.evaluate(self._evaluation, Stack(languages, task, self._inputs.get("theta_pre")))
+
+    def _directory(self, role: str) -> Path:
+        if role not in self._inputs:
+            raise InputError(Fault("no such adapter", role, todo=f"known: {', '.join(sorted(self._inputs))}"))
+        return self._inputs[role]

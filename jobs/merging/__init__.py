@@ -1,0 +1,1 @@
+"""One recipe turned into one merged adapter, step by step."""

@@ -1,0 +1,87 @@
+"""Merges on the parameters as they are stored, tensor by tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from torch import Tensor
+
+from jobs import recipe as recipes
+from jobs.adapters.kinds import Adapter, ComputedTensors, TensorSpec
+from jobs.arithmetic.adamergex import ia3_tensor
+from jobs.arithmetic.checks import same_layout
+from jobs.arithmetic.combine import negate_b_weights
+from jobs.arithmetic.dare import dare_tensor
+from jobs.arithmetic.kernel import weighted_sum
+from jobs.arithmetic.slerp import slerp_tensor
+from jobs.arithmetic.ties import plan_ties, ties_tensor
+from jobs.errors import Fault, InputError
+from jobs.merging.terms import Term
+
+State = Mapping[str, Tensor]
+
+
+def shared_specs(terms: Sequence[Term], states: Sequence[State]) -> dict[str, TensorSpec]:
+    """The layout of all states. Raises InputError, naming the recipe's own paths, when they differ."""
+    return same_layout(states, [term.path for term in terms])
+
+
+def linear_tensors(terms: Sequence[Term], states: Sequence[State]) -> ComputedTensors:
+    """`sum_i weight_i * state_i`."""
+    weights = [term.weight for term in terms]
+    specs = shared_specs(terms, states)
+    return ComputedTensors(specs, lambda name: weighted_sum([state[name] for state in states], weights, name))
+
+
+def negate_b_tensors(terms: Sequence[Term], states: Sequence[State]) -> ComputedTensors:
+    """`linear` in which a negative weight negates LoRA's B alone."""
+    weights = [term.weight for term in terms]
+    specs = shared_specs(terms, states)
+    for name in specs:
+        negate_b_weights(name, weights)
+
+    def compute(name: str) -> Tensor:
+        return weighted_sum([state[name] for state in states], negate_b_weights(name, weights), name)
+
+    return ComputedTensors(specs, compute)
+
+
+def nonlinear_tensors(recipe: recipes.Recipe, terms: Sequence[Term], states: Sequence[State]) -> ComputedTensors:
+    """TIES, DARE and slerp; a first term in the role of the base is theta_pre."""
+    specs = shared_specs(terms, states)
+    has_base = terms[0].role == "base"
+    base, sources = (states[0], states[1:]) if has_base else (None, states)
+    return ComputedTensors(specs, _rule(recipe, base, sources, sorted(specs)))
+
+
+def _rule(
+    recipe: recipes.Recipe, base: State | None, sources: Sequence[State], names: Sequence[str]
+) -> Callable[[str], Tensor]:
+    match recipe:
+        case recipes.Ties():
+            plan = plan_ties(base, sources, names, recipe.options.density)
+            scale = recipe.options.scale
+            return lambda name: ties_tensor(base, sources, name, plan, scale)
+        case recipes.Dare():
+            weights = [source.weight for source in recipe.sources]
+            settings = (weights, recipe.options.density, recipe.options.seed)
+            return lambda name: dare_tensor(base, sources, name, settings)
+        case recipes.Slerp():
+            t = recipe.options.t
+            return lambda name: slerp_tensor(sources[0][name], sources[1][name], t, name)
+    raise InputError(Fault("no rule on stored parameters", "method", recipe.method))
+
+
+def ia3_adamergex(terms: Sequence[Term], t: float) -> ComputedTensors:
+    """AdaMergeX's multiplicative rule; terms are task_source, reference_target, reference_source."""
+    states = [term.adapter.tensors for term in terms]
+    specs = shared_specs(terms, states)
+    task, target, source = states
+    return ComputedTensors(specs, lambda name: ia3_tensor(task[name], target[name], source[name], t, name))
+
+
+def with_tensors(adapter: Adapter, tensors: Mapping[str, Tensor], config: Mapping[str, Any] | None = None) -> Adapter:
+    """`adapter` with other tensors, and another configuration where one is given."""
+    return replace(adapter, tensors=tensors, config=adapter.config if config is None else config)

@@ -1,0 +1,85 @@
+"""What becomes of prediction heads (AdapterHub) and fully trained modules (PEFT) when adapters are merged."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from jobs import recipe as recipes
+from jobs.adapters.kinds import Head
+from jobs.errors import Fault, InputError
+from jobs.merging.elementwise import linear_tensors
+from jobs.merging.spaces import LINEAR
+from jobs.merging.terms import Place, Term, averaged
+
+_TODO = "say in the recipe: head: merge, first, task or drop"
+
+
+def merged_head(recipe: recipes.Recipe, terms: Sequence[Term]) -> Head | None:
+    """The head of the result, by the recipe's `head`.
+
+    `merge` applies the linear rule to it, `first` copies the first source's, `task` averages those of the task
+    adapters, `drop` leaves it out. Unsaid, rules with roles take `task`, and linear rules over sources that all
+    have the same head `merge`. Raises InputError when that leaves a choice, or heads differ.
+    """
+    if all(term.adapter.head is None for term in terms):
+        return None
+    policy = recipe.head or _default(recipe, terms)
+    sources = [term for term in terms if term.role != "base"]
+    if policy == "drop":
+        return None
+    if policy == "first":
+        return _required(sources[0])
+    if policy == "task":
+        return _task_head(sources)
+    if not isinstance(recipe, LINEAR):
+        raise InputError(Fault(f"{recipe.method} does not merge heads", "head", policy, "use first or drop"))
+    return _linear_head(terms)
+
+
+def _default(recipe: recipes.Recipe, terms: Sequence[Term]) -> str:
+    if recipe.roles:
+        return "task"
+    without = [term.path for term in terms if term.adapter.head is None]
+    if not without and isinstance(recipe, LINEAR):
+        return "merge"
+    having = [term.path for term in terms if term.adapter.head is not None]
+    what = "some sources have a prediction head, others do not" if without else "the sources have prediction heads"
+    got = f"with: {', '.join(having)}" + (f"; without: {', '.join(without)}" if without else "")
+    raise InputError(Fault(what, "head", got, _TODO))
+
+
+def _required(term: Term) -> Head:
+    if term.adapter.head is None:
+        raise InputError(Fault("has no prediction head", term.path, todo=_TODO))
+    return term.adapter.head
+
+
+def _task_head(sources: Sequence[Term]) -> Head | None:
+    tasks = [term for term in sources if term.role in ("task", "task_source")]
+    if not tasks:
+        raise InputError(Fault("no source has the role of the task", "head", "task", "use merge, first or drop"))
+    if all(term.adapter.head is None for term in tasks):
+        return None
+    if len(tasks) == 1:
+        return _required(tasks[0])
+    shares = averaged("task", tuple(term.path for term in tasks), 1.0)
+    return _linear_head([_weighted(term, place) for term, place in zip(tasks, shares, strict=True)])
+
+
+def _weighted(term: Term, place: Place) -> Term:
+    return Term(term.role, term.path, place.weight, term.adapter)
+
+
+def _linear_head(terms: Sequence[Term]) -> Head:
+    heads = [_required(term) for term in terms]
+    first = heads[0]
+    for term, head in zip(terms[1:], heads[1:], strict=True):
+        if _meaning(head.config) != _meaning(first.config):
+            got = f"{terms[0].path} and {term.path}"
+            raise InputError(Fault("prediction heads differ", "head", got, "use head: first or drop"))
+    return Head(first.config, linear_tensors(terms, [head.tensors for head in heads]))
+
+
+def _meaning(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in config.items() if key not in ("name", "version", "model_name")}

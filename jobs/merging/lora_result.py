@@ -1,0 +1,107 @@
+"""The LoRA that a merge on delta W yields: its tensors, computed module by module, and its configuration."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+from torch import Tensor
+
+from jobs.adapters.kinds import Adapter, ComputedTensors, TensorSpec
+from jobs.adapters.lora_modules import module_pattern
+from jobs.arithmetic.checks import all_finite
+from jobs.arithmetic.lowrank import LowRank, Truncation, padded, truncated
+from jobs.errors import Fault, InputError
+from jobs.merging.beside import Beside
+from jobs.merging.elementwise import with_tensors
+from jobs.merging.merged import Merged
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One module of the merged LoRA: where its factors go, of which shapes, and how they are computed."""
+
+    up: str
+    down: str
+    up_spec: TensorSpec
+    down_spec: TensorSpec
+    exact: Callable[[], LowRank]
+
+
+def as_lora(adapter: Adapter, targets: Mapping[str, Target], rank: int | None, beside: Beside) -> Merged:
+    """LoRA of scaling 1 with these modules, truncated to `rank` where one is given, and the tensors `beside`."""
+    specs = {name: spec for name, (spec, _) in beside.items()}
+    owner: dict[str, str] = {}
+    for module, target in targets.items():
+        specs[target.up], specs[target.down] = target.up_spec, target.down_spec
+        owner[target.up] = owner[target.down] = module
+    ranks = {module: target.down_spec.shape[0] for module, target in targets.items()}
+    truncations: dict[str, Truncation] = {}
+
+    @lru_cache(maxsize=1)
+    def factors(module: str) -> LowRank:
+        if rank is None:
+            return padded(targets[module].exact(), ranks[module])
+        kept, truncations[module] = truncated(targets[module].exact(), rank)
+        return kept
+
+    def compute(name: str) -> Tensor:
+        if name not in owner:
+            made: Tensor = beside[name][1]()
+            return made
+        pair = factors(owner[name])
+        result = (pair.up if name == targets[owner[name]].up else pair.down).to(specs[name].dtype)
+        all_finite(result, name)
+        return result.reshape(specs[name].shape)
+
+    merged = with_tensors(adapter, ComputedTensors(specs, compute), ranked_config(adapter, ranks))
+    return Merged(merged, "delta", truncations=truncations)
+
+
+def ranked_config(adapter: Adapter, ranks: Mapping[str, int]) -> Mapping[str, Any]:
+    """The configuration of a LoRA with these ranks by module and a scaling of 1 everywhere.
+
+    Raises InputError when the ranks differ in the AdapterHub format, which has one rank for all modules.
+    """
+    common = Counter(sorted(ranks.values())).most_common(1)[0][0]
+    others = {module_pattern(module): rank for module, rank in sorted(ranks.items()) if rank != common}
+    if adapter.format == "adapterhub":
+        if others:
+            got = ", ".join(map(str, sorted(set(ranks.values()))))
+            raise InputError(Fault("modules of different ranks", adapter.label, got, "give a rank to truncate to"))
+        return {**adapter.config, "config": {**adapter.settings, "r": common, "alpha": common}}
+    return {
+        **adapter.config,
+        "r": common,
+        "lora_alpha": common,
+        "use_rslora": False,
+        "init_lora_weights": True,
+        "rank_pattern": others,
+        "alpha_pattern": dict(others),
+    }
+
+
+def lora_shell(adapter: Adapter) -> Adapter:
+    """An adapter without tensors, of kind LoRA, for the same modules as a LoKr one."""
+    return replace(adapter, kind="lora", tensors={}, config=_lora_config(adapter.config))
+
+
+def _lora_config(lokr: Mapping[str, Any]) -> dict[str, Any]:
+    kept = (
+        "auto_mapping",
+        "base_model_name_or_path",
+        "exclude_modules",
+        "inference_mode",
+        "layers_pattern",
+        "layers_to_transform",
+        "modules_to_save",
+        "peft_version",
+        "revision",
+        "target_modules",
+        "task_type",
+    )
+    plain = {"bias": "none", "fan_in_fan_out": False, "lora_bias": False, "lora_dropout": 0.0, "use_dora": False}
+    return {"peft_type": "LORA", **{key: lokr[key] for key in kept if key in lokr}, **plain}

@@ -1,0 +1,101 @@
+"""Recipe and adapters -> the merged adapter, not yet computed: one visible choice of rule and space."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from jobs import recipe as recipes
+from jobs.adapters.compat import RANK_SETTINGS, aligned, check_compatible
+from jobs.adapters.kinds import LOW_RANK_KINDS
+from jobs.errors import Fault, InputError
+from jobs.merging.delta import lokr_delta, lora_delta
+from jobs.merging.dense import dense_delta
+from jobs.merging.elementwise import (
+    ia3_adamergex,
+    linear_tensors,
+    negate_b_tensors,
+    nonlinear_tensors,
+    with_tensors,
+)
+from jobs.merging.heads import merged_head
+from jobs.merging.kronecker_space import nearest_lokr
+from jobs.merging.merged import Merged
+from jobs.merging.prefixes import UNVERIFIED, as_flat, flat_tensors, prefix_adamergex
+from jobs.merging.spaces import LINEAR, chosen_space
+from jobs.merging.terms import Term
+
+
+def plan_merge(recipe: recipes.Recipe, terms: Sequence[Term]) -> Merged:
+    """The merged adapter under the recipe's name; its tensors are computed when they are written.
+
+    Raises InputError for whatever makes the merge impossible or wrong, before anything is computed that can be
+    checked before.
+    """
+    terms = [replace(t, adapter=a) for t, a in zip(terms, aligned([t.adapter for t in terms]), strict=True)]
+    first = terms[0].adapter
+    space = chosen_space(recipe, first)
+    ignored = RANK_SETTINGS if space != "factors" and first.kind in LOW_RANK_KINDS else frozenset()
+    check_compatible([term.adapter for term in terms], ignored, recipe.backbone)
+    _check_base(recipe, space, first.kind in LOW_RANK_KINDS)
+    merged = _merged(recipe, terms, space)
+    head = merged_head(recipe, terms)
+    adapter = replace(merged.adapter, name=recipe.name, head=head, path="")
+    if adapter.format == "peft" and head is None and adapter.config.get("modules_to_save"):
+        adapter = replace(adapter, config={**adapter.config, "modules_to_save": None})
+    elif adapter.format == "peft" and head is not None:
+        adapter = replace(adapter, config={**adapter.config, **head.config})
+    merged.adapter = adapter
+    return merged
+
+
+def _check_base(recipe: recipes.Recipe, space: str, low_rank: bool) -> None:
+    """theta_pre must be given where the rule needs it; delta W of a low-rank adapter is its own task vector."""
+    if not isinstance(recipe, recipes.TaskArithmetic | recipes.Ties | recipes.Dare):
+        return
+    if recipe.base is None and not (low_rank and space != "factors"):
+        todo = "give the adapter at its initialization, or `base: zero` when the sources are task vectors already"
+        raise InputError(Fault(f"{recipe.method} needs a base", "base", "none", todo))
+
+
+def _merged(recipe: recipes.Recipe, terms: Sequence[Term], space: str) -> Merged:
+    first = terms[0].adapter
+    if isinstance(recipe, recipes.AdaMergeX) and space in ("parameters", "factors"):
+        return _adamergex(recipe, terms, space)
+    if first.kind == "prefix" and space == "delta":
+        return _flat_prefixes(recipe, terms)
+    if space == "kronecker":
+        return nearest_lokr(terms)
+    if space == "delta":
+        if not isinstance(recipe, LINEAR):
+            return dense_delta(recipe, terms, recipe.rank or 0)
+        return lora_delta(terms, recipe.rank) if first.kind == "lora" else lokr_delta(terms, recipe.rank)
+    states = [term.adapter.tensors for term in terms]
+    if isinstance(recipe, recipes.LinearNegateB):
+        if first.kind != "lora":
+            got = f"a {first.kind} adapter, {first.label}"
+            raise InputError(Fault("linear_negate_b is defined for LoRA factors alone", "method", got, "use linear"))
+        return Merged(with_tensors(first, negate_b_tensors(terms, states)), space)
+    if isinstance(recipe, LINEAR):
+        return Merged(with_tensors(first, linear_tensors(terms, states)), space)
+    return Merged(with_tensors(first, nonlinear_tensors(recipe, terms, states)), space)
+
+
+def _adamergex(recipe: recipes.AdaMergeX, terms: Sequence[Term], space: str) -> Merged:
+    first = terms[0].adapter
+    if first.kind == "lora":
+        return Merged(with_tensors(first, linear_tensors(terms, [term.adapter.tensors for term in terms])), space)
+    if first.kind == "ia3":
+        return Merged(with_tensors(first, ia3_adamergex(terms, recipe.t)), space)
+    if first.kind == "prefix":
+        return Merged(prefix_adamergex(terms, recipe.t), "delta" if space == "factors" else space, (UNVERIFIED,))
+    got = f"a {first.kind} adapter, {first.label}"
+    raise InputError(Fault("adamergex has a rule for LoRA, (IA)3 and prefixes alone", "method", got, "use arimerge"))
+
+
+def _flat_prefixes(recipe: recipes.Recipe, terms: Sequence[Term]) -> Merged:
+    states = [flat_tensors(term.adapter) for term in terms]
+    if isinstance(recipe, recipes.AdaMergeX):
+        return Merged(prefix_adamergex(terms, recipe.t), "delta", (UNVERIFIED,))
+    tensors = linear_tensors(terms, states) if isinstance(recipe, LINEAR) else nonlinear_tensors(recipe, terms, states)
+    return Merged(as_flat(terms[0].adapter, tensors), "delta")

@@ -1,0 +1,104 @@
+"""Metrics from per-example sufficient statistics, so that examples can be resampled without scoring them again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jobs.errors import Fault, InputError
+
+Statistics = NDArray[np.float64]
+Numbers = NDArray[np.int64]
+# Sums of statistics [..., k] -> metric [...].
+Metric = Callable[[Statistics], Statistics]
+
+SPAN_COLUMNS = ("true_positives", "false_positives", "false_negatives")
+LOSS_COLUMNS = ("nll", "tokens")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TagTable:
+    """IOB2 labels by number: `begins` and `outside` (bool) and `kinds` (int64), each [labels]."""
+
+    begins: NDArray[np.bool_]
+    outside: NDArray[np.bool_]
+    kinds: Numbers
+
+    @classmethod
+    def of(cls, labels: Sequence[str]) -> TagTable:
+        """The table of `labels`. Raises InputError for one that is neither O nor B-TYPE nor I-TYPE."""
+        wrong = [label for label in labels if label != "O" and label[:2] not in ("B-", "I-")]
+        if wrong:
+            raise InputError(Fault("not IOB2 labels", "task labels", ", ".join(wrong), "use O, B-TYPE, I-TYPE"))
+        types = sorted({label[2:] for label in labels if label != "O"})
+        return cls(
+            np.array([label.startswith("B-") for label in labels]),
+            np.array([label == "O" for label in labels]),
+            np.array([-1 if label == "O" else types.index(label[2:]) for label in labels], dtype=np.int64),
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Spans:
+    """Entities over the words of all sentences in a row: per word, whether one starts, where it ends, its type."""
+
+    starts: NDArray[np.bool_]
+    ends: Numbers
+    kinds: Numbers
+
+
+def span_statistics(gold: Numbers, predicted: Numbers, sentences: Numbers, labels: Sequence[str]) -> Statistics:
+    """[sentences, 3]: true positives, false positives and false negatives of whole entities.
+
+    `gold`, `predicted`: label numbers [words]; `sentences`: the sentence of each word, ascending from 0. An
+    entity counts when its type, start and end agree. Entities are read as `seqeval` reads them by default
+    (conlleval): an I- tag that continues nothing of its type begins an entity.
+    """
+    table = TagTable.of(labels)
+    count = int(sentences[-1]) + 1 if len(sentences) else 0
+    truth, guess = _spans(gold, sentences, table), _spans(predicted, sentences, table)
+    hit = truth.starts & guess.starts & (truth.kinds == guess.kinds) & (truth.ends == guess.ends)
+    true_positives, gold_spans, guessed_spans = (
+        np.bincount(sentences[chosen], minlength=count).astype(np.float64)
+        for chosen in (hit, truth.starts, guess.starts)
+    )
+    return np.stack([true_positives, guessed_spans - true_positives, gold_spans - true_positives], axis=1)
+
+
+def _spans(numbers: Numbers, sentences: Numbers, table: TagTable) -> _Spans:
+    kinds, outside = table.kinds[numbers], table.outside[numbers]
+    joined = np.zeros(len(numbers), dtype=np.bool_)
+    joined[1:] = (sentences[1:] == sentences[:-1]) & (kinds[1:] == kinds[:-1])
+    starts = ~outside & (table.begins[numbers] | ~joined)
+    # An entity ends before the next place that does not continue it; found from the right.
+    breaks = np.flatnonzero(np.append(starts | outside, True))
+    ends = breaks[np.searchsorted(breaks, np.arange(len(numbers)), side="right")] if len(numbers) else breaks[:0]
+    return _Spans(starts, ends, kinds)
+
+
+def f1(sums: Statistics) -> Statistics:
+    """Micro-averaged F1 in points (0 to 100) from summed span statistics [..., 3]; 0 without any entity."""
+    return _ratio(200.0 * sums[..., 0], 2 * sums[..., 0] + sums[..., 1] + sums[..., 2])
+
+
+def precision(sums: Statistics) -> Statistics:
+    """Precision in points (0 to 100) from summed span statistics [..., 3]; 0 when nothing was predicted."""
+    return _ratio(100.0 * sums[..., 0], sums[..., 0] + sums[..., 1])
+
+
+def recall(sums: Statistics) -> Statistics:
+    """Recall in points (0 to 100) from summed span statistics [..., 3]; 0 without gold entities."""
+    return _ratio(100.0 * sums[..., 0], sums[..., 0] + sums[..., 2])
+
+
+def mlm_loss(sums: Statistics) -> Statistics:
+    """Mean negative log-likelihood in nats per masked token from summed loss statistics [..., 2]."""
+    return _ratio(sums[..., 0], sums[..., 1])
+
+
+def _ratio(above: Statistics, below: Statistics) -> Statistics:
+    ratio: Statistics = np.divide(above, below, out=np.zeros_like(below, dtype=np.float64), where=below != 0)
+    return ratio

@@ -1,0 +1,84 @@
+"""How workers talk to the driver: one small actor that collects outcomes and progress until the driver drains it."""
+
+from __future__ import annotations
+
+import pickle
+import time
+import uuid
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import ray
+
+from jobs.job import JobResult
+
+NAMESPACE = "adapterfleet"
+Outcome = tuple[str, JobResult | Exception, float]  # call name, what became of it, time of start
+
+
+class Mailbox:
+    """The actor: keeps every outcome, and of progress only the latest per call."""
+
+    def __init__(self) -> None:
+        self._outcomes: list[Outcome] = []
+        self._progress: dict[str, dict[str, float]] = {}
+
+    def finish(self, outcome: Outcome) -> None:
+        """A call has ended."""
+        self._progress.pop(outcome[0], None)
+        self._outcomes.append(outcome)
+
+    def move(self, name: str, values: dict[str, float]) -> None:
+        """A call has come further."""
+        self._progress[name] = values
+
+    def drain(self) -> tuple[list[Outcome], dict[str, dict[str, float]]]:
+        """Everything since the last drain."""
+        outcomes, progress = self._outcomes, self._progress
+        self._outcomes, self._progress = [], {}
+        return outcomes, progress
+
+
+class OpenMailbox(NamedTuple):
+    """The driver's end. `name` finds the actor from any process of the cluster."""
+
+    name: str
+    actor: Any
+
+
+def open_mailbox() -> OpenMailbox:
+    """Start a mailbox that lives as long as the driver."""
+    name = f"mailbox-{uuid.uuid4().hex}"
+    actor: Any = ray.remote(num_cpus=0, max_restarts=0)(Mailbox)
+    return OpenMailbox(name, actor.options(name=name, namespace=NAMESPACE).remote())
+
+
+class Sender:
+    """A worker's end of the mailbox; usable as `jobs.job.Progress`, at most two messages a second per call."""
+
+    def __init__(self, mailbox: str) -> None:
+        """`mailbox`: name of the actor."""
+        self._mailbox = ray.get_actor(mailbox, namespace=NAMESPACE)
+        self._sent: dict[str, float] = {}
+
+    def __call__(self, name: str, values: Mapping[str, float]) -> None:
+        """Send progress unless the last message of this call is less than half a second old."""
+        now = time.monotonic()
+        if now - self._sent.get(name, 0.0) >= 0.5:
+            self._sent[name] = now
+            self._mailbox.move.remote(name, dict(values))
+
+    def finish(self, name: str, outcome: JobResult | Exception, started: float) -> None:
+        """Send an outcome and wait until it has arrived: it must not be lost with this process."""
+        ray.get(self._mailbox.finish.remote((name, sendable(outcome), started)))
+
+
+def sendable(outcome: JobResult | Exception) -> JobResult | Exception:
+    """The outcome, or its text where an exception does not survive pickling."""
+    if isinstance(outcome, JobResult):
+        return outcome
+    try:
+        pickle.loads(pickle.dumps(outcome))  # noqa: S301 - this process's own bytes
+    except Exception as broken:  # noqa: BLE001 - any failure to pickle has the same answer
+        return RuntimeError(f"{type(outcome).__name__}: {outcome} (not picklable: {broken})")
+    return outcome

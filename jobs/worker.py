@@ -1,0 +1,68 @@
+"""run: one visible table from spec type to function. What a worker process keeps warm lives here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from jobs.adapters.bottleneck import initial_adapter
+from jobs.evaluate import evaluate
+from jobs.evaluation_sets import EvaluationSet
+from jobs.evaluator import Evaluator, WarmEvaluator
+from jobs.job import JobCall, JobResult, Progress
+from jobs.merge_winner import merge
+from jobs.spec import (
+    BackboneRef,
+    EvaluationSpec,
+    InitialAdapterSpec,
+    LanguageAdapterSpec,
+    MergeSpec,
+    SearchSpec,
+    TaskAdapterSpec,
+)
+from jobs.train_languages import train_languages
+from jobs.train_task import train_task
+
+
+class Worker:
+    """Carries out calls one after another in this process and keeps backbones, adapters and data between them."""
+
+    def __init__(self) -> None:
+        """Loads nothing yet."""
+        self._warm: dict[BackboneRef, WarmEvaluator] = {}
+
+    def run(self, call: JobCall, progress: Progress) -> JobResult:
+        """Carry out any step but a search. Raises what the job raises."""
+        match call.spec:
+            case InitialAdapterSpec():
+                return initial_adapter(call)
+            case LanguageAdapterSpec():
+                return _only(train_languages([call], progress))
+            case TaskAdapterSpec():
+                return train_task(call, progress)
+            case MergeSpec():
+                return merge(call)
+            case EvaluationSpec():
+                return evaluate(call, self._evaluator(call.spec.backbone, call.cache), progress)
+            case SearchSpec():
+                raise TypeError("a search is many calls of `score`: its executor runs it")
+
+    def score(self, call: JobCall, weights: Mapping[str, float]) -> dict[int, float]:
+        """Validation score per seed of one candidate. `call` is the search; `weights`: language -> weight."""
+        spec = call.spec
+        assert isinstance(spec, SearchSpec)
+        data = EvaluationSet(spec.task, spec.data, "validation", spec.max_length, spec.mask_probability)
+        evaluator = Evaluator(self._evaluator(spec.backbone, call.cache), data, call.inputs)
+        return {seed: evaluator.evaluate(weights, seed).value for seed in spec.seeds}
+
+    def _evaluator(self, backbone: BackboneRef, cache: Path) -> WarmEvaluator:
+        if backbone not in self._warm:
+            self._warm[backbone] = WarmEvaluator(backbone, cache)
+        return self._warm[backbone]
+
+
+def _only(outcomes: Iterator[tuple[str, JobResult | Exception]]) -> JobResult:
+    ((_, outcome),) = outcomes
+    if isinstance(outcome, Exception):
+        raise outcome
+    return outcome

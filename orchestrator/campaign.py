@@ -1,0 +1,163 @@
+"""The campaign file as frozen types. Parsed once, at the edge; every fault at once, with line and key."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from jobs.errors import Fault, InputError, raise_all
+from jobs.spec import METRICS, TaskKind
+from orchestrator.sections import (
+    BackboneSection,
+    ComparisonSection,
+    DataSection,
+    LanguageAdapterSection,
+    LanguagesSection,
+    Name,
+    ResourcesSection,
+    SearchSection,
+    Section,
+    TaskAdapterSection,
+    TaskSection,
+    TrackingSection,
+)
+from orchestrator.yaml_lines import VARIABLE, Document, Location, nearest, read_yaml, substitute, validate
+from search_spaces.languages import resolve_language
+
+
+class Campaign(Section):
+    """One campaign: what is wanted. Everything else follows from it."""
+
+    campaign: Name
+    description: str = ""
+    variables: dict[str, str] = Field(default_factory=dict, description="texts for ${name}; --set name=value")
+    backbone: BackboneSection = BackboneSection()
+    corpora: DataSection
+    languages: LanguagesSection
+    language_adapter: LanguageAdapterSection
+    task_adapter: TaskAdapterSection | None = None
+    tasks: tuple[TaskSection, ...] = Field(min_length=1)
+    seeds: tuple[int, ...] = Field((42,), min_length=1)
+    comparisons: tuple[ComparisonSection, ...] = Field(min_length=1)
+    search: SearchSection = SearchSection()
+    tracking: TrackingSection = TrackingSection()
+    resources: ResourcesSection = ResourcesSection()
+
+
+def load_campaign(file: Path, overrides: Mapping[str, str] | None = None) -> Campaign:
+    """Read, substitute variables, validate. `overrides` replace variables of the file.
+
+    `${here}` is the file's directory; a variable may use those that stand before it.
+    Raises InputError with all faults: first those of form, each with file, line and key, then those of sense.
+    """
+    document = read_yaml(file)
+    if not isinstance(document.content, dict):
+        raise InputError(Fault("a campaign is a mapping", document.where(()), type(document.content).__name__))
+    campaign = validate(substitute(document, _variables(document, overrides or {})), Campaign)
+    raise_all(_senseless(campaign, document))
+    return campaign
+
+
+def _variables(document: Document, overrides: Mapping[str, str]) -> dict[str, str]:
+    given = document.content.get("variables")
+    variables = {"here": str(document.file.resolve().parent)}
+    for name, text in given.items() if isinstance(given, dict) else ():
+        value = overrides.get(str(name), str(text))
+        variables[str(name)] = VARIABLE.sub(lambda match: variables.get(match[1], match[0]), value)
+    raise_all(
+        Fault("--set names an unknown variable", str(document.file), name, nearest(name, sorted(variables)))
+        for name in sorted(set(overrides) - set(variables))
+    )
+    return variables
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON Schema of the campaign file, for editors."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Campaign.model_json_schema()}
+
+
+def _senseless(campaign: Campaign, document: Document) -> Iterator[Fault]:
+    yield from _twice(campaign, document)
+    tasks = {task.name: task for task in campaign.tasks}
+    trained = {resolve_language(code).key for code in campaign.languages.pool}
+    best_covered = campaign.languages.best_covered > 0
+    if not campaign.languages.pool and not campaign.languages.best_covered:
+        yield Fault("no languages", document.where(("languages",)), "", "name a `pool` or `best_covered`")
+    if any(task.kind != "masked-lm" for task in campaign.tasks) and campaign.task_adapter is None:
+        yield Fault("tasks need `task_adapter`", document.where(("tasks",)), "", "say how it is trained")
+    for number, comparison in enumerate(campaign.comparisons):
+        at: tuple[str | int, ...] = ("comparisons", number)
+        for place, name in enumerate(comparison.tasks):
+            if name not in tasks:
+                yield Fault("unknown task", document.where((*at, "tasks", place)), name, nearest(name, sorted(tasks)))
+        for place, code in enumerate(comparison.targets):
+            where = document.where((*at, "targets", place))
+            has_adapter = resolve_language(code).key in trained
+            if comparison.kind == "zero-shot" and has_adapter:
+                todo = "take it out of `languages.pool`, or compare it as enhancement"
+                yield Fault("a zero-shot target must not have an adapter of its own", where, code, todo)
+            if comparison.kind == "enhancement" and not best_covered and code not in campaign.languages.pool:
+                todo = "write it as in `languages.pool`" if has_adapter else "add it to `languages.pool`"
+                yield Fault("an enhancement target needs an adapter of its own", where, code, todo)
+        yield from _unlisted(campaign, comparison, document, (*at, "related", "pool"))
+    yield from _anchors_without_adapter(campaign, document)
+
+
+def _twice(campaign: Campaign, document: Document) -> Iterator[Fault]:
+    named: dict[str, list[str]] = {
+        "tasks": [t.name for t in campaign.tasks],
+        "comparisons": [c.name for c in campaign.comparisons],
+        "seeds": [str(seed) for seed in campaign.seeds],
+    }
+    for key, names in named.items():
+        yield from _names_twice(names, document, (key,))
+    yield from _languages_twice(campaign.languages.pool, document, ("languages", "pool"))
+    for number, comparison in enumerate(campaign.comparisons):
+        at = ("comparisons", number)
+        yield from _names_twice(comparison.tasks, document, (*at, "tasks"))
+        yield from _languages_twice(comparison.targets, document, (*at, "targets"))
+        yield from _languages_twice(comparison.related.pool, document, (*at, "related", "pool"))
+
+
+def _names_twice(names: Sequence[str], document: Document, at: Location) -> Iterator[Fault]:
+    for number, name in enumerate(names):
+        if name in names[:number]:
+            yield Fault("the name is given twice", document.where((*at, number)), name, "choose another")
+
+
+def _languages_twice(codes: Sequence[str], document: Document, at: Location) -> Iterator[Fault]:
+    listed: dict[tuple[str, ...], str] = {}
+    for number, code in enumerate(codes):
+        key = resolve_language(code).key
+        if key in listed:
+            where = document.where((*at, number))
+            yield Fault("the language is listed twice", where, code, f"it is the same as {listed[key]}")
+        listed[key] = code
+
+
+def _unlisted(
+    campaign: Campaign, comparison: ComparisonSection, document: Document, at: tuple[str | int, ...]
+) -> Iterator[Fault]:
+    if campaign.languages.best_covered:
+        return
+    for number, code in enumerate(comparison.related.pool):
+        if code not in campaign.languages.pool:
+            known = nearest(code, list(campaign.languages.pool))
+            yield Fault("a pool language has no adapter", document.where((*at, number)), code, known)
+
+
+def _anchors_without_adapter(campaign: Campaign, document: Document) -> Iterator[Fault]:
+    if campaign.languages.best_covered:
+        return
+    for number, task in enumerate(campaign.tasks):
+        if task.language not in campaign.languages.pool:
+            where = document.where(("tasks", number, "language"))
+            yield Fault("the task's language has no adapter", where, task.language, "add it to `languages.pool`")
+
+
+def metric_of(kind: TaskKind) -> tuple[str, Literal["max", "min"]]:
+    """Name and direction of a task's metric."""
+    return METRICS[kind]

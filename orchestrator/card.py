@@ -1,0 +1,243 @@
+"""The model card of an adapter directory: what it is, what it came from, how good it is, how to load it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from jobs.backbones import embedded_backbone
+from jobs.job import JobResult
+from jobs.spec import (
+    METRICS,
+    BackboneRef,
+    BottleneckConfig,
+    DataRef,
+    InitialAdapterSpec,
+    LanguageAdapterSpec,
+    MergeSpec,
+    Spec,
+    TaskAdapterSpec,
+    TrainingConfig,
+)
+from orchestrator.record import Record
+
+CARD_FILE = "README.md"
+WEIGHTS_FILE = "adapter.safetensors"
+
+
+def has_card(spec: Spec) -> bool:
+    """Whether a step of this spec makes an adapter directory, which gets a card."""
+    return isinstance(spec, (InitialAdapterSpec, LanguageAdapterSpec, TaskAdapterSpec, MergeSpec))
+
+
+def card(spec: Spec, inputs: Mapping[str, Record], result: JobResult) -> str:
+    """README.md for the adapter directory of `spec`, to be written into it before it is committed.
+
+    `inputs`: role -> record of the finished input. Paths in the card are relative to the directory, as it will
+    lie in a workspace. Raises TypeError for a spec whose step makes no adapter.
+    """
+    match spec:
+        case InitialAdapterSpec():
+            return _initial(spec)
+        case LanguageAdapterSpec():
+            return _language(spec, inputs, result)
+        case TaskAdapterSpec():
+            return _task(spec, inputs, result)
+        case MergeSpec():
+            return _merge(spec, inputs, result)
+        case _:
+            raise TypeError(f"{type(spec).__name__} makes no adapter")
+
+
+def loading_code(backbone: BackboneRef, adapter: str, task: str = "", language: str = "") -> str:
+    """Python that loads an adapter directory with plain `adapters` and activates it.
+
+    With `task` (a directory) that task adapter is stacked on `adapter`; with `language`, `adapter` is itself a
+    task adapter and is stacked on that language adapter.
+    """
+    imports, source = ["from adapters import AutoAdapterModel"], _source(backbone)
+    if source == _EMBEDDED:
+        imports.append("from jobs.backbones import embedded_backbone")
+    lines = ["", f"model = AutoAdapterModel.from_pretrained({source})"]
+    stack = [("language", language), ("task", adapter)] if language else [("language", adapter), ("task", task)]
+    if not (task or language):
+        return "\n".join([*imports, *lines, f"model.load_adapter({json.dumps(adapter)}, set_active=True)"])
+    imports.insert(1, "from adapters.composition import Stack")
+    lines += [f"{name} = model.load_adapter({json.dumps(path)})" for name, path in stack]
+    return "\n".join([*imports, *lines, "model.active_adapters = Stack(language, task)"])
+
+
+_EMBEDDED = "str(embedded_backbone())"
+
+
+def _source(backbone: BackboneRef) -> str:
+    if not backbone.revision.startswith("sha256:"):
+        return f"{json.dumps(backbone.name)}, revision={json.dumps(backbone.revision)}"
+    if backbone.name == embedded_backbone().name:
+        return _EMBEDDED
+    return json.dumps(backbone.path or f"directory of {backbone.name}")
+
+
+def _initial(spec: InitialAdapterSpec) -> str:
+    return _page(
+        _front(spec.backbone, [], []),
+        "theta_pre, the common initialization",
+        f"The untrained adapter on `{spec.backbone.name}` from which every language adapter of a campaign starts; "
+        "language vectors are differences from it.",
+        [
+            ("Recipe", _list(_adapter_facts(spec.adapter))),
+            ("How to load it", _snippet(loading_code(spec.backbone, "."))),
+        ],
+    )
+
+
+def _language(spec: LanguageAdapterSpec, inputs: Mapping[str, Record], result: JobResult) -> str:
+    return _page(
+        _front(spec.backbone, [spec.language], [spec.corpus]),
+        f"Language adapter: {spec.language}",
+        f"A MAD-X language adapter for `{spec.language}` on the frozen `{spec.backbone.name}`, trained by masked "
+        "language modelling.",
+        [
+            ("Data", _list(_data_facts(spec.corpus))),
+            ("Recipe", _list([*_adapter_facts(spec.adapter), *_training_facts(spec.training, spec.seed)])),
+            ("Results", _results(result.metrics, _LANGUAGE_METRICS)),
+            ("Parents", _parents(inputs)),
+            ("How to load it", _snippet(loading_code(spec.backbone, "."))),
+        ],
+    )
+
+
+def _task(spec: TaskAdapterSpec, inputs: Mapping[str, Record], result: JobResult) -> str:
+    language = inputs[f"language:{spec.language}"]
+    return _page(
+        _front(spec.backbone, [spec.language], [spec.data]),
+        f"Task adapter: {spec.task.name} in {spec.language}",
+        f"A task adapter with its head for `{spec.task.name}`, trained in `{spec.language}` on top of that language's "
+        "frozen adapter. For another language, stack it on that language's adapter or merge instead.",
+        [
+            ("Data", _list(_data_facts(spec.data))),
+            ("Labels", ", ".join(f"`{label}`" for label in spec.task.labels)),
+            ("Recipe", _list([*_adapter_facts(spec.adapter), *_training_facts(spec.training, spec.seed)])),
+            ("Results", _results(result.metrics, _TASK_METRICS)),
+            ("Parents", _parents(inputs)),
+            ("How to load it", _snippet(loading_code(spec.backbone, ".", language=_beside(language.key)))),
+        ],
+    )
+
+
+def _merge(spec: MergeSpec, inputs: Mapping[str, Record], result: JobResult) -> str:
+    search = inputs["search"]
+    weights: Mapping[str, float] = result.details["weights"]
+    formula = " + ".join(f"{weight:g} · (theta_{code} − theta_pre)" for code, weight in weights.items())
+    task = search.inputs.get(f"task@{spec.seed}", "")
+    corpora = {r.spec["language"]: DataRef(**r.spec["corpus"]) for r in inputs.values() if "corpus" in r.spec}
+    used = {code: corpora[code] for code in weights if code in corpora}
+    return _page(
+        _front(spec.backbone, [spec.target], list(used.values())),
+        f"Language arithmetic for {spec.target}: {spec.task}",
+        f"A language adapter for `{spec.target}` made without training: task arithmetic over the adapters of "
+        f"{', '.join(f'`{code}`' for code in weights)} (Language Arithmetic, arXiv 2404.15737).",
+        [
+            ("Data of the merged adapters", _list([(code, _data_words(data)) for code, data in used.items()])),
+            ("Recipe", _list([("theta", f"theta_pre + {formula}"), ("seed", str(spec.seed)), ("method", spec.method)])),
+            ("Results", _search_results(search)),
+            ("Parents", _parents(inputs)),
+            ("How to load it", _snippet(loading_code(spec.backbone, ".", task=_beside(task) if task else ""))),
+        ],
+    )
+
+
+def _page(front: str, title: str, lead: str, sections: Sequence[tuple[str, str]]) -> str:
+    body = [f"## {name}\n\n{text}" for name, text in sections if text]
+    return "\n\n".join([front, f"# {title}", lead, *body]) + "\n"
+
+
+def _front(backbone: BackboneRef, languages: Sequence[str], data: Sequence[DataRef]) -> str:
+    """The metadata block that model hubs read; JSON strings are YAML."""
+    lines = ["---", "library_name: adapters", "tags:", "- adapters", "- adapterfleet"]
+    lines += [f"base_model: {json.dumps(backbone.name)}"]
+    lines += ["language:", *(f"- {json.dumps(code)}" for code in languages)] if languages else []
+    names = [one.dataset for one in data if one.source == "hub"]
+    lines += ["datasets:", *(f"- {json.dumps(name)}" for name in names)] if names else []
+    return "\n".join([*lines, "---"])
+
+
+def _adapter_facts(adapter: BottleneckConfig) -> list[tuple[str, str]]:
+    facts = [("bottleneck", f"reduction factor {adapter.reduction_factor}, {adapter.non_linearity}")]
+    if adapter.invertible_reduction_factor:
+        facts.append(("invertible adapter", f"NICE, reduction factor {adapter.invertible_reduction_factor}"))
+    return [*facts, ("initialization seed", str(adapter.init_seed))]
+
+
+def _training_facts(training: TrainingConfig, seed: int) -> list[tuple[str, str]]:
+    batch = training.batch_size * training.gradient_accumulation
+    return [
+        ("optimizer steps", f"{training.optimizer_steps:,}"),
+        ("batch", f"{batch} sequences of at most {training.max_length} tokens"),
+        ("learning rate", f"{training.learning_rate:g}"),
+        ("seed", str(seed)),
+    ]
+
+
+def _data_facts(data: DataRef) -> list[tuple[str, str]]:
+    named = " ".join(part for part in (data.dataset, data.subset) if part)
+    facts = [
+        ("source", f"{data.source} {named}".strip()),
+        ("language", data.language),
+        ("revision", f"`{data.revision}`"),
+    ]
+    return [*facts, *((f"most examples of {split}", f"{count:,}") for split, count in data.limits)]
+
+
+def _data_words(data: DataRef) -> str:
+    return " ".join(part for part in (data.source, data.dataset, data.subset, f"`{data.revision}`") if part)
+
+
+_LANGUAGE_METRICS = {
+    "validation_loss": "held-out loss, nat per masked token",
+    "best_optimizer_step": "kept checkpoint, optimizer step",
+    "tokens": "tokens seen",
+}
+_TASK_METRICS = {
+    "validation_f1": "validation F1",
+    "best_optimizer_step": "kept checkpoint, optimizer step",
+}
+
+
+def _results(metrics: Mapping[str, float], named: Mapping[str, str]) -> str:
+    return _list([(words, _number(metrics[name])) for name, words in named.items() if name in metrics])
+
+
+def _search_results(search: Record) -> str:
+    winner: dict[str, Any] = search.details["winner"]
+    scores = ", ".join(f"{_number(score)} (seed {seed})" for seed, score in sorted(winner["scores"].items()))
+    metric, _ = METRICS[search.spec["task"]["kind"]]
+    facts = [(f"validation {metric}, mean over seeds", _number(winner["mean"])), ("each seed", scores)]
+    return _list(facts) + "\n\nThe weights were chosen on validation data. Test scores stand in the campaign's report."
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if float(value).is_integer() else f"{value:.4g}"
+
+
+def _parents(inputs: Mapping[str, Record]) -> str:
+    rows = []
+    for role, record in sorted(inputs.items()):
+        digest = record.files[WEIGHTS_FILE][0] if WEIGHTS_FILE in record.files else record.fingerprint
+        kind = "sha256 of the weights" if WEIGHTS_FILE in record.files else "fingerprint of the step"
+        rows.append(f"| {role} | `{record.key}` | {kind} `{digest}` |")
+    return "\n".join(["| Role | Artifact | Identity |", "|:--|:--|:--|", *rows]) if rows else ""
+
+
+def _list(facts: Sequence[tuple[str, str]]) -> str:
+    return "\n".join(f"- {name}: {value}" for name, value in facts)
+
+
+def _snippet(code: str) -> str:
+    return f"Run in this directory, inside its workspace:\n\n```python\n{code}\n```"
+
+
+def _beside(key: str) -> str:
+    """Another artifact's directory as seen from this one: both are `artifacts/<job>/<name>`."""
+    return f"../../{key}"

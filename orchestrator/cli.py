@@ -1,0 +1,276 @@
+"""The command line. Each command is a few lines; what it does stands in a module of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from jobs.errors import Fault, InputError
+from orchestrator.k8s_commands import logs, render, stop, submit
+from orchestrator.k8s_commands import status as k8s_status
+from orchestrator.merge_commands import compare, inspect, merge
+from orchestrator.run import ExecutorName, Outcome, RunSettings, run_campaign
+from orchestrator.store import CorruptArtifactError, campaign_folder
+
+app = typer.Typer(
+    help="Train fleets of language adapters, combine them by arithmetic, and find the best combination.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+languages_app = typer.Typer(help="Languages: related ones, and where they are.", no_args_is_help=True)
+k8s_app = typer.Typer(help="Campaigns on Kubernetes, through KubeRay.", no_args_is_help=True)
+# Off a terminal (a pipe, a log) tables keep their columns apart.
+console = Console(width=None if sys.stdout.isatty() else 140)
+
+CampaignFile = Annotated[Path, typer.Argument(help="campaign file (YAML)", metavar="CAMPAIGN")]
+Workspace = Annotated[
+    Path, typer.Option("--workspace", "-w", envvar="ADAPTERFLEET_WORKSPACE", help="where artifacts are kept")
+]
+Set = Annotated[list[str] | None, typer.Option("--set", help="name=value for a variable of the campaign file")]
+HERE = Path("workspace")
+
+
+@app.command()
+def plan(
+    file: CampaignFile,
+    workspace: Workspace = HERE,
+    set_: Set = None,
+    all_: Annotated[bool, typer.Option("--all", help="list every step")] = False,
+) -> None:
+    """Show the steps of a campaign: how many, reused or new, and what they will cost."""
+    from orchestrator.cost import cost_model
+    from orchestrator.store import ArtifactStore
+    from orchestrator.views import plan_table, steps_table
+
+    planned = _plan(file, workspace, set_)
+    store = ArtifactStore(workspace)
+    costs = cost_model(store.records(_say_broken))
+    if all_:
+        console.print(steps_table(planned.steps, store, costs))
+    console.print(plan_table(planned, store, costs))
+
+
+@app.command()
+def explain(
+    file: CampaignFile,
+    step: Annotated[str, typer.Argument(help="key, name, or the beginning of one")],
+    workspace: Workspace = HERE,
+    set_: Set = None,
+) -> None:
+    """Say why a step is new: what differs from the nearest finished step of that name."""
+    from orchestrator.explain import explain as compare
+    from orchestrator.explain import find_step
+    from orchestrator.store import ArtifactStore
+    from orchestrator.views import explanation_table
+
+    found = find_step(_plan(file, workspace, set_).steps, step)
+    console.print(explanation_table(compare(found, ArtifactStore(workspace).records(_say_broken))))
+
+
+@app.command()
+def run(
+    file: CampaignFile,
+    workspace: Workspace = HERE,
+    set_: Set = None,
+    executor: Annotated[str, typer.Option(help="ray, or local: one after another in this process")] = "ray",
+    address: Annotated[str | None, typer.Option(help="address of a Ray cluster; default: one of its own")] = None,
+    tracking: Annotated[str, typer.Option(help="MLflow tracking URI, or off; default: the campaign's")] = "",
+) -> None:
+    """Run a campaign; the same command goes on where an earlier run stopped."""
+    name: ExecutorName
+    if executor == "ray":
+        name = "ray"
+    elif executor == "local":
+        name = "local"
+    else:
+        raise InputError(Fault("unknown executor", "--executor", executor, "choose ray or local"))
+    planned = _plan(file, workspace, set_)
+    outcome = run_campaign(planned, RunSettings(workspace, name, address, tracking), console)
+    _tell(planned.campaign.campaign, outcome, workspace)
+    raise typer.Exit(1 if outcome.summary.errors else 0)
+
+
+@app.command()
+def status(
+    file: CampaignFile,
+    workspace: Workspace = HERE,
+) -> None:
+    """Show how a run stands, from any shell."""
+    from orchestrator.events import read_status
+    from orchestrator.lock import is_held
+    from orchestrator.views import status_table
+
+    name = _load(file).campaign
+    folder = campaign_folder(workspace, name)
+    found = read_status(folder)
+    if found is None:
+        console.print(f"campaign {name} has not run in {workspace}")
+        return
+    console.print(status_table(found, is_held(folder)))
+
+
+@app.command()
+def report(file: CampaignFile, workspace: Workspace = HERE) -> None:
+    """Write the report of a campaign, finished or not, from its records."""
+    from orchestrator.report import write_report
+
+    console.print(f"report: {write_report(workspace, _load(file).campaign).html}", soft_wrap=True)
+
+
+@app.command()
+def lineage(
+    adapter: Annotated[
+        str, typer.Argument(help="key, unique beginning of one, or directory; none with --rebuild")
+    ] = "",
+    workspace: Workspace = HERE,
+    as_json: Annotated[bool, typer.Option("--json", help="as JSON")] = False,
+    mermaid: Annotated[bool, typer.Option("--mermaid", help="as a Mermaid diagram")] = False,
+    rebuild: Annotated[str, typer.Option(help="recreate MLflow's mirror of this campaign from the records")] = "",
+    tracking: Annotated[str, typer.Option(help="MLflow tracking URI; default: in the workspace")] = "",
+) -> None:
+    """Print the tree from an adapter down to corpora and backbone."""
+    if rebuild:
+        from orchestrator import lineage as mirror
+
+        count = mirror.rebuild(tracking or mirror.default_uri(workspace), workspace, rebuild)
+        console.print(f"{count} steps of {rebuild} are in MLflow")
+        return
+    from orchestrator.store import ArtifactStore
+    from orchestrator.tree import as_mermaid, as_plain, as_text, lineage_tree
+
+    node = lineage_tree(ArtifactStore(workspace), adapter)
+    if as_json:
+        print(json.dumps(as_plain(node), ensure_ascii=False, indent=1))
+    elif mermaid:
+        print(as_mermaid(node))
+    else:
+        console.print(as_text(node))
+
+
+@app.command()
+def ui(workspace: Workspace = HERE, port: int = 5000) -> None:
+    """Open MLflow's pages for a workspace on 127.0.0.1."""
+    from orchestrator.lineage import default_uri, ui_command
+
+    argv = ui_command(default_uri(workspace), workspace, port)
+    console.print(f"MLflow on http://127.0.0.1:{port} - stop with Ctrl-C")
+    os.execv(argv[0], argv)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of the campaign file."""
+    from orchestrator.campaign import json_schema
+
+    print(json.dumps(json_schema(), indent=1, ensure_ascii=False))
+
+
+@languages_app.command()
+def related(
+    target: str,
+    pool: Annotated[str, typer.Option(help="languages to rank, separated by commas")],
+    by: Annotated[str, typer.Option(help="distance, several with +, mixed, or all")] = "syntactic",
+) -> None:
+    """Rank the languages of a pool by their distance to a target."""
+    from orchestrator.languages import related_table
+
+    console.print(related_table(target, _codes(pool), by))
+
+
+@languages_app.command("map")
+def languages_map(
+    pool: Annotated[str, typer.Option(help="pool languages, separated by commas")],
+    targets: Annotated[str, typer.Option(help="target languages, separated by commas")] = "",
+    out: Annotated[Path, typer.Option(help="PNG, SVG or PDF file")] = Path("languages.png"),
+) -> None:
+    """Draw pool and targets on a world map."""
+    from orchestrator.languages import draw_map
+
+    left_off = draw_map(_codes(pool), _codes(targets), out)
+    console.print(f"map: {out}" + (f" (no coordinates: {', '.join(left_off)})" if left_off else ""))
+
+
+@languages_app.command("covered")
+def languages_covered() -> None:
+    """List the languages that the embedded CLDR corpora cover, best first."""
+    from jobs.data.cldr import covered_languages
+
+    console.print(" ".join(covered_languages()), soft_wrap=True)
+
+
+for on_adapters in (merge, inspect, compare):
+    app.command(on_adapters.__name__)(on_adapters)
+for on_kubernetes in (render, submit, k8s_status, logs, stop):
+    k8s_app.command(on_kubernetes.__name__)(on_kubernetes)
+app.add_typer(languages_app, name="languages")
+app.add_typer(k8s_app, name="k8s")
+
+
+def main() -> None:
+    """Entry point: faults of the user's are lines, not tracebacks."""
+    try:
+        app()
+    except InputError as fault:
+        for line in fault.faults:
+            print(f"error: {line}", file=sys.stderr)
+        sys.exit(2)
+    except (CorruptArtifactError, OSError) as fault:  # damaged files, a full disk, no right to write
+        print(f"error: {fault}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from here", file=sys.stderr)
+        sys.exit(130)
+
+
+def _load(file: Path, set_: list[str] | None = None) -> Any:
+    from orchestrator.campaign import load_campaign
+
+    return load_campaign(file, _variables(set_))
+
+
+def _plan(file: Path, workspace: Path, set_: list[str] | None) -> Any:
+    from orchestrator.plan import plan_campaign
+    from orchestrator.references import References
+
+    return plan_campaign(_load(file, set_), References(workspace / "cache"))
+
+
+def _variables(set_: list[str] | None) -> dict[str, str]:
+    pairs = [(item, *item.partition("=")[::2]) for item in set_ or ()]
+    faults = [Fault("--set takes name=value", "--set", item) for item, _, _ in pairs if "=" not in item]
+    if faults:
+        raise InputError(*faults)
+    return {name: value for _, name, value in pairs}
+
+
+def _say_broken(damage: Exception) -> None:
+    console.print(f"note: {damage}: `run` computes it again", style="yellow", soft_wrap=True, markup=False)
+
+
+def _codes(text: str) -> list[str]:
+    return [code.strip() for code in text.split(",") if code.strip()]
+
+
+def _tell(campaign: str, outcome: Outcome, workspace: Path) -> None:
+    from orchestrator.report import results_table
+    from orchestrator.report_inputs import read_inputs
+    from orchestrator.results import campaign_results
+
+    summary = outcome.summary
+    for note in summary.notes:
+        console.print(f"note: {note}", style="yellow", soft_wrap=True, markup=False)
+    console.print(results_table(campaign_results(read_inputs(workspace, campaign))))
+    executed, reused = summary.count("succeeded"), summary.count("reused")
+    failed, skipped = summary.count("failed"), summary.count("skipped")
+    console.print(f"{executed} steps executed, {reused} reused, {failed} failed, {skipped} skipped")
+    for key, error in summary.errors.items():
+        console.print(f"failed: {key}: {error}", style="red", soft_wrap=True, markup=False)
+    console.print(f"report: {outcome.report.html}", soft_wrap=True)
+    console.print(f"MLflow: adapterfleet ui --workspace {workspace}", soft_wrap=True)

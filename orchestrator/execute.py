@@ -1,0 +1,264 @@
+"""execute: the ready-set loop. Finished steps are reused, a failed step skips its dependants, the rest goes on."""
+
+from __future__ import annotations
+
+import socket
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from jobs.errors import InputError
+from jobs.job import JobCall, JobResult
+from orchestrator.record import Record
+from orchestrator.step import Step
+from orchestrator.store import ArtifactStore, CorruptArtifactError
+
+State = Literal["reused", "running", "succeeded", "failed", "skipped"]
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A step that is ready, and the call that carries it out."""
+
+    step: Step
+    call: JobCall
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """What became of one submitted step: a result, or the error. `seconds`: its share of wall-clock."""
+
+    key: str
+    outcome: JobResult | Exception
+    seconds: float = 0.0
+    started: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """Progress of a running step, for display alone."""
+
+    key: str
+    values: Mapping[str, float]
+
+
+class Executor(Protocol):
+    """Carries out ready steps. Both executors give the same records."""
+
+    name: str
+
+    def submit(self, works: Sequence[Work]) -> None:
+        """Take over steps whose inputs are finished; may group them. Does not block for long."""
+
+    def poll(self, timeout: float) -> Sequence[Finished | Moved]:
+        """What happened since the last poll; waits at most `timeout` seconds when nothing did."""
+
+    def close(self) -> None:
+        """Stop what still runs and let go of all resources."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A step's new state, for logs and displays. `record` when it is finished, `error` when it failed."""
+
+    step: Step
+    state: State
+    record: Record | None = None
+    error: str = ""
+
+
+@dataclass(slots=True)
+class Summary:
+    """Counts and records of one execution."""
+
+    states: dict[str, State] = field(default_factory=dict)
+    errors: dict[str, str] = field(default_factory=dict)
+    records: dict[str, Record] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def count(self, *states: State) -> int:
+        """How many steps ended in one of `states`."""
+        return sum(1 for state in self.states.values() if state in states)
+
+
+Watcher = Callable[[Change | Moved], None]
+# Adds files for people (a model card) to a step's staging directory before it is committed.
+Describe = Callable[[Step, Path, JobResult, Mapping[str, Record]], None]
+
+
+def describe_nothing(step: Step, staging: Path, result: JobResult, inputs: Mapping[str, Record]) -> None:
+    """Add no files."""
+
+
+def execute(
+    steps: Iterable[Step],
+    store: ArtifactStore,
+    executor: Executor,
+    watch: Watcher,
+    provenance: Mapping[str, Any],
+    describe: Describe = describe_nothing,
+) -> Summary:
+    """Bring every step to its end. `steps`: inputs before those that need them.
+
+    Never raises for a step's failure: see `Summary.errors`. Reused artifacts are verified byte by byte before
+    another step consumes them, all others by size; a damaged one is moved to `rejected/` and computed again.
+    """
+    execution = _Execution(list(steps), store, executor, watch)
+    execution.provenance, execution.describe = dict(provenance), describe
+    return execution.run()
+
+
+class _Execution:
+    provenance: dict[str, Any]
+    describe: Describe
+
+    def __init__(self, steps: list[Step], store: ArtifactStore, executor: Executor, watch: Watcher) -> None:
+        self.steps = {step.key: step for step in steps}
+        self.store, self.executor, self.watch = store, executor, watch
+        self.summary = Summary()
+        self.waiting: dict[str, int] = {}
+        self.dependants: dict[str, list[str]] = defaultdict(list)
+        self.submitted: set[str] = set()
+
+    def run(self) -> Summary:
+        self._reuse()
+        self._verify_inputs()
+        for key in self.summary.records:
+            self._change(key, "reused", self.summary.records[key])
+        pending = [key for key in self.steps if key not in self.summary.records]
+        for key in pending:
+            sources = {s.key for _, s in self.steps[key].inputs if s.key not in self.summary.records}
+            self.waiting[key] = len(sources)
+            for source in sources:
+                self.dependants[source].append(key)
+        self._submit([key for key in pending if self.waiting[key] == 0])
+        while self.submitted:
+            for event in self.executor.poll(0.5):
+                if isinstance(event, Moved):
+                    self.watch(event)
+                elif event.key in self.submitted:
+                    self._finish(event)
+        return self.summary
+
+    def _reuse(self) -> None:
+        for key, step in self.steps.items():
+            if not self.store.has(step):
+                continue
+            try:
+                record = self.store.find(step)
+                if record is not None:
+                    self.store.verify_sizes(record)
+            except CorruptArtifactError as damage:
+                self._reject(key, damage)
+                continue
+            if record is not None:
+                self.summary.records[key] = record
+
+    def _verify_inputs(self) -> None:
+        """Check what pending steps will read; a rejected input is pending itself, so its inputs are checked too."""
+        checked: set[str] = set()
+        stack = [key for key in self.steps if key not in self.summary.records]
+        while stack:
+            for _, source in self.steps[stack.pop()].inputs:
+                if source.key in checked or source.key not in self.summary.records:
+                    continue
+                checked.add(source.key)
+                try:
+                    self.store.verify(self.summary.records[source.key])
+                except CorruptArtifactError as damage:
+                    del self.summary.records[source.key]
+                    self._reject(source.key, damage)
+                    stack.append(source.key)
+
+    def _reject(self, key: str, damage: CorruptArtifactError) -> None:
+        place = self.store.reject(key)
+        self.summary.notes.append(f"{damage}: computed again; the damaged files are in {place}")
+
+    def _submit(self, keys: Sequence[str]) -> None:
+        works = []
+        for key in keys:
+            step = self.steps[key]
+            inputs = {role: self.store.path(source.key) for role, source in step.inputs}
+            try:
+                staging = self.store.stage(step)
+            except OSError as fault:
+                self._fail(step, fault)
+                continue
+            checkpoint = self.store.checkpoint(step)
+            works.append(Work(step, JobCall(key, step.spec, inputs, staging, checkpoint, self.store.cache)))
+            self.submitted.add(key)
+            self._change(key, "running")
+        if works:
+            self.executor.submit(works)
+
+    def _finish(self, event: Finished) -> None:
+        step = self.steps[event.key]
+        if isinstance(event.outcome, Exception):
+            self._fail(step, event.outcome)
+            return
+        try:
+            record = self._commit(step, event, event.outcome)
+        except Exception as fault:  # noqa: BLE001 - a full disk, a metric that is NaN: this step failed, others go on
+            self._fail(step, fault)
+            return
+        self.submitted.discard(step.key)
+        self.summary.records[step.key] = record
+        self._change(step.key, "succeeded", record)
+        ready = []
+        for dependant in self.dependants[step.key]:
+            self.waiting[dependant] -= 1
+            if self.waiting[dependant] == 0 and dependant not in self.summary.states:
+                ready.append(dependant)
+        self._submit(ready)
+
+    def _commit(self, step: Step, event: Finished, result: JobResult) -> Record:
+        facts = {
+            "started": _iso(event.started or time.time() - event.seconds),
+            "finished": _iso(time.time()),
+            "seconds": round(event.seconds, 3),
+            "executor": self.executor.name,
+            **self.provenance,
+        }
+        staging = self.store.staging(step)
+        inputs = {role: self.summary.records[source.key] for role, source in step.inputs}
+        self.describe(step, staging, result, inputs)
+        return self.store.commit(step, staging, result, facts)
+
+    def _fail(self, step: Step, error: Exception) -> None:
+        self.submitted.discard(step.key)
+        self.store.discard(step)
+        text = (
+            "; ".join(map(str, error.faults)) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
+        )
+        self.summary.errors[step.key] = text
+        self._change(step.key, "failed", error=text)
+        stack = list(self.dependants[step.key])
+        while stack:
+            key = stack.pop()
+            if key not in self.summary.states:
+                self._change(key, "skipped", error=f"needs {step.key}")
+                stack += self.dependants[key]
+
+    def _change(self, key: str, state: State, record: Record | None = None, error: str = "") -> None:
+        if state != "running":
+            self.summary.states[key] = state
+        self.watch(Change(self.steps[key], state, record, error))
+
+
+def execution_facts(versions: Mapping[str, str], git_commit: str) -> dict[str, Any]:
+    """Provenance that all steps of one execution share."""
+    return {
+        "host": socket.gethostname(),
+        "argv": sys.argv[1:],
+        "versions": dict(versions),
+        "git_commit": git_commit,
+    }
+
+
+def _iso(moment: float) -> str:
+    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="milliseconds")

@@ -1,0 +1,93 @@
+"""LocalExecutor: the same results without Ray, one step after another in this process."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from jobs.job import JobResult
+from jobs.spec import LanguageAdapterSpec, SearchSpec
+from orchestrator.banks import bank_key
+from orchestrator.execute import Finished, Moved, Work
+from orchestrator.search import run_search
+
+if TYPE_CHECKING:
+    from jobs.worker import Worker
+
+
+class LocalExecutor:
+    """Runs in the driver: for tests, debugging, and machines where Ray cannot run."""
+
+    name = "local"
+
+    def __init__(self, bank_size: int = 8) -> None:
+        """`bank_size`: languages trained together."""
+        self._bank_size = bank_size
+        self._queue: deque[Work] = deque()
+        self._moved: list[Moved] = []
+        self._running: Iterator[Finished] = iter(())
+        self._worker: Worker | None = None
+
+    def submit(self, works: Sequence[Work]) -> None:
+        """Queue the steps in order."""
+        self._queue.extend(works)
+
+    def poll(self, timeout: float) -> Sequence[Finished | Moved]:
+        """Run until the next step is finished."""
+        finished = next(self._running, None)
+        if finished is None and self._queue:
+            self._running = self._start()
+            finished = next(self._running, None)
+        moved, self._moved = self._moved, []
+        return [*moved, finished] if finished else moved
+
+    def close(self) -> None:
+        """Drop what is queued."""
+        self._queue.clear()
+        self._running = iter(())
+
+    def _start(self) -> Iterator[Finished]:
+        first = self._queue.popleft()
+        if isinstance(first.step.spec, LanguageAdapterSpec):
+            return self._train([first, *self._take_alike(first)])
+        return self._run(first)
+
+    def _take_alike(self, first: Work) -> list[Work]:
+        alike = [w for w in self._queue if bank_key(w.step.spec) == bank_key(first.step.spec)][: self._bank_size - 1]
+        self._queue = deque(w for w in self._queue if w not in alike)
+        return alike
+
+    def _train(self, works: list[Work]) -> Iterator[Finished]:
+        from jobs.train_languages import train_languages
+
+        started = time.time()
+        left = {work.step.key for work in works}
+        try:
+            for key, outcome in train_languages([work.call for work in works], self._progress):
+                left.discard(key)
+                yield Finished(key, outcome, time.time() - started, started)
+        except Exception as error:  # noqa: BLE001 - what stops a bank is the failure of all that were in it
+            for key in sorted(left):
+                yield Finished(key, error, time.time() - started, started)
+
+    def _run(self, work: Work) -> Iterator[Finished]:
+        from jobs.worker import Worker
+
+        started = time.time()
+        self._worker = self._worker or Worker()
+        outcome: JobResult | Exception
+        try:
+            outcome = self._carry_out(self._worker, work)
+        except Exception as error:  # noqa: BLE001 - the step's failure is its outcome
+            outcome = error
+        yield Finished(work.step.key, outcome, time.time() - started, started)
+
+    def _carry_out(self, worker: Worker, work: Work) -> JobResult:
+        if isinstance(work.step.spec, SearchSpec):
+            return run_search(work.call, lambda c: worker.score(work.call, c.weights), self._progress)
+        return worker.run(work.call, self._progress)
+
+    def _progress(self, name: str, values: Mapping[str, float]) -> None:
+        self._moved.append(Moved(name, dict(values)))

@@ -1,0 +1,75 @@
+"""Why a step is new: its hashed payload against the nearest record of the same name."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from jobs.errors import Fault, InputError
+from orchestrator.record import Record
+from orchestrator.step import Step, payload
+
+MANY = 2000  # names that are compared letter by letter
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One value of the payload that differs: dotted path, the record's value and the plan's; None where absent."""
+
+    path: str
+    before: Any
+    now: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """`record` is the nearest finished step of that job and name; None when there is none."""
+
+    step: Step
+    record: Record | None
+    differences: tuple[Difference, ...]
+
+
+def find_step(steps: Iterable[Step], wanted: str) -> Step:
+    """The step whose key, or `job/name`, or name, is or begins with `wanted`. Raises InputError with suggestions."""
+    known = list(steps)
+    exact = [s for s in known if wanted in (s.key, f"{s.job}/{s.name}", s.name)]
+    found = exact or [s for s in known if s.key.startswith(wanted) or s.name.startswith(wanted)]
+    if len(found) == 1:
+        return found[0]
+    names = [f"{s.job}/{s.name}" for s in (found or known)]
+    near = names[:5] if found else _near(wanted, names)
+    what = "several steps have that name" if found else "no step has that name"
+    raise InputError(
+        Fault(what, "STEP", wanted, f"try {' or '.join(near)}" if near else "see `adapterfleet plan --all`")
+    )
+
+
+def _near(wanted: str, names: list[str]) -> list[str]:
+    """Names like the wanted one; of very many, only those that begin like it are looked at."""
+    by_name = {name.split("/", 1)[1]: name for name in names}
+    likely = list(by_name)
+    if len(likely) > MANY:
+        likely = [name for name in by_name if name[:2] == wanted[:2]][:MANY]
+    near = difflib.get_close_matches(wanted.rsplit("/", 1)[-1], likely, 5, 0.4)
+    return [by_name[name] for name in near]
+
+
+def explain(step: Step, records: Iterable[Record]) -> Explanation:
+    """Compare a step with the record of the same job and name that differs least."""
+    alike = [record for record in records if record.job == step.job and record.name == step.name]
+    now = payload(step)
+    if not alike:
+        return Explanation(step, None, ())
+    nearest = min(alike, key=lambda r: (len(list(_differences(r.payload, now, ""))), r.key))
+    return Explanation(step, nearest, tuple(_differences(nearest.payload, now, "")))
+
+
+def _differences(before: Any, now: Any, path: str) -> Iterator[Difference]:
+    if isinstance(before, dict) and isinstance(now, dict):
+        for key in sorted(before.keys() | now.keys()):
+            yield from _differences(before.get(key), now.get(key), f"{path}.{key}" if path else key)
+    elif before != now:
+        yield Difference(path, before, now)

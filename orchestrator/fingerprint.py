@@ -1,0 +1,74 @@
+"""Identity: canonical JSON of what changes a result -> sha256.
+
+A field at its default is left out, so that a field added later keeps old fingerprints; a field made with
+`jobs.spec.location` is left out always. A value without stable identity (a set, a path, NaN) raises. Numbers
+that are equal are written alike (1 and 1.0), so that it never matters which of them a caller had.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Hashable, Mapping
+from dataclasses import MISSING, fields, is_dataclass
+from functools import lru_cache
+from json.encoder import encode_basestring as _text
+from typing import Any, cast
+
+from jobs.spec import IDENTITY
+
+
+def fingerprint(payload: Mapping[str, Any]) -> str:
+    """Sha256 (64 hex digits) of the payload's canonical JSON."""
+    return hashlib.sha256(canonical_json(payload).encode()).hexdigest()
+
+
+def canonical_json(value: Any) -> str:
+    """One text for one meaning: sorted keys, no spaces, defaults and locations left out.
+
+    Raises TypeError for types, and ValueError for numbers, that have no stable identity.
+    """
+    if isinstance(value, str):
+        return _text(value)
+    if isinstance(value, Mapping):
+        return "{" + ",".join([f"{_text(_key(k))}:{canonical_json(value[k])}" for k in sorted(value)]) + "}"
+    if isinstance(value, (list, tuple)):
+        return "[" + ",".join(map(canonical_json, value)) + "]"
+    if is_dataclass(value) and not isinstance(value, type):
+        return _dataclass_json(cast(Hashable, value))
+    return _number(value)
+
+
+@lru_cache(maxsize=10_000)
+def _dataclass_json(value: Hashable) -> str:
+    parts = []
+    for name, label, default in _identity_fields(type(value)):
+        content = getattr(value, name)
+        if default is MISSING or content != default:
+            parts.append(label + canonical_json(content))
+    return "{" + ",".join(parts) + "}"
+
+
+@lru_cache(maxsize=1000)
+def _identity_fields(made_of: Any) -> tuple[tuple[str, str, Any], ...]:
+    """(name, its JSON with a colon, default) of the fields that enter identity, by name."""
+    chosen = [item for item in fields(made_of) if item.metadata.get(IDENTITY, True)]
+    return tuple((item.name, f"{_text(item.name)}:", item.default) for item in sorted(chosen, key=lambda f: f.name))
+
+
+def _key(key: Any) -> str:
+    if not isinstance(key, str):
+        raise TypeError(f"a key of an identity must be text, not {type(key).__name__}: {key!r}")
+    return key
+
+
+def _number(value: Any) -> str:
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, int):
+        return int.__repr__(value)
+    if not isinstance(value, float):
+        raise TypeError(f"{type(value).__name__} has no stable identity: {value!r}")
+    if not math.isfinite(value):
+        raise ValueError(f"{value!r} has no stable identity")
+    return int.__repr__(int(value)) if value.is_integer() else float.__repr__(value)

@@ -1,0 +1,76 @@
+"""The campaign's index: what is compared with what. Records know steps; the index knows why they were made."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from jobs.spec import METRICS
+from orchestrator.plan import Comparison, Plan
+from search_spaces.languages import resolve_language
+
+INDEX_FORMAT = 1
+
+
+def index(plan: Plan) -> dict[str, Any]:
+    """Plain JSON: step keys in order, languages with names, comparisons with the keys of their evaluations."""
+    codes = {s.spec.language for s in plan.steps if s.job == "language-adapter"}  # type: ignore[union-attr]
+    codes |= {comparison.target for comparison in plan.comparisons}
+    return {
+        "format": INDEX_FORMAT,
+        "campaign": plan.campaign.campaign,
+        "description": plan.campaign.description,
+        "backbone": {"name": plan.backbone.name, "revision": plan.backbone.revision},
+        "steps": [step.key for step in plan.steps],
+        "languages": {code: _language(code) for code in sorted(codes)},
+        "comparisons": [_comparison(comparison) for comparison in plan.comparisons],
+    }
+
+
+def write_index(plan: Plan, folder: Path) -> None:
+    """Write `folder/index.json` beside and rename."""
+    folder.mkdir(parents=True, exist_ok=True)
+    beside = folder / f".index.json.{os.getpid()}"
+    beside.write_text(json.dumps(index(plan), ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    beside.replace(folder / "index.json")
+
+
+def _language(code: str) -> dict[str, str]:
+    language = resolve_language(code)
+    return {"name": language.name, "iso639_3": language.iso3}
+
+
+def _comparison(comparison: Comparison) -> dict[str, Any]:
+    metric, mode = METRICS[comparison.task.kind]
+    related = comparison.related
+    return {
+        "name": comparison.section.name,
+        "kind": comparison.section.kind,
+        "target": comparison.target,
+        "task": comparison.task.name,
+        "task_kind": comparison.task.kind,
+        "metric": metric,
+        "mode": mode,
+        "seeds": [seed for seed, _ in comparison.merges],
+        "search": comparison.search.key,
+        "merges": {str(seed): step.key for seed, step in comparison.merges},
+        "systems": [
+            {
+                "name": system.name,
+                "label": system.label,
+                "role": system.role,
+                "languages": list(system.languages),
+                "evaluations": {str(seed): step.key for seed, step in system.evaluations},
+            }
+            for system in comparison.systems
+        ],
+        "related": {
+            "by": comparison.section.related.by,
+            "rule": related.rule,
+            "source": related.source,
+            "ranking": [[one.code, round(one.distance, 4)] for one in related.chosen],
+            "notes": list(related.notes),
+        },
+    }

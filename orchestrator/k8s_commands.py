@@ -1,0 +1,126 @@
+"""The commands `adapterfleet k8s render | submit | status | logs | stop`.
+
+Plain functions with typer's annotations. Each raises InputError for what the user can mend.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from jobs.errors import Fault, InputError
+
+CampaignFile = Annotated[Path, typer.Argument(help="campaign file (YAML)", metavar="CAMPAIGN")]
+Job = Annotated[str, typer.Argument(help="campaign file, campaign name, or name of the RayJob", metavar="CAMPAIGN")]
+Set = Annotated[list[str] | None, typer.Option("--set", help="name=value for a variable of the campaign file")]
+OptionsFile = Annotated[Path | None, typer.Option("--options", help="image, store, memory ... (YAML)")]
+Namespace = Annotated[str, typer.Option("--namespace", "-n", help="namespace on the cluster")]
+Context = Annotated[str | None, typer.Option("--context", help="context of the kubeconfig; default: the current one")]
+
+
+def render(
+    file: CampaignFile,
+    options: OptionsFile = None,
+    set_: Set = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="file to write; default: standard output")] = None,
+) -> None:
+    """Write the RayJob and the ConfigMap of a campaign as YAML; no cluster is needed."""
+    from orchestrator.k8s import as_yaml
+
+    text = as_yaml(_rendered(file, options, set_))
+    if out is None:
+        print(text, end="")
+        return
+    out.write_text(text, encoding="utf-8")
+    Console().print(f"written: {out}", soft_wrap=True)
+
+
+def submit(file: CampaignFile, options: OptionsFile = None, set_: Set = None, context: Context = None) -> None:
+    """Start a campaign on the cluster; one that was stopped goes on from its finished steps."""
+    from orchestrator.k8s_client import Kubernetes
+
+    config_map, ray_job = _rendered(file, options, set_)
+    notes = Kubernetes(ray_job["metadata"]["namespace"], context).submit(config_map, ray_job)
+    console = Console()
+    for note in notes:
+        console.print(f"note: {note}", style="yellow", soft_wrap=True)
+    console.print(f"submitted: RayJob {ray_job['metadata']['name']} in {ray_job['metadata']['namespace']}")
+
+
+def status(job: Job, namespace: Namespace = "adapterfleet", context: Context = None) -> None:
+    """Show how a campaign stands on the cluster."""
+    from orchestrator.k8s_client import Kubernetes
+
+    state = Kubernetes(namespace, context).state(_job_name(job))
+    table = Table("", state.name, show_edge=False)
+    rows = {
+        "job": state.job or "not started",
+        "deployment": state.deployment or "not taken up by the operator yet",
+        "message": state.message,
+        "cluster": state.cluster,
+        "started": state.started,
+        "ended": state.ended,
+        "failed tries": str(state.failed_tries),
+    }
+    for key, value in rows.items():
+        if value:
+            table.add_row(key, value)
+    Console().print(table)
+
+
+def logs(
+    job: Job,
+    namespace: Namespace = "adapterfleet",
+    context: Context = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="go on as lines come")] = False,
+    tail: Annotated[int, typer.Option(min=1, help="lines from the end")] = 1000,
+) -> None:
+    """Print the driver's log."""
+    from orchestrator.k8s_client import Kubernetes
+
+    for line in Kubernetes(namespace, context).log_lines(_job_name(job), tail, ("follow",) if follow else ()):
+        print(line)
+
+
+def stop(job: Job, namespace: Namespace = "adapterfleet", context: Context = None) -> None:
+    """Delete a campaign's RayJob and its cluster; the store keeps what is finished."""
+    from orchestrator.k8s_client import Kubernetes
+
+    name = _job_name(job)
+    Kubernetes(namespace, context).stop(name)
+    Console().print(f"stopped: RayJob {name} in {namespace}; `k8s submit` goes on from the finished steps")
+
+
+def _rendered(file: Path, options: Path | None, set_: list[str] | None) -> list[dict[str, Any]]:
+    from orchestrator.campaign import load_campaign
+    from orchestrator.k8s import render as render_campaign
+    from orchestrator.k8s_options import load_options
+
+    variables = _variables(set_)
+    campaign = load_campaign(file, variables)
+    return render_campaign(campaign, file.read_text(encoding="utf-8"), load_options(options), variables)
+
+
+def _job_name(job: str) -> str:
+    from orchestrator.k8s import job_name
+
+    file = Path(job)
+    if file.suffix in (".yaml", ".yml"):
+        from orchestrator.campaign import load_campaign
+
+        return job_name(load_campaign(file).campaign)
+    # A RayJob's own name may be a shortened one, which must not be shortened again.
+    from orchestrator.k8s_names import is_made
+
+    return job if is_made(job) else job_name(job)
+
+
+def _variables(set_: list[str] | None) -> dict[str, str]:
+    faults = [Fault("--set takes name=value", "--set", item) for item in set_ or () if "=" not in item]
+    if faults:
+        raise InputError(*faults)
+    return dict(item.split("=", 1) for item in set_ or ())

@@ -1,0 +1,232 @@
+"""RayExecutor: banks as Ray Train jobs, searches as Ray Tune runs, everything else on warm workers."""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import secrets
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from jobs.errors import Fault, raise_all
+from jobs.job import JobCall
+from jobs.ray_mailbox import open_mailbox
+from jobs.ray_train import BankResources, train_bank
+from jobs.spec import LanguageAdapterSpec, SearchSpec, TaskAdapterSpec
+from orchestrator.banks import bank_key, split_banks
+from orchestrator.execute import Finished, Moved, Work
+from orchestrator.ray_search import run_searches
+from orchestrator.ray_workers import WorkerPool
+from orchestrator.search import TrialLog, conclude, search_progress
+from orchestrator.sections import ResourcesSection
+
+SETTLE = 0.7  # seconds without news before searches start, so that one Tune run takes all that are ready
+ENVIRONMENT = {
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_TRAIN_METRICS_ENABLED": "0",
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+    "RAY_worker_niceness": "0",  # on a laptop, Ray's default of 15 lets any other program starve the campaign
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    """A job's thread is over; `failure` is for those of its steps that have no outcome by then."""
+
+    keys: tuple[str, ...]
+    failure: Exception
+
+
+class RayExecutor:
+    """Runs on the Ray cluster at `address`, or on one that it starts on this machine."""
+
+    name = "ray"
+
+    def __init__(self, resources: ResourcesSection, workspace: Path, address: str | None = None) -> None:
+        """Connect and check that the campaign's requests fit. Raises InputError for one that never can."""
+        for name, value in ENVIRONMENT.items():
+            os.environ.setdefault(name, value)
+        self._own_cluster = not ray.is_initialized()
+        if self._own_cluster:
+            _connect(address)
+        self._resources, self._storage = resources, workspace / "ray"
+        self._nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        raise_all(_infeasible(resources, self._nodes))
+        self._mailbox = open_mailbox()
+        self._pool = WorkerPool(resources, self._mailbox.name)
+        self._trainings: list[Work] = []
+        self._searches: list[Work] = []
+        self._running: dict[str, float] = {}
+        self._threads: dict[str, threading.Thread] = {}
+        self._events: queue.SimpleQueue[Finished | Moved | _Ended] = queue.SimpleQueue()
+        self._last_submit = 0.0
+        self._lent = 0
+
+    def submit(self, works: Sequence[Work]) -> None:
+        """Sort the steps: training into banks, searches into the next Tune run, others to warm workers."""
+        for work in works:
+            self._running[work.step.key] = time.time()
+            if isinstance(work.step.spec, (LanguageAdapterSpec, TaskAdapterSpec)):
+                self._trainings.append(work)
+            elif isinstance(work.step.spec, SearchSpec):
+                self._searches.append(work)
+            else:
+                self._pool.run(work.call)
+        self._last_submit = time.time()
+
+    def poll(self, timeout: float) -> Sequence[Finished | Moved]:
+        """Start what can start and collect what has happened."""
+        deadline = time.time() + timeout
+        while True:
+            self._start_banks()
+            self._start_searches()
+            self._pool.fit(self._worker_room(), self._lent if self._active("search") else 0)
+            events = [*self._collect(), *self._pool.lost()]
+            for event in events:
+                if isinstance(event, Finished):
+                    self._running.pop(event.key, None)
+            if events or time.time() >= deadline:
+                return events
+            time.sleep(0.05)
+
+    def close(self) -> None:
+        """Stop workers, and the cluster if it was started here."""
+        self._pool.release()
+        if self._own_cluster:
+            ray.shutdown()
+
+    def _collect(self) -> list[Finished | Moved]:
+        noted: list[Finished | Moved | _Ended] = []
+        while not self._events.empty():
+            noted.append(self._events.get())
+        # Drained after the notes were taken: what a job sent before it ended is here by now.
+        outcomes, progress = ray.get(self._mailbox.actor.drain.remote())
+        events: list[Finished | Moved] = [Moved(name, values) for name, values in progress.items()]
+        for name, outcome, started in outcomes:
+            self._pool.done(name)
+            events.append(Finished(name, outcome, time.time() - started, started))
+        events += [note for note in noted if not isinstance(note, _Ended)]
+        ended = {event.key for event in events if isinstance(event, Finished)}
+        for note in noted:
+            if isinstance(note, _Ended):
+                lost = (key for key in note.keys if key in self._running and key not in ended)
+                events += [Finished(key, note.failure) for key in lost]
+        return events
+
+    def _start_banks(self) -> None:
+        active = self._active("bank")
+        room = self._resources.banks_at_once or self._room()
+        if not self._trainings or active >= room or time.time() - self._last_submit < SETTLE:
+            return
+        groups: dict[Any, list[Work]] = {}
+        for work in self._trainings:
+            groups.setdefault(bank_key(work.step.spec), []).append(work)
+        alike = next(iter(groups.values()))
+        for bank in list(split_banks(alike, room - active, self._resources.bank_size))[: room - active]:
+            self._trainings = [work for work in self._trainings if work not in bank]
+            self._thread("bank", self._train, [work.call for work in bank])
+
+    def _start_searches(self) -> None:
+        if self._searches and not self._active("search") and time.time() - self._last_submit >= SETTLE:
+            calls, self._searches = [work.call for work in self._searches], []
+            self._lent = max(1, self._worker_room())
+            workers = self._pool.lend(self._lent)
+            self._thread("search", lambda name, calls: self._search(name, calls, workers), calls)
+
+    def _active(self, kind: str) -> int:
+        return sum(name.startswith(kind) and thread.is_alive() for name, thread in self._threads.items())
+
+    def _thread(self, kind: str, work: Callable[[str, list[JobCall]], None], calls: list[JobCall]) -> None:
+        name = f"{kind}-{len(self._threads)}-{os.getpid()}"
+
+        def guarded() -> None:
+            failure: Exception = RuntimeError(f"{name} ended without an outcome for this step")
+            try:
+                work(name, calls)
+            except Exception as error:  # noqa: BLE001 - becomes the outcome of every call that has none
+                failure = error
+            self._events.put(_Ended(tuple(call.name for call in calls), failure))
+
+        self._threads[name] = threading.Thread(target=guarded, name=name, daemon=True)
+        self._threads[name].start()
+
+    def _train(self, name: str, calls: list[JobCall]) -> None:
+        resources = BankResources(
+            self._resources.cpus_per_bank, self._resources.gpus_per_bank, self._resources.attempts
+        )
+        train_bank(name, calls, self._mailbox.name, resources, str(self._storage))
+
+    def _search(self, name: str, calls: list[JobCall], workers: list[Any]) -> None:
+        started = time.time()
+
+        def on_trial(call: JobCall, log: TrialLog) -> None:
+            assert isinstance(call.spec, SearchSpec)
+            self._events.put(Moved(call.name, search_progress(call.spec, log)))
+            if not log.missing(call.spec):
+                self._events.put(Finished(call.name, conclude(call, log), time.time() - started, started))
+
+        run_searches(name, calls, workers, on_trial, str(self._storage), self._resources.attempts)
+
+    def _room(self) -> int:
+        """Banks that the whole cluster can hold at once."""
+        asked = self._resources
+        return max(1, _places(self._nodes, asked.cpus_per_bank, asked.gpus_per_bank))
+
+    def _worker_room(self) -> int:
+        """Warm workers that fit beside the banks that run or wait."""
+        asked, banks = self._resources, self._active("bank") + bool(self._trainings)
+        left = [dict(node) for node in self._nodes]
+        for _ in range(banks):
+            host = max(left, key=lambda node: node.get("GPU" if asked.gpus_per_bank else "CPU", 0.0))
+            host["CPU"] = host.get("CPU", 0.0) - asked.cpus_per_bank
+            host["GPU"] = host.get("GPU", 0.0) - asked.gpus_per_bank
+        room = _places(left, asked.cpus_per_evaluator, asked.gpus_per_evaluator)
+        return min(room, asked.evaluators) if asked.evaluators else room
+
+
+def _places(nodes: Sequence[Mapping[str, float]], cpus: float, gpus: float) -> int:
+    """How many requests of that size the nodes can hold."""
+    by_cpu = ((node.get("CPU", 0.0) // cpus, node.get("GPU", 0.0) // gpus if gpus else float("inf")) for node in nodes)
+    return int(sum(max(0.0, min(pair)) for pair in by_cpu))
+
+
+def _connect(address: str | None) -> None:
+    if address is None:
+        # A cluster of one's own is reached with a token that only this process and its children know.
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    ray.init(
+        address=address,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        include_dashboard=False if address is None else None,
+        configure_logging=True,
+    )
+
+
+def _infeasible(resources: ResourcesSection, nodes: Sequence[Mapping[str, float]]) -> list[Fault]:
+    """Requests that no node of the cluster can ever meet."""
+    requests = {
+        "resources.cpus_per_bank": ("CPU", resources.cpus_per_bank),
+        "resources.gpus_per_bank": ("GPU", resources.gpus_per_bank),
+        "resources.cpus_per_evaluator": ("CPU", resources.cpus_per_evaluator),
+        "resources.gpus_per_evaluator": ("GPU", resources.gpus_per_evaluator),
+    }
+    faults = []
+    for key, (resource, wanted) in requests.items():
+        most = max((node.get(resource, 0.0) for node in nodes), default=0.0)
+        if wanted > most:
+            todo = f"ask for at most {most:g}, or use another cluster"
+            faults.append(Fault(f"no node of the cluster has that many {resource}s", key, f"{wanted:g}", todo))
+    return faults

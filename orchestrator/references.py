@@ -1,0 +1,118 @@
+"""What a campaign's data and backbone are today: pinned references for the specs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from jobs.backbones import embedded_backbone
+from jobs.data.cldr import covered_languages
+from jobs.data.resolve import DataRequest, data_ref
+from jobs.digest import directory_digest
+from jobs.errors import Fault, InputError, raise_all
+from jobs.spec import BackboneRef, DataRef, Split
+from orchestrator.campaign import Campaign
+from orchestrator.sections import BackboneSection, DataSection
+from search_spaces.languages import resolve_language
+
+
+class References:
+    """Resolves sections to references; collects every missing file, raised together by `check`."""
+
+    def __init__(self, cache: Path) -> None:
+        """`cache` remembers the hashes of files that did not change."""
+        self._cache = cache
+        self.faults: list[Fault] = []
+        self._made: dict[tuple[int, str, tuple[Split, ...]], DataRef] = {}
+        self._covered: frozenset[str] | None = None
+
+    def backbone(self, section: BackboneSection) -> BackboneRef:
+        """Local directories are pinned by their files' hash, hub names by the commit given."""
+        if section.name != "embedded" and not section.path:
+            return BackboneRef(section.name, section.revision, section.name)
+        folder = Path(section.path).resolve() if section.path else embedded_backbone()
+        if not (folder / "config.json").is_file():
+            todo = "it must hold config.json, weights and tokenizer"
+            raise InputError(Fault("no model directory", "backbone.path", str(folder), todo))
+        return BackboneRef(folder.name, directory_digest(folder), str(folder))
+
+    def data(self, section: DataSection, language: str, needed: tuple[Split, ...], purpose: str) -> DataRef:
+        """One language's data. `needed`: splits that must be there, from files of their own or by `hold_out`.
+
+        Files of other splits are not part of the reference, unless a hold-out is cut by what is there: a
+        search never sees the test file, and new test data retrain nothing.
+        """
+        key = (id(section), language, needed)
+        if key not in self._made:
+            self._made[key] = self._resolve(section, language, needed, purpose)
+        return self._made[key]
+
+    def check(self) -> None:
+        """Raise all faults found so far as one InputError."""
+        raise_all(dict.fromkeys(self.faults))
+
+    def _resolve(self, section: DataSection, language: str, needed: tuple[Split, ...], purpose: str) -> DataRef:
+        if section.source == "cldr":
+            self._check_cldr(language, purpose)
+        request = DataRequest(
+            variables={"iso639_3": resolve_language(language).iso3},
+            language=language,
+            needed=needed,
+            where=f"{purpose} of {language}",
+            splits=tuple(sorted(section.splits.items())),
+            limits=tuple(sorted(section.limits.items())),
+            **section.model_dump(exclude={"splits", "limits"}),
+        )
+        try:
+            return data_ref(request, self._cache)
+        except InputError as missing:
+            self.faults += missing.faults
+            return DataRef(section.source, language, "")
+
+    def _check_cldr(self, language: str, purpose: str) -> None:
+        if self._covered is None:
+            self._covered = frozenset(covered_languages())
+        if language not in self._covered:
+            where = f"{purpose} of {language}"
+            self.faults.append(Fault("the CLDR does not cover this language well", where, "", "give other data"))
+
+
+def trained_languages(campaign: Campaign) -> tuple[str, ...]:
+    """Codes of all languages that get an adapter: the pool, then the best covered ones of the CLDR."""
+    chosen = list(campaign.languages.pool)
+    taken = {resolve_language(code).key for code in chosen}
+    targets = (t for c in campaign.comparisons if c.kind == "zero-shot" for t in c.targets)
+    taken |= {resolve_language(code).key for code in (*campaign.languages.leave_out, *targets)}
+    wanted = campaign.languages.best_covered
+    for code in covered_languages() if wanted else ():
+        if len(chosen) >= max(wanted, len(campaign.languages.pool)):
+            break
+        key = resolve_language(code).key
+        if key not in taken:
+            chosen.append(code)
+            taken.add(key)
+    if len(chosen) < wanted:
+        raise InputError(
+            Fault(
+                "fewer languages are covered than asked for",
+                "languages.best_covered",
+                str(wanted),
+                f"at most {len(chosen)}",
+            )
+        )
+    return tuple(chosen)
+
+
+def missing_adapters(campaign: Campaign, trained: tuple[str, ...]) -> Iterator[Fault]:
+    """Languages that need an adapter and are not among the trained ones, as `best_covered` chose them."""
+    todo = "add it to `languages.pool`"
+    for task in campaign.tasks:
+        if task.language not in trained:
+            yield Fault("the task's language has no adapter", f"task {task.name}", task.language, todo)
+    for section in campaign.comparisons:
+        where = f"comparison {section.name}"
+        enhanced = section.targets if section.kind == "enhancement" else ()
+        for code in (code for code in enhanced if code not in trained):
+            yield Fault("an enhancement target needs an adapter of its own", where, code, todo)
+        for code in (code for code in section.related.pool if code not in trained):
+            yield Fault("a pool language has no adapter", where, code, todo)

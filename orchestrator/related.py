@@ -1,0 +1,70 @@
+"""The related languages of every target of a comparison, in one pass over the distances."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jobs.errors import Fault, InputError
+from orchestrator.sections import ComparisonSection
+from search_spaces.distances import parse_kinds
+from search_spaces.languages import resolve_languages
+from search_spaces.rebuilt_distances import RebuiltDistances
+from search_spaces.relatedness import Selection, nearest
+
+# Two distances nearer than this may be a tie: `nearest` decides, so both stay on the short list.
+ROUNDING = 1e-6
+LONGEST_LIST = 200  # characters of a fault's list of languages without distance
+
+
+def related_languages(section: ComparisonSection, pool: Sequence[str], faults: list[Fault]) -> dict[str, Selection]:
+    """Target -> its selection, as `nearest` makes it; a target without any is a fault and is left out.
+
+    `nearest` sees a short list: the languages that may be among the nearest, ties included. So a thousand
+    targets in a pool of a thousand take a second, and the notes speak of languages that matter.
+    """
+    chosen = {}
+    for target, near in zip(section.targets, _short_lists(section, pool), strict=True):
+        try:
+            chosen[target] = nearest(target, near, section.related.by, section.related.top)
+        except InputError as without:
+            where = f"comparison {section.name}, target {target}"
+            faults += [Fault(f.what, where, _short(f.got), f.todo) for f in without.faults]
+    return chosen
+
+
+def _short_lists(section: ComparisonSection, pool: Sequence[str]) -> list[Sequence[str]]:
+    if not pool:
+        return [pool] * len(section.targets)
+    distances = _distances(section, pool)
+    lists = []
+    for row in distances:
+        count = min(section.related.top, int(np.isfinite(row).sum()))
+        if not count:
+            lists.append(pool)  # `nearest` says which data lack
+            continue
+        bound = np.partition(row, count - 1)[count - 1] + ROUNDING
+        lists.append([pool[place] for place in np.flatnonzero(row <= bound).tolist()])
+    return lists
+
+
+def _distances(section: ComparisonSection, pool: Sequence[str]) -> NDArray[np.float64]:
+    """[targets, pool], infinite where there is no distance and for the target itself."""
+    source = RebuiltDistances()
+    targets, members = resolve_languages(section.targets), resolve_languages(pool)
+    rows, columns = [one.iso3 for one in targets], [one.iso3 for one in members]
+    kinds = parse_kinds(section.related.by, source)
+    values = np.mean([source.matrix(kind, rows, columns) for kind in kinds], axis=0)
+    values[np.isnan(values)] = np.inf
+    places: dict[tuple[str, ...], list[int]] = {}
+    for place, member in enumerate(members):
+        places.setdefault(member.key, []).append(place)
+    for number, target in enumerate(targets):
+        values[number, places.get(target.key, [])] = np.inf
+    return np.asarray(values)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= LONGEST_LIST else f"{text[:LONGEST_LIST]} ..."

@@ -1,0 +1,147 @@
+"""write_report: records -> one HTML page, Markdown and figures. Reads the workspace, writes only its report."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.markup import escape
+from rich.table import Table as TerminalTable
+
+from orchestrator.page import page, theme
+from orchestrator.report_blocks import Document, FigureRef, Section, figures
+from orchestrator.report_campaign import cost_section, loading_section, provenance_section, vectors_section
+from orchestrator.report_inputs import ReportInputs, read_inputs
+from orchestrator.report_lambda import lambda_section, related_section
+from orchestrator.report_markdown import markdown
+from orchestrator.report_results import gain_cell, gains_section, results_section, summary
+from orchestrator.report_training import training_section
+from orchestrator.report_wording import DASH, baseline, score, task_title
+from orchestrator.results import Result, ScoredSystem, campaign_results
+from orchestrator.store import campaign_folder
+
+# Raised by hand when `orchestrator.figures` draws the same panel differently.
+DRAWING_VERSION = 1
+_DIGEST_MARK = "<!-- panel "
+
+
+@dataclass(frozen=True, slots=True)
+class ReportPaths:
+    """What was written. `figures`: the SVG files that the Markdown shows."""
+
+    html: Path
+    markdown: Path
+    figures: tuple[Path, ...]
+
+
+def write_report(workspace: Path, campaign: str) -> ReportPaths:
+    """Write `<workspace>/campaigns/<campaign>/report/`: index.html, report.md and figures/.
+
+    Every file is written beside and renamed. Works on a campaign that is not finished. Raises InputError when
+    the campaign never ran in this workspace.
+    """
+    inputs = read_inputs(workspace, campaign)
+    folder = campaign_folder(workspace, campaign) / "report"
+    (folder / "figures").mkdir(parents=True, exist_ok=True)
+    document = build(inputs, folder)
+    drawn = {figure.name: _drawn(figure, folder / "figures") for figure in figures(document)}
+    _write(folder / "index.html", page(document, {name: _inline(svg) for name, svg in drawn.items()}))
+    _write(folder / "report.md", markdown(document, "figures"))
+    _remove_stale(folder / "figures", set(drawn))
+    files = tuple(folder / "figures" / f"{name}.svg" for name in drawn)
+    return ReportPaths(folder / "index.html", folder / "report.md", files)
+
+
+def build(inputs: ReportInputs, folder: Path) -> Document:
+    """The report's content, most important first; `folder` keeps what is slow to compute."""
+    results = campaign_results(inputs)
+    sections: tuple[Section | None, ...] = (
+        summary(inputs, results),
+        results_section(inputs, results) if results else None,
+        gains_section(results),
+        lambda_section(inputs, results),
+        related_section(inputs, results),
+        loading_section(inputs, results),
+        vectors_section(inputs, folder),
+        training_section(inputs),
+        cost_section(inputs, results),
+        provenance_section(inputs),
+    )
+    missing = len(inputs.missing)
+    state = f"{missing} of {len(inputs.steps)} steps missing" if missing else "complete"
+    return Document(inputs.campaign, inputs.description, state, tuple(s for s in sections if s is not None))
+
+
+def results_table(results: Sequence[Result]) -> TerminalTable:
+    """The results for a terminal: scores, the deciding gain with its interval, the chosen weights."""
+    table = TerminalTable(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+    for title in ("target", "comparison"):
+        table.add_column(title)
+    for title in ("better proxy", "own", "lambda 0.5", "arithmetic", "gain", "95 % interval"):
+        table.add_column(title, justify="right")
+    table.add_column("weights")
+    for result in results:
+        table.add_row(*_terminal_row(result))
+    return table
+
+
+def _terminal_row(result: Result) -> list[str]:
+    proxy = next((system for system in result.systems if system.name == result.better_proxy), None)
+    systems = (proxy, result.system("own"), result.system("fixed"), result.system("arithmetic"))
+    gain = gain_cell(result, baseline(result))
+    style = {"gain": "green", "loss": "red"}.get(gain.mark, "dim")
+    weights = result.search.winner_weights if result.search else ()
+    return [
+        escape(result.target_name),
+        escape(f"{task_title(result.comparison)}, {result.comparison.name}"),
+        *(_terminal_score(result, system) for system in systems),
+        f"[{style}]{gain.text}[/]",
+        f"[dim]{escape(gain.small)}[/]",
+        " + ".join(f"{weight:g} {code}" for code, weight in weights if weight),
+    ]
+
+
+def _terminal_score(result: Result, system: ScoredSystem | None) -> str:
+    if system is None or not system.done:
+        return DASH
+    text = score(result.comparison.metric, system.mean)
+    return f"[bold]{text}[/]" if system.name == result.best else text
+
+
+def _drawn(figure: FigureRef, folder: Path) -> str:
+    """The figure's SVG file, drawn only when its panel has changed."""
+    file = folder / f"{figure.name}.svg"
+    digest = hashlib.sha256(f"{DRAWING_VERSION} {figure.panel!r}".encode()).hexdigest()
+    mark = f"{_DIGEST_MARK}{digest} -->"
+    if file.is_file() and (kept := file.read_text(encoding="utf-8")).startswith(mark):
+        return kept
+    # Here, because loading matplotlib takes longer than a report whose figures are all there.
+    from orchestrator.figures import draw
+
+    svg = draw(figure.panel).strip()
+    opening, content = svg.split(">", 1)
+    document = f"{mark}\n{opening}><style>{theme()}</style>{content}\n"
+    _write(file, document)
+    return document
+
+
+def _inline(svg: str) -> str:
+    """For the page, which has the mark's and the style's content already."""
+    svg = svg.split("\n", 1)[1]
+    before, _, after = svg.partition("<style>")
+    return before + after.partition("</style>")[2]
+
+
+def _remove_stale(folder: Path, names: set[str]) -> None:
+    for file in folder.glob("*.svg"):
+        if file.stem not in names:
+            file.unlink()
+
+
+def _write(file: Path, text: str) -> None:
+    beside = file.with_name(f".{file.name}.{os.getpid()}")
+    beside.write_text(text, encoding="utf-8")
+    beside.replace(file)

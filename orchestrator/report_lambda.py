@@ -1,0 +1,137 @@
+"""The report's part on the search: lambda curves, how flat the optimum is, which related languages were chosen."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from orchestrator.report_blocks import Cell, Column, FigureRef, Gallery, LegendMark, Paragraph, Section, Table, foldable
+from orchestrator.report_inputs import ReportInputs
+from orchestrator.report_panels import Curve, LambdaPanel
+from orchestrator.report_results import gain_cell, grouped, system_label
+from orchestrator.report_wording import DASH, file_stem, score, signed, system_colours, task_title
+from orchestrator.results import Result
+from orchestrator.search_results import DEFAULT_LAMBDA, Flatness, LambdaCurve
+
+# Colour of a dashed line -> what it stands for.
+_ALONE = {
+    "proxy-1": "task language alone",
+    "proxy-2": "related language alone",
+    "proxy-3": "2nd related language alone",
+    "proxy-4": "3rd related language alone",
+    "own": "own adapter alone",
+}
+
+
+def lambda_section(inputs: ReportInputs, results: Sequence[Result]) -> Section | None:
+    """Validation score against lambda, one panel a comparison (arXiv 2404.15737, Fig. 5), and how flat it is."""
+    searched = [result for result in results if result.search]
+    if not searched:
+        return None
+    ordered = [result for group in grouped(searched).values() for result in group]
+    figures = tuple(_lambda_figure(inputs, result) for result in ordered)
+    note = Paragraph(
+        "Validation scores, mean over seeds with a band of one standard deviation; the dot is the lambda that was "
+        "chosen. Dashed: the adapters alone. Test data plays no part here.",
+        "note",
+    )
+    shown = {colour for result in searched for colour in system_colours(result.comparison).values()}
+    legend: tuple[tuple[str, str, LegendMark], ...] = (
+        ("arithmetic", "arithmetic", "line"),
+        *((("arithmetic of the other pair", "fixed", "line"),) if any(len(_curves(r)) > 1 for r in searched) else ()),
+        *((words, colour, "dashed") for colour, words in _ALONE.items() if colour in shown),
+    )
+    return Section("Lambda", (note, *foldable(Gallery(figures, legend, "small")), _flatness_table(searched)))
+
+
+def _lambda_figure(inputs: ReportInputs, result: Result) -> FigureRef:
+    search, comparison = result.search, result.comparison
+    assert search is not None
+    colours = system_colours(comparison)
+    curves = tuple(
+        Curve(
+            " + ".join(curve.pair), curve.lambdas, curve.mean, curve.deviation,
+            "arithmetic" if curve.pair == search.winner_pair else "fixed", curve.pair == search.winner_pair,
+        )
+        for curve in search.curves
+    )  # fmt: skip
+    alone = [s for s in result.systems if s.role in ("proxy", "own") and not math.isnan(s.validation)]
+    firsts = sorted(
+        {(pair != search.winner_pair, inputs.language(pair[0])) for pair in (c.pair for c in search.curves)}
+    )
+    panel = LambdaPanel(
+        f"{result.target_name}, {task_title(comparison)}",
+        "lambda, weight of " + " or ".join(name for _, name in firsts),
+        curves,
+        tuple((system.label, system.validation, colours[system.name]) for system in alone),
+        (search.winner_lambda, search.winner_mean),
+    )
+    told = ", ".join(f"{system_label(inputs, s)} {score(comparison.metric, s.validation)}" for s in alone)
+    alt = (
+        f"{panel.title}: best {score(comparison.metric, search.winner_mean)} at lambda {search.winner_lambda:g}; {told}"
+    )
+    return FigureRef(file_stem("lambda", comparison.name, comparison.task, comparison.target), panel, alt)
+
+
+def _curves(result: Result) -> tuple[LambdaCurve, ...]:
+    return result.search.curves if result.search else ()
+
+
+def _flatness_table(results: Sequence[Result]) -> Table:
+    rows = []
+    for result in results:
+        search, flat, metric = result.search, result.flatness, result.comparison.metric
+        assert search is not None
+        first = [Cell(result.target_name), Cell(f"{task_title(result.comparison)}, {result.comparison.name}")]
+        chosen = Cell(f"{search.winner_lambda:g}", " + ".join(search.winner_pair))
+        if flat is None:
+            rows.append((*first, chosen, Cell(DASH), Cell(DASH), Cell(DASH), Cell("lambda 0.5 was not tried")))
+            continue
+        spread = "" if math.isnan(flat.spread) else f"±{score(metric, flat.spread)}"
+        low, high = (f"{end:g}" for end in flat.plateau)
+        rows.append(
+            (
+                *first,
+                chosen,
+                Cell(low if low == high else f"{low}–{high}"),
+                Cell(signed(metric, flat.validation_gain), spread),
+                gain_cell(result, flat.test),
+                Cell(_verdict(search.winner_lambda, flat), mark="unsure" if flat.flat else "gain"),
+            )
+        )
+    columns = (
+        Column("Target", False), Column("Comparison", False), Column("Lambda"), Column("As good, lambda"),
+        Column("Gain over 0.5, validation"), Column("Gain over 0.5, test"), Column("Did the search gain?", False),
+    )  # fmt: skip
+    return Table("How flat is the optimum?", columns, tuple(rows))
+
+
+def _verdict(chosen: float, flat: Flatness) -> str:
+    if abs(chosen - DEFAULT_LAMBDA) < 1e-9:
+        return "it chose 0.5 itself"
+    if not flat.flat:
+        return "yes, beyond its uncertainty"
+    return "no, it lost" if flat.test is not None and flat.test.high < 0 else "less than its uncertainty"
+
+
+def related_section(inputs: ReportInputs, results: Sequence[Result]) -> Section | None:
+    """Which related language each target got, by which distance."""
+    chosen = {(c.target, c.related_by, c.ranking): c for result in results if (c := result.comparison).ranking}.values()
+    if not chosen:
+        return None
+    rows = tuple(
+        (
+            Cell(inputs.language(c.target), c.target),
+            Cell(", ".join(inputs.language(code) for code, _ in c.ranking)),
+            Cell(", ".join(f"{distance:.3f}" for _, distance in c.ranking)),
+            Cell(c.related_by),
+            Cell(c.related_rule or DASH),
+        )
+        for c in chosen
+    )
+    titles = ("Target", "Related language", "Distance", "Of kind", "Rule")
+    columns = tuple(Column(title, numeric=False) for title in titles)
+    sources = list(dict.fromkeys(c.related_source for c in chosen if c.related_source))
+    notes = list(dict.fromkeys(note for c in chosen for note in c.related_notes))
+    text = " ".join([f"Distances: {'; '.join(sources)}." if sources else "", *notes]).strip()
+    return Section("Related languages", (Table("", columns, rows), *((Paragraph(text, "note"),) if text else ())))

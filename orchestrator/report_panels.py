@@ -1,0 +1,101 @@
+"""What a figure shows, as plain frozen values; drawn by `orchestrator.figures` only when they have changed.
+
+A colour is the name of a system's colour (`COLOURS`), the same in every figure and table.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+# Name -> colour on a light page, colour on a dark page. The hues are those of Okabe and Ito's palette, which
+# stay apart for colour-blind readers; some are darkened or lightened for contrast.
+COLOURS: dict[str, tuple[str, str]] = {
+    "ink": ("#1c2127", "#e8eaed"),
+    "muted": ("#626b75", "#9aa3ad"),
+    "grid": ("#e4e7eb", "#2c3138"),
+    "paper": ("#fefefe", "#15181c"),
+    "arithmetic": ("#d55e00", "#f4863c"),
+    "proxy-1": ("#0072b2", "#57aaec"),
+    "proxy-2": ("#009e73", "#2fc79d"),
+    "proxy-3": ("#b8860b", "#e0b040"),
+    "proxy-4": ("#56b4e9", "#9ad4f5"),
+    "own": ("#b5508c", "#e592c3"),
+    "fixed": ("#7f8891", "#a3acb5"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """A line with a band of plus and minus `deviation` around it; `strong` lines stand out."""
+
+    label: str
+    xs: tuple[float, ...]
+    ys: tuple[float, ...]
+    deviation: tuple[float, ...]
+    colour: str
+    strong: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LambdaPanel:
+    """Validation score against lambda, systems that do not depend on it as dashed lines (paper, Fig. 5)."""
+
+    title: str
+    x_label: str
+    curves: tuple[Curve, ...]
+    dashed: tuple[tuple[str, float, str], ...]
+    chosen: tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class GainBar:
+    """One target's gain with its interval; nan where there is none. `sure`: the interval excludes zero."""
+
+    label: str
+    value: float
+    low: float
+    high: float
+    sure: bool
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class GainPanel:
+    """Gains as bars with intervals (paper, Figs 2 and 3)."""
+
+    title: str
+    x_label: str
+    bars: tuple[GainBar, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingPanel:
+    """Losses of one adapter over optimizer steps, one curve a seed and split; `best`: kept checkpoints (x, y)."""
+
+    title: str
+    note: str
+    curves: tuple[Curve, ...]
+    best: tuple[tuple[float, float], ...]
+    y_limits: tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class HeatPanel:
+    """A symmetric matrix of similarities (paper, Fig. 10); the diagonal is left blank."""
+
+    title: str
+    labels: tuple[str, ...]
+    values: tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DensityPanel:
+    """Distribution of each vector's weights against a Gaussian of the same width (paper, Fig. 9)."""
+
+    title: str
+    x_label: str
+    edges: tuple[float, ...]
+    density: tuple[tuple[float, ...], ...]
+
+
+Panel = LambdaPanel | GainPanel | TrainingPanel | HeatPanel | DensityPanel

@@ -1,0 +1,280 @@
+"""The report's first half: summary, results, gains, lambda curves, flatness, related languages, loading."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from orchestrator.report_blocks import (
+    Block,
+    Cell,
+    Code,
+    Column,
+    FigureRef,
+    Fold,
+    Gallery,
+    Paragraph,
+    Section,
+    Table,
+    Tiles,
+)
+from orchestrator.report_inputs import ReportInputs
+from orchestrator.report_panels import GainBar, GainPanel
+from orchestrator.report_wording import (
+    DASH,
+    baseline,
+    counted,
+    direction,
+    file_stem,
+    gain_unit,
+    gain_words,
+    interval,
+    score,
+    signed,
+    system_colours,
+    task_title,
+)
+from orchestrator.results import Result, ScoredSystem
+from orchestrator.search_results import Gain
+
+_INTERVAL_NOTE = (
+    "Square brackets: 95 % paired bootstrap interval over the test examples, pooled over seeds; it tells of the test "
+    "set's size, not of new training seeds. ± is the standard deviation over seeds."
+)
+
+
+def grouped(results: Iterable[Result]) -> dict[tuple[str, str], list[Result]]:
+    """(comparison's name, task title) -> results, both in the campaign's order."""
+    groups: dict[tuple[str, str], list[Result]] = {}
+    for result in results:
+        groups.setdefault((result.comparison.name, task_title(result.comparison)), []).append(result)
+    return groups
+
+
+def summary(inputs: ReportInputs, results: Sequence[Result]) -> Section:
+    """Counts, wins and the average gain in plain words, then the same as tiles."""
+    targets = {result.comparison.target for result in results}
+    seeds = max((len(result.comparison.seeds) for result in results), default=0)
+    decided = [(result, gain) for result in results if (gain := baseline(result)) is not None]
+    wins = [gain for _, gain in decided if gain.value > 0]
+    sure = [gain for gain in wins if gain.low > 0]
+    worse = [gain for _, gain in decided if gain.high < 0]
+    averages = _averages(results)
+    text = (
+        f"{counted(len(results), 'comparison')} of language arithmetic with its baselines on "
+        f"{counted(len(targets), 'target language')}, {counted(seeds, 'seed')} each. "
+    )
+    if decided:
+        text += (
+            f"Arithmetic is ahead in **{len(wins)} of {len(decided)}**; in **{len(sure)}** of them the interval of the "
+            f"gain excludes zero. {_losses(worse)}{_average_gain(averages)}{_flat(results)}"
+        )
+    else:
+        text += "No comparison is scored on test data yet."
+    tiles = [
+        (str(len(targets)), "target language" + "s" * (len(targets) != 1)),
+        (f"{len(wins)}/{len(decided)}", "comparisons ahead of the baseline"),
+        (f"{len(sure)}/{len(decided)}", "gains whose interval excludes zero"),
+    ]
+    tiles += [(average.amount, f"{average.words} than {average.against}") for average in averages[:2]]
+    return Section("Summary", (Paragraph(text, "lead"), Tiles(tuple(tiles)), *_state(inputs)))
+
+
+def _losses(worse: Sequence[Gain]) -> str:
+    return f"In {len(worse)} it is clearly behind. " if worse else "In none it is clearly behind. "
+
+
+def _average_gain(averages: Sequence[_Average]) -> str:
+    """One sentence for all tables, e.g. that it reaches 1.2 F1 points more than the better proxy (zero-shot)."""
+    against: dict[str, list[str]] = {}
+    for average in averages:
+        against.setdefault(average.against, []).append(f"**{average.amount}** {average.words}")
+    parts = [f"{' and '.join(amounts)} than {over}" for over, amounts in against.items()]
+    return f"On average it reaches {'; '.join(parts)}. " if parts else ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Average:
+    amount: str
+    words: str
+    against: str
+
+
+def _averages(results: Sequence[Result]) -> list[_Average]:
+    """One average gain for every table of results."""
+    rows = []
+    for (name, _), group in grouped(results).items():
+        gains = [gain for result in group if (gain := baseline(result)) is not None]
+        if gains:
+            over = "the own adapter" if gains[0].role == "own" else "the better proxy"
+            amount, words = gain_words(group[0].comparison.metric, fmean(gain.value for gain in gains))
+            rows.append(_Average(amount, words, f"{over} ({name})"))
+    return rows
+
+
+def _flat(results: Sequence[Result]) -> str:
+    measured = [result.flatness for result in results if result.flatness is not None]
+    if not measured:
+        return ""
+    flat = sum(one.flat for one in measured)
+    return (
+        f"In {flat} of {len(measured)} comparisons the search gained less than its own uncertainty over simply "
+        f"taking lambda 0.5."
+    )
+
+
+def _state(inputs: ReportInputs) -> list[Block]:
+    """What is missing, failed or broken; empty for a finished campaign."""
+    blocks: list[Block] = []
+    if inputs.missing:
+        done = len(inputs.steps) - len(inputs.missing)
+        text = f"The campaign is not finished: {done} of {counted(len(inputs.steps), 'step')} are done. "
+        text += "What follows rests on these alone; the same `run` command goes on with the rest."
+        blocks.append(Paragraph(text, "alarm"))
+    if inputs.events.failed:
+        rows = tuple((Cell(f"`{key}`"), Cell(error)) for key, error in inputs.events.failed)
+        blocks.append(Table("Failed steps", (Column("Step", False), Column("Error", False)), rows))
+    if inputs.broken:
+        rows = tuple((Cell(f"`{key}`"), Cell(why)) for key, why in inputs.broken.items())
+        blocks.append(Table("Records that cannot be read", (Column("Step", False), Column("Why", False)), rows))
+    if inputs.missing:
+        waiting = "\n".join(
+            f"{key}{'  (skipped: an input failed)' if key in inputs.events.skipped else ''}" for key in inputs.missing
+        )
+        blocks.append(Fold(f"{counted(len(inputs.missing), 'missing step')}", (Code("text", waiting),)))
+    return blocks
+
+
+def results_section(inputs: ReportInputs, results: Sequence[Result]) -> Section:
+    """One table for each kind of comparison and task."""
+    blocks: list[Block] = [
+        Paragraph(
+            "Test scores, mean over seeds. The best of a row is **bold**. ◆ marks the better proxy, chosen by its "
+            f"validation score. {_INTERVAL_NOTE} A gain in grey with ≈ lies inside its interval.",
+            "note",
+        )
+    ]
+    for (name, title), group in grouped(results).items():
+        metric = group[0].comparison.metric
+        caption = f"{title}, {name} ({direction(metric)})"
+        columns, rows = _table(inputs, group)
+        blocks.append(Table(caption, columns, rows))
+    blocks.append(Fold("The scores of every seed", (_seed_table(inputs, results),)))
+    return Section("Results", tuple(blocks))
+
+
+def _table(inputs: ReportInputs, group: Sequence[Result]) -> tuple[tuple[Column, ...], tuple[tuple[Cell, ...], ...]]:
+    present = [slot for slot in _SLOTS if any(slot in _by_slot(result) for result in group)]
+    baselines = [role for role in ("proxy", "own") if any(result.gain(role) for result in group)]
+    columns = (
+        Column("Target", numeric=False),
+        *(Column(_SLOTS[slot], colour=slot) for slot in present),
+        *(Column("Gain over " + {"proxy": "better proxy", "own": "own adapter"}[role]) for role in baselines),
+    )
+    rows = []
+    for result in group:
+        systems = _by_slot(result)
+        cells = [_score_cell(inputs, result, systems.get(slot)) for slot in present]
+        gains = [gain_cell(result, result.gain(role)) for role in baselines]
+        rows.append((Cell(result.target_name, result.comparison.target), *cells, *gains))
+    return columns, tuple(rows)
+
+
+# Column of a results table (a colour name) -> its title.
+_SLOTS = {
+    "proxy-1": "Task language's adapter",
+    "proxy-2": "Related language's adapter",
+    "proxy-3": "2nd related",
+    "proxy-4": "3rd related",
+    "own": "Own adapter (MAD-X)",
+    "fixed": "Arithmetic, lambda 0.5",
+    "arithmetic": "Arithmetic, searched",
+}
+
+
+def _by_slot(result: Result) -> dict[str, ScoredSystem]:
+    colours = system_colours(result.comparison)
+    return {colours[system.name]: system for system in reversed(result.systems)}
+
+
+def _score_cell(inputs: ReportInputs, result: Result, system: ScoredSystem | None) -> Cell:
+    if system is None or not system.done:
+        return Cell(DASH)
+    metric = result.comparison.metric
+    if system.role == "arithmetic" and result.search:
+        small = " + ".join(f"{weight:g} {code}" for code, weight in result.search.winner_weights if weight)
+    else:
+        small = " + ".join(inputs.language(code) for code in system.languages)
+    beside = f"±{score(metric, system.deviation)}" if len(system.scores) > 1 else ""
+    done, wanted = len(system.scores), len(result.comparison.seeds)
+    small += f" ({done} of {wanted} seeds)" if done < wanted else ""
+    best, chosen = system.name == result.best, system.name == result.better_proxy
+    return Cell(score(metric, system.mean), small.strip(), "best" if best else "", chosen, beside)
+
+
+def gain_cell(result: Result, gain: Gain | None) -> Cell:
+    """A gain with its interval, marked as certain gain, certain loss or inside the interval."""
+    if gain is None:
+        return Cell(DASH)
+    metric = result.comparison.metric
+    small = gain.fault or interval(metric, gain)
+    if not gain.excludes_zero:
+        return Cell("≈ " + signed(metric, gain.value), small, "unsure")
+    return Cell(signed(metric, gain.value), small, "gain" if gain.low > 0 else "loss")
+
+
+def _seed_table(inputs: ReportInputs, results: Sequence[Result]) -> Table:
+    seeds = sorted({seed for result in results for seed in result.comparison.seeds})
+    rows = []
+    for result in results:
+        for system in result.systems:
+            scores = dict(system.scores)
+            metric = result.comparison.metric
+            cells = [Cell(score(metric, scores.get(seed, math.nan))) for seed in seeds]
+            where = f"{task_title(result.comparison)}, {result.comparison.name}"
+            rows.append((Cell(result.target_name), Cell(where), Cell(system_label(inputs, system)), *cells))
+    columns = (Column("Target", False), Column("Comparison", False), Column("System", False))
+    return Table("", (*columns, *(Column(f"seed {seed}") for seed in seeds)), tuple(rows))
+
+
+def system_label(inputs: ReportInputs, system: ScoredSystem) -> str:
+    """A system in words, languages by name."""
+    names = " + ".join(inputs.language(code) for code in system.languages)
+    return {
+        "proxy": f"{names} adapter",
+        "own": "own adapter (MAD-X)",
+        "fixed": f"lambda 0.5, {names}",
+        "arithmetic": "arithmetic, searched",
+    }.get(system.role, system.label)
+
+
+def gains_section(results: Sequence[Result]) -> Section | None:
+    """Bars with intervals: Language Arithmetic (arXiv 2404.15737), Figs 2 and 3."""
+    figures = []
+    for (name, title), group in grouped(results).items():
+        for role, over in (("proxy", "the better proxy"), ("own", "the own adapter")):
+            rows = [(result, gain) for result in group if (gain := result.gain(role)) is not None]
+            if rows:
+                figures.append(_gain_figure(name, title, over, rows))
+    if not figures:
+        return None
+    note = Paragraph(
+        "Gain of searched arithmetic on test data, positive is better for F1 and loss alike, with 95 % intervals. "
+        "Pale bars: the interval includes zero.",
+        "note",
+    )
+    return Section("Gains", (note, Gallery(tuple(figures))))
+
+
+def _gain_figure(name: str, title: str, over: str, rows: Sequence[tuple[Result, Gain]]) -> FigureRef:
+    metric = rows[0][0].comparison.metric
+    bars = tuple(
+        GainBar(r.target_name, gain.value, gain.low, gain.high, gain.excludes_zero, signed(metric, gain.value))
+        for r, gain in rows
+    )
+    panel = GainPanel(f"{title}, {name}: over {over}", f"gain in {gain_unit(metric)}", bars)
+    stem = file_stem("gain", name, rows[0][0].comparison.task, rows[0][1].role)
+    told = ", ".join(f"{bar.label} {bar.text}" for bar in bars)
+    return FigureRef(stem, panel, f"Gain over {over}, {title}, {name}: {told}")

@@ -1,0 +1,105 @@
+"""How numbers, metrics and systems are written, the same in tables, figures and sentences."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+
+from orchestrator.report_inputs import Comparison
+from orchestrator.results import Result
+from orchestrator.search_results import Gain
+
+DASH = "–"
+_DIGITS = {"f1": 2, "mlm_loss": 3}
+_METRICS = {"f1": "F1", "mlm_loss": "masked-LM loss"}
+_GAIN_UNITS = {"f1": "F1 points", "mlm_loss": "nat of masked-LM loss"}
+_TASKS = {"ner": "NER", "masked-lm": "Masked LM"}
+_DIRECTIONS = {"f1": "higher is better", "mlm_loss": "nat per masked token, lower is better"}
+
+
+def score(metric: str, value: float) -> str:
+    """A score with the metric's digits; a dash for nan."""
+    return DASH if math.isnan(value) else f"{value:.{_DIGITS.get(metric, 3)}f}".replace("-", "−")
+
+
+def signed(metric: str, value: float) -> str:
+    """A difference with its sign; a dash for nan."""
+    return DASH if math.isnan(value) else f"{value:+.{_DIGITS.get(metric, 3)}f}".replace("-", "−")
+
+
+def interval(metric: str, gain: Gain) -> str:
+    """`[low, high]`, or a dash."""
+    return DASH if math.isnan(gain.low) else f"[{signed(metric, gain.low)}, {signed(metric, gain.high)}]"
+
+
+def metric_name(metric: str) -> str:
+    """E.g. "F1"."""
+    return _METRICS.get(metric, metric)
+
+
+def gain_unit(metric: str) -> str:
+    """What a gain is counted in."""
+    return _GAIN_UNITS.get(metric, metric)
+
+
+def gain_words(metric: str, gain: float) -> tuple[str, str]:
+    """A gain for a sentence: ("1.20", "F1 points more"), ("0.034", "nat less masked-LM loss")."""
+    better = gain >= 0
+    words = {
+        "f1": "F1 points more" if better else "F1 points less",
+        "mlm_loss": "nat less masked-LM loss" if better else "nat more masked-LM loss",
+    }
+    return score(metric, abs(gain)), words.get(metric, f"{metric} {'better' if better else 'worse'}")
+
+
+def direction(metric: str) -> str:
+    """Which way is better, with the unit where it has one."""
+    return _DIRECTIONS.get(metric, "")
+
+
+def task_title(comparison: Comparison) -> str:
+    """E.g. "NER F1", "Masked-LM loss"; a task with a name of its own goes by it."""
+    own = comparison.task if comparison.task not in (comparison.task_kind, "mlm") else ""
+    kind = _TASKS.get(comparison.task_kind, comparison.task_kind)
+    standard = "Masked-LM loss" if comparison.metric == "mlm_loss" else f"{kind} {metric_name(comparison.metric)}"
+    return f"{own}: {standard}" if own else standard
+
+
+def file_stem(*parts: str) -> str:
+    """A file name without suffix from texts that came out of a file; distinct parts give distinct stems."""
+    plain = "-".join(re.sub(r"[^A-Za-z0-9]+", "-", part).strip("-").lower() for part in parts)
+    if plain == "-".join(parts):
+        return plain
+    return f"{plain[:80]}-{hashlib.sha256(repr(parts).encode()).hexdigest()[:8]}"
+
+
+def baseline(result: Result) -> Gain | None:
+    """The gain that decides a comparison: over the own adapter in enhancement, else over the better proxy."""
+    return (result.gain("own") if result.comparison.kind == "enhancement" else None) or result.gain("proxy")
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people: "45 ms", "8.4 s", "3 min 05 s", "2 h 10 min"."""
+    if seconds < 1:
+        return f"{1000 * seconds:.0f} ms"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def counted(count: int, thing: str) -> str:
+    """ "1 step", "2 steps"."""
+    return f"{count:,} {thing}{'' if count == 1 else 's'}"
+
+
+def system_colours(comparison: Comparison) -> dict[str, str]:
+    """System name -> colour name, by place in the row: the task language's proxy first, then the related ones."""
+    colours: dict[str, str] = {}
+    for system in comparison.systems:
+        proxies = sum(colour.startswith("proxy") for colour in colours.values())
+        colours[system.name] = f"proxy-{min(4, 1 + proxies)}" if system.role == "proxy" else system.role
+    return colours

@@ -1,0 +1,193 @@
+"""run_campaign: lock, plan, execute, mirror, report. The same command goes on after a kill."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from rich.console import Console
+
+from jobs.job import JobResult
+from orchestrator.campaign import Campaign
+from orchestrator.card import card, has_card
+from orchestrator.cost import cost_model
+from orchestrator.display import display
+from orchestrator.events import EventLog
+from orchestrator.execute import (
+    Change,
+    Executor,
+    Finished,
+    Moved,
+    Summary,
+    Watcher,
+    Work,
+    execute,
+    execution_facts,
+)
+from orchestrator.index import index, write_index
+from orchestrator.lock import run_lock
+from orchestrator.plan import Plan
+from orchestrator.record import Record
+from orchestrator.report import ReportPaths, write_report
+from orchestrator.step import Step
+from orchestrator.store import ArtifactStore, CorruptArtifactError, campaign_folder
+
+VERSIONED = ("torch", "transformers", "adapters", "peft", "ray", "datasets", "mlflow", "lang2vec", "babel", "numpy")
+ExecutorName = Literal["ray", "local"]
+
+
+@dataclass(frozen=True, slots=True)
+class RunSettings:
+    """How to run; nothing here changes a result."""
+
+    workspace: Path
+    executor: ExecutorName = "ray"
+    address: str | None = None
+    tracking: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a run came to, and where its report is."""
+
+    summary: Summary
+    report: ReportPaths
+
+
+def run_campaign(plan: Plan, settings: RunSettings, console: Console) -> Outcome:
+    """Bring every step of the plan to its end, write the report, and bring MLflow up to date.
+
+    Raises InputError when another run of the campaign goes on, or resources are asked for that no node has.
+    """
+    store = ArtifactStore(settings.workspace)
+    name = plan.campaign.campaign
+    folder = campaign_folder(store.root, name)
+    # Two campaigns may share steps, so a workspace has one run at a time; the campaign's own lock tells `status`.
+    with run_lock(folder), run_lock(store.root):
+        write_index(plan, folder)
+        log = EventLog(folder, len(plan.steps))
+        mirror = _Mirror(plan, settings, store, console)
+        try:
+            summary = _execute(plan, settings, store, (log, mirror), console)
+        except BaseException:
+            log.close("interrupted")
+            mirror.stop()
+            raise
+        log.close("failed" if summary.errors else "finished")
+        report = write_report(store.root, name)
+        mirror.close(report.html.parent)
+    return Outcome(summary, report)
+
+
+def _execute(
+    plan: Plan, settings: RunSettings, store: ArtifactStore, watchers: Sequence[Watcher], console: Console
+) -> Summary:
+    executor = LazyExecutor(lambda: _executor(plan.campaign, settings, store), settings.executor)
+    try:
+        with display(console, plan.steps, cost_model(store.records(_leave_to_execute))) as view:
+
+            def watch(event: Change | Moved) -> None:
+                for watcher in (*watchers, view):
+                    watcher(event)
+
+            facts = execution_facts(_versions(), _git_commit())
+            return execute(plan.steps, store, executor, watch, facts, write_card)
+    finally:
+        executor.close()
+
+
+class LazyExecutor:
+    """Starts the real executor with the first step, so that a run with nothing to do starts nothing."""
+
+    def __init__(self, start: Callable[[], Executor], name: str) -> None:
+        """`start` makes the executor."""
+        self._start = start
+        self._made: Executor | None = None
+        self.name = name
+
+    def submit(self, works: Sequence[Work]) -> None:
+        """Start on first use."""
+        self._made = self._made or self._start()
+        self._made.submit(works)
+
+    def poll(self, timeout: float) -> Sequence[Finished | Moved]:
+        """Nothing happens before the first submit."""
+        return self._made.poll(timeout) if self._made else ()
+
+    def close(self) -> None:
+        """Close what was started."""
+        if self._made:
+            self._made.close()
+
+
+def _executor(campaign: Campaign, settings: RunSettings, store: ArtifactStore) -> Executor:
+    if settings.executor == "local":
+        from orchestrator.executors import LocalExecutor
+
+        return LocalExecutor(campaign.resources.bank_size or 8)
+    from orchestrator.ray_executor import RayExecutor
+
+    return RayExecutor(campaign.resources, store.root, settings.address)
+
+
+class _Mirror:
+    """Sends finished and failed steps to MLflow, unless tracking is off."""
+
+    def __init__(self, plan: Plan, settings: RunSettings, store: ArtifactStore, console: Console) -> None:
+        uri = settings.tracking or plan.campaign.tracking.mlflow
+        self._writer = None
+        if uri != "off":
+            from orchestrator.lineage import Writer, default_uri
+
+            self._writer = Writer(
+                uri or default_uri(store.root), store, index(plan), lambda line: console.print(line, style="yellow")
+            )
+
+    def __call__(self, event: Change | Moved) -> None:
+        if self._writer is None or isinstance(event, Moved):
+            return
+        if event.state == "succeeded" and event.record is not None:
+            self._writer.put(event.record)
+        elif event.state == "failed":
+            self._writer.failed(event.step.key, event.error)
+
+    def close(self, report: Path) -> None:
+        """Send the report and wait for what is still to be sent."""
+        if self._writer is not None:
+            self._writer.report(report)
+            self._writer.close()
+
+    def stop(self) -> None:
+        """Wait for what is still to be sent, of a run that was interrupted."""
+        if self._writer is not None:
+            self._writer.close()
+
+
+def _leave_to_execute(damage: CorruptArtifactError) -> None:
+    """A broken record has no cost to tell; `execute` computes its step again and says so."""
+
+
+def write_card(step: Step, staging: Path, result: JobResult, inputs: Mapping[str, Record]) -> None:
+    """Put a model card beside an adapter's files before they are committed."""
+    if has_card(step.spec):
+        (staging / "README.md").write_text(card(step.spec, inputs, result), encoding="utf-8")
+
+
+def _versions() -> dict[str, str]:
+    return {name: importlib.metadata.version(name) for name in VERSIONED}
+
+
+def _git_commit() -> str:
+    """Commit of the code when it runs from a checkout, else empty."""
+    here = Path(__file__).resolve().parent
+    try:
+        answer = subprocess.run(
+            ["git", "-C", str(here), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=False
+        )
+    except (FileNotFoundError, subprocess.TimeoutExpired):
+        return ""
+    return answer.stdout.strip() if answer.returncode == 0 else ""

@@ -1,0 +1,187 @@
+"""What a search found, on validation data: its curves, its winner, and how flat the optimum is."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from itertools import groupby
+from statistics import fmean, stdev
+from typing import Any
+
+from orchestrator.report_inputs import Comparison, ReportInputs
+
+DEFAULT_LAMBDA = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Gain:
+    """What arithmetic gains over one system: positive is better whatever the metric's direction.
+
+    `low` and `high`: 95 % interval, paired over test examples and pooled over `seeds`; nan where `fault` says why.
+    """
+
+    over: str
+    label: str
+    role: str
+    value: float
+    low: float
+    high: float
+    seeds: int
+    fault: str = ""
+
+    @property
+    def excludes_zero(self) -> bool:
+        """Whether the whole interval lies on one side of zero."""
+        return self.low > 0 or self.high < 0
+
+
+@dataclass(frozen=True, slots=True)
+class LambdaCurve:
+    """Validation scores of one pair: `mean` and `deviation` over seeds for each lambda, in rising order."""
+
+    pair: tuple[str, str]
+    lambdas: tuple[float, ...]
+    mean: tuple[float, ...]
+    deviation: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """A finished search on validation data. `found_at`: the evaluation (from 1) that first saw the winner."""
+
+    key: str
+    winner_pair: tuple[str, str]
+    winner_lambda: float
+    winner_mean: float
+    winner_weights: tuple[tuple[str, float], ...]
+    evaluations: int
+    found_at: int
+    examples: int
+    seconds: float
+    curves: tuple[LambdaCurve, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Flatness:
+    """How much the search was worth against lambda 0.5 of the winner's pair; gains positive is better.
+
+    `spread`: standard error over seeds of the validation gain, nan with one seed. `plateau`: lowest and highest
+    lambda around the winner whose validation mean is within `tolerance` of the best.
+    """
+
+    validation_gain: float
+    spread: float
+    test: Gain | None
+    plateau: tuple[float, float]
+    tolerance: float
+
+    @property
+    def flat(self) -> bool:
+        """Whether the search gained less than its own uncertainty: on test data where measured, else over seeds."""
+        if self.test is not None and not self.test.fault:
+            return not self.test.low > 0
+        return not self.validation_gain > (0.0 if math.isnan(self.spread) else self.spread)
+
+
+def read_search(inputs: ReportInputs, comparison: Comparison) -> Search | None:
+    """The comparison's search, or None while it is not finished."""
+    record = inputs.records.get(comparison.search)
+    if record is None:
+        return None
+    candidates, winner = record.details["candidates"], record.details["winner"]
+    better: Callable[[float, float], bool] = operator.gt if comparison.mode == "max" else operator.lt
+    best = 0
+    for at, candidate in enumerate(candidates):
+        best = at if better(candidate["mean"], candidates[best]["mean"]) else best
+    return Search(
+        key=record.key,
+        winner_pair=_pair(winner),
+        winner_lambda=float(winner["lambda"]),
+        winner_mean=float(winner["mean"]),
+        winner_weights=tuple(sorted(winner["weights"].items())),
+        evaluations=int(record.details.get("evaluations", len(candidates))),
+        found_at=best + 1,
+        examples=int(record.details.get("examples", 0)),
+        seconds=float(record.provenance.get("seconds", 0.0)),
+        curves=_curves(candidates),
+    )
+
+
+def _curves(candidates: list[dict[str, Any]]) -> tuple[LambdaCurve, ...]:
+    ordered = sorted(candidates, key=lambda c: (_pair(c), c["lambda"]))
+    curves = []
+    for pair, group in groupby(ordered, key=_pair):
+        points = list(group)
+        spreads = [list(point["scores"].values()) for point in points]
+        curves.append(
+            LambdaCurve(
+                pair,
+                tuple(float(point["lambda"]) for point in points),
+                tuple(float(point["mean"]) for point in points),
+                tuple(stdev(scores) if len(scores) > 1 else 0.0 for scores in spreads),
+            )
+        )
+    return tuple(curves)
+
+
+def alone_scores(inputs: ReportInputs, comparison: Comparison) -> dict[str, float]:
+    """Validation mean of each language's adapter alone: the candidates that put all weight on one language."""
+    record = inputs.records.get(comparison.search)
+    alone = {}
+    for candidate in record.details["candidates"] if record else ():
+        used = [code for code, weight in candidate["weights"].items() if abs(weight) > 1e-9]
+        if len(used) == 1 and abs(candidate["weights"][used[0]] - 1) < 1e-9:
+            alone[used[0]] = float(candidate["mean"])
+    return alone
+
+
+def read_flatness(
+    inputs: ReportInputs, comparison: Comparison, search: Search, gains: tuple[Gain, ...]
+) -> Flatness | None:
+    """The winner against lambda 0.5 of its pair; None when that was never scored. `gains`: those on test data."""
+    candidates = inputs.records[comparison.search].details["candidates"]
+    ours = [c for c in candidates if _pair(c) == search.winner_pair]
+    middle = next((c for c in ours if abs(c["lambda"] - DEFAULT_LAMBDA) < 1e-9), None)
+    winner = next((c for c in ours if abs(c["lambda"] - search.winner_lambda) < 1e-9), None)
+    if middle is None or winner is None:
+        return None
+    sign = 1 if comparison.mode == "max" else -1
+    seeds = winner["scores"].keys() & middle["scores"].keys()
+    differences = [sign * (winner["scores"][seed] - middle["scores"][seed]) for seed in sorted(seeds)]
+    spread = stdev(differences) / math.sqrt(len(differences)) if len(differences) > 1 else math.nan
+    curve = next(curve for curve in search.curves if curve.pair == search.winner_pair)
+    tolerance = max(spread if not math.isnan(spread) else 0.0, 0.01 * (max(curve.mean) - min(curve.mean)))
+    return Flatness(
+        fmean(differences),
+        spread,
+        next((gain for gain in gains if gain.role == "fixed" and _same_pair(inputs, gain, comparison, search)), None),
+        _plateau(curve, search.winner_lambda, sign, tolerance),
+        tolerance,
+    )
+
+
+def _same_pair(inputs: ReportInputs, gain: Gain, comparison: Comparison, search: Search) -> bool:
+    system = next(system for system in comparison.systems if system.name == gain.over)
+    return set(system.languages) == set(search.winner_pair)
+
+
+def _plateau(curve: LambdaCurve, chosen: float, sign: int, tolerance: float) -> tuple[float, float]:
+    at = min(range(len(curve.lambdas)), key=lambda i: abs(curve.lambdas[i] - chosen))
+    best = sign * curve.mean[at]
+
+    def near(i: int) -> bool:
+        return sign * curve.mean[i] >= best - tolerance - 1e-12
+
+    low = high = at
+    while low > 0 and near(low - 1):
+        low -= 1
+    while high + 1 < len(curve.lambdas) and near(high + 1):
+        high += 1
+    return curve.lambdas[low], curve.lambdas[high]
+
+
+def _pair(candidate: Mapping[str, Any]) -> tuple[str, str]:
+    first, second = candidate["pair"]
+    return first, second

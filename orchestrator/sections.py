@@ -1,0 +1,199 @@
+"""The sections of the campaign file as frozen types."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from jobs.errors import InputError
+from jobs.spec import TaskKind
+from search_spaces.languages import resolve_language
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")]
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[int, Field(ge=1)]
+Distance = Literal["syntactic", "geographic", "genetic", "inventory", "phonological", "featural", "mixed"]
+
+
+def _known_language(code: str) -> str:
+    try:
+        resolve_language(code)
+    except InputError as unknown:
+        fault = unknown.faults[0]
+        raise ValueError(f"{fault.what}; {fault.todo}") from unknown
+    return code.strip()
+
+
+LanguageCode = Annotated[str, AfterValidator(_known_language)]
+
+
+class Section(BaseModel):
+    """A part of the file: frozen, and no key beyond those named."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class BackboneSection(Section):
+    """The frozen pretrained model: `embedded`, a local directory (`path`), or a hub name with its commit."""
+
+    name: str = Field("embedded", description='"embedded", or a name on the model hub such as xlm-roberta-base')
+    revision: str = Field("", description="commit on the hub, 40 hex digits; required with a hub name")
+    path: str = Field("", description="local directory in the hub's layout, in place of a hub name")
+
+    @model_validator(mode="after")
+    def _pinned(self) -> BackboneSection:
+        if self.path or self.name == "embedded":
+            if self.revision:
+                raise ValueError("a local backbone is pinned by the hash of its files: leave `revision` out")
+        elif len(self.revision) != 40 or set(self.revision) - set("0123456789abcdef"):
+            raise ValueError(f"{self.name} needs `revision`: the commit's 40 hex digits, not a branch")
+        return self
+
+
+class DataSection(Section):
+    """Where one kind of data comes from, for every language.
+
+    In `files` and `subset`, `{language}` stands for the code as the campaign writes it, `{iso639_3}` for the
+    individual ISO 639-3 code, `{split}` for train, validation and test.
+    """
+
+    source: Literal["cldr", "json", "text", "conll", "hub"]
+    files: str = Field("", description="pattern of the files, e.g. ${data}/uner/{language}/{split}.jsonl")
+    dataset: str = Field("", description="name on the data hub or a local directory in its layout (source: hub)")
+    subset: str = Field("", description="configuration on the hub, e.g. 20231101.{language}")
+    revision: str = Field("", description="commit on the hub, 40 hex digits")
+    splits: dict[Literal["train", "validation", "test"], str] = Field(
+        default_factory=dict, description="the data set's own name of each split where it differs"
+    )
+    text_column: str = "text"
+    tokens_column: str = "tokens"
+    labels_column: str = "ner_tags"
+    label_names: tuple[str, ...] = Field((), description="names of integer labels, in order")
+    hold_out: Share = Field(0.0, description="share of train for validation, and as much for test, where missing")
+    limits: dict[Literal["train", "validation", "test"], Positive] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _complete(self) -> DataSection:
+        if self.source == "hub" and not self.dataset:
+            raise ValueError("source hub needs `dataset`")
+        if self.source in ("json", "text", "conll") and not self.files:
+            raise ValueError(f"source {self.source} needs `files`")
+        if self.source != "hub" and self.revision:
+            raise ValueError("only hub data has a `revision`: files are pinned by their hash")
+        if self.hold_out > 0.4:
+            raise ValueError("`hold_out` is taken twice, for validation and for test: at most 0.4")
+        return self
+
+
+class TrainingSection(Section):
+    """How each adapter is trained; see jobs.spec.TrainingConfig."""
+
+    optimizer_steps: Positive
+    batch_size: Positive = 16
+    gradient_accumulation: Positive = 1
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-4
+    max_length: Annotated[int, Field(ge=8)] = 128
+    warmup_ratio: Share = 0.0
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
+    mask_probability: Annotated[float, Field(gt=0, lt=1)] = 0.15
+    evaluate_every: Positive = 100
+    evaluation_examples: Positive = 1000
+    patience: Annotated[int, Field(ge=0)] = 0
+    max_tokens: Annotated[int, Field(ge=0)] = 0
+
+
+class LanguageAdapterSection(Section):
+    """MAD-X language adapter: bottleneck and invertible NICE adapter, one shared initialization."""
+
+    reduction_factor: Positive = 2
+    invertible_reduction_factor: Positive = 2
+    non_linearity: Literal["gelu_new", "gelu", "relu", "swish", "tanh"] = "gelu_new"
+    init_seed: int = 42
+    training: TrainingSection
+
+
+class TaskAdapterSection(Section):
+    """Task adapter: bottleneck without invertible part, stacked on the source language's adapter."""
+
+    reduction_factor: Positive = 16
+    non_linearity: Literal["gelu_new", "gelu", "relu", "swish", "tanh"] = "gelu_new"
+    init_seed: int = 42
+    training: TrainingSection
+
+
+class LanguagesSection(Section):
+    """The languages that get an adapter: listed, or the best covered ones of the CLDR."""
+
+    pool: tuple[LanguageCode, ...] = ()
+    best_covered: Annotated[int, Field(ge=0)] = Field(0, description="take the N best covered languages too")
+    leave_out: tuple[LanguageCode, ...] = Field((), description="never among the best covered")
+
+
+class TaskSection(Section):
+    """One way to score a stack: `ner` (span F1) or `masked-lm` (loss on held-out text, no task adapter)."""
+
+    name: Name
+    kind: TaskKind
+    language: LanguageCode = Field("en", description="language of the task's training data, and the anchor")
+    data: DataSection | None = Field(None, description="labelled data; masked-lm uses the corpora")
+    labels: tuple[str, ...] = Field((), description="IOB2 labels; with source cldr they are known")
+
+    @model_validator(mode="after")
+    def _data_fits_kind(self) -> TaskSection:
+        if self.kind == "ner" and self.data is None:
+            raise ValueError("a ner task needs `data`")
+        if self.kind == "masked-lm" and (self.data or self.labels):
+            raise ValueError("masked-lm is scored on the corpora: leave `data` and `labels` out")
+        if self.kind == "ner" and self.data and self.data.source != "cldr" and not self.labels:
+            raise ValueError("a ner task on other data than cldr needs `labels`, e.g. [O, B-PER, I-PER]")
+        return self
+
+
+class RelatedSection(Section):
+    """How related languages are chosen from the pool."""
+
+    by: Distance = "syntactic"
+    top: Positive = 1
+    pool: tuple[LanguageCode, ...] = Field((), description="candidates; default: all languages with an adapter")
+
+
+class ComparisonSection(Section):
+    """Targets scored with language arithmetic against its baselines.
+
+    zero-shot: LA(anchor, related) for targets without an adapter. enhancement: LA(anchor, target) and
+    LA(related, target) for targets that have one. The anchor is the task's language.
+    """
+
+    name: Name
+    kind: Literal["zero-shot", "enhancement"]
+    targets: tuple[LanguageCode, ...] = Field(min_length=1)
+    tasks: tuple[Name, ...] = Field(min_length=1)
+    related: RelatedSection = RelatedSection()
+
+
+class SearchSection(Section):
+    """Lambda grid 0..1 with this step; validation data only."""
+
+    lambda_step: Annotated[float, Field(gt=0, le=0.5)] = 0.05
+    max_length: Annotated[int, Field(ge=8)] = 128
+
+
+class TrackingSection(Section):
+    """Where MLflow keeps the mirror of the records; default: a database inside the workspace."""
+
+    mlflow: str = Field("", description="tracking URI; empty: sqlite in the workspace; off: no mirror")
+
+
+class ResourcesSection(Section):
+    """What jobs may use. Never enters identity: changing it reuses every finished step."""
+
+    bank_size: Annotated[int, Field(ge=0)] = Field(0, description="languages trained together; 0: chosen")
+    banks_at_once: Annotated[int, Field(ge=0)] = Field(0, description="0: as many as the cluster has room for")
+    cpus_per_bank: Annotated[float, Field(gt=0)] = 1
+    gpus_per_bank: Annotated[float, Field(ge=0)] = 0
+    evaluators: Annotated[int, Field(ge=0)] = Field(0, description="warm evaluators; 0: one per free CPU or GPU")
+    cpus_per_evaluator: Annotated[float, Field(gt=0)] = 1
+    gpus_per_evaluator: Annotated[float, Field(ge=0)] = 0
+    attempts: Positive = Field(2, description="tries of a step before it counts as failed")

@@ -1,0 +1,237 @@
+"""ArtifactStore: finished steps as directories, each complete from the moment its record is there.
+
+Layout of a workspace:
+
+    workspace.json                             format of the workspace
+    artifacts/<job>/<name>-<fp12>/record.json  with the step's files beside it
+    staging/<job>/<name>-<fp12>/               a step being written; deleted and begun anew after a kill
+    checkpoints/<job>/<name>-<fp12>/           what a killed training goes on from; deleted on commit
+    cache/                                     derived data that can be rebuilt
+    rejected/                                  artifacts whose bytes did not match their record
+    campaigns/<name>/                          index.json, events.jsonl, status.json, run.lock, report/
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from jobs.errors import Fault, InputError
+from jobs.job import JobResult
+from orchestrator.record import Record, dump_record, parse_record
+from orchestrator.step import Step, payload
+
+WORKSPACE_FORMAT = 1
+RECORD_FILE = "record.json"
+
+
+class CorruptArtifactError(Exception):
+    """An artifact whose bytes do not match its record, or whose record cannot be read."""
+
+
+def _refuse(damage: CorruptArtifactError) -> None:
+    raise damage
+
+
+class ArtifactStore:
+    """Artifacts of finished steps under one workspace directory."""
+
+    def __init__(self, root: Path) -> None:
+        """Open the workspace at `root`. Raises InputError when another version wrote it."""
+        self.root = root.resolve()
+        check_workspace(self.root)
+        self._listing: dict[str, frozenset[str]] = {}
+
+    @property
+    def cache(self) -> Path:
+        """Derived data that any job may read and rebuild."""
+        return self.root / "cache"
+
+    def path(self, key: str) -> Path:
+        """Directory of a finished artifact."""
+        return self.root / "artifacts" / key
+
+    def checkpoint(self, step: Step) -> Path:
+        """Directory that outlives a killed training of this step."""
+        return self.root / "checkpoints" / step.key
+
+    def has(self, step: Step) -> bool:
+        """Whether a directory of this step is there; from a listing taken once per job."""
+        if step.job not in self._listing:
+            self._listing[step.job] = frozenset(_names(self.root / "artifacts" / step.job))
+        return step.key.split("/", 1)[1] in self._listing[step.job]
+
+    def find(self, step: Step) -> Record | None:
+        """The record of a finished step, or None. Raises CorruptArtifactError when it is not this step's."""
+        file = self.path(step.key) / RECORD_FILE
+        if not file.is_file():
+            return None
+        record = _read(file)
+        if record.fingerprint != step.fingerprint:
+            raise CorruptArtifactError(f"{file}: is of fingerprint {record.fingerprint[:12]}")
+        return record
+
+    def stage(self, step: Step) -> Path:
+        """An empty directory to write the step's files into."""
+        staging = self.staging(step)
+        shutil.rmtree(staging, ignore_errors=True)
+        staging.mkdir(parents=True)
+        return staging
+
+    def staging(self, step: Step) -> Path:
+        """Where `stage` put the step's directory."""
+        return self.root / "staging" / step.key
+
+    def commit(self, step: Step, staging: Path, result: JobResult, provenance: Mapping[str, Any]) -> Record:
+        """Hash the files and bring them to disk, write the record, and rename the directory into its place."""
+        record = Record(
+            key=step.key,
+            job=step.job,
+            name=step.name,
+            fingerprint=step.fingerprint,
+            payload=payload(step),
+            inputs={role: source.key for role, source in step.inputs},
+            files=_digests(staging),
+            metrics=result.metrics,
+            series=result.series,
+            details=result.details,
+            provenance=dict(provenance),
+        )
+        _write_durably(staging / RECORD_FILE, dump_record(record))
+        final = self.path(step.key)
+        final.parent.mkdir(parents=True, exist_ok=True)
+        if final.exists():
+            self.reject(step.key)
+        staging.replace(final)
+        _sync(final.parent)
+        self._listing.pop(step.job, None)
+        shutil.rmtree(self.checkpoint(step), ignore_errors=True)
+        return record
+
+    def discard(self, step: Step) -> None:
+        """Delete what a failed step left in staging: on a full disk that room is needed."""
+        shutil.rmtree(self.staging(step), ignore_errors=True)
+
+    def verify(self, record: Record) -> None:
+        """Raises CorruptArtifactError naming every file that is missing, truncated or changed."""
+        self._check(record, _content_fault)
+
+    def verify_sizes(self, record: Record) -> None:
+        """As `verify`, without reading the files: a changed byte is not seen."""
+        self._check(record, _size_fault)
+
+    def _check(self, record: Record, fault_of: Callable[[Path, str, int], str]) -> None:
+        folder = self.path(record.key)
+        found = ((name, fault_of(folder / name, digest, size)) for name, (digest, size) in record.files.items())
+        faults = [f"{name} {fault}" for name, fault in found if fault]
+        if faults:
+            raise CorruptArtifactError(f"{record.key}: {', '.join(faults)}")
+
+    def reject(self, key: str) -> Path:
+        """Move an artifact out of the way, keeping its bytes for whoever wants to look."""
+        target = self.root / "rejected" / f"{key}-{time.time_ns()}"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        self.path(key).replace(target)
+        self._listing.pop(key.split("/", 1)[0], None)
+        return target
+
+    def records(self, broken: Callable[[CorruptArtifactError], None] = _refuse) -> Iterator[Record]:
+        """Every finished step of the workspace, in key order.
+
+        A record that cannot be read goes to `broken`, which raises it unless the caller says otherwise.
+        """
+        for file in sorted((self.root / "artifacts").glob(f"*/*/{RECORD_FILE}")):
+            try:
+                yield _read(file)
+            except CorruptArtifactError as damage:
+                broken(damage)
+
+
+def campaign_folder(workspace: Path, campaign: str) -> Path:
+    """`<workspace>/campaigns/<campaign>`: index, events, report. Raises InputError for a name that leaves it."""
+    if campaign in ("", ".", "..") or any(mark in campaign for mark in ("/", "\\", "\0")):
+        raise InputError(Fault("not the name of a campaign", "campaign", repr(campaign)))
+    return workspace / "campaigns" / campaign
+
+
+def check_workspace(root: Path) -> None:
+    """Create the workspace, or refuse one that another version wrote."""
+    marker = root / "workspace.json"
+    if not marker.exists():
+        root.mkdir(parents=True, exist_ok=True)
+        _write_durably(marker, json.dumps({"format": WORKSPACE_FORMAT}) + "\n")
+        return
+    try:
+        found = json.loads(marker.read_text())["format"]
+    except (ValueError, KeyError, TypeError) as fault:
+        raise InputError(
+            Fault("not a workspace", str(marker), str(fault), "name another directory with --workspace")
+        ) from fault
+    if found != WORKSPACE_FORMAT:
+        raise InputError(
+            Fault(
+                "the workspace was written by another version of adapterfleet",
+                str(marker),
+                f"format {found}, this version reads {WORKSPACE_FORMAT}",
+                "use that version, or name another directory with --workspace",
+            )
+        )
+
+
+def sha256(file: Path) -> str:
+    """Sha256 of a file's bytes, 64 hex digits."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _size_fault(file: Path, digest: str, size: int) -> str:
+    if not file.is_file():
+        return "is missing"
+    found = file.stat().st_size
+    return f"has {found} bytes, not {size}" if found != size else ""
+
+
+def _content_fault(file: Path, digest: str, size: int) -> str:
+    return _size_fault(file, digest, size) or ("has changed" if sha256(file) != digest else "")
+
+
+def _digests(folder: Path) -> dict[str, tuple[str, int]]:
+    """Name -> (sha256, bytes) of every file, each brought to disk: after a power cut a record tells the truth."""
+    files = sorted(f for f in folder.rglob("*") if f.is_file())
+    for file in files:
+        _sync(file)
+    return {f.relative_to(folder).as_posix(): (sha256(f), f.stat().st_size) for f in files}
+
+
+def _read(file: Path) -> Record:
+    try:
+        return parse_record(file.read_text(encoding="utf-8"))
+    except ValueError as fault:
+        raise CorruptArtifactError(f"{file}: {fault}") from fault
+
+
+def _names(folder: Path) -> list[str]:
+    return [entry.name for entry in os.scandir(folder)] if folder.is_dir() else []
+
+
+def _write_durably(file: Path, text: str) -> None:
+    beside = file.with_name(f".{file.name}.{os.getpid()}")
+    with beside.open("w", encoding="utf-8") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+    beside.replace(file)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,105 @@
+"""Tables that the command line prints: the plan, the status, an explanation."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Any
+
+from rich.markup import escape
+from rich.table import Table
+
+from orchestrator.cost import CostModel
+from orchestrator.display import short, values_text
+from orchestrator.explain import Explanation
+from orchestrator.plan import Plan
+from orchestrator.step import Step
+from orchestrator.store import ArtifactStore
+
+
+def plan_table(plan: Plan, store: ArtifactStore, costs: CostModel) -> Table:
+    """One row per job: steps, reused, new, and what the new ones will cost on one core."""
+    table = Table(title=f"campaign {plan.campaign.campaign}: {len(plan.steps)} steps", title_justify="left")
+    table.add_column("job")
+    for name in ("steps", "reused", "new", "estimated seconds of one core"):
+        table.add_column(name, justify="right")
+    groups: dict[str, list[Step]] = defaultdict(list)
+    for step in plan.steps:
+        groups[step.job].append(step)
+    rows = [_plan_row(job, steps, store, costs) for job, steps in groups.items()]
+    for job, total, new, seconds in rows:
+        table.add_row(job, str(total), str(total - new), str(new), _seconds(seconds))
+    known = [seconds for *_, seconds in rows if seconds is not None]
+    table.add_section()
+    all_new = sum(new for _, _, new, _ in rows)
+    table.add_row(
+        "all",
+        str(len(plan.steps)),
+        str(len(plan.steps) - all_new),
+        str(all_new),
+        _seconds(sum(known) if len(known) == len(rows) else None),
+    )
+    return table
+
+
+def steps_table(steps: Iterable[Step], store: ArtifactStore, costs: CostModel) -> Table:
+    """One row per step."""
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for name in ("step", "state", "seconds"):
+        table.add_column(name, no_wrap=True, justify="right" if name == "seconds" else "left")
+    for step in steps:
+        reused = store.has(step)
+        seconds = 0.0 if reused else costs.seconds(step)
+        table.add_row(step.key, "reused" if reused else "new", _seconds(seconds))
+    return table
+
+
+def explanation_table(explanation: Explanation) -> Table | str:
+    """What differs from the nearest record, or why there is nothing to compare."""
+    step, record = explanation.step, explanation.record
+    if record is None:
+        return f"{step.key} is new: no finished step of this workspace is called {step.job}/{step.name}"
+    if not explanation.differences:
+        return f"{step.key} is reused: identity and record are the same"
+    table = Table(title=f"{step.key} is new; the nearest finished step is {record.key}", title_justify="left")
+    for name in ("what changed", "there", "now"):
+        table.add_column(name)
+    for difference in explanation.differences:
+        table.add_row(difference.path, _value(difference.before), _value(difference.now))
+    return table
+
+
+def status_table(status: dict[str, Any], alive: bool) -> Table:
+    """State of a run: counts, what runs now, errors."""
+    outcome = status["outcome"] if status["outcome"] != "running" or alive else "killed: run it again to go on"
+    age = time.time() - status["updated"]
+    table = Table(show_header=False)
+    table.add_row("run", f"{outcome}, as of {age:.0f} s ago")
+    done = sum(status["counts"].get(state, 0) for state in ("reused", "succeeded", "failed", "skipped"))
+    table.add_row("steps", f"{done} of {status['total']}")
+    for state, count in sorted(status["counts"].items()):
+        if state != "running" or alive:
+            table.add_row(state, str(count))
+    for key, values in status["running"].items() if alive else ():
+        table.add_row(short(key), values_text(values))
+    for key, error in status["errors"].items():
+        table.add_row(f"[red]{short(key)}[/red]", escape(error))
+    return table
+
+
+def _plan_row(
+    job: str, steps: list[Step], store: ArtifactStore, costs: CostModel
+) -> tuple[str, int, int, float | None]:
+    new = [step for step in steps if not store.has(step)]
+    seconds = [costs.seconds(step) for step in new]
+    known = [value for value in seconds if value is not None]
+    return job, len(steps), len(new), sum(known) if len(known) == len(seconds) else None
+
+
+def _seconds(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:,.0f}"
+
+
+def _value(value: Any) -> str:
+    return "-" if value is None else escape(str(value))

@@ -1,0 +1,198 @@
+"""YAML that remembers its lines, and pydantic's faults put back on them, all of a file at once."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from jobs.errors import Fault, InputError, raise_all
+
+Location = tuple[str | int, ...]
+Model = TypeVar("Model", bound=BaseModel)
+MOST_NODES, DEEPEST = 50_000, 40  # what no campaign needs, and anchors that contain themselves exceed
+VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+
+
+class PlainLoader(yaml.SafeLoader):
+    """SafeLoader whose only booleans are true and false, so that `no` is Norwegian (as in YAML 1.2)."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 - the base class's own name
+        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
+PlainLoader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"(?:true|false)$"), list("tf"))
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A parsed YAML file: plain values, and the line (from 1) of every key and item."""
+
+    file: Path
+    content: Any
+    lines: Mapping[Location, int]
+
+    def where(self, location: Location) -> str:
+        """`file:line: key.path` of the nearest node that stands in the file."""
+        known = location
+        while known and known not in self.lines:
+            known = known[:-1]
+        place = f"{_shown(self.file)}:{self.lines.get(known, 1)}"
+        return f"{place}: {dotted(location)}" if location else place
+
+
+def read_yaml(file: Path) -> Document:
+    """Safe YAML only. Raises InputError for a missing file, broken syntax, a tag or a key given twice."""
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as fault:
+        raise InputError(Fault("the file cannot be read", _shown(file), str(fault))) from fault
+    try:
+        node = yaml.compose(text, Loader=PlainLoader)
+        lines: dict[Location, int] = {}
+        twice = list(_index(node, (), lines, file)) if node is not None else []
+        raise_all(twice)
+        return Document(file, yaml.load(text, Loader=PlainLoader), lines)  # noqa: S506 - a SafeLoader
+    except yaml.MarkedYAMLError as fault:
+        line = fault.problem_mark.line + 1 if fault.problem_mark else 1
+        raise InputError(Fault(f"not valid YAML: {fault.problem}", f"{_shown(file)}:{line}")) from fault
+    except (yaml.YAMLError, ValueError) as fault:  # a control character; a date or number that cannot be
+        raise InputError(Fault(f"not valid YAML: {' '.join(str(fault).split())}", _shown(file))) from fault
+
+
+def substitute(document: Document, variables: Mapping[str, str]) -> Document:
+    """Replace `${name}` in every text value. Raises InputError for names that no variable has."""
+    faults: list[Fault] = []
+
+    def replace(value: Any, location: Location) -> Any:
+        if isinstance(value, dict):
+            return {k: replace(v, (*location, k)) for k, v in value.items()}
+        if isinstance(value, list):
+            return [replace(v, (*location, i)) for i, v in enumerate(value)]
+        if not isinstance(value, str):
+            return value
+        for name in sorted(set(VARIABLE.findall(value)) - set(variables)):
+            known = ", ".join(sorted(variables)) or "none"
+            faults.append(
+                Fault("unknown variable", document.where(location), f"${{{name}}}", f"variables here: {known}")
+            )
+        return VARIABLE.sub(lambda match: variables.get(match.group(1), match.group(0)), value)
+
+    content = replace(document.content, ())
+    raise_all(faults)
+    return Document(document.file, content, document.lines)
+
+
+def validate(document: Document, model: type[Model]) -> Model:
+    """The document as `model`. Raises InputError with every fault on its line, typos with a suggestion."""
+    try:
+        return model.model_validate(document.content)
+    except ValidationError as invalid:
+        raise InputError(*(_fault(document, model, error) for error in _own(invalid.errors()))) from invalid
+
+
+def dotted(location: Location) -> str:
+    """`comparisons[0].targets` for ("comparisons", 0, "targets")."""
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
+    return text.removeprefix(".")
+
+
+def nearest(word: str, known: list[str]) -> str:
+    """`did you mean "x"?` when a known word is near, else the known words."""
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    return f'did you mean "{close[0]}"?' if close else f"known: {', '.join(known)}"
+
+
+def _index(node: yaml.Node, at: Location, lines: dict[Location, int], file: Path) -> list[Fault]:
+    lines.setdefault(at, node.start_mark.line + 1)
+    if len(lines) > MOST_NODES or len(at) > DEEPEST:
+        raise InputError(Fault("too large or too deep; does an anchor contain itself?", f"{_shown(file)}:{lines[at]}"))
+    faults: list[Fault] = []
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            here = (*at, str(key.value))
+            if here in lines:
+                where = f"{_shown(file)}:{key.start_mark.line + 1}: {dotted(here)}"
+                faults.append(Fault("the key is given twice", where, f"first in line {lines[here]}"))
+                continue
+            lines[here] = key.start_mark.line + 1
+            faults += _index(value, here, lines, file)
+    elif isinstance(node, yaml.SequenceNode):
+        for number, item in enumerate(node.value):
+            faults += _index(item, (*at, number), lines, file)
+    return faults
+
+
+def _own(errors: Sequence[Any]) -> Iterator[Any]:
+    """Without lists that are called too short because their items were refused: the items say it."""
+    for error in errors:
+        at = error["loc"]
+        refused = any(other["loc"][: len(at)] == at and len(other["loc"]) > len(at) for other in errors)
+        if error["type"] != "too_short" or not refused:
+            yield error
+
+
+def _fault(document: Document, model: type[BaseModel], error: Any) -> Fault:
+    location: Location = tuple(part for part in error["loc"] if part != "[key]")
+    got = _short(error.get("input"))
+    if error["type"] == "extra_forbidden":
+        known = _siblings(model, location)
+        return Fault("unknown key", document.where(location), "", nearest(str(location[-1]), known))
+    if error["type"] == "missing":
+        return Fault("a required key is missing", document.where(location))
+    message = error["msg"].removeprefix("Value error, ")
+    return Fault(message[:1].lower() + message[1:], document.where(location), got)
+
+
+def _siblings(model: type[BaseModel], location: Location) -> list[str]:
+    """Keys that the section at `location` knows, found in the model's JSON Schema."""
+    schema = model.model_json_schema()
+    node: Any = schema
+    for part in location[:-1]:
+        node = _descend(schema, node, part)
+    return sorted(_resolved(schema, node).get("properties", {}))
+
+
+def _descend(schema: Any, node: Any, part: str | int) -> Any:
+    node = _resolved(schema, node)
+    if isinstance(part, int):
+        return node.get("items", {})
+    if part in node.get("properties", {}):
+        return node["properties"][part]
+    for option in (*node.get("anyOf", ()), *node.get("oneOf", ())):
+        resolved = _resolved(schema, option)
+        if part in resolved.get("properties", {}):
+            return resolved["properties"][part]
+    return node
+
+
+def _resolved(schema: Any, node: Any) -> Any:
+    while True:
+        if "$ref" in node:
+            node = schema["$defs"][node["$ref"].rsplit("/", 1)[1]]
+            continue
+        options = [o for o in (*node.get("anyOf", ()), *node.get("oneOf", ())) if o.get("type") != "null"]
+        if "properties" not in node and len(options) == 1:
+            node = options[0]
+            continue
+        return node
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _shown(file: Path) -> str:
+    """The path as a person would type it from here."""
+    relative = os.path.relpath(file)
+    return str(file) if relative.startswith("..") else relative

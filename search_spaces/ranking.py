@@ -1,0 +1,117 @@
+"""A pool of languages by their distance to a target. Nothing here trains or evaluates."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from math import isnan
+
+import numpy as np
+
+from jobs.errors import Fault, InputError
+from search_spaces.distances import DistanceSource, parse_kinds
+from search_spaces.languages import (
+    Language,
+    language_warnings,
+    refuse_repeats,
+    resolve_language,
+    resolve_languages,
+)
+from search_spaces.rebuilt_distances import RebuiltDistances
+
+_TIE = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class Related:
+    """A language of the pool: `code` as the pool has it, its distance to the target, and the distance of each
+    kind that entered it.
+    """
+
+    code: str
+    iso3: str
+    distance: float
+    by_kind: tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """The pool by distance to `target`, nearest first; equal distances in the order of their ISO 639-3 codes,
+    then of `code`.
+
+    `missing` are the pool's languages without a distance, with the kinds that lack; `ties` the groups of
+    equal distance; `notes` what else a reader should know (macro-languages, scarce data). `source` says where
+    the numbers come from.
+    """
+
+    target: Language
+    kinds: tuple[str, ...]
+    source: str
+    related: tuple[Related, ...]
+    missing: tuple[tuple[str, tuple[str, ...]], ...]
+    ties: tuple[tuple[str, ...], ...]
+    notes: tuple[str, ...]
+
+
+def rank(
+    target: str,
+    pool: Sequence[str],
+    by: str | Sequence[str] = "syntactic",
+    source: DistanceSource | None = None,
+) -> Ranking:
+    """The pool's languages by distance to `target`; several kinds (`by`, see `parse_kinds`) are averaged.
+
+    The target itself, where the pool has it, is left out with a note. Raises InputError for unknown or
+    repeated codes, unknown kinds and a pool without any other language than the target.
+    """
+    source = source or RebuiltDistances()
+    kinds = parse_kinds(by, source)
+    wanted = resolve_language(target)
+    members, notes = _others(wanted, pool)
+    iso3 = [member.iso3 for member in members]
+    values = np.stack([source.matrix(kind, [wanted.iso3], iso3)[0] for kind in kinds])
+    means: list[float] = values.mean(axis=0).tolist()
+    numbers: list[list[float]] = values.T.tolist()
+    everyone = range(len(members))
+    order = sorted(
+        (i for i in everyone if not isnan(means[i])),
+        key=lambda i: (comparable(means[i]), iso3[i], members[i].code),
+    )
+    related = tuple(
+        Related(members[i].code, iso3[i], means[i], tuple(zip(kinds, numbers[i], strict=True))) for i in order
+    )
+    missing = tuple(
+        (members[i].code, tuple(kind for kind, value in zip(kinds, numbers[i], strict=True) if isnan(value)))
+        for i in everyone
+        if isnan(means[i])
+    )
+    remarks = (
+        note for language in (wanted, *members) for kind in kinds for note in source.remarks(kind, language.iso3)
+    )
+    notes += (*language_warnings((wanted, *members)), *dict.fromkeys(remarks))
+    return Ranking(wanted, kinds, source.name, related, missing, _ties(related), notes)
+
+
+def _others(target: Language, pool: Sequence[str]) -> tuple[list[Language], tuple[str, ...]]:
+    """The pool without the target, and the note that says so."""
+    refuse_repeats(pool)
+    members = resolve_languages(pool)
+    others = [member for member in members if member.key != target.key]
+    if not others:
+        got = f"{len(members)} language(s), none but the target {target.code}" if members else "no language"
+        raise InputError(Fault("the pool of related languages is empty", got=got, todo="add languages to the pool"))
+    left_out = [member.code for member in members if member.key == target.key]
+    return others, tuple(f"{code} is the target itself: left out of the pool" for code in left_out)
+
+
+def comparable(value: float) -> int:
+    """For comparing distances: two that differ by rounding error alone are equal."""
+    return round(value / _TIE)
+
+
+def _ties(related: Sequence[Related]) -> tuple[tuple[str, ...], ...]:
+    groups = [
+        tuple(one.code for one in group) for _, group in groupby(related, key=lambda one: comparable(one.distance))
+    ]
+    return tuple(group for group in groups if len(group) > 1)

@@ -1,0 +1,171 @@
+"""Which languages of a pool are related to a target: the selections of the papers.
+
+Nothing here trains or evaluates. Every result states its source, the languages without data, ties and
+fallbacks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jobs.errors import Fault, InputError
+from search_spaces.distances import DistanceSource, distance, distance_matrix, parse_kinds
+from search_spaces.languages import Language, refuse_repeats, resolve_languages
+from search_spaces.ranking import Ranking, Related, comparable, rank
+from search_spaces.rebuilt_distances import RebuiltDistances
+
+__all__ = [
+    "Ranking",
+    "Related",
+    "Selection",
+    "as_stored",
+    "distance",
+    "distance_matrix",
+    "nearest",
+    "nearest_of_each",
+    "rank",
+    "related_by_thresholds",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """The related languages chosen for a target, nearest first, and the rule in words; `fallback` says why it
+    was not the rule asked for.
+    """
+
+    target: str
+    chosen: tuple[Related, ...]
+    rule: str
+    fallback: str
+    source: str
+    missing: tuple[tuple[str, tuple[str, ...]], ...]
+    notes: tuple[str, ...]
+
+
+def nearest(
+    target: str,
+    pool: Sequence[str],
+    by: str | Sequence[str] = "syntactic",
+    top: int = 1,
+    source: DistanceSource | None = None,
+) -> Selection:
+    """The `top` nearest languages of the pool (language arithmetic takes one: arXiv 2404.15737, Table 2).
+
+    Raises InputError where no language of the pool has a distance to the target; the fault lists what lacks.
+    """
+    if top < 1:
+        raise InputError(Fault("the number of related languages is less than 1", got=str(top)))
+    ranking = rank(target, pool, by, source)
+    if not ranking.related:
+        raise InputError(_without_distance(ranking))
+    tied = [group for group in ranking.ties if ranking.related[min(top, len(ranking.related)) - 1].code in group]
+    notes = ranking.notes + tuple(f"equally near: {', '.join(group)}" for group in tied)
+    rule = (
+        f"the {top} nearest by {'+'.join(ranking.kinds)} distance"
+        if top > 1
+        else f"the nearest by {'+'.join(ranking.kinds)} distance"
+    )
+    return Selection(target, ranking.related[:top], rule, "", ranking.source, ranking.missing, notes)
+
+
+def related_by_thresholds(
+    target: str,
+    pool: Sequence[str],
+    *,
+    syntactic: float = 0.7,
+    geographic: float = 0.3,
+    decimals: tuple[int, int] | None = (2, 1),
+    source: DistanceSource | None = None,
+) -> Selection:
+    """All languages with a syntactic distance < `syntactic` and a geographic distance < `geographic` (arXiv
+    2311.09344, Table 5).
+
+    Both bounds are strict. `decimals` are those of the two distances before they are compared: lang2vec
+    stores syntactic distances with two and geographic ones with one, and the set that the paper shows in a
+    figure (Bengali and Telugu for Sinhala) comes out only so; None compares unrounded ones. Where no language
+    qualifies, the nearest by syntactic distance is taken and `fallback` says so.
+    """
+    ranking = rank(target, pool, ("syntactic", "geographic"), source)
+    numbers = np.array([[value for _, value in one.by_kind] for one in ranking.related]).reshape(-1, 2)
+    places = decimals or (None, None)
+    within = (as_stored(numbers[:, 0], places[0]) < syntactic) & (as_stored(numbers[:, 1], places[1]) < geographic)
+    found = [one for one, is_within in zip(ranking.related, within.tolist(), strict=True) if is_within]
+    chosen = tuple(sorted(found, key=lambda one: (comparable(one.by_kind[0][1]), one.iso3, one.code)))
+    rounding = "" if decimals is None else f", rounded to {decimals[0]} and {decimals[1]} decimals"
+    rule = f"syntactic < {syntactic:g} and geographic < {geographic:g}{rounding}"
+    if chosen:
+        return Selection(target, chosen, rule, "", ranking.source, ranking.missing, ranking.notes)
+    one = nearest(target, pool, "syntactic", 1, source)
+    fallback = f"no language of the pool has {rule}: {one.rule} is taken"
+    return Selection(target, one.chosen, one.rule, fallback, one.source, one.missing, one.notes)
+
+
+def nearest_of_each(
+    targets: Sequence[str],
+    pool: Sequence[str],
+    by: str | Sequence[str] = "syntactic",
+    source: DistanceSource | None = None,
+) -> dict[str, Related]:
+    """The nearest language of the pool for each target, as `nearest` finds it, in one pass over a [targets,
+    pool] matrix.
+
+    Raises InputError that lists every target without any distance.
+    """
+    source = source or RebuiltDistances()
+    kinds = parse_kinds(by, source)
+    refuse_repeats(targets)
+    refuse_repeats(pool)
+    wanted = resolve_languages(targets)
+    members = sorted(resolve_languages(pool), key=lambda member: (member.iso3, member.code))
+    rows, columns = [one.iso3 for one in wanted], [one.iso3 for one in members]
+    if not rows or not columns:
+        raise InputError(Fault("the pool of related languages is empty" if rows else "there is no target language"))
+    values = np.stack([source.matrix(kind, rows, columns) for kind in kinds])
+    mean = np.round(values.mean(axis=0), 9)
+    mean[_same(wanted, members)] = np.nan
+    mean[np.isnan(mean)] = np.inf
+    best = mean.argmin(axis=1)
+    lost = [one.code for one, row, i in zip(wanted, mean, best, strict=True) if np.isinf(row[i])]
+    if lost:
+        todo = "choose another kind of distance or leave the target out"
+        raise InputError(
+            *(Fault(f"no {'+'.join(kinds)} distance to any language of the pool", got=code, todo=todo) for code in lost)
+        )
+    return {
+        one.code: Related(
+            members[j].code,
+            columns[j],
+            float(values[:, i, j].mean()),
+            tuple(zip(kinds, map(float, values[:, i, j]), strict=True)),
+        )
+        for i, (one, j) in enumerate(zip(wanted, best.tolist(), strict=True))
+    }
+
+
+def as_stored(values: NDArray[np.float64], decimals: int | None) -> NDArray[np.float64]:
+    """`values` as lang2vec's table has them: rounded to four decimals, then to `decimals`, halves to even; None
+    leaves them.
+    """
+    return values if decimals is None else np.round(np.round(values, 4), decimals)
+
+
+def _same(wanted: Sequence[Language], members: Sequence[Language]) -> NDArray[np.bool_]:
+    """[targets, pool]: whether the two are one language."""
+    index: dict[tuple[str, ...], int] = {}
+    left, right = (np.array([index.setdefault(one.key, len(index)) for one in group]) for group in (wanted, members))
+    return np.asarray(left[:, None] == right[None, :])
+
+
+def _without_distance(ranking: Ranking) -> Fault:
+    lacking = "; ".join(f"{ranking.target.code} and {code}: no {', '.join(kinds)}" for code, kinds in ranking.missing)
+    return Fault(
+        f"{ranking.target.code} has no {'+'.join(ranking.kinds)} distance to any language of the pool",
+        where=ranking.source,
+        got=lacking,
+        todo="choose another kind of distance or another pool",
+    )

@@ -1,0 +1,344 @@
+"""What cannot be merged is refused, naming both sides, and nothing is left behind."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from tiny_adapters import save_hub, save_peft, write_recipe
+
+from jobs.errors import InputError
+from jobs.merge import merge
+
+
+def edit_config(directory: Path, nested: bool = True, **changes: object) -> None:
+    path = directory / "adapter_config.json"
+    config = json.loads(path.read_text())
+    if nested and "config" in config:
+        config["config"].update(changes)
+    else:
+        config.update(changes)
+    path.write_text(json.dumps(config))
+
+
+def edit_tensors(directory: Path, change) -> None:
+    path = directory / "pytorch_adapter.bin"
+    if path.exists():
+        tensors = torch.load(path, weights_only=True)
+        change(tensors)
+        torch.save(tensors, path)
+    else:
+        path = directory / "adapter_model.safetensors"
+        tensors = load_file(path)
+        change(tensors)
+        save_file(tensors, path)
+
+
+def linear(folder: Path, names: tuple[str, ...] = ("s1", "s2"), **more: object) -> None:
+    listed = [{"adapter": name, "weight": 0.5} for name in names]
+    recipe = write_recipe(folder / "r.yaml", **{"method": "linear", "sources": listed, "name": "gl", **more})
+    merge(recipe, folder / "out")
+
+
+def refused(folder: Path, *reasons: str, **more: object) -> None:
+    """The merge raises with each reason in its message, and leaves nothing behind."""
+    before = {path.name for path in folder.iterdir()} | {"r.yaml"}
+    with pytest.raises(InputError) as error:
+        linear(folder, **more)
+    for reason in reasons:
+        assert reason in str(error.value), str(error.value)
+    assert all("\n" not in str(fault) for fault in error.value.faults)
+    assert {path.name for path in folder.iterdir()} == before
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> Path:
+    """Two MAD-X adapters that can be merged."""
+    save_hub(tmp_path / "s1", "madx", 1)
+    save_hub(tmp_path / "s2", "madx", 2)
+    return tmp_path
+
+
+@pytest.fixture
+def lora(tmp_path: Path) -> Path:
+    """Two PEFT LoRA adapters that can be merged."""
+    save_peft(tmp_path / "s1", "lora", 1)
+    save_peft(tmp_path / "s2", "lora", 2)
+    return tmp_path
+
+
+def test_different_backbones_are_refused_naming_both(hub):
+    edit_config(hub / "s1", nested=False, model_name="xlm-roberta-base")
+    edit_config(hub / "s2", nested=False, model_name="bert-base-multilingual-cased")
+    refused(hub, "xlm-roberta-base in s1", "bert-base-multilingual-cased in s2", "backbone: NAME")
+
+
+def test_the_user_may_state_that_two_names_are_one_backbone(hub):
+    edit_config(hub / "s1", nested=False, model_name="xlm-roberta-base")
+    edit_config(hub / "s2", nested=False, model_name="local/xlmr")
+    linear(hub, backbone="xlm-roberta-base")
+    assert (hub / "out").is_dir()
+
+
+def test_different_hidden_sizes_and_model_types_are_refused_all_at_once(hub):
+    edit_config(hub / "s2", nested=False, hidden_size=768, model_type="bert")
+    refused(hub, "hidden_size (got 32 in s1, 768 in s2)", "model_type (got xlm-roberta in s1, bert in s2)")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("non_linearity", "gelu"),
+        ("reduction_factor", 16),
+        ("scaling", 4.0),
+        ("inv_adapter", None),
+        ("original_ln_before", False),
+        ("leave_out", [1]),
+        ("a_key_of_the_future", 1),
+    ],
+)
+def test_configurations_that_differ_are_refused_naming_key_and_both_sides(hub, key, value):
+    edit_config(hub / "s2", **{key: value})
+    refused(hub, f"configurations differ: {key}", "in s1", "in s2")
+
+
+@pytest.mark.parametrize(("key", "value"), [("dropout", 0.3), ("init_weights_seed", 7), ("phm_dim", 8)])
+def test_settings_that_do_not_change_the_function_may_differ(hub, key, value):
+    edit_config(hub / "s2", **{key: value})
+    linear(hub)
+    assert (hub / "out").is_dir()
+
+
+def test_a_key_missing_from_an_older_file_means_its_default(hub):
+    path = hub / "s2" / "adapter_config.json"
+    config = json.loads(path.read_text())
+    for key in ("use_gating", "stochastic_depth", "leave_out", "is_parallel"):
+        del config["config"][key]
+    path.write_text(json.dumps(config))
+    linear(hub)
+    assert (hub / "out").is_dir()
+
+
+def test_kinds_and_formats_that_differ_are_refused(tmp_path):
+    save_hub(tmp_path / "s1", "madx", 1)
+    save_hub(tmp_path / "s2", "lora", 2)
+    refused(tmp_path, "kinds differ (got bottleneck (adapterhub) in s1, lora (adapterhub) in s2)")
+    save_peft(tmp_path / "s3", "lora", 3)
+    with pytest.raises(InputError, match=r"lora \(adapterhub\) in s2, lora \(peft\) in s3"):
+        linear(tmp_path, ("s2", "s3"))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("target_modules", ["q_proj"]), ("use_dora", True), ("bias", "all"), ("fan_in_fan_out", True), ("r", 5)],
+)
+def test_peft_configurations_that_differ_are_refused(lora, key, value):
+    edit_config(lora / "s2", **{key: value})
+    refused(lora, f"configurations differ: {key}", "in s1", "in s2", space="factors")
+
+
+def test_the_order_of_target_modules_does_not_matter(lora):
+    edit_config(lora / "s1", target_modules=["up_proj", "q_proj"])
+    edit_config(lora / "s2", target_modules=["q_proj", "up_proj"])
+    linear(lora)
+    assert (lora / "out").is_dir()
+
+
+@pytest.mark.parametrize("space", ["factors", "delta"])
+def test_lora_with_and_without_bias_is_refused(tmp_path, space):
+    save_peft(tmp_path / "s1", "lora_bias", 1)
+    save_peft(tmp_path / "s2", "lora", 2)
+    edit_config(tmp_path / "s2", r=2, target_modules=["q_proj"])
+    refused(tmp_path, "configurations differ: lora_bias (got True in s1, False in s2)", space=space)
+
+
+def test_missing_and_extra_tensors_are_refused_naming_both(hub):
+    def change(tensors):
+        tensors.pop("roberta.encoder.layer.0.output.adapters.a2.adapter_up.bias")
+        tensors["roberta.encoder.layer.9.output.adapters.a2.adapter_up.bias"] = torch.zeros(2)
+
+    edit_tensors(hub / "s2", change)
+    refused(hub, "in s1 but not in s2", "layer.0.output", "in s2 but not in s1", "layer.9.output")
+
+
+def test_a_module_that_only_one_lora_updates_is_refused(lora):
+    def change(tensors):
+        for part in ("A", "B"):
+            del tensors[f"base_model.model.model.layers.1.mlp.up_proj.lora_{part}.weight"]
+
+    edit_tensors(lora / "s2", change)
+    refused(lora, "updated in s1 but not in s2", "layers.1.mlp.up_proj", space="delta")
+    refused(lora, "in s1 but not in s2", space="factors")
+
+
+def test_keys_of_newer_releases_that_are_switched_off_may_be_absent_in_older_files(lora):
+    path = lora / "s2" / "adapter_config.json"
+    config = json.loads(path.read_text())
+    old = ("r", "lora_alpha", "target_modules", "peft_type", "task_type", "bias", "fan_in_fan_out", "lora_dropout")
+    path.write_text(json.dumps({key: config[key] for key in old}))
+    linear(lora, space="factors")
+    assert (lora / "out").is_dir()
+
+
+def test_one_factor_without_the_other_is_refused(lora):
+    edit_tensors(lora / "s2", lambda t: t.pop("base_model.model.model.layers.1.mlp.up_proj.lora_A.weight"))
+    refused(lora, "one LoRA factor without the other", space="delta")
+
+
+def test_shapes_of_stored_parameters_that_differ_are_refused(hub):
+    name = "roberta.encoder.layer.0.output.adapters.a2.adapter_up.bias"
+    edit_tensors(hub / "s2", lambda t: t.update({name: torch.zeros(5)}))
+    refused(hub, "shapes differ (got [32] in s1, [5] in s2)")
+
+
+def test_shapes_of_deltas_that_differ_are_refused(lora):
+    name = "base_model.model.model.layers.1.mlp.up_proj.lora_B.weight"
+    edit_tensors(lora / "s2", lambda t: t.update({name: torch.zeros(7, 4)}))
+    refused(lora, "deltas of different shapes", "[48, 32]", "[7, 32]", space="delta")
+
+
+@pytest.mark.parametrize("space", ["factors", "delta"])
+def test_dtypes_that_differ_are_refused_naming_both(lora, space):
+    edit_tensors(lora / "s2", lambda t: t.update({name: value.half() for name, value in t.items()}))
+    refused(lora, "dtypes differ", "float32 in s1", "float16 in s2", space=space)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("more", [{"space": "factors"}, {"space": "delta"}, {"space": "delta", "rank": 3}])
+def test_values_that_are_not_finite_are_refused_and_nothing_is_left(lora, value, more):
+    name = "base_model.model.model.layers.1.mlp.up_proj.lora_B.weight"
+    edit_tensors(lora / "s2", lambda t: t[name].__setitem__((3, 1), value))
+    refused(lora, "NaN or infinite", "layers.1.mlp.up_proj.lora_B", **more)
+
+
+@pytest.mark.parametrize("method", ["ties", "dare", "slerp"])
+def test_values_that_are_not_finite_are_refused_by_every_rule(hub, method):
+    name = "roberta.invertible_adapters.a2.F.0.bias"
+    edit_tensors(hub / "s2", lambda t: t[name].__setitem__(0, float("nan")))
+    options = {"ties": {}, "dare": {"density": 0.5}, "slerp": {"t": 0.5}}[method]
+    listed = [{"adapter": n, **({"weight": 1.0} if method == "dare" else {})} for n in ("s1", "s2")]
+    base = {} if method == "slerp" else {"base": "zero"}
+    refused(hub, "NaN or infinite", method=method, sources=listed, options=options, **base)
+
+
+@pytest.mark.parametrize("method", ["task_arithmetic", "ties", "dare"])
+def test_a_base_that_the_rule_needs_and_lacks_is_refused(hub, method):
+    options = {"task_arithmetic": None, "ties": {"density": 0.2}, "dare": {"density": 0.5}}[method]
+    listed = [{"adapter": n, **({} if method == "ties" else {"weight": 0.5})} for n in ("s1", "s2")]
+    refused(hub, f"{method} needs a base", method=method, sources=listed, **({"options": options} if options else {}))
+
+
+def test_a_base_of_another_layout_is_refused(hub):
+    save_hub(hub / "base", "bottleneck", 3)
+    listed = [{"adapter": "s1", "weight": 0.5}]
+    refused(hub, "in base", "in s1", method="task_arithmetic", sources=listed, base="base")
+
+
+def test_an_adapter_that_is_not_there_is_named_together_with_every_other_fault(tmp_path):
+    save_hub(tmp_path / "s2", "madx", 2)
+    (tmp_path / "s2" / "pytorch_adapter.bin").write_bytes(b"broken")
+    refused(tmp_path, "s1: not an adapter directory", "pytorch_adapter.bin")
+
+
+def test_an_existing_output_is_never_overwritten(hub):
+    (hub / "out").mkdir()
+    (hub / "out" / "precious").write_text("mine")
+    with pytest.raises(InputError, match="exists already"):
+        linear(hub)
+    assert (hub / "out" / "precious").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("more", "reason"),
+    [
+        ({"space": "delta"}, "only LoRA, LoKr and reparametrized prefixes have it"),
+        ({"rank": 3}, "only LoRA, LoKr and reparametrized prefixes have it"),
+    ],
+)
+def test_a_bottleneck_has_but_one_space(hub, more, reason):
+    refused(hub, reason, **more)
+
+
+def test_a_space_or_rank_that_a_low_rank_adapter_does_not_have_is_refused(lora):
+    refused(lora, "a rank truncates delta W", space="factors", rank=4)
+    refused(lora, "nearest Kronecker product", space="kronecker")
+    sources = [{"adapter": "s1"}, {"adapter": "s2"}]
+    refused(lora, "rank: this key is missing", method="ties", sources=sources, space="delta")
+
+
+@pytest.mark.parametrize(("key", "value"), [("use_dora", True), ("init_lora_weights", "pissa"), ("use_qalora", True)])
+def test_variants_whose_update_is_no_product_of_factors_have_no_delta_space(lora, key, value):
+    for name in ("s1", "s2"):
+        edit_config(lora / name, **{key: value})
+    refused(lora, f"no sum of delta W: {key}", space="delta")
+
+
+def test_adamergex_refuses_kinds_for_which_the_paper_has_no_rule(hub):
+    save_hub(hub / "s3", "madx", 3)
+    roles = {"task_source": "s1", "reference_target": "s2", "reference_source": "s3", "t": 1.0}
+    recipe = write_recipe(hub / "r.yaml", method="adamergex", name="gl", **roles)
+    with pytest.raises(InputError, match=r"LoRA, \(IA\)3 and prefixes alone"):
+        merge(recipe, hub / "out")
+
+
+def test_compacter_is_refused_with_a_reason(tmp_path):
+    import adapters
+    from tiny_adapters import hub_model
+
+    model = hub_model()
+    model.add_adapter("c", config=adapters.CompacterConfig(phm_dim=2, reduction_factor=4))
+    model.save_adapter(str(tmp_path / "s1"), "c")
+    refused(tmp_path, "Compacter adapters cannot be merged", "shared by all layers")
+
+
+@pytest.mark.parametrize("architecture", ["prompt_tuning", "reft", "mtl_lora", "union", "of_the_future"])
+def test_methods_that_cannot_be_merged_are_refused_with_a_reason(hub, architecture):
+    edit_config(hub / "s1", architecture=architecture)
+    refused(hub, f"adapters of architecture '{architecture}' cannot be merged")
+
+
+def test_some_heads_and_some_none_must_be_decided(tmp_path):
+    save_hub(tmp_path / "s1", "bottleneck", 1, labels=3)
+    save_hub(tmp_path / "s2", "bottleneck", 2)
+    refused(
+        tmp_path, "some sources have a prediction head", "with: s1", "without: s2", "head: merge, first, task or drop"
+    )
+    linear(tmp_path, head="first")
+    assert (tmp_path / "out" / "model_head.safetensors").exists()
+
+
+def test_heads_of_different_tasks_are_refused(tmp_path):
+    save_hub(tmp_path / "s1", "bottleneck", 1, labels=3)
+    save_hub(tmp_path / "s2", "bottleneck", 2, labels=4)
+    refused(tmp_path, "prediction heads differ", "s1 and s2")
+    linear(tmp_path, head="drop")
+    assert not (tmp_path / "out" / "head_config.json").exists()
+
+
+def test_whole_biases_have_a_delta_only_when_the_weights_sum_to_one(lora):
+    name = "base_model.model.model.layers.0.self_attn.q_proj.bias"
+    for seed, directory in enumerate(("s1", "s2")):
+        edit_config(lora / directory, bias="lora_only")
+        edit_tensors(lora / directory, lambda t, seed=seed: t.update({name: torch.full((32,), float(seed))}))
+    linear(lora, space="delta")
+    merged = load_file(lora / "out" / "adapter_model.safetensors")
+    assert merged[name].tolist() == [0.5] * 32
+    sources = [{"adapter": "s1", "weight": 1.0}, {"adapter": "s2", "weight": -0.5}]
+    recipe = write_recipe(lora / "r.yaml", method="linear", space="delta", sources=sources, name="gl")
+    with pytest.raises(InputError, match="a whole parameter, not a change"):
+        merge(recipe, lora / "again")
+
+
+def test_copies_of_an_embedding_that_differ_are_refused_and_equal_ones_are_kept(lora):
+    name = "base_model.model.model.embed_tokens.base_layer.weight"
+    for directory in ("s1", "s2"):
+        edit_tensors(lora / directory, lambda t: t.update({name: torch.ones(64, 32)}))
+    sources = [{"adapter": "s1", "weight": 1.0}, {"adapter": "s2", "weight": 1.0}]
+    linear(lora, space="delta", sources=sources)
+    assert load_file(lora / "out" / "adapter_model.safetensors")[name].tolist() == torch.ones(64, 32).tolist()
+    edit_tensors(lora / "s2", lambda t: t[name].fill_(2.0))
+    with pytest.raises(InputError, match="s1 and s2 hold different copies of the backbone"):
+        merge(lora / "r.yaml", lora / "again")

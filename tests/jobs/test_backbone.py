@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_backbone import make_backbone
+from transformers import AutoModelForMaskedLM
+
+from jobs.backbone import load_backbone, require_masked_lm
+from jobs.digest import directory_digest
+from jobs.errors import InputError
+
+
+@pytest.mark.parametrize("architecture", ["xlm-roberta", "bert"])
+def test_the_flexible_model_computes_what_the_static_masked_lm_computes(tmp_path, architecture):
+    ref = make_backbone(tmp_path / "model", architecture)
+    backbone = load_backbone(ref, "cpu")
+    require_masked_lm(backbone)
+    ids = torch.tensor([[0, 6, 4, 9, 2], [0, 8, 2, 1, 1]])
+    mask = (ids != 1).long()
+    static = AutoModelForMaskedLM.from_pretrained(ref.path).eval()
+    with torch.no_grad():
+        expected = static(input_ids=ids, attention_mask=mask).logits
+        got = backbone.model(input_ids=ids, attention_mask=mask, head="default").logits
+    torch.testing.assert_close(got, expected)
+
+
+def test_a_loaded_backbone_is_frozen_and_in_evaluation_mode(tmp_path):
+    backbone = load_backbone(make_backbone(tmp_path / "model"), "cpu")
+    assert not backbone.model.training
+    assert not any(parameter.requires_grad for parameter in backbone.model.parameters())
+    assert backbone.max_length == 64
+
+
+def test_loading_twice_gives_the_same_weights(tmp_path):
+    ref = make_backbone(tmp_path / "model")
+    first, second = load_backbone(ref, "cpu").model.state_dict(), load_backbone(ref, "cpu").model.state_dict()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_changed_files_are_not_the_pinned_revision(tmp_path):
+    ref = make_backbone(tmp_path / "model")
+    with (tmp_path / "model" / "config.json").open("a") as file:
+        file.write(" ")
+    with pytest.raises(InputError, match="not the pinned revision"):
+        load_backbone(ref, "cpu")
+
+
+def test_the_digest_covers_names_and_contents_and_not_the_place(tmp_path):
+    (tmp_path / "a" / "sub").mkdir(parents=True)
+    (tmp_path / "a" / "x").write_bytes(b"1")
+    (tmp_path / "a" / "sub" / "y").write_bytes(b"2")
+    digest = directory_digest(tmp_path / "a")
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    (tmp_path / "b" / ".hidden").write_bytes(b"3")
+    assert directory_digest(tmp_path / "b") == digest
+    (tmp_path / "b" / "x").rename(tmp_path / "b" / "z")
+    assert directory_digest(tmp_path / "b") != digest
+
+
+def _fault(ref) -> str:
+    with pytest.raises(InputError) as caught:
+        load_backbone(ref, "cpu")
+    return str(caught.value)
+
+
+def _unpinned(ref):
+    return dataclasses.replace(ref, revision=directory_digest(ref.path))
+
+
+def test_a_path_that_is_no_model_directory_is_said(tmp_path):
+    ref = make_backbone(tmp_path / "model")
+    assert "no config.json" in _fault(dataclasses.replace(ref, path=str(tmp_path)))
+    assert "no such model directory" in _fault(dataclasses.replace(ref, path="/no/such", revision="main"))
+
+
+def test_a_missing_tokenizer_is_said(tmp_path):
+    ref = make_backbone(tmp_path / "model")
+    for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"):
+        (Path(ref.path) / name).unlink()
+    assert "tokenizer" in _fault(_unpinned(ref))
+
+
+def test_missing_weights_are_said(tmp_path):
+    ref = make_backbone(tmp_path / "model")
+    (Path(ref.path) / "model.safetensors").unlink()
+    assert "model.safetensors" in _fault(_unpinned(ref))
+
+
+def test_another_architecture_is_refused_and_the_supported_ones_are_named(tmp_path):
+    ref = make_backbone(tmp_path / "model")
+    config = Path(ref.path) / "config.json"
+    config.write_text(config.read_text().replace('"xlm-roberta"', '"gpt2"'))
+    assert "use XLM-R, RoBERTa, BERT" in _fault(_unpinned(ref))
+
+
+def test_a_tokenizer_without_mask_token_is_refused_for_masked_lm(tmp_path):
+    ref = make_backbone(tmp_path / "model")
+    for name in ("tokenizer_config.json", "special_tokens_map.json"):
+        file = Path(ref.path) / name
+        file.write_text("\n".join(line for line in file.read_text().splitlines() if '"mask_token"' not in line))
+    backbone = load_backbone(_unpinned(ref), "cpu")
+    with pytest.raises(InputError, match="no mask token"):
+        require_masked_lm(backbone)

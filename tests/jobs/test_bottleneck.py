@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import adapters
+import pytest
+import torch
+from tiny_backbone import make_backbone
+
+from jobs.adapters.adapterhub import read_adapter, write_adapter
+from jobs.adapters.bottleneck import initial_adapter, initial_weights, named, tagging_head
+from jobs.backbone import load_backbone
+from jobs.errors import InputError
+from jobs.job import JobCall
+from jobs.spec import BottleneckConfig, InitialAdapterSpec
+
+
+@pytest.fixture(scope="module")
+def backbone(tmp_path_factory):
+    return load_backbone(make_backbone(tmp_path_factory.mktemp("model")), "cpu")
+
+
+def _initial(backbone, root, config):
+    spec = InitialAdapterSpec(backbone.ref, config)
+    return initial_adapter(JobCall("theta_pre", spec, {}, root, root / "checkpoint", root / "cache"))
+
+
+@pytest.mark.parametrize("seed", [0, 42])
+def test_theta_pre_has_the_same_bytes_whatever_was_drawn_before(backbone, tmp_path, seed):
+    for run in ("first", "second"):
+        torch.rand(7)
+        _initial(backbone, tmp_path / run, BottleneckConfig(init_seed=seed))
+    for path in (tmp_path / "first").iterdir():
+        assert path.read_bytes() == (tmp_path / "second" / path.name).read_bytes()
+
+
+def test_making_theta_pre_leaves_the_global_random_state_alone(backbone):
+    torch.manual_seed(3)
+    expected = torch.rand(2)
+    torch.manual_seed(3)
+    initial_weights(backbone, BottleneckConfig(), "x")
+    assert torch.equal(torch.rand(2), expected)
+    assert "x" not in backbone.model.adapters_config.adapters
+
+
+def test_the_library_itself_makes_the_same_theta_pre(backbone, tmp_path):
+    _initial(backbone, tmp_path, BottleneckConfig())
+    model = load_backbone(backbone.ref, "cpu").model
+    model.add_adapter(
+        "own", config=adapters.SeqBnInvConfig(reduction_factor=2, non_linearity="gelu_new", init_weights_seed=42)
+    )
+    own = {name: value for name, value in model.state_dict().items() if ".own." in name}
+    tensors = read_adapter(tmp_path).tensors
+    assert len(own) == len(tensors)
+    assert all(torch.equal(tensors[name.replace(".own.", ".*.")], value) for name, value in own.items())
+
+
+def test_widths_follow_the_reduction_factors(backbone):
+    adapter = initial_weights(backbone, BottleneckConfig(reduction_factor=4, invertible_reduction_factor=2), "x")
+    shapes = {name.split("layer.0.output.")[-1]: tuple(t.shape) for name, t in adapter.tensors.items()}
+    assert shapes["adapters.*.adapter_down.0.weight"] == (8, 32)
+    assert shapes["roberta.invertible_adapters.*.F.0.weight"] == (8, 16)
+    plain = initial_weights(backbone, BottleneckConfig(16, 0), "y")
+    assert not any("invertible" in name for name in plain.tensors)
+
+
+def test_the_file_names_the_backbone_and_no_path(backbone, tmp_path):
+    _initial(backbone, tmp_path, BottleneckConfig())
+    text = (tmp_path / "adapter_config.json").read_text()
+    assert '"model_name": "tiny"' in text and backbone.ref.path not in text
+
+
+def test_a_non_linearity_that_nobody_knows_is_refused(backbone):
+    with pytest.raises(InputError, match="refuses"):
+        initial_weights(backbone, BottleneckConfig(non_linearity="cubic"), "x")
+    assert "x" not in backbone.model.adapters_config.adapters
+
+
+def test_tensors_of_other_names_are_refused_under_a_new_name(backbone):
+    adapter = initial_weights(backbone, BottleneckConfig(), "x")
+    with pytest.raises(InputError, match="other tensors"):
+        named(adapter, "y", {"a": torch.zeros(1)})
+
+
+def test_plain_adapters_loads_an_adapter_with_its_head(backbone, tmp_path):
+    labels = ("O", "B-X", "I-X")
+    adapter = initial_weights(backbone, BottleneckConfig(16, 0), "x")
+    write_adapter(named(adapter, "ner", adapter.tensors, tagging_head(backbone, labels, 1)), tmp_path)
+    model = load_backbone(backbone.ref, "cpu").model
+    assert model.load_adapter(str(tmp_path)) == "ner"
+    assert model.get_labels_dict("ner") == dict(enumerate(labels))

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import torch
+
+from jobs.checkpoint import State, common_time, place, read_checkpoint, remove_older, saved, write_checkpoint
+
+
+def _write(directory, time, finished=False, identity="x"):
+    state = State({"weights": torch.full((3,), float(time))}, {"optimizer_steps": time})
+    write_checkpoint(directory, place(directory, time, finished), state, identity)
+
+
+def test_a_checkpoint_comes_back_as_it_was_written(tmp_path):
+    _write(tmp_path, 7)
+    state, faults = read_checkpoint(tmp_path, None, "x")
+    assert faults == []
+    assert state.progress == {"optimizer_steps": 7}
+    assert torch.equal(state.tensors["weights"], torch.full((3,), 7.0))
+
+
+def test_a_bank_killed_while_saving_goes_on_from_the_time_that_all_reached(tmp_path):
+    first, second = tmp_path / "first", tmp_path / "second"
+    for time in (10, 20):
+        _write(first, time)
+    _write(second, 10)
+    assert common_time([first, second, tmp_path / "none"]) == 10
+    state, _ = read_checkpoint(first, 10, "x")
+    assert state.progress == {"optimizer_steps": 10}
+
+
+def test_a_finished_learner_does_not_hold_the_others_back(tmp_path):
+    _write(tmp_path / "first", 10, finished=True)
+    _write(tmp_path / "second", 30)
+    assert common_time([tmp_path / "first", tmp_path / "second"]) == 30
+
+
+def test_a_torn_file_is_said_and_the_older_one_used(tmp_path):
+    _write(tmp_path, 10)
+    _write(tmp_path, 20)
+    newest = saved(tmp_path)[0].path
+    newest.write_bytes(newest.read_bytes()[:-5])
+    state, faults = read_checkpoint(tmp_path, 20, "x")
+    assert state.progress == {"optimizer_steps": 10}
+    assert len(faults) == 1 and newest.name in faults[0]
+
+
+def test_older_checkpoints_and_half_written_files_are_removed(tmp_path):
+    for time in (10, 20):
+        _write(tmp_path, time)
+    (tmp_path / ".training-0000000030.safetensors.123").write_bytes(b"half")
+    remove_older(tmp_path, 20)
+    assert [path.name for path in tmp_path.iterdir()] == ["training-0000000020.safetensors"]
+
+
+def test_no_directory_means_no_checkpoint(tmp_path):
+    assert saved(tmp_path / "none") == []
+    assert common_time([tmp_path / "none"]) is None
+    assert read_checkpoint(tmp_path / "none", None, "x") == (None, [])

@@ -1,0 +1,281 @@
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tiny_fleet import TRAINING, Fleet, write_corpus
+
+from jobs import checkpoint
+from jobs import train_languages as module
+from jobs.backbone import load_backbone
+from jobs.checkpoint import saved
+from jobs.errors import InputError
+from jobs.evaluation_sets import EvaluationSet
+from jobs.evaluator import Stack, WarmEvaluator
+from jobs.learner import DivergedError, Learner, schedule
+from jobs.spec import TaskRef, TrainingConfig
+from jobs.train_languages import train_languages
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory):
+    return Fleet(tmp_path_factory.mktemp("fleet"))
+
+
+def _train(calls, **options):
+    return dict(train_languages(calls, **options))
+
+
+def _weights(call):
+    return load_file(call.output / "adapter.safetensors")
+
+
+def _largest_difference(first, second):
+    assert first.keys() == second.keys()
+    return max(float((first[name] - second[name]).abs().max()) for name in first)
+
+
+def _change(**values):
+    return dataclasses.replace(TRAINING, **values)
+
+
+def test_a_language_learns_and_reports(fleet):
+    call = fleet.call("aa", _change(optimizer_steps=120, learning_rate=5e-3))
+    result = _train([call])["aa"]
+    curve = result.series["validation_loss"]
+    assert [step for step, _ in curve] == [20, 40, 60, 80, 100, 120]
+    assert result.metrics["validation_loss"] == min(value for _, value in curve) < curve[0][1]
+    assert result.metrics["tokens"] > 0
+    assert result.details["corpus_blocks"] > 0
+    assert saved(call.checkpoint)[0].finished
+
+
+def test_plain_adapters_loads_the_result_under_the_language_s_name(fleet):
+    call = fleet.call("ab", _change(optimizer_steps=5))
+    _train([call])
+    model = load_backbone(fleet.backbone, "cpu").model
+    assert model.load_adapter(str(call.output)) == "ab"
+    parameters = dict(model.named_parameters())
+    for name, tensor in _weights(call).items():
+        assert torch.equal(parameters[name], tensor)
+
+
+def test_an_adapter_does_not_depend_on_the_size_of_its_bank(fleet):
+    languages = ["ba", "bb", "bc", "bd", "be", "bf", "bg", "bh"]
+    found = {}
+    for size in (1, 3, 8):
+        calls = [fleet.call(language, run=f"bank-{size}") for language in languages[:size]]
+        assert not [one for one in _train(calls).values() if isinstance(one, Exception)]
+        found[size] = _weights(calls[0])
+    start = load_file(fleet.theta_pre / "adapter.safetensors")
+    moved = max(float((start[n] - found[1][n.replace("theta_pre", "ba")]).abs().max()) for n in start)
+    assert moved > 1e-3
+    assert _largest_difference(found[1], found[3]) < 1e-5
+    assert _largest_difference(found[1], found[8]) < 1e-5
+
+
+def test_the_same_call_gives_the_same_bytes(fleet):
+    first, second = (fleet.call("ca", run=run) for run in ("first", "second"))
+    _train([first])
+    _train([second])
+    for name in ("adapter.safetensors", "pytorch_adapter.bin", "adapter_config.json"):
+        assert (first.output / name).read_bytes() == (second.output / name).read_bytes()
+
+
+def test_the_reported_loss_is_the_one_that_evaluation_gives(fleet):
+    call = fleet.call("cc")
+    result = _train([call])["cc"]
+    data = dataclasses.replace(call.spec.corpus, limits=())
+    evaluation = EvaluationSet(TaskRef("mlm", "masked-lm"), data, "validation", TRAINING.max_length)
+    score = WarmEvaluator(fleet.backbone, call.cache, "cpu").evaluate(evaluation, Stack(((call.output, 1.0),)))
+    assert result.metrics["validation_loss"] == pytest.approx(score.value, abs=1e-5)
+
+
+def test_a_corpus_shorter_than_one_sequence_is_refused(fleet):
+    corpus = write_corpus(fleet.root / "short", "cd", sentences=1)
+    outcome = _train([fleet.call("cd", _change(max_length=64), corpus=corpus)])["cd"]
+    assert isinstance(outcome, InputError) and "shorter than one sequence" in str(outcome)
+
+
+def test_a_corpus_of_unknown_tokens_is_trained_and_warned_of(fleet):
+    corpus = write_corpus(fleet.root / "unknown", "ce")
+    path = Path(dict(corpus.files)["train"])
+    path.write_text(path.read_text().replace("w1", "zz"))
+    result = _train([fleet.call("ce", _change(optimizer_steps=2), corpus=corpus)])["ce"]
+    assert result.details["unknown_share"] > 0.1 and "does not know" in result.details["warning"]
+
+
+def test_seeds_change_the_result_and_all_start_from_theta_pre(fleet):
+    first, second = (fleet.call("cb", run=f"seed-{seed}", seed=seed) for seed in (1, 2))
+    _train([first])
+    _train([second])
+    assert _largest_difference(_weights(first), _weights(second)) > 1e-4
+
+
+def test_languages_leave_when_done_and_others_enter(fleet):
+    lengths = {"da": 10, "db": 30, "dc": 20, "dd": 5}
+    calls = [fleet.call(language, _change(optimizer_steps=steps)) for language, steps in lengths.items()]
+    outcomes = list(train_languages(calls, capacity=2))
+    assert [name for name, _ in outcomes] == ["da", "db", "dc", "dd"] or {n for n, _ in outcomes} == set(lengths)
+    assert {name: int(one.metrics["optimizer_steps"]) for name, one in outcomes} == lengths
+    assert outcomes[0][0] == "da"
+    alone = fleet.call("dc", _change(optimizer_steps=20), run="alone")
+    _train([alone])
+    assert _largest_difference(_weights(calls[2]), _weights(alone)) < 1e-5
+
+
+def test_a_broken_corpus_and_a_divergence_end_their_language_alone(fleet):
+    broken = dataclasses.replace(write_corpus(fleet.root / "corpora", "ea"), files=(("train", "/no/such/file"),))
+    calls = [
+        fleet.call("ea", corpus=broken),
+        fleet.call("eb", _change(learning_rate=1e30, max_grad_norm=0.0)),
+        fleet.call("ec"),
+    ]
+    outcomes = _train(calls)
+    assert isinstance(outcomes["ea"], Exception)
+    assert isinstance(outcomes["eb"], DivergedError)
+    alone = fleet.call("ec", run="alone")
+    _train([alone])
+    assert _largest_difference(_weights(calls[2]), _weights(alone)) < 1e-5
+
+
+def test_early_stopping_ends_a_language_after_its_patience(fleet):
+    training = _change(optimizer_steps=400, learning_rate=0.3, evaluate_every=5, patience=2)
+    result = _train([fleet.call("fa", training)])["fa"]
+    assert result.metrics["optimizer_steps"] == result.metrics["best_optimizer_step"] + 10 < 400
+
+
+def test_accumulated_batches_make_one_step(fleet):
+    result = _train([fleet.call("fb", _change(optimizer_steps=6, gradient_accumulation=3))])["fb"]
+    assert result.metrics["optimizer_steps"] == 6
+    single = _train([fleet.call("fb", _change(optimizer_steps=18), run="single")])["fb"]
+    assert result.metrics["tokens"] == single.metrics["tokens"]
+
+
+def test_a_budget_of_tokens_shortens_the_corpus(fleet):
+    batches = module.start_language(fleet.call("fc", _change(max_tokens=40)), load_backbone(fleet.backbone, "cpu"))
+    rows = {int(row) for number in range(50) for row in batches.order[number]}
+    assert rows == {0, 1, 2}
+
+
+def test_rows_beyond_the_backbone_s_positions_are_refused(fleet):
+    outcome = _train([fleet.call("fd", _change(max_length=65))])["fd"]
+    assert isinstance(outcome, InputError) and "at most 64" in str(outcome)
+
+
+def test_a_stopped_training_goes_on_bit_for_bit(fleet, monkeypatch):
+    monkeypatch.setattr(checkpoint, "SECONDS", 0.0)
+    monkeypatch.setattr(checkpoint, "SHARE", 1e9)
+    monkeypatch.setattr(module, "PROGRESS_SECONDS", 0.0)
+    training = _change(gradient_accumulation=2)
+
+    class Stop(BaseException):
+        pass
+
+    def stop_at_23(name, values):
+        if values["optimizer_step"] == 23:
+            raise Stop
+
+    languages = ["ga", "gb", "gc"]
+    undisturbed = [fleet.call(language, training, run="undisturbed") for language in languages]
+    _train(undisturbed)
+    stopped = [fleet.call(language, training, run="stopped") for language in languages]
+    with pytest.raises(Stop):
+        _train(stopped, progress=stop_at_23)
+    results = _train(stopped)
+    assert all(one.details["resumed_from_step"] >= 22 for one in results.values())
+    for first, second in zip(undisturbed, stopped, strict=True):
+        assert (first.output / "adapter.safetensors").read_bytes() == (
+            second.output / "adapter.safetensors"
+        ).read_bytes()
+        assert [step for step, _ in results[second.name].series["validation_loss"]] == [20, 40, 50]
+
+
+_CHILD = """
+import sys
+from pathlib import Path
+import pickle
+from jobs import checkpoint, train_languages as module
+checkpoint.SECONDS = 0.0
+checkpoint.SHARE = 1e9
+for name, outcome in module.train_languages(pickle.loads(Path(sys.argv[1]).read_bytes())):
+    assert not isinstance(outcome, Exception), outcome
+"""
+
+
+def test_a_killed_training_ends_with_the_weights_of_an_undisturbed_one(fleet, tmp_path):
+    import pickle
+
+    training = _change(optimizer_steps=250, evaluate_every=100)
+    languages = ["ha", "hb"]
+    undisturbed = [fleet.call(language, training, run="whole") for language in languages]
+    _train(undisturbed)
+    killed = [fleet.call(language, training, run="killed") for language in languages]
+    (tmp_path / "calls").write_bytes(pickle.dumps(killed))
+    root = Path(module.__file__).parents[1]
+    child = subprocess.Popen([sys.executable, "-c", _CHILD, str(tmp_path / "calls")], cwd=root)
+    deadline = time.monotonic() + 60
+    while not any(one.time >= 40 for one in saved(killed[1].checkpoint)) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.kill(child.pid, signal.SIGKILL)
+    child.wait()
+    assert not (killed[0].output / "adapter.safetensors").exists()
+    results = _train(killed)
+    assert 0 < results["ha"].details["resumed_from_step"] < 250
+    for first, second in zip(undisturbed, killed, strict=True):
+        assert (first.output / "adapter.safetensors").read_bytes() == (
+            second.output / "adapter.safetensors"
+        ).read_bytes()
+
+
+def test_a_corrupt_checkpoint_is_said_and_training_starts_anew(fleet):
+    call, fresh = fleet.call("ia", run="corrupt"), fleet.call("ia", run="fresh")
+    call.checkpoint.mkdir(parents=True)
+    (call.checkpoint / "training-0000000007.safetensors").write_bytes(b"not a checkpoint")
+    result = _train([call])["ia"]
+    assert "training-0000000007" in result.details["checkpoints_not_used"][0]
+    _train([fresh])
+    assert _largest_difference(_weights(call), _weights(fresh)) == 0.0
+
+
+def test_a_checkpoint_of_another_training_is_said_and_not_used(fleet):
+    first = fleet.call("ib", _change(optimizer_steps=10))
+    _train([first])
+    other = dataclasses.replace(fleet.call("ib", run="other"), checkpoint=first.checkpoint)
+    result = _train([other])["ib"]
+    assert "another training" in result.details["checkpoints_not_used"][0]
+    assert result.metrics["optimizer_steps"] == 50
+
+
+def test_the_schedule_is_linear_up_and_linear_down():
+    training = TrainingConfig(optimizer_steps=10, batch_size=1, warmup_ratio=0.2)
+    assert [round(schedule(step, training), 3) for step in range(10)] == [
+        0.0, 0.5, 1.0, 0.875, 0.75, 0.625, 0.5, 0.375, 0.25, 0.125,
+    ]  # fmt: skip
+
+
+def test_a_learner_takes_the_steps_of_plain_adamw():
+    training = TrainingConfig(optimizer_steps=8, batch_size=1, learning_rate=0.1, weight_decay=0.2, max_grad_norm=0.5)
+    start = torch.linspace(-1, 1, 6)
+    learner = Learner(start.clone(), 4, training, "min")
+    matrix, bias = start[:4].clone().requires_grad_(), start[4:].clone().requires_grad_()
+    reference = torch.optim.AdamW(
+        [{"params": [matrix]}, {"params": [bias], "weight_decay": 0.0}], 0.1, weight_decay=0.2
+    )
+    decay = torch.optim.lr_scheduler.LambdaLR(reference, lambda step: schedule(step, training))
+    for step in range(8):
+        gradient = torch.sin(torch.arange(6.0) + step)
+        learner.learn(gradient, 1.0, 1)
+        matrix.grad, bias.grad = gradient[:4].clone(), gradient[4:].clone()
+        torch.nn.utils.clip_grad_norm_([matrix, bias], 0.5)
+        reference.step()
+        decay.step()
+    torch.testing.assert_close(learner.vector, torch.cat([matrix, bias]).detach())

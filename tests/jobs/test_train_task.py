@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+from adapters import Stack
+from safetensors.torch import load_file
+from tiny_fleet import TASK, Fleet
+
+from jobs import checkpoint
+from jobs import train_task as module
+from jobs.backbone import load_backbone
+from jobs.data.token_labels import token_labels
+from jobs.errors import InputError
+from jobs.evaluation_sets import EvaluationSet
+from jobs.evaluator import Stack as System
+from jobs.evaluator import WarmEvaluator
+from jobs.spec import TrainingConfig
+from jobs.train_languages import train_languages
+from jobs.train_task import TaskTrainer, train_task
+
+TRAINING = TrainingConfig(
+    optimizer_steps=150, batch_size=8, learning_rate=2e-2, max_length=32, evaluate_every=30, evaluation_examples=30
+)
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory):
+    return Fleet(tmp_path_factory.mktemp("fleet"))
+
+
+@pytest.fixture(scope="module")
+def language_adapter(fleet):
+    call = fleet.call("xx", dataclasses.replace(fleet.call("xx").spec.training, optimizer_steps=10))
+    dict(train_languages([call]))
+    return call.output
+
+
+@pytest.fixture(scope="module")
+def trained(fleet, language_adapter):
+    call = fleet.task_call(language_adapter, TRAINING)
+    return call, train_task(call)
+
+
+def test_a_task_is_learned_and_the_best_weights_are_kept(trained):
+    _, result = trained
+    curve = result.series["validation_f1"]
+    assert [step for step, _ in curve] == [30, 60, 90, 120, 150]
+    assert result.metrics["validation_f1"] == max(value for _, value in curve) > 25
+    assert result.metrics["best_optimizer_step"] in dict(curve)
+
+
+def test_the_evaluator_scores_the_saved_adapter_as_training_did(fleet, trained, language_adapter):
+    call, result = trained
+    evaluator = WarmEvaluator(fleet.backbone, call.cache, "cpu")
+    data = dataclasses.replace(call.spec.data, limits=(("validation", 30),))
+    score = evaluator.evaluate(
+        EvaluationSet(TASK, data, "validation", 32), System(((language_adapter, 1.0),), call.output)
+    )
+    assert score.value == pytest.approx(result.metrics["validation_f1"])
+
+
+def test_plain_adapters_loads_adapter_and_head_and_computes_the_same_loss(fleet, trained, language_adapter):
+    call, _ = trained
+    model = load_backbone(fleet.backbone, "cpu").model
+    model.load_adapter(str(language_adapter))
+    assert model.load_adapter(str(call.output)) == "ner"
+    assert model.get_labels_dict("ner") == dict(enumerate(TASK.labels))
+    model.set_active_adapters(Stack("xx", "ner"))
+    assert model.active_head == "ner"
+    example = token_labels(call.spec.data, "validation", TASK, fleet.backbone, 32, call.cache)[0]
+    with torch.no_grad():
+        logits = model(input_ids=torch.tensor(example.input_ids[None]).long()).logits[0]
+    trainer = TaskTrainer(call, call.spec, load_backbone(fleet.backbone, "cpu"))
+    rows = module.collate([[module._example(example)]], 1, torch.device("cpu")).rows
+    with torch.no_grad():
+        got = trainer._logits(rows, trainer._layout.split(trainer.learner.best[None]))
+    torch.testing.assert_close(got, logits[torch.tensor(example.labels) >= 0], rtol=1e-4, atol=1e-4)
+
+
+def test_the_same_call_gives_the_same_bytes(fleet, trained, language_adapter):
+    call, _ = trained
+    again = fleet.task_call(language_adapter, TRAINING, run="again")
+    train_task(again)
+    names = sorted(path.name for path in call.output.iterdir())
+    assert "model_head.safetensors" in names and "head_config.json" in names
+    assert all((call.output / name).read_bytes() == (again.output / name).read_bytes() for name in names)
+
+
+def test_a_stopped_training_goes_on_bit_for_bit(fleet, trained, language_adapter, monkeypatch):
+    monkeypatch.setattr(checkpoint, "SECONDS", 0.0)
+    monkeypatch.setattr(checkpoint, "SHARE", 1e9)
+    monkeypatch.setattr(module, "PROGRESS_SECONDS", 0.0)
+
+    class Stop(BaseException):
+        pass
+
+    def stop_at_70(name, values):
+        if values["optimizer_step"] == 70:
+            raise Stop
+
+    call = fleet.task_call(language_adapter, TRAINING, run="stopped")
+    with pytest.raises(Stop):
+        train_task(call, stop_at_70)
+    result = train_task(call)
+    assert result.details["resumed_from_step"] == 70
+    for name in ("adapter.safetensors", "model_head.safetensors"):
+        assert (call.output / name).read_bytes() == (trained[0].output / name).read_bytes()
+
+
+def test_the_language_adapter_stays_as_it_was(trained, language_adapter):
+    call, _ = trained
+    assert not set(load_file(call.output / "adapter.safetensors")) & set(
+        load_file(language_adapter / "adapter.safetensors")
+    )
+
+
+def test_a_label_that_the_task_does_not_know_is_refused(fleet, language_adapter):
+    call = fleet.task_call(language_adapter, TRAINING, run="labels")
+    few = dataclasses.replace(call.spec, task=dataclasses.replace(TASK, labels=("O", "B-LOC", "I-LOC")))
+    with pytest.raises(InputError, match="B-PER"):
+        train_task(dataclasses.replace(call, spec=few))
+
+
+def test_rows_beyond_the_backbone_s_positions_are_refused(fleet, language_adapter):
+    call = fleet.task_call(language_adapter, dataclasses.replace(TRAINING, max_length=65), run="long")
+    with pytest.raises(InputError, match="at most 64"):
+        train_task(call)

@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from jobs.job import JobResult
+from jobs.spec import BackboneRef, EvaluationSpec, MergeSpec
+from orchestrator.card import card, has_card, loading_code
+from orchestrator.record import Record
+from orchestrator.step import Step
+from tests.orchestrator.synthetic_campaign import BACKBONE, Synthetic, make_workspace
+
+JOBS = ("initial-adapter", "language-adapter", "task-adapter", "merge")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Synthetic:
+    return make_workspace(tmp_path_factory.mktemp("card") / "workspace")
+
+
+def _step(made: Synthetic, start: str) -> Step:
+    return next(step for key, step in made.steps.items() if key.startswith(start))
+
+
+def _inputs(made: Synthetic, step: Step) -> dict[str, Record]:
+    return {role: made.records[source.key] for role, source in step.inputs}
+
+
+def _card(made: Synthetic, step: Step) -> str:
+    record = made.records[step.key]
+    return card(step.spec, _inputs(made, step), JobResult(record.metrics, record.series, record.details))
+
+
+def _snippet(text: str) -> str:
+    found = re.search(r"```python\n(.*?)```", text, re.DOTALL)
+    assert found
+    return found[1]
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_a_card_opens_with_metadata_that_hubs_can_read(made: Synthetic, job: str) -> None:
+    text = _card(made, _step(made, job + "/"))
+    _, front, _ = text.split("---\n", 2)
+    metadata = yaml.safe_load(front)
+    assert metadata["library_name"] == "adapters"
+    assert metadata["base_model"] == BACKBONE.name
+
+
+def test_the_language_no_stays_text_in_the_metadata(made: Synthetic) -> None:
+    step = _step(made, "merge/")
+    assert isinstance(step.spec, MergeSpec)
+    spec = MergeSpec("no", step.spec.task, step.spec.backbone, step.spec.seed)
+    record = made.records[step.key]
+    text = card(spec, _inputs(made, step), JobResult(details=record.details))
+    assert yaml.safe_load(text.split("---\n", 2)[1])["language"] == ["no"]
+
+
+@pytest.mark.parametrize("job", JOBS[1:])
+def test_every_parent_stands_in_the_card_with_its_digest(made: Synthetic, job: str) -> None:
+    step = _step(made, job + "/")
+    text = _card(made, step)
+    for record in _inputs(made, step).values():
+        assert record.key in text
+        digest = record.files["adapter.safetensors"][0] if "adapter.safetensors" in record.files else record.fingerprint
+        assert digest in text
+
+
+def test_a_merge_names_its_weights_and_its_validation_scores(made: Synthetic) -> None:
+    step = _step(made, "merge/gl-ner-s42")
+    text = _card(made, step)
+    search = made.records[dict(step.inputs)["search"].key]
+    for code, weight in search.details["winner"]["weights"].items():
+        assert f"{weight:g} · (theta_{code} − theta_pre)" in text
+    assert f"validation f1, mean over seeds: {search.details['winner']['mean']:.4g}" in text
+
+
+def test_a_merge_names_the_data_of_the_adapters_it_is_made_of(made: Synthetic) -> None:
+    text = _card(made, _step(made, "merge/gl-ner-s42"))
+    data = text.split("## Data of the merged adapters")[1].split("##")[0]
+    assert "- en: cldr `babel-2.18.0`" in data and "- pt: cldr `babel-2.18.0`" in data
+
+
+def test_an_evaluation_has_no_card(made: Synthetic) -> None:
+    step = _step(made, "evaluation/")
+    assert isinstance(step.spec, EvaluationSpec)
+    assert not has_card(step.spec) and all(has_card(_step(made, job + "/").spec) for job in JOBS)
+    with pytest.raises(TypeError, match="makes no adapter"):
+        card(step.spec, {}, JobResult())
+
+
+def test_hub_backbones_are_loaded_at_their_pinned_revision() -> None:
+    code = loading_code(BackboneRef("xlm-roberta-base", "a" * 40, "xlm-roberta-base"), ".")
+    assert f'from_pretrained("xlm-roberta-base", revision="{"a" * 40}")' in code
+    compile(code, "card", "exec")
+
+
+def test_names_with_quotes_cannot_break_out_of_the_snippet() -> None:
+    code = loading_code(BackboneRef('a"); import os; ("', "b" * 40), '."')
+    assert "import os" not in [line.strip() for line in code.splitlines()]
+    compile(code, "card", "exec")
+
+
+MAKE_ADAPTERS = """
+import os, sys
+from adapters import AutoAdapterModel, SeqBnConfig, SeqBnInvConfig
+from transformers import XLMRobertaConfig, XLMRobertaForMaskedLM
+
+backbone, english, task, merged = sys.argv[1:]
+sizes = dict(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16)
+XLMRobertaForMaskedLM(XLMRobertaConfig(vocab_size=32, max_position_embeddings=20, **sizes)).save_pretrained(backbone)
+model = AutoAdapterModel.from_pretrained(backbone)
+for name, folder in (("en", english), ("gl", merged)):
+    model.add_adapter(name, config=SeqBnInvConfig(reduction_factor=2))
+    model.save_adapter(folder, name)
+model.add_adapter("ner", config=SeqBnConfig(reduction_factor=4))
+model.add_tagging_head("ner", num_labels=3)
+model.save_adapter(task, "ner")
+"""
+
+
+def test_the_snippets_of_real_adapters_run_as_they_stand(made: Synthetic, tmp_path: Path) -> None:
+    """A language adapter, a task adapter and a merge with the task adapter stacked on it, by plain `adapters`."""
+    backbone, workspace = tmp_path / "backbone", tmp_path / "w"
+    folders, script = [], MAKE_ADAPTERS
+    for start, active in (
+        ("language-adapter/en-s42", "en"),
+        ("task-adapter/ner", "en ner"),
+        ("merge/gl-ner", "gl ner"),
+    ):
+        step = _step(made, start)
+        folders.append(workspace / "artifacts" / step.key)
+        code = _snippet(_card(made, step)).replace(f'"{BACKBONE.path}"', repr(str(backbone)))
+        script += f"os.chdir({str(folders[-1])!r})\n{code}\n"
+        script += f"assert sorted(model.active_adapters.flatten()) == {active.split()}, model.active_adapters\n"
+    for folder in folders:
+        folder.mkdir(parents=True)
+    script += "assert model.active_head == 'ner'\n"
+    arguments = [str(path) for path in (backbone, *folders)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    subprocess.run([sys.executable, "-c", script, *arguments], check=True, env=environment)

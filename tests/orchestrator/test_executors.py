@@ -1,0 +1,159 @@
+"""What every executor promises, on a campaign that really trains."""
+
+import json
+
+import pytest
+
+from orchestrator.campaign import load_campaign
+from orchestrator.execute import Change, execute
+from orchestrator.executors import LocalExecutor
+from orchestrator.plan import plan_campaign
+from orchestrator.references import References
+from orchestrator.store import ArtifactStore
+from tests.orchestrator.small_campaign import write_campaign
+
+# name -> (plan, store) -> executor. One that needs a cluster is marked: pytest.param("ray", marks=pytest.mark.ray).
+EXECUTORS = {
+    "local": lambda plan, store: LocalExecutor(),
+    "local, one at a time": lambda plan, store: LocalExecutor(bank_size=1),
+}
+TIMED = {"seconds", "tokens_per_second"}
+
+
+class Idle:
+    """Refuses all work."""
+
+    name = "idle"
+
+    def submit(self, works):
+        raise AssertionError(f"work where all was finished: {[work.step.key for work in works]}")
+
+    def poll(self, timeout):
+        return ()
+
+    def close(self):
+        """Nothing to close."""
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    return write_campaign(tmp_path_factory.mktemp("campaign"), steps=10)
+
+
+@pytest.fixture(scope="module")
+def plan(file, tmp_path_factory):
+    return plan_campaign(load_campaign(file), References(tmp_path_factory.mktemp("cache")))
+
+
+def run(plan, store, make=None, watch=lambda event: None):
+    executor = make(plan, store) if make else Idle()
+    try:
+        return execute(plan.steps, store, executor, watch, {})
+    finally:
+        executor.close()
+
+
+@pytest.fixture(scope="module", params=EXECUTORS)
+def finished(request, plan, tmp_path_factory):
+    store = ArtifactStore(tmp_path_factory.mktemp("ws"))
+    make, seen = EXECUTORS[request.param], []
+    return store, run(plan, store, make, seen.append), make, seen
+
+
+def losses(store):
+    """Validation loss of every trained adapter."""
+    return {r.key: r.metrics["validation_loss"] for r in store.records() if "validation_loss" in r.metrics}
+
+
+def test_all_steps_succeed_and_their_records_are_complete(plan, finished):
+    store, summary, _, seen = finished
+    assert summary.errors == {} and summary.count("succeeded") == len(plan.steps)
+    for step in plan.steps:
+        record = store.find(step)
+        store.verify(record)
+        assert record.provenance["seconds"] >= 0 and record.provenance["started"] <= record.provenance["finished"]
+    states = {e.step.key: e.state for e in seen if isinstance(e, Change)}
+    assert set(states.values()) == {"succeeded"}
+
+
+def test_nothing_is_left_lying_about(finished):
+    store = finished[0]
+    for place in ("staging", "checkpoints"):
+        assert not list((store.root / place).glob("*/*"))
+
+
+def test_a_second_execution_reuses_all(plan, finished):
+    summary = run(plan, ArtifactStore(finished[0].root))
+    assert summary.count("reused") == len(plan.steps)
+
+
+def test_every_search_tried_its_whole_grid_on_validation_data(plan, finished):
+    for step in (step for step in plan.steps if step.job == "search"):
+        details = finished[0].find(step).details
+        assert details["evaluations"] == len(details["candidates"]) == 3
+        means = [row["mean"] for row in details["candidates"]]
+        assert details["winner"]["mean"] == (max if details["mode"] == "max" else min)(means)
+
+
+def test_the_merged_winner_scores_what_an_evaluation_says(plan, finished):
+    store = finished[0]
+    for comparison in plan.comparisons:
+        winner = store.find(comparison.search).details["winner"]["weights"]
+        alone = {s.languages: s.evaluations[0][1] for s in comparison.systems if s.role == "proxy"}
+        if len(winner) == 1:  # an end of the grid is one of the proxies: the same adapter, the same score
+            proxy = store.find(alone[tuple(winner)]).metrics
+            merged = store.find(comparison.systems[-1].evaluations[0][1]).metrics
+            assert merged == pytest.approx(proxy, rel=1e-4)
+
+
+def test_a_damaged_adapter_is_trained_again_to_the_same_result(plan, finished):
+    store, _, make, _ = finished
+    before = losses(store)
+    dependant = next(step for step in plan.steps if step.job == "evaluation" and "language:pt" in dict(step.inputs))
+    adapter = dict(dependant.inputs)["language:pt"]
+    weights = next(store.path(adapter.key).glob("*.safetensors"))
+    content = bytearray(weights.read_bytes())
+    content[-3] ^= 1
+    weights.write_bytes(content)
+    (store.path(dependant.key) / "record.json").unlink()
+    summary = run(plan, ArtifactStore(store.root), make)
+    assert summary.errors == {} and summary.count("succeeded") == 2, summary.notes
+    assert any(adapter.key in note and "computed again" in note for note in summary.notes)
+    assert losses(store) == pytest.approx(before, rel=1e-4)  # alone, not in its bank: equal but for rounding
+
+
+@pytest.mark.parametrize("name", list(EXECUTORS)[:1])
+def test_a_broken_corpus_fails_its_language_and_the_others_go_on(name, tmp_path):
+    folder = tmp_path / "campaign"
+    plan = plan_campaign(load_campaign(write_campaign(folder, steps=5)), References(tmp_path / "cache"))
+    related = {one.code for comparison in plan.comparisons for one in comparison.related.chosen}
+    (lost,) = {"es", "pt"} - related
+    (folder / "data" / f"{lost}-train.txt").write_text("")
+    store = ArtifactStore(tmp_path / "ws")
+    summary = run(plan, store, EXECUTORS[name])
+    (failed,) = summary.errors
+    assert failed.startswith(f"language-adapter/{lost}-") and "empty" in summary.errors[failed]
+    assert summary.count("succeeded") == len(plan.steps) - 1
+
+
+@pytest.mark.parametrize("name", list(EXECUTORS)[:1])
+def test_a_backbone_that_cannot_be_read_fails_steps_and_not_the_run(name, tmp_path):
+    folder = tmp_path / "campaign"
+    plan = plan_campaign(load_campaign(write_campaign(folder, steps=5)), References(tmp_path / "cache"))
+    store = ArtifactStore(tmp_path / "ws")
+    theta = execute(plan.steps[:1], store, EXECUTORS[name](plan, store), lambda event: None, {})
+    assert theta.errors == {}
+    config = folder / "backbone" / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "model_type": "no-such-model"}))
+    summary = run(plan, store, EXECUTORS[name])
+    assert {key.split("/")[0] for key in summary.errors} == {"language-adapter"}
+    assert summary.count("failed") == 3 and summary.count("skipped") == len(plan.steps) - 4
+
+
+def test_a_language_does_not_depend_on_its_bank(plan, tmp_path):
+    stores = [ArtifactStore(tmp_path / name) for name in ("together", "alone")]
+    wanted = [step for step in plan.steps if step.job in ("initial-adapter", "language-adapter")]
+    for store, size in zip(stores, (8, 1), strict=True):
+        assert not execute(wanted, store, LocalExecutor(size), lambda event: None, {}).errors
+    together, alone = map(losses, stores)
+    assert together == pytest.approx(alone, rel=1e-4) and len(alone) == 3

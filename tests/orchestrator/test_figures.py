@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import re
+from xml.etree import ElementTree
+
+import pytest
+
+from orchestrator.figures import draw
+from orchestrator.report_panels import (
+    COLOURS,
+    Curve,
+    DensityPanel,
+    GainBar,
+    GainPanel,
+    HeatPanel,
+    LambdaPanel,
+    Panel,
+    TrainingPanel,
+)
+
+NAN = float("nan")
+XS = (0.0, 0.5, 1.0)
+CURVE = Curve("en + es", XS, (3.1, 3.0, 3.2), (0.1, 0.0, 0.1), "arithmetic", True)
+BARS = (GainBar("Galician", 1.2, 0.4, 2.0, True, "+1.20"), GainBar("X", -1, NAN, NAN, False, "−1"))
+PANELS: dict[str, Panel] = {
+    "lambda": LambdaPanel("Galician", "lambda", (CURVE,), (("English", 3.2, "proxy-1"),), (0.5, 3.0)),
+    "gain": GainPanel("Gains", "F1", BARS),
+    "training": TrainingPanel("Galician", "3.00", (CURVE,), ((0.5, 3.0),), (2.9, 3.3)),
+    "heat": HeatPanel("Cosine", ("en", "es", "gl"), ((1.0, 0.2, 0.1), (0.2, 1.0, 0.6), (0.1, 0.6, 1.0))),
+    "density": DensityPanel("Weights", "w", (-1.0, 0.0, 1.0), ((0.4, 0.6), (0.5, 0.5))),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", PANELS)
+def test_a_figure_is_well_formed_and_the_same_every_time(kind: str) -> None:
+    svg = draw(PANELS[kind])
+    assert ElementTree.fromstring(svg).tag.endswith("svg")
+    assert draw(PANELS[kind]) == svg
+
+
+@pytest.mark.parametrize("kind", PANELS)
+def test_words_in_a_figure_are_text_and_not_paths(kind: str) -> None:
+    words = "".join(ElementTree.fromstring(draw(PANELS[kind])).itertext())
+    assert PANELS[kind].title in words
+
+
+@pytest.mark.parametrize("kind", PANELS)
+def test_colours_follow_the_readers_light_or_dark_mode(kind: str) -> None:
+    svg = draw(PANELS[kind])
+    unnamed = set(re.findall(r"(?<!, )#[0-9a-f]{6}\b", re.sub(r"\"#[^\"]+\"|url\(#\w+\)", "", svg)))
+    allowed = {"#ffffff", "#14202c"} | {colour for colour in unnamed if kind == "heat"}
+    assert unnamed <= allowed
+    assert f"var(--ink, {COLOURS['ink'][0]})" in svg
+
+
+def test_a_large_matrix_is_one_picture_instead_of_thousands_of_shapes() -> None:
+    count = 60
+    values = tuple(tuple(1.0 if i == j else 0.1 + 0.001 * (i + j) for j in range(count)) for i in range(count))
+    svg = draw(HeatPanel("Cosine", tuple(f"l{i}" for i in range(count)), values))
+    assert "data:image/png;base64" in svg
+    assert len(svg) < 300_000
+
+
+def test_figures_of_one_page_share_no_ids() -> None:
+    ids = [re.findall(r' id="([^"]+)"', draw(panel)) for panel in PANELS.values()]
+    together = [name for names in ids for name in names]
+    assert len(together) == len(set(together))
+
+
+def test_the_colours_of_systems_differ_in_light_and_in_dark() -> None:
+    for mode in (0, 1):
+        assert len({colours[mode] for colours in COLOURS.values()}) == len(COLOURS)

@@ -1,0 +1,94 @@
+import dataclasses
+import json
+import math
+
+import pytest
+
+from jobs.job import JobCall, no_progress
+from jobs.spec import BackboneRef, DataRef, MixtureSpace, SearchSpec, TaskRef
+from orchestrator.search import WINNER_FILE, TrialLog, run_search, trial_key
+from search_spaces.weights import candidates
+
+SPACE = MixtureSpace((("en", "pt"), ("en", "es")), (0.0, 0.25, 0.5, 0.75, 1.0))
+SPEC = SearchSpec(
+    "gl", TaskRef("ner", "ner", ("O",)), DataRef("text", "gl", "sha256:0"), BackboneRef("b", "0"), SPACE, (1, 2), 16
+)
+
+
+@pytest.fixture
+def call(tmp_path):
+    (tmp_path / "out").mkdir()
+    return JobCall("search", SPEC, {}, tmp_path / "out", tmp_path / "checkpoint", tmp_path / "cache")
+
+
+def score(candidate):
+    value = 1 - abs(candidate.lambda_ - 0.25) + (candidate.pair[1] == "es") * 0.1
+    return {1: value, 2: value + 0.02}
+
+
+def test_the_best_mean_wins_and_every_candidate_is_kept(call):
+    result = run_search(call, score, no_progress)
+    winner = json.loads((call.output / WINNER_FILE).read_text())
+    assert winner["weights"] == {"en": 0.25, "es": 0.75} and winner["mean"] == pytest.approx(1.11)
+    assert result.details["evaluations"] == 9  # English alone is shared by both pairs
+    assert result.metrics == {"validation_f1": winner["mean"]}
+
+
+def test_losses_are_minimised(call):
+    spec = dataclasses.replace(SPEC, task=TaskRef("text", "masked-lm"))
+    result = run_search(dataclasses.replace(call, spec=spec), score, no_progress)
+    assert result.details["winner"]["lambda"] == 1.0 and result.details["mode"] == "min"
+
+
+def test_ties_go_to_the_middle_and_then_to_the_earlier_pair(call):
+    winner = run_search(call, lambda candidate: {1: 0.5, 2: 0.5}, no_progress).details["winner"]
+    assert winner["lambda"] == 0.5 and winner["pair"] == ["en", "pt"]
+
+
+def test_a_killed_search_repeats_no_finished_trial(call):
+    tried = []
+
+    def dying(candidate):
+        if len(tried) == 4:
+            raise KeyboardInterrupt
+        tried.append(trial_key(candidate))
+        return score(candidate)
+
+    with pytest.raises(KeyboardInterrupt):
+        run_search(call, dying, no_progress)
+    later = []
+
+    def going_on(candidate):
+        later.append(trial_key(candidate))
+        return score(candidate)
+
+    resumed = run_search(call, going_on, no_progress)
+    assert not set(tried) & set(later) and len(tried) + len(later) == 9
+    again = dataclasses.replace(call, checkpoint=call.checkpoint / "fresh")
+    assert resumed.details == run_search(again, score, no_progress).details
+
+
+def test_a_torn_line_is_tried_again_and_does_not_spoil_the_next(call):
+    log = TrialLog(call.checkpoint)
+    first, second, third, *_ = candidates(SPACE)
+    log.add(first, score(first))
+    log.add(second, score(second))
+    file = call.checkpoint / "trials.jsonl"
+    file.write_bytes(file.read_bytes()[:-9])
+    resumed = TrialLog(call.checkpoint)
+    assert trial_key(first) in resumed.scores and trial_key(second) not in resumed.scores
+    resumed.add(third, score(third))
+    assert set(TrialLog(call.checkpoint).scores) == {trial_key(first), trial_key(third)}
+
+
+def test_a_score_that_is_no_number_fails_the_search(call):
+    with pytest.raises(ArithmeticError, match="no finite score for"):
+        run_search(call, lambda candidate: {1: 1.0, 2: math.nan}, no_progress)
+    assert not (call.output / WINNER_FILE).exists()
+
+
+def test_progress_says_trials_and_the_best_so_far(call):
+    seen = []
+    run_search(call, score, lambda name, values: seen.append((name, dict(values))))
+    assert [values["trial"] for _, values in seen] == list(range(1, 10))
+    assert seen[-1] == ("search", {"trial": 9, "of": 9, "best": pytest.approx(1.11)})

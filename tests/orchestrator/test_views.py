@@ -1,0 +1,73 @@
+import io
+import time
+
+from rich.console import Console
+
+from orchestrator.cost import cost_model
+from orchestrator.explain import explain
+from orchestrator.store import ArtifactStore
+from orchestrator.views import explanation_table, plan_table, status_table, steps_table
+from tests.orchestrator.campaign_files import planned
+from tests.orchestrator.toy_steps import STEPS, A, commit
+
+
+def text(table):
+    out = io.StringIO()
+    Console(file=out, width=200).print(table)
+    return out.getvalue()
+
+
+def row(table, first):
+    cells = next(line for line in text(table).splitlines() if first in line)
+    return [cell.strip() for cell in cells.replace("│", "|").split("|") if cell.strip()]
+
+
+def test_the_plan_counts_reused_and_new_steps_per_job(tmp_path):
+    plan = planned(tmp_path)
+    store = ArtifactStore(tmp_path / "ws")
+    commit(store, next(s for s in plan.steps if s.job == "language-adapter"))
+    table = plan_table(plan, store, cost_model(store.records()))
+    assert row(table, "language-adapter") == ["language-adapter", "8", "1", "7", "14"]
+    assert row(table, "task-adapter")[:4] == ["task-adapter", "2", "0", "2"]
+    assert row(table, "all")[:4] == ["all", str(len(plan.steps)), "1", str(len(plan.steps) - 1)]
+    assert row(table, "task-adapter")[4] == "unknown" == row(table, "all")[4]
+
+
+def test_every_step_can_be_listed(tmp_path):
+    store = ArtifactStore(tmp_path / "ws")
+    commit(store, A)
+    lines = text(steps_table(STEPS, store, cost_model(()))).splitlines()
+    assert len(lines) == 1 + len(STEPS)
+    assert next(line for line in lines if A.key in line).split()[1] == "reused"
+
+
+def test_a_difference_is_a_row(tmp_path):
+    store = ArtifactStore(tmp_path / "ws")
+    old, new = (
+        next(s for s in planned(tmp_path, {"language_adapter.training.batch_size": n}).steps if s.name == "es-s1")
+        for n in (8, 9)
+    )
+    commit(store, old)
+    assert "spec.training.batch_size" in text(explanation_table(explain(new, store.records())))
+
+
+STATUS = {
+    "outcome": "running",
+    "updated": time.time(),
+    "total": 9,
+    "counts": {"reused": 2, "running": 1, "failed": 1},
+    "running": {"language-adapter/gl-s42-0123456789ab": {"optimizer_step": 40.0, "loss": 3.14159}},
+    "errors": {"language-adapter/es-s42-0123456789ab": "no [corpus] here"},
+}
+
+
+def test_a_status_tells_counts_progress_and_errors():
+    said = text(status_table(STATUS, alive=True))
+    for part in ("3 of 9", "language-adapter gl-s42", "optimizer step 40", "loss 3.142", "no [corpus] here"):
+        assert part in said
+
+
+def test_a_run_that_was_killed_is_called_so():
+    said = text(status_table(STATUS, alive=False))
+    assert "killed: run it again to go on" in said and "gl-s42" not in said
+    assert "killed" not in text(status_table({**STATUS, "outcome": "finished"}, alive=False))

@@ -1,0 +1,71 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jobs.errors import InputError
+from search_spaces.aggregation import cosine_ranking, typology_weights
+from search_spaces.relatedness import rank
+
+POOL = ["pt", "es", "fr", "en", "hi", "tr"]
+
+
+@settings(deadline=None)  # the first example loads the features
+@given(st.lists(st.sampled_from(POOL), min_size=1, unique=True), st.sampled_from(["syntactic", "mixed"]))
+def test_typology_weights_are_positive_sum_to_one_and_fall_with_distance(pool, by):
+    weights = typology_weights("gl", pool, by).weights
+    assert sum(weights.values()) == pytest.approx(1.0)
+    assert all(weight > 0.0 for weight in weights.values())
+    assert list(weights) == [one.code for one in rank("gl", pool, by).related]
+    assert list(weights.values()) == sorted(weights.values(), reverse=True)
+
+
+def test_typology_weights_are_the_normalised_similarities():
+    related = rank("gl", ["pt", "es"]).related
+    similarity = {one.code: 1.0 - one.distance for one in related}
+    result = typology_weights("gl", ["pt", "es"])
+    assert result.weights["pt"] == pytest.approx(similarity["pt"] / sum(similarity.values()))
+    assert result.source == "lang2vec 1.1.2 features, rebuilt"
+
+
+def test_a_language_without_data_gets_no_weight_and_is_listed():
+    result = typology_weights("gl", ["pt", "sk"])
+    assert set(result.weights) == {"pt"}
+    assert result.missing == (("sk", ("syntactic",)),)
+
+
+@pytest.mark.parametrize(("pool", "by"), [(["eu"], "genetic"), (["sk"], "syntactic")])
+def test_weights_that_cannot_be_made_are_refused(pool, by):
+    with pytest.raises(InputError, match="no weight can be made for gl"):
+        typology_weights("gl", pool, by)
+
+
+def test_sources_are_ranked_by_the_cosine_of_their_vectors():
+    found = cosine_ranking([1.0, 0.0], {"far": [0.0, 2.0], "near": [3.0, 0.1], "back": [-1.0, 0.0]})
+    assert [code for code, _ in found] == ["near", "far", "back"]
+    assert found[1][1] == 0.0
+    assert found[2][1] == -1.0
+
+
+@settings(deadline=None)
+@given(st.floats(0.01, 100.0), st.integers(0, 2**32 - 1))
+def test_cosines_do_not_depend_on_the_length_of_a_vector(scale, seed):
+    vectors = np.random.default_rng(seed).normal(size=(4, 7))
+    sources = {str(i): vector for i, vector in enumerate(vectors[1:])}
+    plain = dict(cosine_ranking(vectors[0], sources))
+    scaled = dict(cosine_ranking(vectors[0] * scale, sources))
+    assert plain == pytest.approx(scaled)
+
+
+@pytest.mark.parametrize(
+    ("sources", "message"),
+    [
+        ({}, "no source vector"),
+        ({"es": [1.0]}, "vector of es has another length"),
+        ({"es": [0.0, 0.0]}, "vector of es is zero"),
+        ({"es": [np.nan, 0.0]}, "vector of es has entries that are not finite"),
+    ],
+)
+def test_vectors_that_have_no_cosine_are_refused(sources, message):
+    with pytest.raises(InputError, match=message):
+        cosine_ranking([1.0, 0.0], sources)

@@ -1,0 +1,49 @@
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jobs.spec import MixtureSpace
+from search_spaces.weights import Candidate, candidates, lambda_grid
+
+
+def test_the_grid_of_the_paper_has_21_exact_points():
+    grid = lambda_grid(0.05)
+    assert len(grid) == 21 and grid[0] == 0.0 and grid[-1] == 1.0
+    assert grid[3] == 0.15 and grid[14] == 0.7  # no 0.15000000000000002
+
+
+@given(st.floats(0.001, 1.0))
+def test_a_grid_begins_with_0_ends_with_1_and_rises(step):
+    grid = lambda_grid(step)
+    assert grid[0] == 0.0 and grid[-1] == 1.0
+    assert all(a < b for a, b in pairwise(grid))
+    assert all(b - a <= step + 1e-12 for a, b in pairwise(grid))
+
+
+def test_a_step_that_does_not_divide_1_still_reaches_it():
+    assert lambda_grid(0.3) == (0.0, 0.3, 0.6, 0.9, 1.0)
+    assert lambda_grid(1) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize("step", [0, -0.1, 1.5, float("nan"), float("inf")])
+def test_other_steps_are_refused(step):
+    with pytest.raises(ValueError, match="lambda step"):
+        lambda_grid(step)
+
+
+@given(st.sampled_from(lambda_grid(0.05)))
+def test_weights_add_up_to_1_and_zeros_are_left_out(value):
+    weights = Candidate(("en", "gl"), value).weights
+    assert sum(weights.values()) == pytest.approx(1) and all(weights.values())
+
+
+def test_a_pair_of_one_language_is_that_language():
+    assert Candidate(("en", "en"), 0.3).weights == {"en": 1.0}
+
+
+def test_shared_ends_are_tried_once():
+    space = MixtureSpace((("en", "es"), ("en", "pt"), ("es", "pt")), lambda_grid(0.5))
+    tried = [tuple(sorted(c.weights.items())) for c in candidates(space)]
+    assert len(tried) == len(set(tried)) == 3 + 3
