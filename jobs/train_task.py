@@ -29,7 +29,7 @@ from jobs.job import JobCall, JobResult, Progress, no_progress
 from jobs.layout import Layout
 from jobs.learner import Learner
 from jobs.metrics import f1, span_statistics
-from jobs.spec import TaskAdapterSpec
+from jobs.spec import BottleneckConfig, TaskAdapterSpec
 
 PROGRESS_SECONDS = 1.0
 _HEAD_WEIGHT, _HEAD_BIAS = "heads.*.1.weight", "heads.*.1.bias"
@@ -168,6 +168,7 @@ def _read_parts(call: JobCall, spec: TaskAdapterSpec, backbone: Backbone) -> _Pa
         got, todo = str(spec.training.max_length), f"use at most {backbone.max_length}"
         raise InputError(Fault("max_length is beyond the backbone's positions", "training.max_length", got, todo))
     language = read_adapter(call.inputs[f"language:{spec.language}"])
+    assert isinstance(spec.adapter, BottleneckConfig)
     task = initial_weights(backbone, spec.adapter, spec.task.name)
     check_supported(language)
     check_supported(task)

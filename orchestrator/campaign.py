@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field
 
 from jobs.errors import Fault, InputError, raise_all
-from jobs.spec import METRICS, TaskKind
 from orchestrator.sections import (
     BackboneSection,
     ComparisonSection,
@@ -156,8 +155,3 @@ def _anchors_without_adapter(campaign: Campaign, document: Document) -> Iterator
         if task.language not in campaign.languages.pool:
             where = document.where(("tasks", number, "language"))
             yield Fault("the task's language has no adapter", where, task.language, "add it to `languages.pool`")
-
-
-def metric_of(kind: TaskKind) -> tuple[str, Literal["max", "min"]]:
-    """Name and direction of a task's metric."""
-    return METRICS[kind]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from jobs.backbones import embedded_backbone
 from jobs.job import JobResult
 from jobs.spec import (
-    METRICS,
+    AdapterConfig,
     BackboneRef,
     BottleneckConfig,
     DataRef,
@@ -19,6 +20,7 @@ from jobs.spec import (
     Spec,
     TaskAdapterSpec,
     TrainingConfig,
+    metric_named,
 )
 from orchestrator.record import Record
 
@@ -163,11 +165,17 @@ def _front(backbone: BackboneRef, languages: Sequence[str], data: Sequence[DataR
     return "\n".join([*lines, "---"])
 
 
-def _adapter_facts(adapter: BottleneckConfig) -> list[tuple[str, str]]:
+def _adapter_facts(adapter: AdapterConfig) -> list[tuple[str, str]]:
+    if not isinstance(adapter, BottleneckConfig):
+        return [(name.replace("_", " "), _setting(value)) for name, value in dataclasses.asdict(adapter).items()]
     facts = [("bottleneck", f"reduction factor {adapter.reduction_factor}, {adapter.non_linearity}")]
     if adapter.invertible_reduction_factor:
         facts.append(("invertible adapter", f"NICE, reduction factor {adapter.invertible_reduction_factor}"))
     return [*facts, ("initialization seed", str(adapter.init_seed))]
+
+
+def _setting(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else f"{value}"
 
 
 def _training_facts(training: TrainingConfig, seed: int) -> list[tuple[str, str]]:
@@ -212,7 +220,8 @@ def _results(metrics: Mapping[str, float], named: Mapping[str, str]) -> str:
 def _search_results(search: Record) -> str:
     winner: dict[str, Any] = search.details["winner"]
     scores = ", ".join(f"{_number(score)} (seed {seed})" for seed, score in sorted(winner["scores"].items()))
-    metric, _ = METRICS[search.spec["task"]["kind"]]
+    task = search.spec["task"]
+    metric, _ = metric_named(task["kind"], task.get("metric", ""))
     facts = [(f"validation {metric}, mean over seeds", _number(winner["mean"])), ("each seed", scores)]
     return _list(facts) + "\n\nThe weights were chosen on validation data. Test scores stand in the campaign's report."
 

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from jobs.spec import METRICS
+from jobs.spec import metric_of
 from orchestrator.plan import Comparison, Plan
 from search_spaces.languages import resolve_language
 
@@ -43,7 +43,7 @@ def _language(code: str) -> dict[str, str]:
 
 
 def _comparison(comparison: Comparison) -> dict[str, Any]:
-    metric, mode = METRICS[comparison.task.kind]
+    metric, mode = metric_of(comparison.task)
     related = comparison.related
     return {
         "name": comparison.section.name,

@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from datetime import datetime
 from typing import Any, get_type_hints
 
-from jobs.spec import IDENTITY, JOBS, METRICS
+from jobs.spec import IDENTITY, JOBS, metric_named
 from orchestrator.record import Record
 
 LONGEST_VALUE = 500  # characters of a parameter; whole lists stand in record.json, an artifact of the run
@@ -229,7 +229,8 @@ def _best_so_far(record: Record, start: int, end: int) -> Iterator[Point]:
     candidates = _candidates(record)
     if not candidates:
         return
-    metric, mode = METRICS[record.spec["task"]["kind"]]
+    task = record.spec["task"]
+    metric, mode = metric_named(task["kind"], task.get("metric", ""))
     better = max if mode == "max" else min
     best = candidates[0]["mean"]
     for i, candidate in enumerate(candidates):
@@ -246,7 +247,8 @@ def _candidates(record: Record) -> list[dict[str, Any]]:
 def _trials(record: Record, end: int) -> Iterator[TrialView]:
     winner = record.details.get("winner", {}).get("weights")
     for i, candidate in enumerate(_candidates(record)):
-        metric = f"validation_{METRICS[record.spec['task']['kind']][0]}"
+        task = record.spec["task"]
+        metric = f"validation_{metric_named(task['kind'], task.get('metric', ''))[0]}"
         points = [Point(metric, candidate["mean"], end)]
         points += [Point(f"{metric}_s{seed}", value, end) for seed, value in candidate["scores"].items()]
         weights = candidate["weights"]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.job import JobCall, JobResult, Progress
-from jobs.spec import METRICS, SearchSpec
+from jobs.spec import SearchSpec, metric_of
 from search_spaces.weights import Candidate, candidates
 
 WINNER_FILE = "winner.json"
@@ -65,7 +65,7 @@ def run_search(call: JobCall, score: Score, progress: Progress) -> JobResult:
 def search_progress(spec: SearchSpec, log: TrialLog) -> dict[str, float]:
     """Trials done, trials in all, and the best mean so far."""
     means = [statistics.fmean(scores.values()) for scores in log.scores.values()]
-    _, mode = METRICS[spec.task.kind]
+    _, mode = metric_of(spec.task)
     best = (max if mode == "max" else min)(means) if means else float("nan")
     return {"trial": len(means), "of": sum(1 for _ in candidates(spec.space)), "best": best}
 
@@ -84,7 +84,7 @@ def conclude(call: JobCall, log: TrialLog) -> JobResult:
         raise ArithmeticError(
             f"no finite score for {', '.join(unusable[:5])} ({len(unusable)} of {len(rows)} candidates)"
         )
-    metric, mode = METRICS[spec.task.kind]
+    metric, mode = metric_of(spec.task)
     sign = -1.0 if mode == "max" else 1.0
     order = {pair: number for number, pair in enumerate(spec.space.pairs)}
     winner = min(rows, key=lambda r: (sign * r["mean"], abs(r["lambda"] - 0.5), order[tuple(r["pair"])], r["lambda"]))

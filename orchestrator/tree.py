@@ -14,7 +14,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from jobs.errors import Fault, InputError
-from jobs.spec import METRICS
+from jobs.spec import metric_named
 from orchestrator.lineage_disk import read_record
 from orchestrator.lineage_view import WEIGHTS_FILE, backbone_key, data_name
 from orchestrator.record import Record
@@ -148,7 +148,7 @@ class _Growth:
             return
         for evaluation in self._evaluations.get(key, []):
             task, split = evaluation.spec["task"], evaluation.spec["split"]
-            metric = METRICS[task["kind"]][0]
+            metric = metric_named(task["kind"], task.get("metric", ""))[0]
             if metric in evaluation.metrics:
                 yield f"{split} {task['name']} {metric}", f"{evaluation.metrics[metric]:.4g}"
 

@@ -97,7 +97,7 @@ def initial_adapter(call: JobCall) -> JobResult:
 
     An AdapterHub directory of the adapter "theta_pre"; the same spec gives the same bytes.
     """
-    assert isinstance(call.spec, InitialAdapterSpec)
+    assert isinstance(call.spec, InitialAdapterSpec) and isinstance(call.spec.adapter, BottleneckConfig)
     adapter = initial_weights(load_backbone(call.spec.backbone, "cpu"), call.spec.adapter, INITIAL_NAME)
     write_adapter(adapter, call.output)
     parameters = sum(tensor.numel() for tensor in adapter.tensors.values())

@@ -62,8 +62,8 @@ def truncated(exact: LowRank, rank: int) -> tuple[LowRank, Truncation]:
     """The best approximation of rank `rank` in the Frobenius norm (Eckart and Young 1936), and what it loses.
 
     `up = Q_u R_u`, `down.T = Q_d R_d`, SVD of the small core `R_u R_d.T`: the cost is linear in rows and columns.
-    Singular values are shared out evenly between the factors; their norms neither under- nor overflow (`math.hypot`). When `rank` is at least the inner dimension the
-    factors are returned as they are, padded with zeros to `rank`. Computed in float64.
+    Singular values are shared out evenly between the factors. When `rank` is at least the inner dimension the
+    factors are returned as they are, padded with zeros to `rank`. Computed in float64; norms do not underflow.
     """
     if rank < 1:
         raise InputError(Fault("a rank must be positive", got=str(rank)))

@@ -14,7 +14,6 @@ from safetensors.numpy import save_file
 
 from jobs.job import JobResult
 from jobs.spec import (
-    METRICS,
     BackboneRef,
     BottleneckConfig,
     DataRef,
@@ -27,6 +26,7 @@ from jobs.spec import (
     TaskAdapterSpec,
     TaskRef,
     TrainingConfig,
+    metric_of,
 )
 from orchestrator.record import Record
 from orchestrator.step import Step, make_step
@@ -118,7 +118,7 @@ class Synthetic:
         )
 
     def compare(self, kind: str, target: str, task: TaskRef, pairs: tuple[tuple[str, str], ...]) -> dict[str, Any]:
-        metric, mode = METRICS[task.kind]
+        metric, mode = metric_of(task)
         search = self.search(target, task, pairs)
         sources = list(dict.fromkeys(code for pair in pairs for code in pair))
         systems = []
@@ -141,7 +141,7 @@ class Synthetic:
         }  # fmt: skip
 
     def search(self, target: str, task: TaskRef, pairs: tuple[tuple[str, str], ...]) -> Step:
-        metric, mode = METRICS[task.kind]
+        metric, mode = metric_of(task)
         rows = [self.candidate(pair, value, mode, target) for pair in pairs for value in LAMBDAS]
         winner = (max if mode == "max" else min)(rows, key=lambda row: row["mean"])
         spec = SearchSpec(target, task, self.data(target), BACKBONE, MixtureSpace(pairs, LAMBDAS), self.seeds, 128)
