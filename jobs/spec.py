@@ -10,10 +10,21 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-TaskKind = Literal[
-    "masked-lm", "causal-lm", "prefix-lm", "ner", "classification", "qa", "multiple-choice", "generation"
-]
-Objective = Literal["masked-lm", "causal-lm", "prefix-lm"]
+from jobs.spec_adapters import AdapterConfig as AdapterConfig
+from jobs.spec_adapters import BottleneckConfig as BottleneckConfig
+from jobs.spec_adapters import Ia3Config as Ia3Config
+from jobs.spec_adapters import LokrConfig as LokrConfig
+from jobs.spec_adapters import LoraConfig as LoraConfig
+from jobs.spec_adapters import PrefixConfig as PrefixConfig
+from jobs.spec_tasks import METRICS as METRICS
+from jobs.spec_tasks import Direction as Direction
+from jobs.spec_tasks import Objective as Objective
+from jobs.spec_tasks import TaskKind as TaskKind
+from jobs.spec_tasks import TaskRef as TaskRef
+from jobs.spec_tasks import is_language_model as is_language_model
+from jobs.spec_tasks import metric_named as metric_named
+from jobs.spec_tasks import metric_of as metric_of
+
 DataSource = Literal["cldr", "json", "text", "conll", "hub"]
 Split = Literal["train", "validation", "test"]
 IDENTITY = "identity"
@@ -61,124 +72,6 @@ class DataRef:
     hold_out: float = 0.0
     limits: tuple[tuple[str, int], ...] = ()
     files: tuple[tuple[str, str], ...] = location(())
-
-
-@dataclass(frozen=True, slots=True)
-class TaskRef:
-    """A task: its kind fixes head and metric. The kinds that end in "-lm" score held-out text, without a task adapter.
-
-    `metric`: one of the kind's metrics, "" for its first. `prompt`: with a decoder or T5-like backbone, the text that
-    the model is given, with `{column}` for the example's fields; `answer`: the text that it must write, likewise.
-    `choices`: the answers whose likelihoods are compared, one per label (classification, multiple choice by a language
-    model). `max_new_tokens`: where generation stops.
-    """
-
-    name: str
-    kind: TaskKind
-    labels: tuple[str, ...] = ()
-    metric: str = ""
-    prompt: str = ""
-    answer: str = ""
-    choices: tuple[str, ...] = ()
-    max_new_tokens: int = 64
-
-
-Direction = Literal["max", "min"]
-
-# The metrics of each kind, its default first.
-METRICS: dict[TaskKind, tuple[tuple[str, Direction], ...]] = {
-    "masked-lm": (("mlm_loss", "min"),),
-    "causal-lm": (("lm_loss", "min"),),
-    "prefix-lm": (("lm_loss", "min"),),
-    "ner": (("f1", "max"),),
-    "classification": (("accuracy", "max"),),
-    "qa": (("f1", "max"), ("exact_match", "max")),
-    "multiple-choice": (("accuracy", "max"),),
-    "generation": (
-        ("exact_match", "max"),
-        ("number_match", "max"),
-        ("f1", "max"),
-        ("rouge2", "max"),
-        ("rougeL", "max"),
-    ),
-}
-
-
-def metric_of(task: TaskRef) -> tuple[str, Direction]:
-    """Name and direction of a task's metric. Raises KeyError for a metric that its kind does not have."""
-    return metric_named(task.kind, task.metric)
-
-
-def metric_named(kind: TaskKind, metric: str = "") -> tuple[str, Direction]:
-    """Name and direction of `metric`, "" for the kind's first. Raises KeyError for one that the kind does not have."""
-    known = METRICS[kind]
-    return (metric, dict(known)[metric]) if metric else known[0]
-
-
-def is_language_model(kind: TaskKind) -> bool:
-    """Whether a kind scores held-out text, and so has no task adapter."""
-    return kind in ("masked-lm", "causal-lm", "prefix-lm")
-
-
-@dataclass(frozen=True, slots=True)
-class BottleneckConfig:
-    """A MAD-X bottleneck adapter after each layer's feed-forward block ("Pfeiffer"), with or without NICE.
-
-    Bottleneck width = hidden size // `reduction_factor`. `invertible_reduction_factor` 0 means no invertible
-    adapter (task adapters). `init_seed` gives every language of a campaign the same theta_pre.
-    """
-
-    reduction_factor: int = 2
-    invertible_reduction_factor: int = 2
-    non_linearity: str = "gelu_new"
-    init_seed: int = 42
-
-
-@dataclass(frozen=True, slots=True)
-class LoraConfig:
-    """LoRA (arXiv 2106.09685) as PEFT has it: delta W = alpha / rank * B A on every module named in `target_modules`.
-
-    A is drawn with `init_seed`, the same for every adapter of a campaign; B is zero.
-    """
-
-    rank: int
-    alpha: float
-    target_modules: tuple[str, ...]
-    init_seed: int = 42
-
-
-@dataclass(frozen=True, slots=True)
-class Ia3Config:
-    """(IA)3 (arXiv 2205.05638): learned factors, all one at the start, on the outputs of `target_modules`.
-
-    On those of them that are `feedforward_modules` too, the factors apply to the inputs.
-    """
-
-    target_modules: tuple[str, ...]
-    feedforward_modules: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class LokrConfig:
-    """The Kronecker adapter, LoKr in PEFT: delta W = A kron B on every module of `target_modules`.
-
-    `factor`: PEFT's `decompose_factor`, the size that the first factor aims at. B starts at zero.
-    """
-
-    kronecker_factor: int
-    target_modules: tuple[str, ...]
-    init_seed: int = 42
-
-
-@dataclass(frozen=True, slots=True)
-class PrefixConfig:
-    """Prefix tuning (arXiv 2101.00190): `prefix_length` learned keys and values before each layer's own."""
-
-    prefix_length: int
-    init_seed: int = 42
-
-
-AdapterConfig = BottleneckConfig | LoraConfig | Ia3Config | LokrConfig | PrefixConfig
 
 
 @dataclass(frozen=True, slots=True)

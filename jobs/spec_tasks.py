@@ -1,0 +1,68 @@
+"""The vocabulary of tasks: kinds, metrics, and what a language model is asked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+TaskKind = Literal[
+    "masked-lm", "causal-lm", "prefix-lm", "ner", "classification", "qa", "multiple-choice", "generation"
+]
+Objective = Literal["masked-lm", "causal-lm", "prefix-lm"]
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRef:
+    """A task: its kind fixes head and metric. The kinds that end in "-lm" score held-out text, without a task adapter.
+
+    `metric`: one of the kind's metrics, "" for its first. `prompt`: with a decoder or T5-like backbone, the text that
+    the model is given, with `{column}` for the example's fields; `answer`: the text that it must write, likewise.
+    `choices`: the answers whose likelihoods are compared, one per label (classification, multiple choice by a language
+    model). `max_new_tokens`: where generation stops.
+    """
+
+    name: str
+    kind: TaskKind
+    labels: tuple[str, ...] = ()
+    metric: str = ""
+    prompt: str = ""
+    answer: str = ""
+    choices: tuple[str, ...] = ()
+    max_new_tokens: int = 64
+
+
+Direction = Literal["max", "min"]
+
+# The metrics of each kind, its default first.
+METRICS: dict[TaskKind, tuple[tuple[str, Direction], ...]] = {
+    "masked-lm": (("mlm_loss", "min"),),
+    "causal-lm": (("lm_loss", "min"),),
+    "prefix-lm": (("lm_loss", "min"),),
+    "ner": (("f1", "max"),),
+    "classification": (("accuracy", "max"),),
+    "qa": (("f1", "max"), ("exact_match", "max")),
+    "multiple-choice": (("accuracy", "max"),),
+    "generation": (
+        ("exact_match", "max"),
+        ("number_match", "max"),
+        ("f1", "max"),
+        ("rouge2", "max"),
+        ("rougeL", "max"),
+    ),
+}
+
+
+def metric_of(task: TaskRef) -> tuple[str, Direction]:
+    """Name and direction of a task's metric. Raises KeyError for a metric that its kind does not have."""
+    return metric_named(task.kind, task.metric)
+
+
+def metric_named(kind: TaskKind, metric: str = "") -> tuple[str, Direction]:
+    """Name and direction of `metric`, "" for the kind's first. Raises KeyError for one that the kind does not have."""
+    known = METRICS[kind]
+    return (metric, dict(known)[metric]) if metric else known[0]
+
+
+def is_language_model(kind: TaskKind) -> bool:
+    """Whether a kind scores held-out text, and so has no task adapter."""
+    return kind in ("masked-lm", "causal-lm", "prefix-lm")
