@@ -1,0 +1,1 @@
+"""Scores of texts against gold texts: pure functions on strings."""
