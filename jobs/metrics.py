@@ -17,6 +17,8 @@ Metric = Callable[[Statistics], Statistics]
 
 SPAN_COLUMNS = ("true_positives", "false_positives", "false_negatives")
 LOSS_COLUMNS = ("nll", "tokens")
+# The first column, all ones, of statistics whose other columns are points of single examples.
+EXAMPLES = "examples"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -97,6 +99,22 @@ def recall(sums: Statistics) -> Statistics:
 def mlm_loss(sums: Statistics) -> Statistics:
     """Mean negative log-likelihood in nats per masked token from summed loss statistics [..., 2]."""
     return _ratio(sums[..., 0], sums[..., 1])
+
+
+def metric_over(name: str, columns: Sequence[str]) -> Metric:
+    """The metric `name` as a function of sums of statistics with these `columns`.
+
+    Span counts give "f1", "precision" and "recall"; summed losses give the mean loss, whatever it is called; with the
+    columns ("examples", a, b, ...) the metrics a, b, ... are means over examples. Raises KeyError for others.
+    """
+    if tuple(columns) == SPAN_COLUMNS:
+        return {"f1": f1, "precision": precision, "recall": recall}[name]
+    if tuple(columns) == LOSS_COLUMNS:
+        return mlm_loss
+    if columns[0] != EXAMPLES or name not in columns[1:]:
+        raise KeyError(f"{name} of {', '.join(columns)}")
+    place = list(columns).index(name)
+    return lambda sums: _ratio(sums[..., place], sums[..., 0])
 
 
 def _ratio(above: Statistics, below: Statistics) -> Statistics:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
@@ -16,11 +16,9 @@ import numpy as np
 
 from jobs.bootstrap import paired_bootstrap
 from jobs.errors import InputError
-from jobs.metrics import Metric, Statistics, f1, mlm_loss
+from jobs.metrics import Statistics, metric_over
 from orchestrator.report_inputs import Comparison, ReportInputs, System
 from orchestrator.search_results import Flatness, Gain, Search, alone_scores, read_flatness, read_search
-
-_METRICS: dict[str, Metric] = {"f1": f1, "mlm_loss": mlm_loss}
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,15 +134,17 @@ def _gain(inputs: ReportInputs, comparison: Comparison, ours: System, theirs: Sy
     value = sign * fmean(a.metrics[metric] - b.metrics[metric] for a, b in pairs)
     low, high, fault = math.nan, math.nan, ""
     try:
-        left = [_statistics(inputs, record.key) for record, _ in pairs]
-        right = [_statistics(inputs, record.key) for _, record in pairs]
-        found = paired_bootstrap(left, right, _METRICS[metric], comparison.mode)
+        columns, left = _statistics(inputs, [record.key for record, _ in pairs])
+        _, right = _statistics(inputs, [record.key for _, record in pairs])
+        found = paired_bootstrap(left, right, metric_over(metric, columns), comparison.mode)
         low, high = found.low, found.high
     except (InputError, OSError, ValueError, KeyError) as problem:
         fault = f"no interval: {problem}"
     return Gain(theirs.name, theirs.label, theirs.role, value, low, high, len(pairs), fault)
 
 
-def _statistics(inputs: ReportInputs, key: str) -> Statistics:
-    text = (inputs.store.path(key) / "statistics.json").read_text(encoding="utf-8")
-    return np.asarray(json.loads(text)["rows"], dtype=np.float64)
+def _statistics(inputs: ReportInputs, keys: Sequence[str]) -> tuple[tuple[str, ...], list[Statistics]]:
+    """What the columns hold, and one array [examples, columns] a step."""
+    texts = [(inputs.store.path(key) / "statistics.json").read_text(encoding="utf-8") for key in keys]
+    documents = [json.loads(text) for text in texts]
+    return tuple(documents[0]["columns"]), [np.asarray(one["rows"], dtype=np.float64) for one in documents]

@@ -13,6 +13,7 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from jobs.job import JobResult
+from jobs.metrics import LOSS_COLUMNS, SPAN_COLUMNS
 from jobs.spec import (
     BackboneRef,
     BottleneckConfig,
@@ -186,7 +187,8 @@ class Synthetic:
             inputs |= {"task": self.task(seed)} if task.kind == "ner" else {}
             spec = EvaluationSpec(target, task, self.data(target), BACKBONE, seed, tuple(roles.items()), "test", 128)
             metrics, rows = scores(task, quality, target, seed)
-            document = json.dumps({"columns": [], "rows": rows})
+            columns = SPAN_COLUMNS if task.kind == "ner" else LOSS_COLUMNS
+            document = json.dumps({"columns": columns, "rows": rows})
             step = self.commit(make_step(spec, inputs), JobResult(metrics), statistics=document)
             evaluations[str(seed)] = step.key
         name = f"{role}:{'+'.join(weights)}" if weights and role != "own" else role

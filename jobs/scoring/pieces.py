@@ -1,0 +1,43 @@
+"""Pieces of a tokenizer of the user's, for ROUGE in languages whose words `rouge-score` does not know."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+from sentencepiece import SentencePieceProcessor
+from tokenizers import Tokenizer
+
+from jobs.errors import Fault, InputError
+from jobs.scoring.rouge import Tokens
+
+# What a tokenizer's directory may hold, the model itself before what was converted from it.
+_FILES = ("spiece.model", "sentencepiece.bpe.model", "tokenizer.model", "tokenizer.json")
+
+
+def pieces_file(path: str) -> Path:
+    """The tokenizer's file: `path` itself, or the first of spiece.model, ..., tokenizer.json in a directory.
+
+    Raises InputError where there is none.
+    """
+    place = Path(path)
+    found = [place] if place.is_file() else [place / name for name in _FILES if (place / name).is_file()]
+    if not found:
+        todo = f"give a SentencePiece model, or a directory with one of {', '.join(_FILES)}"
+        raise InputError(Fault("no tokenizer for ROUGE", "rouge_tokenizer", path, todo))
+    return found[0]
+
+
+@lru_cache(maxsize=8)
+def pieces(path: str) -> Tokens:
+    """The function from a text to its pieces (special tokens left out). Raises InputError for a faulty file."""
+    file = pieces_file(path)
+    try:
+        if file.suffix == ".json":
+            tokenizer = Tokenizer.from_file(str(file))
+            return lambda text: tokenizer.encode(text, add_special_tokens=False).tokens
+        model = SentencePieceProcessor(model_file=str(file))
+    except Exception as error:  # both libraries raise whatever they like for such files
+        got = (str(error).splitlines() or [""])[0][:120]
+        raise InputError(Fault("the tokenizer for ROUGE cannot be read", str(file), got)) from error
+    return lambda text: model.encode(text, out_type=str)
