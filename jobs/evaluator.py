@@ -21,12 +21,13 @@ from jobs.evaluation_sets import EvaluationSet, MaskedSet, WordSet, prepare
 from jobs.layout import Layout
 from jobs.masked_loss import MaskedRows, token_losses
 from jobs.metrics import Numbers, Statistics, f1, mlm_loss, span_statistics
+from jobs.mixing import TOLERANCE, mix
 from jobs.recent import Recent
-from jobs.spec import BackboneRef
+from jobs.spec import BackboneRef, Method, Mixture, Option, mixture_role
 from jobs.tagging import TaggingLayers, tagging_layers
 
-# Weights that sum to one within this need no theta_pre.
-_TOLERANCE = 1e-9
+# Rules that are weighted sums, written in place.
+_SUMS: tuple[Method, ...] = ("task_arithmetic", "linear")
 # What one evaluator keeps: bytes of language adapters, and numbers of evaluation sets and task adapters.
 _ADAPTER_BYTES = 2 * 2**30
 _SETS, _TASKS = 256, 64
@@ -37,12 +38,15 @@ class Stack:
     """A system: a weighted sum of language adapters, and a task adapter on top of it.
 
     `languages`: (adapter directory, weight) pairs. `theta_pre` is needed unless the weights sum to one, for then it
-    drops out of theta_pre + sum of w_i (theta_i - theta_pre). No languages: the backbone as it is.
+    drops out of theta_pre + sum of w_i (theta_i - theta_pre). No languages: the backbone as it is. `method` and
+    `options`: another rule than task arithmetic, as in `jobs.spec.Mixture`.
     """
 
     languages: tuple[tuple[Path, float], ...] = ()
     task: Path | None = None
     theta_pre: Path | None = None
+    method: Method = "task_arithmetic"
+    options: tuple[Option, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -134,11 +138,13 @@ class WarmEvaluator:
     def _merged(self, stack: Stack) -> BankWeights:
         if not stack.languages:
             return BankWeights({}, None, activation_named("relu"))
+        if stack.method not in _SUMS:
+            return self._ruled(stack)
         directories, weights = zip(*stack.languages, strict=True)
-        rest = base_weights(weights)[0]
-        if stack.theta_pre is not None:
+        rest = base_weights(weights)[0] if stack.method == "task_arithmetic" else 0.0
+        if stack.theta_pre is not None and stack.method == "task_arithmetic":
             directories, weights = (stack.theta_pre, *directories), (rest, *weights)
-        elif abs(rest) > _TOLERANCE:
+        elif abs(rest) > TOLERANCE:
             todo = "give theta_pre, or weights that sum to one"
             raise InputError(Fault("the weights do not sum to one", "weights", f"{sum(weights):g}", todo))
         sources = [self._vectors[directory] for directory in directories]
@@ -151,6 +157,15 @@ class WarmEvaluator:
         torch.mul(sources[0].vector, weights[0], out=slot.vector[0])
         for source, weight in zip(sources[1:], weights[1:], strict=True):
             slot.vector[0].add_(source.vector, alpha=weight)
+        return slot.weights
+
+    def _ruled(self, stack: Stack) -> BankWeights:
+        """A rule that is no sum: computed from the files, then written into the slot."""
+        mixture = Mixture(tuple((str(path), weight) for path, weight in stack.languages), stack.method, stack.options)
+        base = self._read(stack.theta_pre) if stack.theta_pre is not None else None
+        merged = mix(mixture, {str(path): self._read(path) for path, _ in stack.languages}, base, "candidate")
+        slot = self._vectors[stack.languages[0][0]].slot
+        slot.vector[0].copy_(Layout.of(merged.tensors).flatten(merged.tensors))
         return slot.weights
 
     def _load_language(self, directory: Path) -> _Source:
@@ -194,7 +209,7 @@ class WarmEvaluator:
 class Evaluator:
     """One evaluation set and the adapters of one comparison, by role: what a search's trials call.
 
-    `inputs`: role -> adapter directory, with `language:<code>@<seed>`, `task@<seed>` (unless masked LM) and
+    `inputs`: role -> adapter directory: the roles of the mixtures' keys, `task@<seed>` (unless masked LM) and
     `theta_pre` where weights need not sum to one.
     """
 
@@ -202,11 +217,13 @@ class Evaluator:
         """Share `warm` with other evaluators of the same process."""
         self._warm, self._evaluation, self._inputs = warm, evaluation, dict(inputs)
 
-    def evaluate(self, weights: Mapping[str, float], seed: int) -> Score:
-        """Score `weights` (language code -> weight) with the adapters of `seed`. Raises InputError for unknown ones."""
-        languages = tuple((self._directory(f"language:{code}@{seed}"), weight) for code, weight in weights.items())
+    def evaluate(self, mixture: Mixture, seed: int) -> Score:
+        """Score `mixture` with the adapters of `seed`. Raises InputError for unknown ones, and faults of the rule."""
+        languages = tuple((self._directory(mixture_role(key, seed)), weight) for key, weight in mixture.weights)
         task = None if self._evaluation.task.kind == "masked-lm" else self._directory(f"task@{seed}")
-        return self._warm.evaluate(self._evaluation, Stack(languages, task, self._inputs.get("theta_pre")))
+        theta_pre = self._inputs.get("theta_pre")
+        stack = Stack(languages, task, theta_pre, mixture.method, mixture.options)
+        return self._warm.evaluate(self._evaluation, stack)
 
     def _directory(self, role: str) -> Path:
         if role not in self._inputs:

@@ -3,50 +3,60 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
-import torch
-
-from jobs.adapters.adapterhub import read_adapter, write_adapter
 from jobs.adapters.bottleneck import named
-from jobs.arithmetic.combine import task_arithmetic
+from jobs.adapters.formats import read_adapter, write_adapter
+from jobs.adapters.kinds import Adapter
 from jobs.errors import Fault, InputError
 from jobs.job import JobCall, JobResult
-from jobs.spec import MergeSpec
+from jobs.mixing import BASE, mix
+from jobs.spec import MergeSpec, Mixture, mixture_role
 
 WINNER = "winner.json"
 
 
 def merge(call: JobCall) -> JobResult:
-    """Write theta_pre + sum of w_i (theta_i - theta_pre) with the winner's weights into `call.output`.
+    """Write the winner's mixture of this seed's adapters into `call.output`, as an adapter called like the target.
 
-    An AdapterHub directory of an adapter called like the target, which plain `adapters` loads. Inputs:
-    `search` (its winner.json: {"weights": {code: weight}}), `theta_pre`, `language:<code>@<seed>`. Raises
-    InputError for missing inputs, a malformed winner, and adapters that do not fit each other.
+    Inputs: `search` (its winner.json, see `read_winner`), `theta_pre` where the rule needs it, and the roles of the
+    winner's keys. Raises InputError for missing inputs, a malformed winner, and adapters that do not fit each other.
     """
     spec = call.spec
     assert isinstance(spec, MergeSpec)
-    weights = read_winner(_input(call, "search"))
-    base = read_adapter(_input(call, "theta_pre"))
-    sources = [read_adapter(_input(call, f"language:{code}@{spec.seed}")) for code in weights]
-    tensors = task_arithmetic(base.tensors, [source.tensors for source in sources], list(weights.values()))
-    write_adapter(named(sources[0], spec.target, tensors), call.output)
-    squares = sum(float(tensor.double().square().sum()) for tensor in tensors.values())
-    metrics = {"norm": squares**0.5, **{f"weight_{code}": weight for code, weight in weights.items()}}
-    return JobResult(metrics, details={"weights": weights, "method": spec.method})
+    winner = read_winner(_input(call, "search"))
+    sources = {key: read_adapter(_input(call, mixture_role(key, spec.seed))) for key, _ in winner.weights}
+    base = read_adapter(call.inputs[BASE]) if BASE in call.inputs else None
+    merged = _in_memory(mix(winner, sources, base, "merged"), spec.target)
+    write_adapter(merged, call.output)
+    squares = sum(float(tensor.double().square().sum()) for tensor in merged.tensors.values())
+    weights = dict(winner.weights)
+    metrics = {"norm": squares**0.5, **{f"weight_{key}": weight for key, weight in weights.items()}}
+    details = {"weights": weights, "method": winner.method, "options": dict(winner.options)}
+    return JobResult(metrics, details={name: value for name, value in details.items() if value})
 
 
-def read_winner(search: Path) -> dict[str, float]:
-    """Language code -> weight of a search artifact's winner. Raises InputError when it is missing or malformed."""
+def _in_memory(adapter: Adapter, name: str) -> Adapter:
+    """Every tensor computed once, under the target's name, which need not be a recipe's."""
+    return named(adapter, name, dict(adapter.tensors))
+
+
+def read_winner(search: Path) -> Mixture:
+    """The winner in a search artifact: {"weights": {key: weight}}, with "method" and "options" unless task arithmetic.
+
+    Raises InputError when it is missing or malformed.
+    """
     path = search / WINNER
     try:
-        weights = json.loads(path.read_text(encoding="utf-8"))["weights"]
-        winner = {str(code): float(weight) for code, weight in weights.items()}
+        found = json.loads(path.read_text(encoding="utf-8"))
+        weights = tuple((str(key), float(weight)) for key, weight in found["weights"].items())
+        winner = Mixture(weights, found.get("method", "task_arithmetic"), tuple(found.get("options", {}).items()))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         got = f"{type(error).__name__}: {error}"[:120]
         raise InputError(Fault("no readable winner of the search", str(path), got, "run the search again")) from error
-    if not winner or not all(torch.isfinite(torch.tensor(list(winner.values())))):
-        raise InputError(Fault("a winner needs finite weights", str(path), str(winner)))
+    if not weights or not all(math.isfinite(weight) for _, weight in weights):
+        raise InputError(Fault("a winner needs finite weights", str(path), str(dict(weights))))
     return winner
 
 

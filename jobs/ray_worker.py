@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 
 from jobs.job import JobCall, JobResult
 from jobs.ray_mailbox import Sender
+from jobs.spec import Mixture
 
 
 class WarmWorker:
@@ -31,6 +31,6 @@ class WarmWorker:
             outcome = error
         self._sender.finish(call.name, outcome, started)
 
-    def score(self, call: JobCall, weights: Mapping[str, float]) -> dict[int, float]:
+    def score(self, call: JobCall, mixture: Mixture) -> dict[int, float]:
         """Validation score per seed of one candidate of the search `call`."""
-        return self._worker.score(call, weights)
+        return self._worker.score(call, mixture)

@@ -16,6 +16,11 @@ from jobs.spec_adapters import Ia3Config as Ia3Config
 from jobs.spec_adapters import LokrConfig as LokrConfig
 from jobs.spec_adapters import LoraConfig as LoraConfig
 from jobs.spec_adapters import PrefixConfig as PrefixConfig
+from jobs.spec_search import Method as Method
+from jobs.spec_search import Mixture as Mixture
+from jobs.spec_search import MixtureSpace as MixtureSpace
+from jobs.spec_search import Option as Option
+from jobs.spec_search import mixture_role as mixture_role
 from jobs.spec_tasks import METRICS as METRICS
 from jobs.spec_tasks import Direction as Direction
 from jobs.spec_tasks import Objective as Objective
@@ -136,19 +141,12 @@ class TaskAdapterSpec:
 
 
 @dataclass(frozen=True, slots=True)
-class MixtureSpace:
-    """Candidates: for each (a, b) of `pairs` and each lambda, weights {a: lambda, b: 1 - lambda}."""
-
-    pairs: tuple[tuple[str, str], ...]
-    lambdas: tuple[float, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class SearchSpec:
     """Find the candidate with the best mean validation score over `seeds`.
 
     Always on the validation split: there is no split field, so the test split cannot leak into a search.
-    Inputs: `language:<code>@<seed>` for every language of the space, and `task@<seed>` unless masked LM.
+    Inputs: what the keys of the space stand for (`mixture_role`), `theta_pre` where the rule needs it, and
+    `task@<seed>`, unless masked LM, where a task adapter is stacked on the mixture.
     """
 
     target: str
@@ -163,17 +161,16 @@ class SearchSpec:
 
 @dataclass(frozen=True, slots=True)
 class MergeSpec:
-    """The winner of a search, merged for one seed by task arithmetic over all adapter tensors.
+    """The winner of a search, merged for one seed by the winner's own rule over all adapter tensors.
 
-    theta = theta_pre + sum of w_i (theta_i - theta_pre): language arithmetic (arXiv 2404.15737).
-    Inputs: `search`, `theta_pre`, and `language:<code>@<seed>` for every language of the search's space.
+    By default theta_pre + sum of w_i (theta_i - theta_pre): language arithmetic (arXiv 2404.15737).
+    Inputs: `search`, `theta_pre` where the rule needs it, and those that the keys of the search's space stand for.
     """
 
     target: str
     task: str
     backbone: BackboneRef
     seed: int
-    method: Literal["task_arithmetic"] = "task_arithmetic"
 
 
 @dataclass(frozen=True, slots=True)

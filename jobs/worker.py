@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 from jobs.adapters.bottleneck import initial_adapter
@@ -17,6 +17,7 @@ from jobs.spec import (
     InitialAdapterSpec,
     LanguageAdapterSpec,
     MergeSpec,
+    Mixture,
     SearchSpec,
     TaskAdapterSpec,
 )
@@ -47,13 +48,13 @@ class Worker:
             case SearchSpec():
                 raise TypeError("a search is many calls of `score`: its executor runs it")
 
-    def score(self, call: JobCall, weights: Mapping[str, float]) -> dict[int, float]:
-        """Validation score per seed of one candidate. `call` is the search; `weights`: language -> weight."""
+    def score(self, call: JobCall, mixture: Mixture) -> dict[int, float]:
+        """Validation score per seed of one candidate of the search `call`."""
         spec = call.spec
         assert isinstance(spec, SearchSpec)
         data = EvaluationSet(spec.task, spec.data, "validation", spec.max_length, spec.mask_probability)
         evaluator = Evaluator(self._evaluator(spec.backbone, call.cache), data, call.inputs)
-        return {seed: evaluator.evaluate(weights, seed).value for seed in spec.seeds}
+        return {seed: evaluator.evaluate(mixture, seed).value for seed in spec.seeds}
 
     def _evaluator(self, backbone: BackboneRef, cache: Path) -> WarmEvaluator:
         if backbone not in self._warm:

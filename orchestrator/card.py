@@ -131,23 +131,40 @@ def _task(spec: TaskAdapterSpec, inputs: Mapping[str, Record], result: JobResult
 def _merge(spec: MergeSpec, inputs: Mapping[str, Record], result: JobResult) -> str:
     search = inputs["search"]
     weights: Mapping[str, float] = result.details["weights"]
-    formula = " + ".join(f"{weight:g} · (theta_{code} − theta_pre)" for code, weight in weights.items())
+    method = result.details.get("method", "task_arithmetic")
+    cited = " (Language Arithmetic, arXiv 2404.15737)" if method == "task_arithmetic" else ""
     task = search.inputs.get(f"task@{spec.seed}", "")
     corpora = {r.spec["language"]: DataRef(**r.spec["corpus"]) for r in inputs.values() if "corpus" in r.spec}
     used = {code: corpora[code] for code in weights if code in corpora}
     return _page(
         _front(spec.backbone, [spec.target], list(used.values())),
         f"Language arithmetic for {spec.target}: {spec.task}",
-        f"A language adapter for `{spec.target}` made without training: task arithmetic over the adapters of "
-        f"{', '.join(f'`{code}`' for code in weights)} (Language Arithmetic, arXiv 2404.15737).",
+        f"An adapter for `{spec.target}` made without training: {_RULES.get(method, method)} over the adapters of "
+        f"{', '.join(f'`{code}`' for code in weights)}{cited}.",
         [
             ("Data of the merged adapters", _list([(code, _data_words(data)) for code, data in used.items()])),
-            ("Recipe", _list([("theta", f"theta_pre + {formula}"), ("seed", str(spec.seed)), ("method", spec.method)])),
+            ("Recipe", _list([*_rule_facts(result.details), ("seed", str(spec.seed))])),
             ("Results", _search_results(search)),
             ("Parents", _parents(inputs)),
             ("How to load it", _snippet(loading_code(spec.backbone, ".", task=_beside(task) if task else ""))),
         ],
     )
+
+
+_RULES = {"task_arithmetic": "task arithmetic", "linear": "a weighted sum", "ties": "TIES merging", "dare": "DARE"}
+
+
+def _rule_facts(details: Mapping[str, Any]) -> list[tuple[str, str]]:
+    weights, method = details["weights"], details.get("method", "task_arithmetic")
+    options = [(name, str(value)) for name, value in details.get("options", {}).items()]
+    if method == "task_arithmetic":
+        formula = " + ".join(f"{weight:g} · (theta_{key} − theta_pre)" for key, weight in weights.items())
+        return [("theta", f"theta_pre + {formula}"), ("method", method), *options]
+    return [
+        ("weights", ", ".join(f"{weight:g} {key}" for key, weight in weights.items())),
+        ("method", method),
+        *options,
+    ]
 
 
 def _page(front: str, title: str, lead: str, sections: Sequence[tuple[str, str]]) -> str:

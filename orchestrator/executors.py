@@ -86,7 +86,7 @@ class LocalExecutor:
 
     def _carry_out(self, worker: Worker, work: Work) -> JobResult:
         if isinstance(work.step.spec, SearchSpec):
-            return run_search(work.call, lambda c: worker.score(work.call, c.weights), self._progress)
+            return run_search(work.call, lambda c: worker.score(work.call, c.mixture), self._progress)
         return worker.run(work.call, self._progress)
 
     def _progress(self, name: str, values: Mapping[str, float]) -> None:

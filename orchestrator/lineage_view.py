@@ -256,7 +256,9 @@ def _trials(record: Record, end: int) -> Iterator[TrialView]:
         if weights == winner:
             tags["winner"] = "true"
         params = {f"weight.{language}": _text(weight) for language, weight in weights.items()}
-        if "lambda" in candidate:
+        params |= {"method": candidate["method"]} if "method" in candidate else {}
+        params |= {f"option.{name}": _text(value) for name, value in candidate.get("options", {}).items()}
+        if candidate.get("lambda") is not None:
             params["lambda"] = _text(candidate["lambda"])
         name = " + ".join(f"{weight:g} {language}" for language, weight in weights.items())
         yield TrialView(name, tags, params, tuple(points))

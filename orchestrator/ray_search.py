@@ -14,7 +14,6 @@ from ray.tune.experiment import Trial
 from jobs.job import JobCall
 from jobs.spec import SearchSpec
 from orchestrator.search import TrialLog
-from search_spaces.weights import Candidate
 
 OnTrial = Callable[[JobCall, TrialLog], None]
 # A trial only waits for a warm worker. It must not ask for any CPU: the workers may hold them all.
@@ -37,7 +36,7 @@ class CandidateTrial(tune.Trainable):
         """Score the candidate; the trial is done."""
         point = self.config["candidate"]
         worker = self._workers[point["worker"]]
-        scores = ray.get(worker.score.remote(self._calls[point["search"]], point["weights"]))
+        scores = ray.get(worker.score.remote(self._calls[point["search"]], point["candidate"].mixture))
         return {"scores": {str(seed): value for seed, value in scores.items()}, "done": True}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
@@ -62,7 +61,7 @@ class _OnResult(Callback):
     ) -> None:
         point = trial.config["candidate"]
         scores = {int(seed): value for seed, value in result["scores"].items()}
-        self._logs[point["search"]].add(Candidate(tuple(point["pair"]), point["lambda"]), scores)
+        self._logs[point["search"]].add(point["candidate"], scores)
         self._on_trial(self._calls[point["search"]], self._logs[point["search"]])
 
 
@@ -108,6 +107,5 @@ def _points(calls: Sequence[JobCall], logs: Mapping[str, TrialLog], workers: int
         assert isinstance(spec, SearchSpec)
         for place, candidate in enumerate(logs[call.name].missing(spec)):
             worker = (number if len(calls) >= workers else number + place) % workers
-            point = {"search": call.name, "worker": worker, "weights": candidate.weights}
-            queues[worker].append({**point, "pair": list(candidate.pair), "lambda": candidate.lambda_})
+            queues[worker].append({"search": call.name, "worker": worker, "candidate": candidate})
     return [point for row in zip_longest(*queues) for point in row if point is not None]

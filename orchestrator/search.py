@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.job import JobCall, JobResult, Progress
-from jobs.spec import SearchSpec, metric_of
+from jobs.spec import Mixture, SearchSpec, metric_of
 from search_spaces.weights import Candidate, candidates
 
 WINNER_FILE = "winner.json"
@@ -47,8 +47,19 @@ class TrialLog:
 
 
 def trial_key(candidate: Candidate) -> str:
-    """The weights as canonical JSON: equal mixtures are one trial."""
-    return json.dumps(candidate.weights, sort_keys=True)
+    """The mixture as canonical JSON: equal mixtures are one trial. Of task arithmetic, the weights alone."""
+    mixture = candidate.mixture
+    named = (
+        {**candidate.weights} if mixture.method == "task_arithmetic" and not mixture.options else mixture_json(mixture)
+    )
+    return json.dumps(named, sort_keys=True)
+
+
+def mixture_json(mixture: Mixture) -> dict[str, Any]:
+    """A mixture as winner.json and records have it; the rule only where it is not task arithmetic."""
+    rule = {"method": mixture.method} if mixture.method != "task_arithmetic" else {}
+    options = {"options": dict(mixture.options)} if mixture.options else {}
+    return {"weights": dict(mixture.weights), **rule, **options}
 
 
 def run_search(call: JobCall, score: Score, progress: Progress) -> JobResult:
@@ -101,7 +112,7 @@ def _finite(scores: Scores) -> bool:
 
 def _row(candidate: Candidate, scores: Mapping[int, float]) -> dict[str, Any]:
     return {
-        "weights": candidate.weights,
+        **mixture_json(candidate.mixture),
         "pair": list(candidate.pair),
         "lambda": candidate.lambda_,
         "scores": {str(seed): value for seed, value in sorted(scores.items())},

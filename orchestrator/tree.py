@@ -117,10 +117,10 @@ class _Growth:
     def _children(self, record: Record) -> Iterator[Node]:
         weights = _weights(record)
         for role, key in sorted(record.inputs.items(), key=lambda item: _order(item[0], weights)):
-            language = role.partition(":")[2].partition("@")[0]
-            if role.startswith("language:") and weights and language not in weights:
+            key_of_role = _mixture_key(role, weights)
+            if ":" in role and weights and key_of_role not in weights:
                 continue  # in the search's pool, which its facts name, but of no weight in the winner
-            weight = None if record.job == "search" else weights.get(language)
+            weight = None if record.job == "search" else weights.get(key_of_role)
             yield self.node(key, read_record(self.store.path(key)), role, weight)
         spec = record.spec
         if "corpus" in spec:
@@ -202,7 +202,13 @@ def _weights(record: Record) -> dict[str, float]:
 
 def _order(role: str, weights: Mapping[str, float]) -> tuple[int, float, str]:
     rank = {"theta_pre": 2, "search": 1}.get(role, 0)
-    return rank, -weights.get(role.partition(":")[2].partition("@")[0], 0.0), role
+    return rank, -weights.get(_mixture_key(role, weights), 0.0), role
+
+
+def _mixture_key(role: str, weights: Mapping[str, float]) -> str:
+    """The key of `weights` that stands for an input's role: `gl` or `language:gl` for `language:gl@42`."""
+    key = role.partition("@")[0]
+    return key if key in weights else key.removeprefix("language:")
 
 
 def _facts(record: Record) -> Iterator[tuple[str, str]]:

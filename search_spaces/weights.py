@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
-from jobs.spec import MixtureSpace
+from jobs.spec import Mixture, MixtureSpace
 
 
 def lambda_grid(step: float) -> tuple[float, ...]:
@@ -24,30 +24,33 @@ def lambda_grid(step: float) -> tuple[float, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A point of a mixture space: `lambda_` of pair[0] and 1 - lambda of pair[1]."""
+    """A mixture to try; on a line of mixtures with the line's keys (`pair`) and the place on it (`lambda_`)."""
 
-    pair: tuple[str, str]
-    lambda_: float
+    mixture: Mixture
+    pair: tuple[str, ...] = ()
+    lambda_: float | None = None
 
     @property
     def weights(self) -> dict[str, float]:
-        """Language -> weight; languages of weight zero are left out."""
-        a, b = self.pair
-        if a == b:
-            return {a: 1.0}
-        mixed = {a: self.lambda_, b: round(1.0 - self.lambda_, 12)}
-        return {code: weight for code, weight in mixed.items() if weight != 0.0}
+        """Key -> weight."""
+        return dict(self.mixture.weights)
+
+
+def pair_candidate(pair: tuple[str, str], lambda_: float) -> Candidate:
+    """`lambda_` of pair[0] and 1 - lambda of pair[1]; languages of weight zero are left out."""
+    a, b = pair
+    mixed = {a: 1.0} if a == b else {a: lambda_, b: round(1.0 - lambda_, 12)}
+    return Candidate(Mixture(tuple((key, weight) for key, weight in mixed.items() if weight != 0.0)), pair, lambda_)
 
 
 def candidates(space: MixtureSpace) -> Iterator[Candidate]:
     """Every candidate once: an endpoint that two pairs share (one adapter alone) comes with the first pair
     only.
     """
-    seen: set[tuple[tuple[str, float], ...]] = set()
+    seen: set[Mixture] = set()
     for pair in space.pairs:
         for value in space.lambdas:
-            candidate = Candidate(pair, value)
-            key = tuple(sorted(candidate.weights.items()))
-            if key not in seen:
-                seen.add(key)
+            candidate = pair_candidate(pair, value)
+            if candidate.mixture not in seen:
+                seen.add(candidate.mixture)
                 yield candidate

@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("orchestrator", "jobs", "search_spaces")
 MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
-VOCABULARY = {"jobs.spec", "jobs.spec_adapters", "jobs.spec_tasks", "jobs.errors"}
+VOCABULARY = {"jobs.spec", "jobs.spec_adapters", "jobs.spec_search", "jobs.spec_tasks", "jobs.errors"}
 LONGEST = 300
 HEAVY = {"torch", "ray", "mlflow", "datasets", "transformers", "adapters", "peft", "matplotlib"}
 # The locale files of the installed babel package, as babel itself reads them; whether an error survives the way

@@ -25,8 +25,8 @@ from jobs.evaluate import evaluate
 from jobs.evaluation_sets import MASK_SEED, EvaluationSet
 from jobs.evaluator import Evaluator, Stack, WarmEvaluator
 from jobs.job import JobCall, no_progress
-from jobs.merge_winner import merge
-from jobs.spec import BottleneckConfig, DataRef, EvaluationSpec, MergeSpec, TaskRef
+from jobs.merge_winner import merge, read_winner
+from jobs.spec import BottleneckConfig, DataRef, EvaluationSpec, MergeSpec, Mixture, TaskRef
 
 LABELS = ("O", "B-LOC", "I-LOC", "B-PER", "I-PER")
 NER = TaskRef("entities", "ner", LABELS)
@@ -73,6 +73,10 @@ def world(request, tmp_path_factory):
     texts = DataRef("text", "gl", "1", files=(("test", str(root / "lines.txt")),))
     warm = WarmEvaluator(ref, root / "cache", "cpu")
     return SimpleNamespace(root=root, ref=ref, paths=paths, sentences=sentences, texts=texts, warm=warm)
+
+
+def mixture(method="task_arithmetic", options=(), **weights):
+    return Mixture(tuple(weights.items()), method, options)
 
 
 def ner_set(world):
@@ -157,9 +161,9 @@ def test_candidates_do_not_leave_traces_in_each_other(world):
     evaluator = Evaluator(
         world.warm, text_set(world), {f"language:{code}@1": world.paths[code] for code in ("en", "es", "pt")}
     )
-    first = evaluator.evaluate({"en": 0.5, "es": 0.5}, 1)
-    evaluator.evaluate({"pt": 1.0}, 1)
-    again = evaluator.evaluate({"en": 0.5, "es": 0.5}, 1)
+    first = evaluator.evaluate(mixture(en=0.5, es=0.5), 1)
+    evaluator.evaluate(mixture(pt=1.0), 1)
+    again = evaluator.evaluate(mixture(en=0.5, es=0.5), 1)
     assert np.array_equal(first.statistics, again.statistics)
 
 
@@ -168,7 +172,7 @@ def test_the_merge_job_gives_bit_for_bit_what_the_search_scored(world, tmp_path)
     (tmp_path / "winner.json").write_text(json.dumps({"weights": weights}))
     inputs = {f"language:{code}@7": world.paths[code] for code in weights}
     inputs |= {"theta_pre": world.paths["theta_pre"], "task@7": world.paths["task"]}
-    scored = Evaluator(world.warm, text_set(world), inputs).evaluate(weights, 7)
+    scored = Evaluator(world.warm, text_set(world), inputs).evaluate(mixture(**weights), 7)
     call = JobCall(
         "m",
         MergeSpec("gl", "entities", world.ref, 7),
@@ -263,7 +267,7 @@ def test_an_adapter_of_another_backbone_is_refused(world, tmp_path):
 def test_an_unknown_role_is_refused(world):
     evaluator = Evaluator(world.warm, text_set(world), {"language:en@1": world.paths["en"]})
     with pytest.raises(InputError, match="language:xx@1"):
-        evaluator.evaluate({"xx": 1.0}, 1)
+        evaluator.evaluate(mixture(xx=1.0), 1)
 
 
 def test_a_malformed_winner_is_refused(world, tmp_path):
@@ -278,3 +282,19 @@ def test_progress_may_go_unwatched(world, tmp_path):
     call = JobCall("x", spec, {"language:en": world.paths["en"]}, tmp_path, tmp_path, tmp_path / "cache")
     result = evaluate(call, world.warm, no_progress)
     assert set(result.metrics) == {"mlm_loss", "tokens"}
+
+
+def test_a_rule_that_is_no_sum_scores_as_the_merge_job_s_adapter(world, tmp_path):
+    winner = {
+        "weights": {"en": 1.0, "es": 1.0, "pt": 1.0},
+        "method": "ties",
+        "options": {"density": 0.4, "lambda": 1.2},
+    }
+    (tmp_path / "winner.json").write_text(json.dumps(winner))
+    inputs = {f"language:{code}@7": world.paths[code] for code in ("en", "es", "pt")}
+    inputs["theta_pre"] = world.paths["theta_pre"]
+    scored = Evaluator(world.warm, text_set(world), inputs).evaluate(read_winner(tmp_path), 7)
+    spec = MergeSpec("gl", "entities", world.ref, 7)
+    merge(JobCall("m", spec, {**inputs, "search": tmp_path}, tmp_path / "out", tmp_path, tmp_path))
+    rescored = world.warm.evaluate(text_set(world), Stack(((tmp_path / "out", 1.0),)))
+    assert np.array_equal(scored.statistics, rescored.statistics)

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.spec import MixtureSpace
-from search_spaces.weights import Candidate, candidates, lambda_grid
+from search_spaces.weights import candidates, lambda_grid, pair_candidate
 
 
 def test_the_grid_of_the_paper_has_21_exact_points():
@@ -35,12 +35,12 @@ def test_other_steps_are_refused(step):
 
 @given(st.sampled_from(lambda_grid(0.05)))
 def test_weights_add_up_to_1_and_zeros_are_left_out(value):
-    weights = Candidate(("en", "gl"), value).weights
+    weights = pair_candidate(("en", "gl"), value).weights
     assert sum(weights.values()) == pytest.approx(1) and all(weights.values())
 
 
 def test_a_pair_of_one_language_is_that_language():
-    assert Candidate(("en", "en"), 0.3).weights == {"en": 1.0}
+    assert pair_candidate(("en", "en"), 0.3).weights == {"en": 1.0}
 
 
 def test_shared_ends_are_tried_once():

@@ -1,0 +1,114 @@
+"""Mixtures against the rules of `jobs.arithmetic` on the same tensors, and against numpy."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from tiny_adapters import save_hub, save_peft
+
+from jobs.adapters.formats import read_adapter
+from jobs.arithmetic.adamergex import adamergex_ia3, adamergex_lora
+from jobs.arithmetic.combine import task_arithmetic
+from jobs.arithmetic.dare import dare
+from jobs.arithmetic.slerp import slerp
+from jobs.arithmetic.ties import ties
+from jobs.errors import InputError
+from jobs.job import JobCall
+from jobs.merge_winner import merge, read_winner
+from jobs.mixing import mix
+from jobs.spec import BackboneRef, MergeSpec, Mixture, mixture_role
+
+
+@pytest.fixture(scope="module")
+def madx(tmp_path_factory):
+    root = tmp_path_factory.mktemp("madx")
+    return {name: read_adapter(save_hub(root / name, "madx", seed)) for seed, name in enumerate(("en", "gl", "pt"), 1)}
+
+
+@pytest.fixture(scope="module", params=["lora", "ia3"])
+def decoder(request, tmp_path_factory):
+    root = tmp_path_factory.mktemp(request.param)
+    keys = {"task:en": "task", "language:gl": "target", "language:en": "source"}
+    return {key: read_adapter(save_peft(root / d, request.param, n)) for n, (key, d) in enumerate(keys.items(), 1)}
+
+
+def assert_equal(adapter, expected):
+    assert adapter.tensors.keys() == expected.keys()
+    for name, tensor in expected.items():
+        assert torch.equal(adapter.tensors[name], tensor), name
+
+
+def test_a_key_is_a_language_or_a_role_without_its_seed():
+    assert mixture_role("gl", 42) == "language:gl@42"
+    assert mixture_role("language:gl", 7) == "language:gl@7" and mixture_role("task:en", 7) == "task:en@7"
+
+
+def test_equal_mixtures_are_equal_values():
+    one = Mixture((("pt", 0.5), ("en", 0.5)), "dare", (("seed", 1), ("density", 0.5)))
+    assert one == Mixture((("en", 0.5), ("pt", 0.5)), "dare", (("density", 0.5), ("seed", 1)))
+
+
+def test_sums_and_rules_are_those_of_the_arithmetic(madx):
+    base, states = madx["pt"].tensors, [madx["en"].tensors, madx["gl"].tensors]
+    sources = {key: madx[key] for key in ("en", "gl")}
+    weights = (("en", 0.7), ("gl", -0.4))
+
+    def mixed(mixture):
+        return mix(mixture, sources, madx["pt"], "out")
+
+    assert_equal(mixed(Mixture(weights)), task_arithmetic(base, states, [0.7, -0.4]))
+    dared = mixed(Mixture(weights, "dare", (("density", 0.4), ("seed", 3.0))))
+    assert_equal(dared, dare(base, states, [0.7, -0.4], 0.4, 3))
+    tied = mixed(Mixture((("en", 1), ("gl", 1)), "ties", (("density", 0.3), ("lambda", 1.1))))
+    assert_equal(tied, ties(base, states, 0.3, 1.1))
+    assert_equal(mixed(Mixture((("en", 0.75), ("gl", 0.25)), "slerp")), slerp(*states, 0.25))
+    assert_equal(mixed(Mixture((("en", 1.0),), "slerp")), states[0])
+
+
+def test_the_paths_of_language_and_task_arithmetic_are_signed_sums(decoder):
+    weights = {"task:en": 0.6, "language:gl": 0.4, "language:en": -0.4}
+    merged = mix(Mixture(tuple(weights.items()), "linear", (("space", "factors"),)), decoder, None, "gl") if (
+        next(iter(decoder.values())).kind == "lora"
+    ) else mix(Mixture(tuple(weights.items()), "linear"), decoder, None, "gl")  # fmt: skip
+    for name, tensor in merged.tensors.items():
+        expected = sum(w * decoder[key].tensors[name].double() for key, w in weights.items())
+        torch.testing.assert_close(tensor.double(), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_adamergex_takes_its_roles_from_the_weights(decoder):
+    kind = next(iter(decoder.values())).kind
+    states = [decoder[key].tensors for key in ("task:en", "language:gl", "language:en")]
+    rule = adamergex_lora if kind == "lora" else adamergex_ia3
+    for t in (1.0, 0.4):
+        weights = (("task:en", 1.0), ("language:gl", t), ("language:en", -t))
+        assert_equal(mix(Mixture(weights, "adamergex"), decoder, None, "gl"), rule(*states, t))
+
+
+@pytest.mark.parametrize(
+    ("mixture", "message"),
+    [
+        (Mixture((("en", 0.5), ("gl", 0.6)), "slerp"), "slerp has two keys"),
+        (Mixture((("en", 0.5), ("gl", 0.6)), "ties"), "TIES does not weigh"),
+        (Mixture((("en", 0.5), ("gl", 0.5)), "dare"), "density: the rule.s options do not fit"),
+        (Mixture((("en", 0.5), ("gl", 0.5)), "linear", (("density", 0.5),)), "do not fit"),
+        (Mixture((("en", 1.0), ("gl", 0.5)), "adamergex"), "not the weights of AdaMergeX"),
+        (Mixture((("en", 0.5), ("gl", 0.6))), "needs a base"),
+    ],
+)
+def test_mixtures_that_fit_no_rule_are_refused(madx, mixture, message):
+    with pytest.raises(InputError, match=message):
+        mix(mixture, madx, None, "out")
+
+
+def test_the_merge_job_writes_a_winner_of_any_rule_and_kind(decoder, tmp_path):
+    weights = {"task:en": 1.0, "language:gl": 0.5, "language:en": -0.5}
+    (tmp_path / "winner.json").write_text(json.dumps({"weights": weights, "method": "adamergex"}))
+    inputs = {f"{key}@3": decoder[key].path for key in weights}
+    call = JobCall("m", MergeSpec("gl", "x", BackboneRef("b", "0"), 3), {**inputs, "search": tmp_path}, *[tmp_path] * 3)
+    result = merge(call)
+    assert result.details == {"weights": dict(sorted(weights.items())), "method": "adamergex"}
+    written = read_adapter(tmp_path)
+    expected = mix(read_winner(tmp_path), decoder, None, "gl")
+    assert_equal(written, dict(expected.tensors))
