@@ -62,6 +62,7 @@ class DataRef:
     that share of the examples goes to validation and the same share to test.
     `limits`: (split, most examples) pairs, the first ones in the data's order.
     `dataset` and `subset`: name and configuration on the hub, e.g. "wikimedia/wikipedia", "20231101.gl".
+    `columns`: (our name, the data set's) pairs for the columns of labelled rows that are called otherwise.
     """
 
     source: DataSource
@@ -76,6 +77,7 @@ class DataRef:
     label_names: tuple[str, ...] = ()
     hold_out: float = 0.0
     limits: tuple[tuple[str, int], ...] = ()
+    columns: tuple[tuple[str, str], ...] = ()
     files: tuple[tuple[str, str], ...] = location(())
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import datasets
 
 from jobs.data.reading import Faults, conll_rows, json_rows, text_lines
+from jobs.data.rows import ROW, row_texts
 from jobs.data.sentences import sentence_faults
 from jobs.errors import Fault, InputError
 from jobs.spec import DataRef
@@ -34,6 +35,11 @@ def sentence_table(data: DataRef, path: Path, cache: Path | None) -> datasets.Da
     """The sentences of one file as columns `tokens` and `tags`. Raises InputError as `text_table` does."""
     arguments = {"columns": (data.tokens_column, data.labels_column), "names": data.label_names}
     return _table(sentence_rows, SENTENCE, arguments, data, path, cache)
+
+
+def row_table(data: DataRef, path: Path, cache: Path | None) -> datasets.Dataset:
+    """The rows of one JSON file as texts, see `jobs.data.rows`. Raises InputError as `text_table` does."""
+    return _table(row_texts, ROW, {}, data, path, cache)
 
 
 def _table(

@@ -12,6 +12,7 @@ import datasets
 from jobs.data.files import SENTENCE, named
 from jobs.data.reading import Faults
 from jobs.data.resolve import DIRECTORY
+from jobs.data.rows import ROW, row_text
 from jobs.data.sentences import sentence_faults
 from jobs.errors import Fault, InputError
 from jobs.spec import DataRef, Split
@@ -101,6 +102,13 @@ def hub_sentences(data: DataRef, split: Split, cache: Path | None) -> datasets.D
     rows = list(_checked(table.select_columns([tokens, labels]), (tokens, labels), names, faults))
     faults.raise_any()
     return datasets.Dataset.from_list(rows, features=SENTENCE)
+
+
+def hub_rows(data: DataRef, split: Split, cache: Path | None) -> datasets.Dataset:
+    """The rows as texts, see `jobs.data.rows`."""
+    table, where = hub_table(data, split, cache), f"{data.dataset} {data.subset} {split}"
+    rows = [row_text(row, f"{where}: row {number}") for number, row in enumerate(table)]
+    return datasets.Dataset.from_list(rows, features=ROW)
 
 
 def _checked(

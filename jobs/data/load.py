@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,9 +11,9 @@ import datasets
 import numpy as np
 
 from jobs.data import cldr, cldr_ner
-from jobs.data.files import sentence_table, text_table
+from jobs.data.files import row_table, sentence_table, text_table
 from jobs.data.holdout import cut, example_hash
-from jobs.data.hub import hub_sentences, hub_splits, hub_texts
+from jobs.data.hub import hub_rows, hub_sentences, hub_splits, hub_texts
 from jobs.data.sentences import NerSentence
 from jobs.errors import Fault, InputError
 from jobs.spec import DataRef, Split
@@ -43,6 +44,22 @@ def load_ner(data: DataRef, split: Split, cache: Path | None = None) -> Sequence
     return _filled([NerSentence(tuple(row["tokens"]), tuple(row["tags"])) for row in table], data, split)
 
 
+def load_rows(data: DataRef, split: Split, cache: Path | None = None) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(place, row) of one split: every column as it stands, and under our names those that `data.columns` names.
+
+    Arguments and errors as for `load_text`. Rows of one context or premise stay together in a hold-out.
+    """
+    if data.source not in ("json", "hub"):
+        todo = "use json or hub"
+        raise InputError(Fault("no rows with columns from this source", describe(data), data.source, todo))
+    table = _part(data, split, cache, _ROWS, lambda whole: map(example_hash, whole["group"]))
+    _filled(table, data, split)
+    names = data.columns
+    for item in table:
+        row = json.loads(item["row"])
+        yield item["where"], {**row, **{ours: row[theirs] for ours, theirs in names if theirs in row}}
+
+
 _Row = TypeVar("_Row")
 _Reader = Callable[[DataRef, Split, Path | None], datasets.Dataset]
 _Hashes = Callable[[datasets.Dataset], Iterator[int]]
@@ -59,6 +76,13 @@ def _file_sentences(data: DataRef, split: Split, cache: Path | None) -> datasets
 # (reader of local files, reader of hub data)
 _TEXTS: tuple[_Reader, _Reader] = (_file_texts, hub_texts)
 _SENTENCES: tuple[_Reader, _Reader] = (_file_sentences, hub_sentences)
+
+
+def _file_rows(data: DataRef, split: Split, cache: Path | None) -> datasets.Dataset:
+    return row_table(data, Path(dict(data.files)[split]), cache)
+
+
+_ROWS: tuple[_Reader, _Reader] = (_file_rows, hub_rows)
 
 
 def _part(

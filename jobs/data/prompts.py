@@ -1,0 +1,103 @@
+"""Examples as a language model meets them, still as texts: a prompt, and what should follow it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jobs.data.load import describe, load_rows
+from jobs.data.reading import Faults
+from jobs.data.template import Filled, Template
+from jobs.errors import Fault, InputError
+from jobs.spec import DataRef, Split, TaskRef
+
+LABEL = "label"
+
+
+@dataclass(frozen=True, slots=True)
+class PromptedText:
+    """`answers`: the texts that are right, the first of them the one that is trained on.
+
+    `choices`: the texts whose likelihoods are compared, none where the answer is generated; `gold`: the place of the
+    right one, -1 without choices.
+    """
+
+    prompt: Filled
+    answers: tuple[str, ...]
+    choices: tuple[str, ...] = ()
+    gold: int = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Templates:
+    """The templates of a task, parsed. A task has either an answer or choices."""
+
+    prompt: Template
+    answer: Template | None
+    choices: tuple[Template, ...]
+
+    @classmethod
+    def of(cls, task: TaskRef) -> Templates:
+        """Parse. Raises InputError for faulty templates, and unless there is a prompt and either answer or choices."""
+        where = f"task {task.name}"
+        if not task.prompt:
+            raise InputError(Fault("a language model needs `prompt`", where, todo="e.g. {question} Answer:"))
+        chosen = task.kind in ("classification", "multiple-choice")
+        if chosen and (len(task.choices) < 2 or task.answer):
+            raise InputError(Fault(f"{task.kind} by a language model needs `choices`, and no `answer`", where))
+        if not chosen and (task.choices or not task.answer):
+            raise InputError(Fault(f"{task.kind} by a language model needs `answer`, and no `choices`", where))
+        prompt = Template.parse(task.prompt, f"{where}: prompt")
+        choices = tuple(Template.parse(choice, f"{where}: choices") for choice in task.choices)
+        return cls(prompt, None if chosen else Template.parse(task.answer, f"{where}: answer"), choices)
+
+
+def prompted_texts(data: DataRef, split: Split, task: TaskRef, cache: Path | None = None) -> list[PromptedText]:
+    """The examples of a split, in the data's order.
+
+    A classification's label is one of `task.labels`, a number that `data.label_names` names, or a place in
+    `task.choices`; a multiple choice's is a place. Raises InputError with every faulty row: a column that a template
+    names and the row lacks, an empty answer, a label without a choice, choices that are equal.
+    """
+    templates = Templates.of(task)
+    faults = Faults(f"{describe(data)} {split}")
+    found = []
+    for where, row in load_rows(data, split, cache):
+        try:
+            found.append(_example(row, where, task, data, templates))
+        except InputError as error:
+            faults.add(*error.faults)
+    faults.raise_any()
+    return found
+
+
+def _example(row: Mapping[str, Any], where: str, task: TaskRef, data: DataRef, templates: Templates) -> PromptedText:
+    prompt = templates.prompt.fill(row, where)
+    if templates.answer is not None:
+        answers = templates.answer.fill_all(row, where)
+        if not answers or not all(answer.strip() for answer in answers):
+            raise InputError(Fault("an empty answer", where, task.answer))
+        return PromptedText(prompt, answers)
+    choices = tuple(choice.fill(row, where).text for choice in templates.choices)
+    if len(set(choices)) < len(choices) or not all(choice.strip() for choice in choices):
+        raise InputError(Fault("choices that are equal or empty", where, ", ".join(map(repr, choices))[:120]))
+    gold = _gold(row, where, task, data.label_names)
+    return PromptedText(prompt, (choices[gold],), choices, gold)
+
+
+def _gold(row: Mapping[str, Any], where: str, task: TaskRef, names: Sequence[str]) -> int:
+    """The place of the right choice."""
+    if LABEL not in row:
+        todo = "say in `columns` what the column of labels is called"
+        raise InputError(Fault(f"no column {LABEL!r}", where, f"columns: {', '.join(row)}"[:120], todo))
+    label = row[LABEL]
+    if type(label) is int and 0 <= label < len(names):
+        label = names[label]
+    if isinstance(label, str) and label in task.labels:
+        label = task.labels.index(label)
+    if type(label) is not int or not 0 <= label < len(task.choices):
+        known = f"the task knows {', '.join(task.labels)}" if task.labels else f"0 to {len(task.choices) - 1}"
+        raise InputError(Fault("a label without a choice", where, repr(label)[:60], known))
+    return label
