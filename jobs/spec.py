@@ -16,10 +16,13 @@ from jobs.spec_adapters import Ia3Config as Ia3Config
 from jobs.spec_adapters import LokrConfig as LokrConfig
 from jobs.spec_adapters import LoraConfig as LoraConfig
 from jobs.spec_adapters import PrefixConfig as PrefixConfig
+from jobs.spec_search import Line as Line
+from jobs.spec_search import LineSpace as LineSpace
 from jobs.spec_search import Method as Method
 from jobs.spec_search import Mixture as Mixture
 from jobs.spec_search import MixtureSpace as MixtureSpace
 from jobs.spec_search import Option as Option
+from jobs.spec_search import SearchSpace as SearchSpace
 from jobs.spec_search import mixture_role as mixture_role
 from jobs.spec_tasks import METRICS as METRICS
 from jobs.spec_tasks import Direction as Direction
@@ -131,6 +134,7 @@ class TaskAdapterSpec:
     """A task adapter, with a head where the kind has one.
 
     Input: `language:<code>`, the frozen language adapter that it is stacked on (bottleneck adapters), or `theta_pre`.
+    `more_data`: the data of further languages, trained on in one shuffled stream with `data`.
     """
 
     task: TaskRef
@@ -140,6 +144,7 @@ class TaskAdapterSpec:
     adapter: AdapterConfig
     training: TrainingConfig
     seed: int
+    more_data: tuple[DataRef, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +160,7 @@ class SearchSpec:
     task: TaskRef
     data: DataRef
     backbone: BackboneRef
-    space: MixtureSpace
+    space: SearchSpace
     seeds: tuple[int, ...]
     max_length: int
     mask_probability: float = 0.15

@@ -48,3 +48,24 @@ class MixtureSpace:
 
     pairs: tuple[tuple[str, str], ...]
     lambdas: tuple[float, ...]
+
+
+Line = tuple[tuple[str, float, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LineSpace:
+    """Candidates: weights on straight lines in lambda, combined by `method`.
+
+    A line is (key, constant, slope) triples: the key's weight is constant + slope * lambda. Every line is tried at
+    every lambda. The option called `lambda_option`, "" for none, takes lambda too.
+    """
+
+    lines: tuple[Line, ...]
+    lambdas: tuple[float, ...]
+    method: Method = "linear"
+    options: tuple[Option, ...] = ()
+    lambda_option: str = ""
+
+
+SearchSpace = MixtureSpace | LineSpace

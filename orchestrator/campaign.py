@@ -9,20 +9,20 @@ from typing import Any
 from pydantic import Field
 
 from jobs.errors import Fault, InputError, raise_all
+from jobs.spec import is_language_model
 from orchestrator.sections import (
     BackboneSection,
-    ComparisonSection,
     DataSection,
-    LanguageAdapterSection,
     LanguagesSection,
     Name,
     ResourcesSection,
     SearchSection,
     Section,
-    TaskAdapterSection,
     TaskSection,
     TrackingSection,
 )
+from orchestrator.sections_adapters import LanguageAdapterSection, TaskAdapterSection
+from orchestrator.sections_comparisons import ComparisonSection
 from orchestrator.yaml_lines import VARIABLE, Document, Location, nearest, read_yaml, substitute, validate
 from search_spaces.languages import resolve_language
 
@@ -85,13 +85,16 @@ def _senseless(campaign: Campaign, document: Document) -> Iterator[Fault]:
     best_covered = campaign.languages.best_covered > 0
     if not campaign.languages.pool and not campaign.languages.best_covered:
         yield Fault("no languages", document.where(("languages",)), "", "name a `pool` or `best_covered`")
-    if any(task.kind != "masked-lm" for task in campaign.tasks) and campaign.task_adapter is None:
+    if any(not is_language_model(task.kind) for task in campaign.tasks) and campaign.task_adapter is None:
         yield Fault("tasks need `task_adapter`", document.where(("tasks",)), "", "say how it is trained")
     for number, comparison in enumerate(campaign.comparisons):
         at: tuple[str | int, ...] = ("comparisons", number)
         for place, name in enumerate(comparison.tasks):
             if name not in tasks:
                 yield Fault("unknown task", document.where((*at, "tasks", place)), name, nearest(name, sorted(tasks)))
+        if comparison.reference and comparison.reference not in tasks:
+            where = document.where((*at, "reference"))
+            yield Fault("unknown task", where, comparison.reference, nearest(comparison.reference, sorted(tasks)))
         for place, code in enumerate(comparison.targets):
             where = document.where((*at, "targets", place))
             has_adapter = resolve_language(code).key in trained

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from jobs.spec import metric_of
-from orchestrator.plan import Comparison, Plan
+from orchestrator.plan import Plan
+from orchestrator.plan_comparisons import Comparison
 from search_spaces.languages import resolve_language
 
 INDEX_FORMAT = 1
@@ -46,8 +47,11 @@ def _comparison(comparison: Comparison) -> dict[str, Any]:
     metric, mode = metric_of(comparison.task)
     related = comparison.related
     return {
-        "name": comparison.section.name,
+        "name": comparison.name,
         "kind": comparison.section.kind,
+        "section": comparison.section.name,
+        "method": comparison.method.name if comparison.method else "",
+        "published": comparison.section.published,
         "target": comparison.target,
         "task": comparison.task.name,
         "task_kind": comparison.task.kind,

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from jobs.errors import Fault, raise_all
+from jobs.spec import is_language_model
 from orchestrator.campaign import Campaign
 from orchestrator.k8s_options import NodeSection, RenderOptions
 
@@ -86,7 +87,7 @@ def _most_banks(campaign: Campaign) -> int:
     """Banks that can be busy at once: more pods would only wait."""
     size = campaign.resources.bank_size or USUAL_BANK
     languages = len(campaign.languages.pool) + campaign.languages.best_covered
-    tasks = sum(task.kind != "masked-lm" for task in campaign.tasks)
+    tasks = sum(not is_language_model(task.kind) for task in campaign.tasks)
     seeds = len(campaign.seeds)
     return max(1, math.ceil(languages / size) * seeds, tasks * seeds)
 

@@ -3,57 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass
 
-from jobs.data.cldr_ner import LABELS as CLDR_LABELS
-from jobs.errors import raise_all
-from jobs.spec import (
-    BackboneRef,
-    BottleneckConfig,
-    EvaluationSpec,
-    InitialAdapterSpec,
-    LanguageAdapterSpec,
-    MergeSpec,
-    MixtureSpace,
-    SearchSpec,
-    TaskAdapterSpec,
-    TaskRef,
-    TrainingConfig,
-)
+from jobs.spec import BackboneRef, MergeSpec, MixtureSpace, SearchSpec
 from orchestrator.campaign import Campaign
-from orchestrator.references import References, missing_adapters, trained_languages
+from orchestrator.plan_adapters import AdapterSteps, task_ref
+from orchestrator.plan_comparisons import Comparison, System, SystemRole, merged_system
+from orchestrator.plan_mixtures import mixture_comparisons
+from orchestrator.references import References
 from orchestrator.related import related_languages
-from orchestrator.sections import ComparisonSection, TaskSection, TrainingSection
+from orchestrator.sections import TaskSection
+from orchestrator.sections_comparisons import ComparisonSection
 from orchestrator.step import Step, make_step
 from search_spaces.relatedness import Selection
 from search_spaces.weights import lambda_grid
-
-SystemRole = Literal["proxy", "own", "fixed", "arithmetic"]
-
-
-@dataclass(frozen=True, slots=True)
-class System:
-    """One row of a comparison: who is scored, and the evaluation step of each seed."""
-
-    name: str
-    label: str
-    role: SystemRole
-    languages: tuple[str, ...]
-    evaluations: tuple[tuple[int, Step], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """One target on one task: a search, its merged winner per seed, and the systems scored on test data."""
-
-    section: ComparisonSection
-    target: str
-    task: TaskRef
-    related: Selection
-    search: Step
-    merges: tuple[tuple[int, Step], ...]
-    systems: tuple[System, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +31,13 @@ class Plan:
 
 def plan_campaign(campaign: Campaign, references: References) -> Plan:
     """Every step of a campaign. Raises InputError that lists all languages and files that lack."""
-    planner = _Planner(campaign, references)
+    adapters = AdapterSteps(campaign, references)
+    planner = _Planner(campaign, adapters)
     trained = tuple(planner.language_adapters())
     comparisons = tuple(planner.comparisons())
     references.check()
-    roots = (planner.theta_pre, *trained, *_ends(comparisons))
-    return Plan(campaign, planner.backbone, tuple(in_order(roots)), comparisons)
+    roots = (adapters.theta_pre, *trained, *_ends(comparisons))
+    return Plan(campaign, adapters.backbone, tuple(in_order(roots)), comparisons)
 
 
 def in_order(roots: Iterable[Step]) -> Iterator[Step]:
@@ -98,72 +62,26 @@ def _ends(comparisons: Iterable[Comparison]) -> Iterator[Step]:
             yield from (step for _, step in system.evaluations)
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Planner:
     campaign: Campaign
-    references: References
-    backbone: BackboneRef = field(init=False)
-    theta_pre: Step = field(init=False)
-    languages: tuple[str, ...] = field(init=False)
-    _trained: dict[tuple[str, int], Step] = field(init=False, default_factory=dict)
-    _tasks: dict[tuple[str, int], Step] = field(init=False, default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.backbone = self.references.backbone(self.campaign.backbone)
-        self.languages = trained_languages(self.campaign)
-        raise_all(missing_adapters(self.campaign, self.languages))
-        section = self.campaign.language_adapter
-        adapter = BottleneckConfig(
-            section.reduction_factor,
-            section.invertible_reduction_factor,
-            section.non_linearity,
-            section.init_seed,
-        )
-        self.theta_pre = make_step(InitialAdapterSpec(self.backbone, adapter))
+    adapters: AdapterSteps
 
     def language_adapters(self) -> Iterator[Step]:
         for seed in self.campaign.seeds:
-            for language in self.languages:
-                yield self.language_adapter(language, seed)
-
-    def language_adapter(self, language: str, seed: int) -> Step:
-        if (language, seed) not in self._trained:
-            initial = self.theta_pre.spec
-            assert isinstance(initial, InitialAdapterSpec)
-            spec = LanguageAdapterSpec(
-                language=language,
-                corpus=self.references.data(self.campaign.corpora, language, ("train", "validation"), "corpus"),
-                backbone=self.backbone,
-                adapter=initial.adapter,
-                training=_training(self.campaign.language_adapter.training),
-                seed=seed,
-            )
-            self._trained[language, seed] = make_step(spec, {"theta_pre": self.theta_pre})
-        return self._trained[language, seed]
-
-    def task_adapter(self, task: TaskSection, seed: int) -> Step:
-        if (task.name, seed) not in self._tasks:
-            section = self.campaign.task_adapter
-            assert section is not None and task.data is not None
-            spec = TaskAdapterSpec(
-                task=task_ref(task),
-                language=task.language,
-                data=self.references.data(task.data, task.language, ("train", "validation"), task.name),
-                backbone=self.backbone,
-                adapter=BottleneckConfig(section.reduction_factor, 0, section.non_linearity, section.init_seed),
-                training=_training(section.training),
-                seed=seed,
-            )
-            inputs = {f"language:{task.language}": self.language_adapter(task.language, seed)}
-            self._tasks[task.name, seed] = make_step(spec, inputs)
-        return self._tasks[task.name, seed]
+            for language in self.adapters.languages:
+                yield self.adapters.language(language, seed)
 
     def comparisons(self) -> Iterator[Comparison]:
         tasks = {task.name: task for task in self.campaign.tasks}
         for section in self.campaign.comparisons:
+            if section.kind == "mixture":
+                yield from mixture_comparisons(self.adapters, section)
+                continue
             anchors = {tasks[name].language for name in section.tasks}
-            pool = [code for code in (section.related.pool or self.languages) if code not in anchors]
-            for target, related in related_languages(section, pool, self.references.faults).items():
+            pool = [code for code in (section.related.pool or self.adapters.languages) if code not in anchors]
+            found = related_languages(section, pool, self.adapters.references.faults)
+            for target, related in found.items():
                 for name in section.tasks:
                     yield self._comparison(section, target, tasks[name], related)
 
@@ -180,42 +98,33 @@ class _Planner:
             *(self._weighted(target, task, "proxy", {source: 1.0}) for source in sources),
             *([self._weighted(target, task, "own", {target: 1.0})] if section.kind == "enhancement" else []),
             self._weighted(target, task, "fixed", dict.fromkeys(pairs[0], 0.5)),
-            self._arithmetic(target, task, merges),
+            merged_system(self.adapters, target, task, merges, "language arithmetic"),
         )
         return Comparison(section, target, task_ref(task), related, search, merges, systems)
 
     def _search(self, target: str, task: TaskSection, pairs: tuple[tuple[str, str], ...]) -> Step:
-        spec = SearchSpec(
-            target=target,
-            task=task_ref(task),
-            data=self.references.data(task.data or self.campaign.corpora, target, ("validation",), task.name),
-            backbone=self.backbone,
-            space=MixtureSpace(pairs, lambda_grid(self.campaign.search.lambda_step)),
-            seeds=self.campaign.seeds,
-            max_length=self.campaign.search.max_length,
-            mask_probability=self.campaign.language_adapter.training.mask_probability,
-        )
-        inputs = {"theta_pre": self.theta_pre}
+        space = MixtureSpace(pairs, lambda_grid(self.campaign.search.lambda_step))
+        inputs = {"theta_pre": self.adapters.theta_pre}
         for seed in self.campaign.seeds:
             for code in dict.fromkeys(code for pair in pairs for code in pair):
-                inputs[f"language:{code}@{seed}"] = self.language_adapter(code, seed)
-            if task.kind != "masked-lm":
-                inputs[f"task@{seed}"] = self.task_adapter(task, seed)
-        return make_step(spec, inputs)
+                inputs[f"language:{code}@{seed}"] = self.adapters.language(code, seed)
+            for role, step in self.adapters.task_input(task, seed).items():
+                inputs[f"{role}@{seed}"] = step
+        return make_step(self.adapters.search_spec(target, task, space), inputs)
 
     def _merge(self, search: Step, task: TaskSection, seed: int) -> Step:
         found = search.spec
         assert isinstance(found, SearchSpec)
         adapters = {r: s for r, s in search.inputs if r.startswith("language:") and r.endswith(f"@{seed}")}
-        spec = MergeSpec(found.target, task.name, self.backbone, seed)
-        return make_step(spec, {"search": search, "theta_pre": self.theta_pre, **adapters})
+        spec = MergeSpec(found.target, task.name, self.adapters.backbone, seed)
+        return make_step(spec, {"search": search, "theta_pre": self.adapters.theta_pre, **adapters})
 
     def _weighted(self, target: str, task: TaskSection, role: SystemRole, weights: dict[str, float]) -> System:
         steps = []
         for seed in self.campaign.seeds:
-            adapters = {f"language:{code}": self.language_adapter(code, seed) for code in weights}
+            adapters = {f"language:{code}": self.adapters.language(code, seed) for code in weights}
             roles = {f"language:{code}": weight for code, weight in weights.items()}
-            steps.append((seed, self._evaluation(target, task, seed, roles, adapters)))
+            steps.append((seed, self.adapters.evaluation(target, task, seed, roles, adapters)))
         name = f"{role}:{'+'.join(weights)}" if role != "own" else "own"
         labels = {
             "proxy": f"{next(iter(weights))} adapter",
@@ -223,36 +132,3 @@ class _Planner:
             "fixed": f"lambda 0.5 of {' and '.join(weights)}",
         }
         return System(name, labels[role], role, tuple(weights), tuple(steps))
-
-    def _arithmetic(self, target: str, task: TaskSection, merges: tuple[tuple[int, Step], ...]) -> System:
-        steps = tuple(
-            (seed, self._evaluation(target, task, seed, {"merge": 1.0}, {"merge": merge})) for seed, merge in merges
-        )
-        return System("arithmetic", "language arithmetic", "arithmetic", (), steps)
-
-    def _evaluation(
-        self, target: str, task: TaskSection, seed: int, weights: dict[str, float], adapters: dict[str, Step]
-    ) -> Step:
-        spec = EvaluationSpec(
-            target=target,
-            task=task_ref(task),
-            data=self.references.data(task.data or self.campaign.corpora, target, ("test",), task.name),
-            backbone=self.backbone,
-            seed=seed,
-            weights=tuple(weights.items()),
-            split="test",
-            max_length=self.campaign.search.max_length,
-            mask_probability=self.campaign.language_adapter.training.mask_probability,
-        )
-        task_input = {} if task.kind == "masked-lm" else {"task": self.task_adapter(task, seed)}
-        return make_step(spec, {**adapters, **task_input})
-
-
-def task_ref(task: TaskSection) -> TaskRef:
-    """The task as specs know it; the CLDR's labels where the file gives none."""
-    cldr = task.kind == "ner" and not task.labels
-    return TaskRef(task.name, task.kind, tuple(CLDR_LABELS) if cldr else task.labels)
-
-
-def _training(section: TrainingSection) -> TrainingConfig:
-    return TrainingConfig(**section.model_dump())

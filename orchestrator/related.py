@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jobs.errors import Fault, InputError
-from orchestrator.sections import ComparisonSection
+from orchestrator.sections_comparisons import ComparisonSection
 from search_spaces.distances import parse_kinds
 from search_spaces.languages import resolve_languages
 from search_spaces.rebuilt_distances import RebuiltDistances
-from search_spaces.relatedness import Selection, nearest
+from search_spaces.relatedness import Selection, nearest, related_by_thresholds
 
 # Two distances nearer than this may be a tie: `nearest` decides, so both stay on the short list.
 ROUNDING = 1e-6
@@ -26,9 +26,28 @@ def related_languages(section: ComparisonSection, pool: Sequence[str], faults: l
     targets in a pool of a thousand take a second, and the notes speak of languages that matter.
     """
     chosen = {}
+    if section.related.within:
+        return _within(section, pool, faults)
     for target, near in zip(section.targets, _short_lists(section, pool), strict=True):
         try:
             chosen[target] = nearest(target, near, section.related.by, section.related.top)
+        except InputError as without:
+            where = f"comparison {section.name}, target {target}"
+            faults += [Fault(f.what, where, _short(f.got), f.todo) for f in without.faults]
+    return chosen
+
+
+def _within(section: ComparisonSection, pool: Sequence[str], faults: list[Fault]) -> dict[str, Selection]:
+    """All languages nearer than both bounds, for every target."""
+    bounds = section.related.within
+    assert bounds is not None
+    chosen = {}
+    for target in section.targets:
+        others = [code for code in pool if code != target]
+        try:
+            chosen[target] = related_by_thresholds(
+                target, others, syntactic=bounds.syntactic, geographic=bounds.geographic
+            )
         except InputError as without:
             where = f"comparison {section.name}, target {target}"
             faults += [Fault(f.what, where, _short(f.got), f.todo) for f in without.faults]

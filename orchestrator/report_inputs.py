@@ -13,7 +13,7 @@ from orchestrator.record import Record, parse_record
 from orchestrator.store import RECORD_FILE, ArtifactStore, campaign_folder
 
 INDEX_FORMAT = 1
-Role = Literal["proxy", "own", "fixed", "arithmetic"]
+Role = Literal["proxy", "own", "fixed", "baseline", "arithmetic"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +47,9 @@ class Comparison:
     related_source: str
     related_notes: tuple[str, ...]
     ranking: tuple[tuple[str, float], ...]
+    section: str = ""
+    method: str = ""
+    published: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +195,9 @@ def _comparison(entry: Mapping[str, Any]) -> Comparison:
         related_notes=tuple(related.get("notes", ())),
         related_source=related.get("source", ""),
         ranking=tuple((code, float(distance)) for code, distance in related.get("ranking", ())),
+        section=entry.get("section", entry["name"]),
+        method=entry.get("method", ""),
+        published=entry.get("published", ""),
     )
 
 

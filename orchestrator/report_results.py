@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -108,7 +108,7 @@ def _averages(results: Sequence[Result]) -> list[_Average]:
     for (name, _), group in grouped(results).items():
         gains = [gain for result in group if (gain := baseline(result)) is not None]
         if gains:
-            over = "the own adapter" if gains[0].role == "own" else "the better proxy"
+            over = {"own": "the own adapter", "proxy": "the better proxy"}.get(gains[0].role, gains[0].label)
             amount, words = gain_words(group[0].comparison.metric, fmean(gain.value for gain in gains))
             rows.append(_Average(amount, words, f"{over} ({name})"))
     return rows
@@ -167,11 +167,12 @@ def results_section(inputs: ReportInputs, results: Sequence[Result]) -> Section:
 
 def _table(inputs: ReportInputs, group: Sequence[Result]) -> tuple[tuple[Column, ...], tuple[tuple[Cell, ...], ...]]:
     present = [slot for slot in _SLOTS if any(slot in _by_slot(result) for result in group)]
-    baselines = [role for role in ("proxy", "own") if any(result.gain(role) for result in group)]
+    titles = _titles(group)
+    baselines = [role for role in ("proxy", "own", "baseline") if any(result.gain(role) for result in group)]
     columns = (
         Column("Target", numeric=False),
-        *(Column(_SLOTS[slot], colour=slot) for slot in present),
-        *(Column("Gain over " + {"proxy": "better proxy", "own": "own adapter"}[role]) for role in baselines),
+        *(Column(titles[slot], colour=slot) for slot in present),
+        *(Column("Gain over " + _baseline_title(role, titles)) for role in baselines),
     )
     rows = []
     for result in group:
@@ -180,6 +181,18 @@ def _table(inputs: ReportInputs, group: Sequence[Result]) -> tuple[tuple[Column,
         gains = [gain_cell(result, result.gain(role)) for role in baselines]
         rows.append((Cell(result.target_name, result.comparison.target), *cells, *gains))
     return columns, tuple(rows)
+
+
+def _titles(group: Sequence[Result]) -> Mapping[str, str]:
+    """Slot -> column title; a mixture's systems have labels of their own."""
+    if group[0].comparison.kind != "mixture":
+        return _SLOTS
+    colours = system_colours(group[0].comparison)
+    return {colours[system.name]: system.label for system in reversed(group[0].systems)}
+
+
+def _baseline_title(role: str, titles: Mapping[str, str]) -> str:
+    return {"proxy": "better proxy", "own": "own adapter"}.get(role, titles.get("proxy-1", "baseline"))
 
 
 # Column of a results table (a colour name) -> its title.
@@ -254,7 +267,8 @@ def gains_section(results: Sequence[Result]) -> Section | None:
     """Bars with intervals: Language Arithmetic (arXiv 2404.15737), Figs 2 and 3."""
     figures = []
     for (name, title), group in grouped(results).items():
-        for role, over in (("proxy", "the better proxy"), ("own", "the own adapter")):
+        first = next((system.label for system in group[0].systems if system.role == "baseline"), "")
+        for role, over in (("proxy", "the better proxy"), ("own", "the own adapter"), ("baseline", first)):
             rows = [(result, gain) for result in group if (gain := result.gain(role)) is not None]
             if rows:
                 figures.append(_gain_figure(name, title, over, rows))

@@ -75,8 +75,9 @@ def file_stem(*parts: str) -> str:
 
 
 def baseline(result: Result) -> Gain | None:
-    """The gain that decides a comparison: over the own adapter in enhancement, else over the better proxy."""
-    return (result.gain("own") if result.comparison.kind == "enhancement" else None) or result.gain("proxy")
+    """The gain that decides a comparison: over the own adapter, the better proxy, or a mixture's first baseline."""
+    decisive = {"enhancement": "own", "mixture": "baseline"}.get(result.comparison.kind, "proxy")
+    return result.gain(decisive) or result.gain("proxy")
 
 
 def duration(seconds: float) -> str:
@@ -100,6 +101,6 @@ def system_colours(comparison: Comparison) -> dict[str, str]:
     """System name -> colour name, by place in the row: the task language's proxy first, then the related ones."""
     colours: dict[str, str] = {}
     for system in comparison.systems:
-        proxies = sum(colour.startswith("proxy") for colour in colours.values())
-        colours[system.name] = f"proxy-{min(4, 1 + proxies)}" if system.role == "proxy" else system.role
+        others = sum(colour.startswith("proxy") for colour in colours.values())
+        colours[system.name] = f"proxy-{min(4, 1 + others)}" if system.role in ("proxy", "baseline") else system.role
     return colours

@@ -57,7 +57,7 @@ class Result:
         return next((system for system in self.systems if system.role == role), None)
 
     def gain(self, role: str) -> Gain | None:
-        """Gain over the better proxy ("proxy"), the own adapter ("own") or lambda 0.5 ("fixed")."""
+        """Gain over the better proxy ("proxy"), the own adapter ("own"), lambda 0.5 ("fixed"), the first "baseline"."""
         return next((gain for gain in self.gains if gain.role == role), None)
 
     @property
@@ -116,7 +116,7 @@ def _gains(inputs: ReportInputs, comparison: Comparison, better_proxy: str) -> t
     ours = next((system for system in comparison.systems if system.role == "arithmetic"), None)
     if ours is None:
         return ()
-    baselines = [s for s in comparison.systems if s.name == better_proxy or s.role in ("own", "fixed")]
+    baselines = [s for s in comparison.systems if s.name == better_proxy or s.role in ("own", "fixed", "baseline")]
     gains = (_gain(inputs, comparison, ours, baseline) for baseline in baselines)
     return tuple(gain for gain in gains if gain is not None)
 

@@ -97,7 +97,9 @@ def conclude(call: JobCall, log: TrialLog) -> JobResult:
         )
     metric, mode = metric_of(spec.task)
     sign = -1.0 if mode == "max" else 1.0
-    order = {pair: number for number, pair in enumerate(spec.space.pairs)}
+    order: dict[tuple[str, ...], int] = {}
+    for row in rows:
+        order.setdefault(tuple(row["pair"]), len(order))
     winner = min(rows, key=lambda r: (sign * r["mean"], abs(r["lambda"] - 0.5), order[tuple(r["pair"])], r["lambda"]))
     (call.output / WINNER_FILE).write_text(json.dumps(winner, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     return JobResult(

@@ -39,9 +39,9 @@ class Gain:
 
 @dataclass(frozen=True, slots=True)
 class LambdaCurve:
-    """Validation scores of one pair: `mean` and `deviation` over seeds for each lambda, in rising order."""
+    """Validation scores of one pair or line: `mean` and `deviation` over seeds for each lambda, in rising order."""
 
-    pair: tuple[str, str]
+    pair: tuple[str, ...]
     lambdas: tuple[float, ...]
     mean: tuple[float, ...]
     deviation: tuple[float, ...]
@@ -52,7 +52,7 @@ class Search:
     """A finished search on validation data. `found_at`: the evaluation (from 1) that first saw the winner."""
 
     key: str
-    winner_pair: tuple[str, str]
+    winner_pair: tuple[str, ...]
     winner_lambda: float
     winner_mean: float
     winner_weights: tuple[tuple[str, float], ...]
@@ -115,6 +115,8 @@ def _curves(candidates: list[dict[str, Any]]) -> tuple[LambdaCurve, ...]:
     for pair, group in groupby(ordered, key=_pair):
         points = list(group)
         spreads = [list(point["scores"].values()) for point in points]
+        if len(points) == 1:
+            continue  # an adapter alone, or a method without lambda
         curves.append(
             LambdaCurve(
                 pair,
@@ -151,7 +153,9 @@ def read_flatness(
     seeds = winner["scores"].keys() & middle["scores"].keys()
     differences = [sign * (winner["scores"][seed] - middle["scores"][seed]) for seed in sorted(seeds)]
     spread = stdev(differences) / math.sqrt(len(differences)) if len(differences) > 1 else math.nan
-    curve = next(curve for curve in search.curves if curve.pair == search.winner_pair)
+    curve = next((curve for curve in search.curves if curve.pair == search.winner_pair), None)
+    if curve is None:
+        return None
     tolerance = max(spread if not math.isnan(spread) else 0.0, 0.01 * (max(curve.mean) - min(curve.mean)))
     return Flatness(
         fmean(differences),
@@ -182,6 +186,5 @@ def _plateau(curve: LambdaCurve, chosen: float, sign: int, tolerance: float) -> 
     return curve.lambdas[low], curve.lambdas[high]
 
 
-def _pair(candidate: Mapping[str, Any]) -> tuple[str, str]:
-    first, second = candidate["pair"]
-    return first, second
+def _pair(candidate: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(candidate["pair"])

@@ -86,43 +86,6 @@ class DataSection(Section):
         return self
 
 
-class TrainingSection(Section):
-    """How each adapter is trained; see jobs.spec.TrainingConfig."""
-
-    optimizer_steps: Positive
-    batch_size: Positive = 16
-    gradient_accumulation: Positive = 1
-    learning_rate: Annotated[float, Field(gt=0)] = 1e-4
-    max_length: Annotated[int, Field(ge=8)] = 128
-    warmup_ratio: Share = 0.0
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
-    mask_probability: Annotated[float, Field(gt=0, lt=1)] = 0.15
-    evaluate_every: Positive = 100
-    evaluation_examples: Positive = 1000
-    patience: Annotated[int, Field(ge=0)] = 0
-    max_tokens: Annotated[int, Field(ge=0)] = 0
-
-
-class LanguageAdapterSection(Section):
-    """MAD-X language adapter: bottleneck and invertible NICE adapter, one shared initialization."""
-
-    reduction_factor: Positive = 2
-    invertible_reduction_factor: Positive = 2
-    non_linearity: Literal["gelu_new", "gelu", "relu", "swish", "tanh"] = "gelu_new"
-    init_seed: int = 42
-    training: TrainingSection
-
-
-class TaskAdapterSection(Section):
-    """Task adapter: bottleneck without invertible part, stacked on the source language's adapter."""
-
-    reduction_factor: Positive = 16
-    non_linearity: Literal["gelu_new", "gelu", "relu", "swish", "tanh"] = "gelu_new"
-    init_seed: int = 42
-    training: TrainingSection
-
-
 class LanguagesSection(Section):
     """The languages that get an adapter: listed, or the best covered ones of the CLDR."""
 
@@ -137,6 +100,7 @@ class TaskSection(Section):
     name: Name
     kind: TaskKind
     language: LanguageCode = Field("en", description="language of the task's training data, and the anchor")
+    sources: tuple[LanguageCode, ...] = Field((), description="all languages with training data, for mixtures of them")
     data: DataSection | None = Field(None, description="labelled data; masked-lm uses the corpora")
     labels: tuple[str, ...] = Field((), description="IOB2 labels; with source cldr they are known")
 
@@ -149,28 +113,6 @@ class TaskSection(Section):
         if self.kind == "ner" and self.data and self.data.source != "cldr" and not self.labels:
             raise ValueError("a ner task on other data than cldr needs `labels`, e.g. [O, B-PER, I-PER]")
         return self
-
-
-class RelatedSection(Section):
-    """How related languages are chosen from the pool."""
-
-    by: Distance = "syntactic"
-    top: Positive = 1
-    pool: tuple[LanguageCode, ...] = Field((), description="candidates; default: all languages with an adapter")
-
-
-class ComparisonSection(Section):
-    """Targets scored with language arithmetic against its baselines.
-
-    zero-shot: LA(anchor, related) for targets without an adapter. enhancement: LA(anchor, target) and
-    LA(related, target) for targets that have one. The anchor is the task's language.
-    """
-
-    name: Name
-    kind: Literal["zero-shot", "enhancement"]
-    targets: tuple[LanguageCode, ...] = Field(min_length=1)
-    tasks: tuple[Name, ...] = Field(min_length=1)
-    related: RelatedSection = RelatedSection()
 
 
 class SearchSection(Section):

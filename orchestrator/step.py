@@ -12,6 +12,8 @@ from jobs.spec import (
     EvaluationSpec,
     LanguageAdapterSpec,
     MergeSpec,
+    MixtureSpace,
+    SearchSpace,
     SearchSpec,
     Spec,
     TaskAdapterSpec,
@@ -50,7 +52,7 @@ def step_name(spec: Spec) -> str:
         case TaskAdapterSpec():
             return f"{spec.task.name}-{spec.language}-s{spec.seed}"
         case SearchSpec():
-            pairs = [f"{a}.{b}" for a, b in spec.space.pairs]
+            pairs = [".".join(keys) for keys in _search_keys(spec.space)]
             shown = "-".join(pairs) if len(pairs) <= 3 else f"{len(pairs)}pairs"
             return f"{spec.target}-{spec.task.name}-{shown}"
         case MergeSpec():
@@ -60,6 +62,14 @@ def step_name(spec: Spec) -> str:
             return f"{spec.target}-{spec.task.name}-{'-'.join(parts)}-s{spec.seed}"
         case _:
             return "theta-pre"
+
+
+def _search_keys(space: SearchSpace) -> list[list[str]]:
+    """The adapters of each pair or line, as a path may hold them."""
+    if isinstance(space, MixtureSpace):
+        return [list(pair) for pair in space.pairs]
+    lines = [[key.replace(":", "-") for key, _, _ in line] for line in space.lines]
+    return [[space.method, *line] if len(line) <= 3 else [space.method, f"{len(line)}adapters"] for line in lines]
 
 
 def payload(step: Step) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from jobs.errors import Fault, InputError
-from jobs.spec import metric_named
+from jobs.spec import is_language_model, metric_named
 from orchestrator.lineage_disk import read_record
 from orchestrator.lineage_view import WEIGHTS_FILE, backbone_key, data_name
 from orchestrator.record import Record
@@ -126,7 +126,7 @@ class _Growth:
         if "corpus" in spec:
             yield self._data(spec["corpus"], "corpus")
         if "data" in spec:
-            yield self._data(spec["data"], "corpus" if spec["task"]["kind"] == "masked-lm" else "task-data")
+            yield self._data(spec["data"], "corpus" if is_language_model(spec["task"]["kind"]) else "task-data")
         yield self._backbone(spec["backbone"])
 
     def _data(self, ref: Mapping[str, Any], kind: str) -> Node:

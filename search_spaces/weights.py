@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
-from jobs.spec import Mixture, MixtureSpace
+from jobs.spec import Line, LineSpace, Mixture, MixtureSpace, SearchSpace
 
 
 def lambda_grid(step: float) -> tuple[float, ...]:
@@ -20,6 +20,15 @@ def lambda_grid(step: float) -> tuple[float, ...]:
     exact = Fraction(str(step))
     values = [float(exact * i) for i in range(int(1 / exact) + 1)]
     return tuple(values if values[-1] == 1.0 else [*values, 1.0])
+
+
+def lambda_range(low: float, high: float, step: float) -> tuple[float, ...]:
+    """low, low + step ... high, both ends included, exact decimals. Raises ValueError unless low <= high, step > 0."""
+    if not (low <= high and step > 0):
+        raise ValueError(f"no lambda lies between {low} and {high} in steps of {step}")
+    first, last, exact = Fraction(str(low)), Fraction(str(high)), Fraction(str(step))
+    values = [float(first + exact * i) for i in range(int((last - first) / exact) + 1)]
+    return tuple(values if values[-1] == high else [*values, float(high)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +52,27 @@ def pair_candidate(pair: tuple[str, str], lambda_: float) -> Candidate:
     return Candidate(Mixture(tuple((key, weight) for key, weight in mixed.items() if weight != 0.0)), pair, lambda_)
 
 
-def candidates(space: MixtureSpace) -> Iterator[Candidate]:
-    """Every candidate once: an endpoint that two pairs share (one adapter alone) comes with the first pair
-    only.
-    """
+def line_candidate(space: LineSpace, line: Line, lambda_: float) -> Candidate:
+    """The mixture at `lambda_` of a line. Keys of weight zero are left out: AdaMergeX that moves nothing is linear."""
+    exact = Fraction(str(lambda_))
+    weighted = ((key, float(Fraction(str(constant)) + Fraction(str(slope)) * exact)) for key, constant, slope in line)
+    weights = tuple((key, weight) for key, weight in weighted if weight != 0.0)
+    options = (*space.options, *(((space.lambda_option, lambda_),) if space.lambda_option else ()))
+    method = "linear" if space.method == "adamergex" and len(weights) == 1 else space.method
+    return Candidate(Mixture(weights, method, options), tuple(key for key, _, _ in line), lambda_)
+
+
+def candidates(space: SearchSpace) -> Iterator[Candidate]:
+    """Every candidate once: an endpoint that two pairs or lines share comes with the first of them only."""
     seen: set[Mixture] = set()
-    for pair in space.pairs:
-        for value in space.lambdas:
-            candidate = pair_candidate(pair, value)
-            if candidate.mixture not in seen:
-                seen.add(candidate.mixture)
-                yield candidate
+    for candidate in _all_candidates(space):
+        if candidate.mixture.weights and candidate.mixture not in seen:
+            seen.add(candidate.mixture)
+            yield candidate
+
+
+def _all_candidates(space: SearchSpace) -> Iterator[Candidate]:
+    if isinstance(space, MixtureSpace):
+        yield from (pair_candidate(pair, value) for pair in space.pairs for value in space.lambdas)
+    else:
+        yield from (line_candidate(space, line, value) for line in space.lines for value in space.lambdas)

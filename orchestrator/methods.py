@@ -1,0 +1,206 @@
+"""Methods and baselines of mixture comparisons: weights as straight lines in lambda, and the papers' presets.
+
+A weight is `constant + slope * lambda`. Its key names an adapter: `language:CODE`, `task:CODE` (the comparison's
+task, trained in CODE) or `reference:CODE` (AdaMergeX's reference task). Placeholders stand for CODE: `{target}`,
+`{source}` (the task's language), `{related}` and `{sources}` (a mean over several: the weight is shared out),
+`{any-related}` and `{any-source}` (the search tries one after another).
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Literal
+
+from jobs.errors import Fault, InputError
+from jobs.spec import Method as Rule
+
+KEY = re.compile(r"^(language|task|reference):(\{(target|source|related|sources|any-related|any-source)\}|[a-zA-Z-]+)$")
+MULTILINGUAL = "multilingual"  # `task:multilingual`: one adapter trained on the data of all task languages
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A weight as a function of lambda."""
+
+    constant: float = 0.0
+    slope: float = 0.0
+
+    def at(self, lambda_: float) -> float:
+        """Its value, free of binary noise."""
+        return float(Fraction(str(self.constant)) + Fraction(str(self.slope)) * Fraction(str(lambda_)))
+
+
+Lines = tuple[tuple[str, Line], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """A way to combine adapters. `lambdas`: (lowest, highest), searched in the campaign's lambda step.
+
+    `rule`: how the weighted adapters become one. `options`: the rule's parameters; the value "lambda" is searched.
+    """
+
+    name: str
+    label: str
+    weights: tuple[tuple[str, str], ...]
+    rule: Rule = "linear"
+    options: tuple[tuple[str, float | Literal["lambda"]], ...] = ()
+    lambdas: tuple[float, float] = (0.0, 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """What the placeholders stand for: one target, its task and its related languages."""
+
+    target: str
+    source: str
+    related: tuple[str, ...] = ()
+    sources: tuple[str, ...] = field(default=())
+
+
+def parse_line(text: str | float) -> Line:
+    """`1 - lambda`, `-0.5*lambda`, `0.5` ... as a line. Raises ValueError for anything that is not one."""
+    if not isinstance(text, str):
+        return Line(float(text))
+    try:
+        tree = ast.parse(text.replace("lambda", "x").strip(), mode="eval").body
+    except SyntaxError as error:
+        raise ValueError(f"not a weight: {text!r}; write a number or a line in lambda such as 1 - lambda") from error
+    constant, slope = _line(tree, text)
+    return Line(float(constant), float(slope))
+
+
+def branches(method: Method, places: Places) -> tuple[Lines, ...]:
+    """The method's weights with codes in place of placeholders: one entry for each language that `{any-...}` tries.
+
+    Keys of equal adapters are added up; languages of weight zero at every lambda are left out. Raises InputError
+    where a placeholder stands for no language.
+    """
+    found = []
+    for chosen in _choices(method, places):
+        lines: dict[str, Line] = {}
+        for template, text in method.weights:
+            codes = _codes(template, places, chosen)
+            line = parse_line(text)
+            for code in codes:
+                key = f"{template.partition(':')[0]}:{code}"
+                share = Line(line.constant / len(codes), line.slope / len(codes))
+                old = lines.get(key, Line())
+                lines[key] = Line(old.constant + share.constant, old.slope + share.slope)
+        found.append(tuple((key, line) for key, line in lines.items() if line != Line()))
+    return tuple(dict.fromkeys(found))
+
+
+def is_searched(method: Method) -> bool:
+    """Whether anything depends on lambda or is tried one after another."""
+    lines = any(parse_line(text).slope for _, text in method.weights)
+    return lines or _chooser(method) is not None or any(value == "lambda" for _, value in method.options)
+
+
+def _line(node: ast.expr, text: str) -> tuple[Fraction, Fraction]:
+    match node:
+        case ast.Constant(value=int() | float() as value) if not isinstance(value, bool):
+            return Fraction(str(value)), Fraction(0)
+        case ast.Name(id="x"):
+            return Fraction(0), Fraction(1)
+        case ast.UnaryOp(op=ast.USub(), operand=inner):
+            constant, slope = _line(inner, text)
+            return -constant, -slope
+        case ast.BinOp(left=left, op=ast.Add() | ast.Sub() as sign, right=right):
+            (a, b), (c, d) = _line(left, text), _line(right, text)
+            return (a + c, b + d) if isinstance(sign, ast.Add) else (a - c, b - d)
+        case ast.BinOp(left=left, op=ast.Mult(), right=right):
+            (a, b), (c, d) = _line(left, text), _line(right, text)
+            if not (b and d):
+                return a * c, a * d + b * c
+        case ast.BinOp(left=left, op=ast.Div(), right=right):
+            (a, b), (c, d) = _line(left, text), _line(right, text)
+            if c and not d:
+                return a / c, b / c
+    raise ValueError(f"not a weight: {text!r}; write a number or a line in lambda such as 1 - lambda")
+
+
+def _chooser(method: Method) -> str | None:
+    keys = (key.partition(":")[2] for key, _ in method.weights)
+    return next((key for key in keys if key in ("{any-related}", "{any-source}")), None)
+
+
+def _choices(method: Method, places: Places) -> Iterator[str]:
+    chooser = _chooser(method)
+    if chooser is None:
+        yield ""
+        return
+    yield from _filled(places.related if chooser == "{any-related}" else places.sources, chooser, method.name, places)
+
+
+def _codes(template: str, places: Places, chosen: str) -> Sequence[str]:
+    place = template.partition(":")[2]
+    several: Mapping[str, tuple[str, ...]] = {"{related}": places.related, "{sources}": places.sources}
+    if place in several:
+        return _filled(several[place], place, template, places)
+    one = {"{target}": places.target, "{source}": places.source, "{any-related}": chosen, "{any-source}": chosen}
+    return (one.get(place, place),)
+
+
+def _filled(codes: tuple[str, ...], place: str, where: str, places: Places) -> tuple[str, ...]:
+    if not codes:
+        raise InputError(Fault(f"{place} stands for no language", f"{where}, target {places.target}"))
+    return codes
+
+
+def _preset(name: str, label: str, weights: dict[str, str], **rest: object) -> Method:
+    return Method(name, label, tuple(weights.items()), **rest)  # type: ignore[arg-type]
+
+
+_ADAMERGEX = {"task:{source}": "1", "reference:{target}": "lambda", "reference:{source}": "-lambda"}
+_TIES = {"language:{source}": "1", "language:{any-related}": "1"}
+
+# Language arithmetic: arXiv 2404.15737. add ... add-subtract-related: arXiv 2311.09344, eqs 1 to 4 and Table 2.
+# adamergex and its baselines: arXiv 2402.18913; arimerge is its linear rule for every kind of adapter.
+PRESETS: dict[str, Method] = {
+    method.name: method
+    for method in (
+        _preset("no-adapter", "no adapter", {}),
+        _preset("task-adapter", "task adapter alone", {"task:{source}": "1"}),
+        _preset("add", "Add", {"task:{source}": "lambda", "language:{target}": "1 - lambda"}),
+        _preset(
+            "add-subtract",
+            "Add and Subtract",
+            {"task:{source}": "lambda", "language:{target}": "1 - lambda", "language:{source}": "lambda - 1"},
+        ),
+        _preset("best", "best single task adapter", {"task:{any-source}": "1"}),
+        _preset("multilingual", "multilingual task adapter", {f"task:{MULTILINGUAL}": "1"}),
+        _preset("add-all", "Add all", {"task:{sources}": "1"}),
+        _preset("add-related", "Add related", {"task:{related}": "1"}),
+        _preset(
+            "add-subtract-related",
+            "Add and Subtract related",
+            {"task:{related}": "lambda", "language:{target}": "1 - lambda", "language:{related}": "lambda - 1"},
+        ),
+        _preset("adamergex", "AdaMergeX", _ADAMERGEX, rule="adamergex"),
+        _preset("arimerge", "AriMerge", _ADAMERGEX),
+        _preset(
+            "language-arithmetic",
+            "language arithmetic",
+            {"language:{source}": "lambda", "language:{any-related}": "1 - lambda"},
+            rule="task_arithmetic",
+        ),
+        _preset("proxy", "adapter of the task's language", {"language:{source}": "1"}, rule="task_arithmetic"),
+        _preset("own", "own adapter", {"language:{target}": "1"}, rule="task_arithmetic"),
+        *(
+            _preset(
+                f"ties-{percent}",
+                f"TIES, top {percent} %",
+                _TIES,
+                rule="ties",
+                options=(("density", percent / 100), ("lambda", "lambda")),
+                lambdas=(0.8, 1.8),
+            )
+            for percent in (20, 80)
+        ),
+    )
+}

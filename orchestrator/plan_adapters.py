@@ -1,0 +1,127 @@
+"""The adapter steps of a campaign, each made once: theta_pre, language adapters, task adapters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from jobs.data.cldr_ner import LABELS as CLDR_LABELS
+from jobs.errors import raise_all
+from jobs.spec import (
+    BackboneRef,
+    EvaluationSpec,
+    InitialAdapterSpec,
+    LanguageAdapterSpec,
+    SearchSpace,
+    SearchSpec,
+    Split,
+    TaskAdapterSpec,
+    TaskRef,
+    is_language_model,
+)
+from orchestrator.campaign import Campaign
+from orchestrator.methods import MULTILINGUAL
+from orchestrator.references import References, missing_adapters, trained_languages
+from orchestrator.sections import TaskSection
+from orchestrator.step import Step, make_step
+
+
+@dataclass(slots=True)
+class AdapterSteps:
+    """Makes and remembers the training steps of one campaign, and the evaluations of what they make."""
+
+    campaign: Campaign
+    references: References
+    backbone: BackboneRef = field(init=False)
+    theta_pre: Step = field(init=False)
+    languages: tuple[str, ...] = field(init=False)
+    stacked: bool = field(init=False)
+    _trained: dict[tuple[str, int], Step] = field(init=False, default_factory=dict)
+    _tasks: dict[tuple[str, str, int], Step] = field(init=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Raises InputError for languages that need an adapter and have none."""
+        self.backbone = self.references.backbone(self.campaign.backbone)
+        self.languages = trained_languages(self.campaign)
+        raise_all(missing_adapters(self.campaign, self.languages))
+        section = self.campaign.language_adapter
+        self.stacked = section.stacked
+        self.theta_pre = make_step(InitialAdapterSpec(self.backbone, section.config))
+
+    def language(self, code: str, seed: int) -> Step:
+        """The language adapter of `code`."""
+        if (code, seed) not in self._trained:
+            section = self.campaign.language_adapter
+            spec = LanguageAdapterSpec(
+                language=code,
+                corpus=self.references.data(self.campaign.corpora, code, ("train", "validation"), "corpus"),
+                backbone=self.backbone,
+                adapter=section.config,
+                training=section.training.config,
+                seed=seed,
+                objective=section.objective,
+            )
+            self._trained[code, seed] = make_step(spec, {"theta_pre": self.theta_pre})
+        return self._trained[code, seed]
+
+    def task(self, task: TaskSection, seed: int, code: str = "") -> Step:
+        """The adapter of a task, trained in `code` (default: the task's language), or in all its `sources`."""
+        code = code or task.language
+        if (task.name, code, seed) not in self._tasks:
+            section = self.campaign.task_adapter
+            assert section is not None and task.data is not None
+            codes = (task.sources or (task.language,)) if code == MULTILINGUAL else (code,)
+            data = [self.references.data(task.data, one, ("train", "validation"), task.name) for one in codes]
+            spec = TaskAdapterSpec(
+                task=task_ref(task),
+                language=code,
+                data=data[0],
+                backbone=self.backbone,
+                adapter=section.config(self.campaign.language_adapter),
+                training=section.training.config,
+                seed=seed,
+                more_data=tuple(data[1:]),
+            )
+            below = {f"language:{code}": self.language(code, seed)} if self.stacked else {"theta_pre": self.theta_pre}
+            self._tasks[task.name, code, seed] = make_step(spec, below)
+        return self._tasks[task.name, code, seed]
+
+    def task_input(self, task: TaskSection, seed: int) -> dict[str, Step]:
+        """The task adapter that is stacked on whatever language adapter is scored; empty where nothing is."""
+        return {"task": self.task(task, seed)} if self.stacked and not is_language_model(task.kind) else {}
+
+    def search_spec(self, target: str, task: TaskSection, space: SearchSpace) -> SearchSpec:
+        """The search of `space` on the target's validation data."""
+        return SearchSpec(
+            target=target,
+            task=task_ref(task),
+            data=self.references.data(task.data or self.campaign.corpora, target, ("validation",), task.name),
+            backbone=self.backbone,
+            space=space,
+            seeds=self.campaign.seeds,
+            max_length=self.campaign.search.max_length,
+            mask_probability=self.campaign.language_adapter.training.mask_probability,
+        )
+
+    def evaluation(
+        self, target: str, task: TaskSection, seed: int, weights: dict[str, float], adapters: dict[str, Step]
+    ) -> Step:
+        """One test evaluation of the weighted sum of `adapters`, by role, with the stacked task adapter if any."""
+        split: Split = "test"
+        spec = EvaluationSpec(
+            target=target,
+            task=task_ref(task),
+            data=self.references.data(task.data or self.campaign.corpora, target, (split,), task.name),
+            backbone=self.backbone,
+            seed=seed,
+            weights=tuple(weights.items()),
+            split=split,
+            max_length=self.campaign.search.max_length,
+            mask_probability=self.campaign.language_adapter.training.mask_probability,
+        )
+        return make_step(spec, {**adapters, **self.task_input(task, seed)})
+
+
+def task_ref(task: TaskSection) -> TaskRef:
+    """The task as specs know it; the CLDR's labels where the file gives none."""
+    cldr = task.kind == "ner" and not task.labels
+    return TaskRef(task.name, task.kind, tuple(CLDR_LABELS) if cldr else task.labels)

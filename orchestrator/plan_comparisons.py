@@ -1,0 +1,60 @@
+"""What a plan compares: systems, their evaluations, and the search behind the one that is put to the test."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from jobs.spec import TaskRef
+from orchestrator.methods import Method
+from orchestrator.plan_adapters import AdapterSteps
+from orchestrator.sections import TaskSection
+from orchestrator.sections_comparisons import ComparisonSection
+from orchestrator.step import Step
+from search_spaces.relatedness import Selection
+
+SystemRole = Literal["proxy", "own", "fixed", "baseline", "arithmetic"]
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """One row of a comparison: who is scored, and the evaluation step of each seed."""
+
+    name: str
+    label: str
+    role: SystemRole
+    languages: tuple[str, ...]
+    evaluations: tuple[tuple[int, Step], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One target on one task: a search, its merged winner per seed, and the systems scored on test data.
+
+    `method`: what was searched, of a mixture; None for language arithmetic with its own baselines.
+    """
+
+    section: ComparisonSection
+    target: str
+    task: TaskRef
+    related: Selection
+    search: Step
+    merges: tuple[tuple[int, Step], ...]
+    systems: tuple[System, ...]
+    method: Method | None = None
+
+    @property
+    def name(self) -> str:
+        """The section's name, and the method's where the section has several."""
+        several = self.method is not None and len(self.section.methods) > 1
+        return f"{self.section.name}: {self.method.name}" if several and self.method else self.section.name
+
+
+def merged_system(
+    adapters: AdapterSteps, target: str, task: TaskSection, merges: tuple[tuple[int, Step], ...], label: str
+) -> System:
+    """The system that a search found: its merged adapter of every seed, scored once on test data."""
+    steps = tuple(
+        (seed, adapters.evaluation(target, task, seed, {"merge": 1.0}, {"merge": merge})) for seed, merge in merges
+    )
+    return System("arithmetic", label, "arithmetic", (), steps)

@@ -1,0 +1,105 @@
+"""The campaign file's comparisons: targets, methods, and the baselines that they are measured against."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, model_validator
+
+from jobs.spec import Method as Rule
+from orchestrator.methods import KEY, PRESETS, Method, is_searched, parse_line
+from orchestrator.sections import Distance, LanguageCode, Name, Positive, Section
+from orchestrator.yaml_lines import nearest
+
+Bound = Annotated[float, Field(gt=0, le=1)]
+
+
+class WithinSection(Section):
+    """All languages nearer than both bounds (arXiv 2311.09344, Table 5); the nearest one where there is none."""
+
+    syntactic: Bound = 0.7
+    geographic: Bound = 0.3
+
+
+class RelatedSection(Section):
+    """How related languages are chosen from the pool: the `top` nearest, or all `within` two bounds."""
+
+    by: Distance = "syntactic"
+    top: Positive = 1
+    within: WithinSection | None = None
+    pool: tuple[LanguageCode, ...] = Field((), description="candidates; default: all languages with an adapter")
+
+
+def _weight(text: str | float) -> str:
+    parse_line(text)
+    return str(text)
+
+
+def _key(key: str) -> str:
+    if not KEY.match(key):
+        raise ValueError(f"not an adapter: {key!r}; write language:, task: or reference: and a code or {{target}}, ...")
+    return key
+
+
+class MethodSection(Section):
+    """A method or baseline of one's own: adapters with weights, numbers or lines in lambda like `1 - lambda`."""
+
+    name: Name
+    label: str = ""
+    weights: dict[Annotated[str, AfterValidator(_key)], Annotated[str | float, AfterValidator(_weight)]]
+    rule: Rule = "linear"
+    options: dict[str, float | Literal["lambda"]] = Field(default_factory=dict)
+    lambdas: tuple[float, float] = Field((0.0, 1.0), description="lowest and highest lambda that is searched")
+
+    @property
+    def method(self) -> Method:
+        """The same as the planner's type."""
+        options = tuple(self.options.items())
+        weights = tuple((key, str(value)) for key, value in self.weights.items())
+        return Method(self.name, self.label or self.name, weights, self.rule, options, self.lambdas)
+
+
+def _preset(name: str) -> str:
+    if name not in PRESETS:
+        raise ValueError(f"unknown method; {nearest(name, sorted(PRESETS))}")
+    return name
+
+
+Chosen = Annotated[str, AfterValidator(_preset)] | MethodSection
+
+
+class ComparisonSection(Section):
+    """Targets scored with methods against their baselines.
+
+    zero-shot: LA(anchor, related) for targets without an adapter. enhancement: LA(anchor, target) and
+    LA(related, target) for targets that have one. The anchor is the task's language. mixture: the `methods` named
+    here, each searched and tested against all `baselines`.
+    """
+
+    name: Name
+    kind: Literal["zero-shot", "enhancement", "mixture"]
+    targets: tuple[LanguageCode, ...] = Field(min_length=1)
+    tasks: tuple[Name, ...] = Field(min_length=1)
+    related: RelatedSection = RelatedSection()
+    methods: tuple[Chosen, ...] = Field((), description="kind mixture: presets by name, or methods of your own")
+    baselines: tuple[Chosen, ...] = Field((), description="kind mixture: likewise, without anything to search")
+    reference: str = Field("", description="AdaMergeX's reference task; default: language modelling")
+    published: str = Field("", description="file of the paper's figures, for a table beside ours")
+
+    @model_validator(mode="after")
+    def _methods_fit_kind(self) -> ComparisonSection:
+        if self.kind != "mixture" and (self.methods or self.baselines or self.reference):
+            raise ValueError("`methods`, `baselines` and `reference` belong to kind mixture")
+        if self.kind == "mixture" and not self.methods:
+            raise ValueError("a mixture needs `methods`")
+        if searched := [one.name for one in chosen_methods(self.baselines) if is_searched(one)]:
+            raise ValueError(f"a baseline has nothing to search: list it under `methods`: {', '.join(searched)}")
+        names = [one.name for one in (*chosen_methods(self.methods), *chosen_methods(self.baselines))]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"named twice: {', '.join(twice)}")
+        return self
+
+
+def chosen_methods(chosen: tuple[str | MethodSection, ...]) -> tuple[Method, ...]:
+    """Presets and methods of one's own as the planner's type."""
+    return tuple(PRESETS[one] if isinstance(one, str) else one.method for one in chosen)

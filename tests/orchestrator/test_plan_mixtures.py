@@ -1,0 +1,146 @@
+"""Plans of the papers' methods, on the embedded backbone's name and CLDR data: nothing is trained here."""
+
+import pytest
+import yaml
+
+from jobs.errors import InputError
+from jobs.spec import EvaluationSpec, LineSpace, LoraConfig, MergeSpec, SearchSpec, TaskAdapterSpec
+from orchestrator.campaign import load_campaign
+from orchestrator.index import index
+from orchestrator.plan import plan_campaign
+from orchestrator.references import References
+from search_spaces.weights import candidates
+
+TRAINING = {"optimizer_steps": 5, "max_length": 32}
+LORA = {"lora": {"rank": 4, "target_modules": ["query", "key"]}, "training": TRAINING}
+
+
+def plan(folder, comparison, **changes):
+    document = {
+        "campaign": "mixtures",
+        "corpora": {"source": "cldr"},
+        "languages": {"pool": ["en", "es", "pt", "gl", "fr"]},
+        "language_adapter": LORA,
+        "task_adapter": {"training": TRAINING},
+        "tasks": [
+            {"name": "ner", "kind": "ner", "data": {"source": "cldr"}, "sources": ["en", "es", "pt"]},
+            {"name": "other", "kind": "ner", "data": {"source": "cldr"}},
+        ],
+        "comparisons": [{"name": "table", "kind": "mixture", "tasks": ["ner"], "targets": ["gl"], **comparison}],
+        "search": {"lambda_step": 0.25, "max_length": 32},
+        **changes,
+    }
+    file = folder / "campaign.yaml"
+    file.write_text(yaml.safe_dump(document))
+    return plan_campaign(load_campaign(file), References(folder / "cache"))
+
+
+def searched(comparison):
+    assert isinstance(comparison.search.spec, SearchSpec)
+    return [dict(candidate.mixture.weights) for candidate in candidates(comparison.search.spec.space)]
+
+
+def test_add_and_subtract_is_searched_merged_and_tested_against_its_baseline(tmp_path):
+    found = plan(tmp_path, {"methods": ["add-subtract"], "baselines": ["task-adapter", "no-adapter"]})
+    (comparison,) = found.comparisons
+    assert searched(comparison) == [
+        {"gl": 1.0, "en": -1.0},
+        {"task:en": 0.25, "gl": 0.75, "en": -0.75},
+        {"task:en": 0.5, "gl": 0.5, "en": -0.5},
+        {"task:en": 0.75, "gl": 0.25, "en": -0.25},
+        {"task:en": 1.0},
+    ]
+    assert [system.name for system in comparison.systems] == ["task-adapter", "no-adapter", "arithmetic"]
+    task, nothing, ours = (system.evaluations[0][1] for system in comparison.systems)
+    assert isinstance(task.spec, EvaluationSpec)
+    assert task.spec.weights == (("task:en", 1.0),) and [role for role, _ in task.inputs] == ["task:en"]
+    assert nothing.inputs == () and [role for role, _ in ours.inputs] == ["merge"]
+
+
+def test_merged_task_adapters_start_from_theta_pre_and_have_its_shape(tmp_path):
+    found = plan(tmp_path, {"methods": ["best"]})
+    tasks = [step for step in found.steps if isinstance(step.spec, TaskAdapterSpec)]
+    assert [step.spec.language for step in tasks] == ["en", "es", "pt"]
+    assert all([role for role, _ in step.inputs] == ["theta_pre"] for step in tasks)
+    assert {step.spec.adapter for step in tasks} == {LoraConfig(4, 4.0, ("query", "key"))}
+    assert searched(found.comparisons[0]) == [{"task:en": 1.0}, {"task:es": 1.0}, {"task:pt": 1.0}]
+
+
+def test_a_multilingual_adapter_is_trained_on_all_sources(tmp_path):
+    found = plan(tmp_path, {"methods": ["add-all"], "baselines": ["multilingual"]})
+    (task,) = [s.spec for s in found.steps if isinstance(s.spec, TaskAdapterSpec) and s.spec.language == "multilingual"]
+    assert [task.data.language, *(data.language for data in task.more_data)] == ["en", "es", "pt"]
+
+
+def test_related_languages_are_those_within_both_bounds(tmp_path):
+    found = plan(tmp_path, {"methods": ["add-related"], "related": {"within": {"syntactic": 0.7, "geographic": 0.3}}})
+    (comparison,) = found.comparisons
+    codes = [one.code for one in comparison.related.chosen]
+    assert set(codes) <= {"en", "es", "pt"} and codes
+    assert searched(comparison) == [{f"task:{code}": pytest.approx(1 / len(codes)) for code in codes}]
+
+
+def test_adamergex_takes_the_reference_from_language_modelling_or_another_task(tmp_path):
+    found = plan(tmp_path, {"methods": ["adamergex", "arimerge"], "baselines": ["task-adapter"]})
+    assert [comparison.name for comparison in found.comparisons] == ["table: adamergex", "table: arimerge"]
+    space = found.comparisons[0].search.spec.space
+    assert isinstance(space, LineSpace) and space.method == "adamergex"
+    inputs = dict(found.comparisons[0].search.inputs)
+    assert inputs["reference:gl@42"].key.startswith("language-adapter/gl-")
+    (folder := tmp_path / "other").mkdir()
+    other = plan(folder, {"methods": ["adamergex"], "reference": "other"})
+    inputs = dict(other.comparisons[0].search.inputs)
+    assert inputs["reference:gl@42"].key.startswith("task-adapter/other-gl-")
+
+
+def test_ties_on_stacked_adapters_searches_its_own_lambda(tmp_path):
+    adapter = {"training": TRAINING}
+    comparison = {"methods": ["ties-20", "language-arithmetic"], "baselines": ["proxy"], "related": {"top": 1}}
+    found = plan(tmp_path, comparison, language_adapter=adapter)
+    ties, arithmetic = found.comparisons
+    mixtures = [candidate.mixture for candidate in candidates(ties.search.spec.space)]
+    assert {mixture.method for mixture in mixtures} == {"ties"}
+    assert [dict(mixture.options)["lambda"] for mixture in mixtures] == [0.8, 1.05, 1.3, 1.55, 1.8]
+    assert "task@42" in dict(ties.search.inputs) and "task@42" not in dict(ties.merges[0][1].inputs)
+    assert isinstance(ties.merges[0][1].spec, MergeSpec)
+    assert len(searched(arithmetic)) == 5
+
+
+def test_a_stacked_task_adapter_cannot_be_merged(tmp_path):
+    with pytest.raises(InputError, match="stacked cannot be merged"):
+        plan(tmp_path, {"methods": ["add"]}, language_adapter={"training": TRAINING})
+
+
+def test_a_language_without_adapter_is_named(tmp_path):
+    with pytest.raises(InputError, match="this language has no adapter") as refused:
+        plan(tmp_path, {"methods": ["add"], "targets": ["ca", "it"]})
+    assert {fault.got for fault in refused.value.faults} == {"ca", "it"}
+
+
+def test_a_method_of_ones_own_takes_a_few_lines(tmp_path):
+    own = {"name": "half", "weights": {"task:{source}": 1, "language:{target}": "lambda / 2"}, "lambdas": [0, 1]}
+    found = plan(tmp_path, {"methods": [own]})
+    assert searched(found.comparisons[0])[-1] == {"task:en": 1.0, "gl": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("comparison", "words"),
+    [
+        ({"methods": ["ad"]}, 'unknown method; did you mean "add"'),
+        ({"methods": []}, "a mixture needs `methods`"),
+        ({"methods": ["add"], "baselines": ["best"]}, "a baseline has nothing to search"),
+        ({"methods": ["add", "add"]}, "named twice: add"),
+        ({"methods": ["adamergex"], "reference": "nre"}, 'unknown task.*did you mean "ner"'),
+        ({"methods": [{"name": "x", "weights": {"lang:en": 1}}]}, "not an adapter"),
+        ({"methods": [{"name": "x", "weights": {"task:en": "lambda**2"}}]}, "not a weight"),
+        ({"kind": "zero-shot", "targets": ["ca"], "methods": ["add"]}, "belong to kind mixture"),
+    ],
+)
+def test_faults_of_mixtures_are_told(tmp_path, comparison, words):
+    with pytest.raises(InputError, match=words):
+        plan(tmp_path, comparison)
+
+
+def test_the_index_says_which_method_a_comparison_tests(tmp_path):
+    entries = index(plan(tmp_path, {"methods": ["add", "add-subtract"], "baselines": ["task-adapter"]}))["comparisons"]
+    assert [(e["section"], e["method"]) for e in entries] == [("table", "add"), ("table", "add-subtract")]
