@@ -14,6 +14,8 @@ from jobs.adapters.kinds import Adapter
 from jobs.backbone import Backbone
 from jobs.bank import check_fits, check_supported
 from jobs.batches import BatchOrder, Example, held_out, masked_batch
+from jobs.checkpoint import State
+from jobs.checkpoint_writer import Snapshot, snapshot
 from jobs.data.masking import MaskVocabulary
 from jobs.data.tokenized import TextBlocks, text_blocks
 from jobs.data.tokenizer import key_of
@@ -56,14 +58,17 @@ class LanguageLearner:
         """Go on from the checkpoint at `time` (else the newest), if there is a readable one; say what was wrong."""
         self.details |= checkpoint.resume(self.learner, self.call.checkpoint, time, self.identity)
 
-    def save(self, time: int) -> None:
-        """Write a checkpoint at the bank's `time`."""
-        checkpoint.save(self.learner, self.call.checkpoint, time, self.identity)
+    def snapshot(self) -> Snapshot:
+        """What a checkpoint of this moment holds."""
+        return snapshot(self.call.checkpoint, self.identity, self.learner.done, State(*self.learner.state()))
 
-    def finish(self) -> JobResult:
-        """Write the best state as an AdapterHub directory named by the language, and report."""
+    def write(self) -> None:
+        """Write the best state as an AdapterHub directory named by the language."""
         tensors = self.layout.tensors(self.learner.best)
         write_adapter(named(self.theta_pre, self.spec.language, tensors), self.call.output)
+
+    def result(self) -> JobResult:
+        """What the record says of a finished training."""
         return self.learner.result("validation_loss", self.details)
 
 

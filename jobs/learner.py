@@ -12,6 +12,7 @@ from torch import Tensor
 
 from jobs.job import JobResult
 from jobs.spec import TrainingConfig
+from jobs.team import Team
 
 Curve = list[tuple[float, float]]
 
@@ -166,6 +167,15 @@ class Learner:
             state["step"].fill_(float(restored.optimizer_steps))
             state["exp_avg"].copy_(tensors["exp_avg"][piece])
             state["exp_avg_sq"].copy_(tensors["exp_avg_sq"][piece])
+
+    def follow(self, team: Team) -> None:
+        """Take the state of the team's first worker, the one that read the checkpoint."""
+        if team.size == 1:
+            return
+        tensors, progress = self.state()
+        kept = team.all(progress)[0]
+        device = self.vector.device
+        self.restore({name: team.first(tensor.to(device, copy=True)) for name, tensor in tensors.items()}, kept)
 
     def _step(self) -> None:
         progress, training = self.progress, self.training

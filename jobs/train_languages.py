@@ -8,6 +8,7 @@ of 0.1; the adapters themselves have none.)
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -17,18 +18,25 @@ from jobs import checkpoint
 from jobs.backbone import Backbone, load_backbone, require_masked_lm
 from jobs.bank_pass import BankPass
 from jobs.batches import Example
+from jobs.checkpoint_writer import CheckpointWriter
 from jobs.errors import InputError
 from jobs.job import JobCall, JobResult, Progress, no_progress
 from jobs.language_learner import LanguageLearner, start_language
 from jobs.spec import LanguageAdapterSpec
+from jobs.team import Team, TeamBrokenError
 
 Outcome = tuple[str, JobResult | Exception]
 
 PROGRESS_SECONDS = 1.0
+ALONE = Team()
+
+
+class CorpusError(RuntimeError):
+    """A language's corpus could not be read in the middle of its training."""
 
 
 def train_languages(
-    calls: Sequence[JobCall], progress: Progress = no_progress, capacity: int | None = None
+    calls: Sequence[JobCall], progress: Progress = no_progress, capacity: int | None = None, team: Team = ALONE
 ) -> Iterator[Outcome]:
     """Train the adapters of `calls`, which share one backbone; yield (call.name, result or exception) as each ends.
 
@@ -37,6 +45,9 @@ def train_languages(
     A language whose corpus is broken or whose loss diverges ends with its exception and the others go on. A
     finished adapter is in `call.output` as an AdapterHub directory that is named by the language. Training that was
     killed goes on from `call.checkpoint`. Raises InputError when the backbone itself cannot be used.
+
+    Every worker of `team` calls this with the same calls and gets the same outcomes; all share the rows of every
+    batch. Only the first one writes and reports. Raises TeamBrokenError when one of the others is gone.
     """
     if not calls:
         return
@@ -47,16 +58,19 @@ def train_languages(
         assert isinstance(call.spec, LanguageAdapterSpec)
         groups.setdefault((call.spec.training.batch_size, call.inputs["theta_pre"]), []).append(call)
     for group in groups.values():
-        yield from Bank(backbone, group, progress, capacity or len(group)).train()
+        yield from Bank(backbone, group, progress, capacity or len(group), team).train()
 
 
 class Bank:
     """Languages in lock-step: one batch for all, and then each goes its own way."""
 
-    def __init__(self, backbone: Backbone, calls: Sequence[JobCall], progress: Progress, capacity: int) -> None:
+    def __init__(
+        self, backbone: Backbone, calls: Sequence[JobCall], progress: Progress, capacity: int, team: Team = ALONE
+    ) -> None:
         """All `calls` have the same batch size and theta_pre."""
         self._backbone = backbone
-        self._pass = BankPass(backbone)
+        self._team = team
+        self._pass = BankPass(backbone, team)
         self._report = progress
         self._capacity = capacity
         self._waiting = deque(calls)
@@ -64,9 +78,12 @@ class Bank:
         self._ended: list[tuple[JobCall, LanguageLearner | Exception]] = []
         # Counted in batches, over all tries: what tells checkpoints of one moment from those of another.
         self._common = checkpoint.common_time([call.checkpoint for call in calls])
-        self._time = self._common or 0
+        self._time: int = team.all(self._common or 0)[0]
         self._last_report = time.monotonic()
         self._cadence = checkpoint.Cadence()
+        self._writer = CheckpointWriter()
+        # False while a batch's gradients are taken: a state that is no moment of any training is never written.
+        self._settled = True
 
     def train(self) -> Iterator[Outcome]:
         """Run until every language has ended."""
@@ -81,24 +98,36 @@ class Bank:
                     self._one_batch()
                     self._watch_clock()
             yield from self._end()
-        except (KeyboardInterrupt, SystemExit, GeneratorExit):
-            self._save(self._active)
+        except (KeyboardInterrupt, SystemExit, GeneratorExit, TeamBrokenError):
+            if self._settled:
+                self._save(self._active)
             raise
+        finally:
+            self._writer.wait()
 
     def _admit(self) -> None:
         """Fill the bank from those waiting; those that a checkpoint shows as done end at once."""
         while self._waiting and len(self._active) < self._capacity:
             call = self._waiting.popleft()
-            try:
-                language = start_language(call, self._backbone)
-                language.resume(self._common)
-            except Exception as error:  # noqa: BLE001  (whatever is wrong with one corpus ends that language alone)
-                self._ended.append((call, error))
+            language = self._team.leader_first(lambda call=call: self._start(call))  # type: ignore[misc]
+            faults = self._team.all(str(language) if isinstance(language, Exception) else "")
+            if isinstance(language, Exception) or any(faults):
+                self._ended.append((call, _failure(language, faults)))
                 continue
+            language.learner.follow(self._team)
             if language.learner.done:
                 self._ended.append((call, language))
             else:
                 self._active.append(language)
+
+    def _start(self, call: JobCall) -> LanguageLearner | Exception:
+        try:
+            language = start_language(call, self._backbone)
+            if self._team.leads:
+                language.resume(self._common)
+        except Exception as error:  # noqa: BLE001  (whatever is wrong with one corpus ends that language alone)
+            return error
+        return language
 
     def _part(self, language: LanguageLearner, outcome: LanguageLearner | Exception) -> None:
         self._active.remove(language)
@@ -110,29 +139,42 @@ class Bank:
             return
         ended, self._ended = self._ended, []
         self._save([*self._active, *(one for _, one in ended if isinstance(one, LanguageLearner))])
+        self._writer.wait()
         for call, one in ended:
-            yield call.name, one.finish() if isinstance(one, LanguageLearner) else one
+            if isinstance(one, LanguageLearner) and self._team.leads:
+                one.write()
+            yield call.name, one.result() if isinstance(one, LanguageLearner) else one
 
     def _one_batch(self) -> None:
         started = time.monotonic()
-        groups: list[list[Example]] = []
-        for language in list(self._active):
-            try:
-                groups.append(language.next_batch())
-            except (OSError, ValueError, IndexError, InputError) as error:
-                self._part(language, error)
-        if not self._active:
-            return
+        faults: dict[str, str] = {}
+        groups = [self._next_batch(language, faults) for language in self._active]
         losses, gradients = self._pass.losses(self._active, groups)
-        self._time += 1
+        values: list[float] = losses.tolist()
+        if not all(map(math.isfinite, values)):
+            # Every worker sees the same values, so all come here, or none.
+            faults = {name: text for told in reversed(self._team.all(faults)) for name, text in told.items()}
         seconds = time.monotonic() - started
-        tokens = [sum(len(example.ids) for example in group) for group in groups]
-        for language, loss, gradient, count in zip(list(self._active), losses, gradients, tokens, strict=True):
+        self._settled = False
+        self._time += 1
+        for language, loss, gradient, group in zip(list(self._active), values, gradients, groups, strict=True):
             language.learner.progress.seconds += seconds
             try:
-                language.learner.learn(gradient, loss, count)
-            except ArithmeticError as error:
+                if language.call.name in faults:
+                    raise CorpusError(faults[language.call.name])
+                language.learner.learn(gradient, loss, sum(len(example.ids) for example in group))
+            except (ArithmeticError, CorpusError) as error:
                 self._part(language, error)
+        self._settled = True
+
+    @staticmethod
+    def _next_batch(language: LanguageLearner, faults: dict[str, str]) -> list[Example]:
+        """The next batch; an empty one, and a line in `faults`, when the corpus cannot be read."""
+        try:
+            return language.next_batch()
+        except (OSError, ValueError, IndexError, InputError) as error:
+            faults[language.call.name] = f"{type(error).__name__}: {error}"
+            return []
 
     def _evaluate(self) -> None:
         due = [language for language in self._active if language.learner.evaluation_due]
@@ -141,12 +183,14 @@ class Bank:
         started = time.monotonic()
         values = self._pass.held_out_losses(due)
         seconds = time.monotonic() - started
+        self._settled = False
         for language, value in zip(due, values, strict=True):
             language.learner.progress.seconds += seconds
             try:
                 language.learner.record_evaluation(value)
             except ArithmeticError as error:
                 self._part(language, error)
+        self._settled = True
 
     def _watch_clock(self) -> None:
         if self._cadence.due():
@@ -158,9 +202,16 @@ class Bank:
                 self._report(language.call.name, language.learner.live())
 
     def _save(self, languages: Sequence[LanguageLearner]) -> None:
+        """Begin to write checkpoints; training need not wait for the disk."""
+        if not self._team.leads:
+            return
         started = time.monotonic()
-        for language in languages:
-            language.save(self._time)
-        for language in languages:
-            checkpoint.remove_older(language.call.checkpoint, self._time)
+        self._writer.write([language.snapshot() for language in languages], self._time)
         self._cadence.written(started)
+
+
+def _failure(own: LanguageLearner | Exception, faults: Sequence[str]) -> Exception:
+    """Why a language cannot start: this worker's own reason, or what another one says."""
+    if isinstance(own, Exception):
+        return own
+    return CorpusError(next(f"worker {rank}: {text}" for rank, text in enumerate(faults) if text))
