@@ -19,6 +19,7 @@ from jobs.errors import Fault, InputError
 from jobs.spec import Method as Rule
 
 KEY = re.compile(r"^(language|task|reference):(\{(target|source|related|sources|any-related|any-source)\}|[a-zA-Z-]+)$")
+BaselineRole = Literal["baseline", "proxy", "own", "fixed"]
 MULTILINGUAL = "multilingual"  # `task:multilingual`: one adapter trained on the data of all task languages
 
 
@@ -42,6 +43,7 @@ class Method:
     """A way to combine adapters. `lambdas`: (lowest, highest), searched in the campaign's lambda step.
 
     `rule`: how the weighted adapters become one. `options`: the rule's parameters; the value "lambda" is searched.
+    `role`: what it is as a baseline; of several proxies the one that is better on validation data counts.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Method:
     rule: Rule = "linear"
     options: tuple[tuple[str, float | Literal["lambda"]], ...] = ()
     lambdas: tuple[float, float] = (0.0, 1.0)
+    role: BaselineRole = "baseline"
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,8 +192,16 @@ PRESETS: dict[str, Method] = {
             {"language:{source}": "lambda", "language:{any-related}": "1 - lambda"},
             rule="task_arithmetic",
         ),
-        _preset("proxy", "adapter of the task's language", {"language:{source}": "1"}, rule="task_arithmetic"),
-        _preset("own", "own adapter", {"language:{target}": "1"}, rule="task_arithmetic"),
+        _preset(
+            "language-arithmetic-own",
+            "language arithmetic with the own adapter",
+            {"language:{source}": "lambda", "language:{target}": "1 - lambda"},
+            rule="task_arithmetic",
+        ),
+        _preset("proxy", "adapter of the task's language", {"language:{source}": "1"}, role="proxy"),
+        _preset("proxy-related", "adapter of the related language", {"language:{related}": "1"}, role="proxy"),
+        _preset("own", "own adapter", {"language:{target}": "1"}, role="own"),
+        _preset("half", "lambda 0.5", {"language:{source}": "0.5", "language:{related}": "0.5"}, role="fixed"),
         *(
             _preset(
                 f"ties-{percent}",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from jobs.data.cldr_ner import LABELS as CLDR_LABELS
 from jobs.errors import raise_all
@@ -35,7 +35,7 @@ class AdapterSteps:
     theta_pre: Step = field(init=False)
     languages: tuple[str, ...] = field(init=False)
     stacked: bool = field(init=False)
-    _trained: dict[tuple[str, int], Step] = field(init=False, default_factory=dict)
+    _trained: dict[tuple[str, int, int], Step] = field(init=False, default_factory=dict)
     _tasks: dict[tuple[str, str, int], Step] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -47,21 +47,22 @@ class AdapterSteps:
         self.stacked = section.stacked
         self.theta_pre = make_step(InitialAdapterSpec(self.backbone, section.config))
 
-    def language(self, code: str, seed: int) -> Step:
-        """The language adapter of `code`."""
-        if (code, seed) not in self._trained:
+    def language(self, code: str, seed: int, budget: int = 0) -> Step:
+        """The language adapter of `code`, trained on `budget` tokens of its corpus (0: as the campaign says)."""
+        if (code, seed, budget) not in self._trained:
             section = self.campaign.language_adapter
+            training = section.training.config
             spec = LanguageAdapterSpec(
                 language=code,
                 corpus=self.references.data(self.campaign.corpora, code, ("train", "validation"), "corpus"),
                 backbone=self.backbone,
                 adapter=section.config,
-                training=section.training.config,
+                training=replace(training, max_tokens=budget or training.max_tokens),
                 seed=seed,
                 objective=section.objective,
             )
-            self._trained[code, seed] = make_step(spec, {"theta_pre": self.theta_pre})
-        return self._trained[code, seed]
+            self._trained[code, seed, budget] = make_step(spec, {"theta_pre": self.theta_pre})
+        return self._trained[code, seed, budget]
 
     def task(self, task: TaskSection, seed: int, code: str = "") -> Step:
         """The adapter of a task, trained in `code` (default: the task's language), or in all its `sources`."""

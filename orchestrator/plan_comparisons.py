@@ -31,7 +31,8 @@ class System:
 class Comparison:
     """One target on one task: a search, its merged winner per seed, and the systems scored on test data.
 
-    `method`: what was searched, of a mixture; None for language arithmetic with its own baselines.
+    `method`: what was searched, of a mixture; None for language arithmetic with its own baselines. `budget`: tokens
+    that the target's own adapter was trained on, 0 as the campaign says.
     """
 
     section: ComparisonSection
@@ -42,12 +43,15 @@ class Comparison:
     merges: tuple[tuple[int, Step], ...]
     systems: tuple[System, ...]
     method: Method | None = None
+    budget: int = 0
 
     @property
     def name(self) -> str:
-        """The section's name, and the method's where the section has several."""
-        several = self.method is not None and len(self.section.methods) > 1
-        return f"{self.section.name}: {self.method.name}" if several and self.method else self.section.name
+        """The section's name, and what tells this comparison from others of the section."""
+        parts = [self.method.name] if self.method and len(self.section.methods) > 1 else []
+        parts += [f"{self.budget:,} tokens"] if self.budget else []
+        parts += [one.code for one in self.related.chosen] if self.section.related.each else []
+        return f"{self.section.name}: {', '.join(parts)}" if parts else self.section.name
 
 
 def merged_system(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import product
 
 from jobs.errors import Fault, InputError
 from jobs.spec import Line, LineSpace, MergeSpec, SearchSpec, is_language_model
@@ -28,12 +29,21 @@ def mixture_comparisons(adapters: AdapterSteps, section: ComparisonSection) -> I
         for target in section.targets:
             if target not in related:
                 continue
-            mixtures = _Mixtures(adapters, section, tasks[name], target, related[target])
-            for method in chosen_methods(section.methods):
-                try:
-                    yield mixtures.comparison(method)
-                except InputError as wrong:
-                    adapters.references.faults += wrong.faults
+            for selection, budget in product(_selections(section, related[target]), section.budgets or (0,)):
+                mixtures = _Mixtures(adapters, section, tasks[name], target, selection, budget)
+                for method in chosen_methods(section.methods):
+                    try:
+                        yield mixtures.comparison(method)
+                    except InputError as wrong:
+                        adapters.references.faults += wrong.faults
+
+
+def _selections(section: ComparisonSection, related: Selection) -> Iterator[Selection]:
+    """All related languages together, or one after another."""
+    if not section.related.each:
+        yield related
+        return
+    yield from (replace(related, chosen=(one,)) for one in related.chosen)
 
 
 def _related(adapters: AdapterSteps, section: ComparisonSection, task: TaskSection) -> dict[str, Selection]:
@@ -56,6 +66,7 @@ class _Mixtures:
     task: TaskSection
     target: str
     related: Selection
+    budget: int
 
     def comparison(self, method: Method) -> Comparison:
         search = self._search(method)
@@ -65,7 +76,9 @@ class _Mixtures:
             merged_system(self.adapters, self.target, self.task, merges, method.label),
         )
         reference = task_ref(self.task)
-        return Comparison(self.section, self.target, reference, self.related, search, merges, systems, method)
+        return Comparison(
+            self.section, self.target, reference, self.related, search, merges, systems, method, self.budget
+        )
 
     def _search(self, method: Method) -> Step:
         lambdas: tuple[float, ...] = (FIXED_LAMBDA,)
@@ -100,7 +113,7 @@ class _Mixtures:
             used = {key: self._adapter(key, seed) for key in weights}
             steps.append((seed, self.adapters.evaluation(self.target, self.task, seed, weights, used)))
         codes = tuple(key.partition(":")[2] for key in weights)
-        return System(method.name, method.label, "baseline", codes, tuple(steps))
+        return System(method.name, method.label, method.role, codes, tuple(steps))
 
     def _branches(self, method: Method) -> tuple[Lines, ...]:
         sources = self.task.sources or (self.task.language,)
@@ -120,7 +133,7 @@ class _Mixtures:
         if code not in self.adapters.languages:
             where = f"comparison {self.section.name}, target {self.target}"
             raise InputError(Fault("this language has no adapter", where, code, "add it to `languages.pool`"))
-        return self.adapters.language(code, seed)
+        return self.adapters.language(code, seed, self.budget if code == self.target else 0)
 
     def _check_merged(self, key: str) -> None:
         if self.adapters.stacked or is_language_model(self.task.kind):

@@ -76,8 +76,9 @@ def file_stem(*parts: str) -> str:
 
 def baseline(result: Result) -> Gain | None:
     """The gain that decides a comparison: over the own adapter, the better proxy, or a mixture's first baseline."""
-    decisive = {"enhancement": "own", "mixture": "baseline"}.get(result.comparison.kind, "proxy")
-    return result.gain(decisive) or result.gain("proxy")
+    order = {"enhancement": ("own", "proxy"), "mixture": ("baseline", "own", "proxy")}
+    gains = map(result.gain, order.get(result.comparison.kind, ("proxy",)))
+    return next((gain for gain in gains if gain is not None), None)
 
 
 def duration(seconds: float) -> str:

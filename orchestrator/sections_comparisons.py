@@ -27,6 +27,7 @@ class RelatedSection(Section):
     by: Distance = "syntactic"
     top: Positive = 1
     within: WithinSection | None = None
+    each: bool = Field(False, description="kind mixture: a comparison of its own for every related language")
     pool: tuple[LanguageCode, ...] = Field((), description="candidates; default: all languages with an adapter")
 
 
@@ -83,13 +84,16 @@ class ComparisonSection(Section):
     related: RelatedSection = RelatedSection()
     methods: tuple[Chosen, ...] = Field((), description="kind mixture: presets by name, or methods of your own")
     baselines: tuple[Chosen, ...] = Field((), description="kind mixture: likewise, without anything to search")
+    budgets: tuple[Positive, ...] = Field(
+        (), description="kind mixture: a comparison for each training length of the target's own adapter, in tokens"
+    )
     reference: str = Field("", description="AdaMergeX's reference task; default: language modelling")
     published: str = Field("", description="file of the paper's figures, for a table beside ours")
 
     @model_validator(mode="after")
     def _methods_fit_kind(self) -> ComparisonSection:
-        if self.kind != "mixture" and (self.methods or self.baselines or self.reference):
-            raise ValueError("`methods`, `baselines` and `reference` belong to kind mixture")
+        if self.kind != "mixture" and (self.methods or self.baselines or self.reference or self.budgets):
+            raise ValueError("`methods`, `baselines`, `budgets` and `reference` belong to kind mixture")
         if self.kind == "mixture" and not self.methods:
             raise ValueError("a mixture needs `methods`")
         if searched := [one.name for one in chosen_methods(self.baselines) if is_searched(one)]:
