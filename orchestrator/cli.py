@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import os
 import sys
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from jobs.errors import Fault, InputError
+from orchestrator.command_options import HERE, CampaignFile, Set, Workspace, load_file, plan_file, say_broken, terminal
 from orchestrator.k8s_commands import logs, render, stop, submit
 from orchestrator.k8s_commands import status as k8s_status
 from orchestrator.merge_commands import compare, inspect, merge
+from orchestrator.plan_commands import plan
 from orchestrator.run import ExecutorName, Outcome, RunSettings, run_campaign
 from orchestrator.store import CorruptArtifactError, campaign_folder
 
@@ -26,35 +28,7 @@ app = typer.Typer(
 )
 languages_app = typer.Typer(help="Languages: related ones, and where they are.", no_args_is_help=True)
 k8s_app = typer.Typer(help="Campaigns on Kubernetes, through KubeRay.", no_args_is_help=True)
-# Off a terminal (a pipe, a log) tables keep their columns apart.
-console = Console(width=None if sys.stdout.isatty() else 140)
-
-CampaignFile = Annotated[Path, typer.Argument(help="campaign file (YAML)", metavar="CAMPAIGN")]
-Workspace = Annotated[
-    Path, typer.Option("--workspace", "-w", envvar="ADAPTERFLEET_WORKSPACE", help="where artifacts are kept")
-]
-Set = Annotated[list[str] | None, typer.Option("--set", help="name=value for a variable of the campaign file")]
-HERE = Path("workspace")
-
-
-@app.command()
-def plan(
-    file: CampaignFile,
-    workspace: Workspace = HERE,
-    set_: Set = None,
-    all_: Annotated[bool, typer.Option("--all", help="list every step")] = False,
-) -> None:
-    """Show the steps of a campaign: how many, reused or new, and what they will cost."""
-    from orchestrator.cost import cost_model
-    from orchestrator.store import ArtifactStore
-    from orchestrator.views import plan_table, steps_table
-
-    planned = _plan(file, workspace, set_)
-    store = ArtifactStore(workspace)
-    costs = cost_model(store.records(_say_broken))
-    if all_:
-        console.print(steps_table(planned.steps, store, costs))
-    console.print(plan_table(planned, store, costs))
+console = terminal()
 
 
 @app.command()
@@ -70,8 +44,8 @@ def explain(
     from orchestrator.store import ArtifactStore
     from orchestrator.views import explanation_table
 
-    found = find_step(_plan(file, workspace, set_).steps, step)
-    console.print(explanation_table(compare(found, ArtifactStore(workspace).records(_say_broken))))
+    found = find_step(plan_file(file, workspace, set_).steps, step)
+    console.print(explanation_table(compare(found, ArtifactStore(workspace).records(partial(say_broken, console)))))
 
 
 @app.command()
@@ -91,7 +65,7 @@ def run(
         name = "local"
     else:
         raise InputError(Fault("unknown executor", "--executor", executor, "choose ray or local"))
-    planned = _plan(file, workspace, set_)
+    planned = plan_file(file, workspace, set_)
     outcome = run_campaign(planned, RunSettings(workspace, name, address, tracking), console)
     _tell(planned.campaign.campaign, outcome, workspace)
     raise typer.Exit(1 if outcome.summary.errors else 0)
@@ -107,7 +81,7 @@ def status(
     from orchestrator.lock import is_held
     from orchestrator.views import status_table
 
-    name = _load(file).campaign
+    name = load_file(file).campaign
     folder = campaign_folder(workspace, name)
     found = read_status(folder)
     if found is None:
@@ -121,7 +95,7 @@ def report(file: CampaignFile, workspace: Workspace = HERE) -> None:
     """Write the report of a campaign, finished or not, from its records."""
     from orchestrator.report import write_report
 
-    console.print(f"report: {write_report(workspace, _load(file).campaign).html}", soft_wrap=True)
+    console.print(f"report: {write_report(workspace, load_file(file).campaign).html}", soft_wrap=True)
 
 
 @app.command()
@@ -205,6 +179,8 @@ def languages_covered() -> None:
     console.print(" ".join(covered_languages()), soft_wrap=True)
 
 
+for on_campaigns in (plan,):
+    app.command(on_campaigns.__name__)(on_campaigns)
 for on_adapters in (merge, inspect, compare):
     app.command(on_adapters.__name__)(on_adapters)
 for on_kubernetes in (render, submit, k8s_status, logs, stop):
@@ -227,31 +203,6 @@ def main() -> None:
     except KeyboardInterrupt:
         print("stopped; the same command goes on from here", file=sys.stderr)
         sys.exit(130)
-
-
-def _load(file: Path, set_: list[str] | None = None) -> Any:
-    from orchestrator.campaign import load_campaign
-
-    return load_campaign(file, _variables(set_))
-
-
-def _plan(file: Path, workspace: Path, set_: list[str] | None) -> Any:
-    from orchestrator.plan import plan_campaign
-    from orchestrator.references import References
-
-    return plan_campaign(_load(file, set_), References(workspace / "cache"))
-
-
-def _variables(set_: list[str] | None) -> dict[str, str]:
-    pairs = [(item, *item.partition("=")[::2]) for item in set_ or ()]
-    faults = [Fault("--set takes name=value", "--set", item) for item, _, _ in pairs if "=" not in item]
-    if faults:
-        raise InputError(*faults)
-    return {name: value for _, name, value in pairs}
-
-
-def _say_broken(damage: Exception) -> None:
-    console.print(f"note: {damage}: `run` computes it again", style="yellow", soft_wrap=True, markup=False)
 
 
 def _codes(text: str) -> list[str]:

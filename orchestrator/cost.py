@@ -1,13 +1,14 @@
-"""What a step will cost in seconds: the mean of like steps in this workspace, else measured constants."""
+"""What a step will cost in seconds: from like steps of this workspace, from what the user says, else from constants."""
 
 from __future__ import annotations
 
-import statistics
 from collections import defaultdict
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
 
-from jobs.spec import LanguageAdapterSpec, SearchSpec, TaskAdapterSpec, TrainingConfig
+from jobs.spec import LanguageAdapterSpec, MixtureSpace, SearchSpec, TaskAdapterSpec, TrainingConfig
 from orchestrator.record import Record
 from orchestrator.step import Step
 from search_spaces.weights import candidates
@@ -16,41 +17,104 @@ from search_spaces.weights import candidates
 TOKENS_PER_SECOND = {"language-adapter": 20_000.0, "task-adapter": 15_000.0}
 SECONDS = {"initial-adapter": 2.0, "merge": 0.1, "evaluation": 0.3}
 SECONDS_PER_TRIAL = 0.25
+EMBEDDED = "cldr-mini"
+_DEFAULTS = TrainingConfig(optimizer_steps=1, batch_size=1)
 
 
 @dataclass(frozen=True, slots=True)
 class CostModel:
-    """Mean seconds per (job, backbone) seen so far."""
+    """`seen`: mean seconds per unit of work of each (job, backbone). `assumed`: job -> seconds a step, or a trial.
 
-    seen: dict[tuple[str, str], float]
+    A unit is a token of training, a candidate scored for one seed, or the whole step of any other job.
+    """
+
+    seen: Mapping[tuple[str, str], float]
+    assumed: Mapping[str, float] = field(default_factory=dict)
 
     def seconds(self, step: Step) -> float | None:
-        """Estimated seconds of one step alone on one core; None where nothing is known."""
+        """Estimated seconds of one step alone on one core or GPU; None where nothing is known."""
         backbone = step.spec.backbone
+        if step.job in self.assumed:
+            return self.assumed[step.job] * (_units(step) if isinstance(step.spec, SearchSpec) else 1.0)
         known = self.seen.get((step.job, backbone.revision))
         if known is not None:
-            return known
-        return _guess(step) if backbone.name == "cldr-mini" else None
+            return known * _units(step)
+        return _guess(step) if backbone.name == EMBEDDED else None
+
+    def source(self, step: Step) -> str:
+        """Where the estimate of such a step comes from."""
+        if step.job in self.assumed:
+            return "as assumed"
+        if (step.job, step.spec.backbone.revision) in self.seen:
+            return "measured in this workspace"
+        return "constants of the embedded backbone on one CPU core"
 
 
-def cost_model(records: Iterable[Record]) -> CostModel:
-    """From the records of a workspace. Training counts the seconds that the job itself measured."""
-    seconds: dict[tuple[str, str], list[float]] = defaultdict(list)
+def cost_model(records: Iterable[Record], assumed: Mapping[str, float] | None = None) -> CostModel:
+    """From the records of a workspace.
+
+    Members of a bank, and searches of one run, share their host and their start: together they took as long as the
+    one that took longest. With several evaluators at once a search's seconds per trial come out too short by their
+    number.
+    """
+    runs: dict[tuple[str, str, str], list[Record]] = defaultdict(list)
     for record in records:
-        own = record.metrics.get("seconds", record.provenance.get("seconds", 0.0))
-        seconds[record.job, record.spec["backbone"]["revision"]].append(float(own))
-    return CostModel({key: statistics.fmean(values) for key, values in seconds.items()})
+        start = f"{record.provenance.get('host')} {record.provenance['started']}" if _shares(record) else record.key
+        runs[record.job, record.spec["backbone"]["revision"], start].append(record)
+    seconds: dict[tuple[str, str], list[tuple[float, float]]] = defaultdict(list)
+    for (job, backbone, _), together in runs.items():
+        taken = max(_recorded_seconds(record) for record in together)
+        seconds[job, backbone].append((taken, sum(map(_recorded_units, together))))
+    means = {key: sum(s for s, _ in runs) / sum(u for _, u in runs) for key, runs in seconds.items()}
+    return CostModel(means, assumed or {})
+
+
+def trials(spec: SearchSpec) -> int:
+    """Candidates of a search's space."""
+    return _candidates(spec.space)
+
+
+@lru_cache(maxsize=10_000)
+def _candidates(space: MixtureSpace) -> int:
+    return sum(1 for _ in candidates(space))
+
+
+def _shares(record: Record) -> bool:
+    return record.job in ("language-adapter", "search") and "started" in record.provenance
+
+
+def _recorded_seconds(record: Record) -> float:
+    """Training counts the seconds that the job itself measured."""
+    return float(record.metrics.get("seconds", record.provenance.get("seconds", 0.0)))
+
+
+def _recorded_units(record: Record) -> float:
+    if "training" in record.spec:
+        return _tokens(record.spec["training"])
+    if record.job == "search":
+        return float(record.details.get("evaluations", 1) * len(record.spec["seeds"]))
+    return 1.0
+
+
+def _units(step: Step) -> float:
+    spec = step.spec
+    if isinstance(spec, (LanguageAdapterSpec, TaskAdapterSpec)):
+        return _tokens({name: getattr(spec.training, name) for name in TrainingConfig.__dataclass_fields__})
+    if isinstance(spec, SearchSpec):
+        return float(trials(spec) * len(spec.seeds))
+    return 1.0
 
 
 def _guess(step: Step) -> float:
-    spec = step.spec
-    if isinstance(spec, (LanguageAdapterSpec, TaskAdapterSpec)):
-        return _tokens(spec.training) / TOKENS_PER_SECOND[step.job]
-    if isinstance(spec, SearchSpec):
-        return SECONDS_PER_TRIAL * len(spec.seeds) * sum(1 for _ in candidates(spec.space))
+    if step.job in TOKENS_PER_SECOND:
+        return _units(step) / TOKENS_PER_SECOND[step.job]
+    if isinstance(step.spec, SearchSpec):
+        return SECONDS_PER_TRIAL * _units(step)
     return SECONDS[step.job]
 
 
-def _tokens(training: TrainingConfig) -> float:
-    rows = training.optimizer_steps * training.batch_size * training.gradient_accumulation
-    return float(rows * training.max_length)
+def _tokens(training: Mapping[str, Any]) -> float:
+    """Tokens of a whole training at most; a field at its default is left out of a record."""
+    names = ("optimizer_steps", "batch_size", "gradient_accumulation", "max_length")
+    steps, rows, accumulated, length = (training.get(name, getattr(_DEFAULTS, name)) for name in names)
+    return float(steps * rows * accumulated * length)

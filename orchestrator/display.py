@@ -59,7 +59,7 @@ class Board:
         spent, left = self._spent + begun, self._left - begun
         if spent < 0.03 * (spent + left) or left <= 0:
             return ""
-        return f"about {_duration((time.time() - self._started) / spent * left)} left"
+        return f"about {duration((time.time() - self._started) / spent * left)} left"
 
     def line(self) -> str:
         """Everything in one line."""
@@ -156,7 +156,8 @@ def values_text(values: dict[str, float]) -> str:
     return "  ".join(part for part in [count + of, *rest, speed] if part)
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """`42 s`, `7 min`, `3.5 h`."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

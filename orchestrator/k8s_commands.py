@@ -12,11 +12,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from jobs.errors import Fault, InputError
+from orchestrator.command_options import CampaignFile, Set, variables
 
-CampaignFile = Annotated[Path, typer.Argument(help="campaign file (YAML)", metavar="CAMPAIGN")]
 Job = Annotated[str, typer.Argument(help="campaign file, campaign name, or name of the RayJob", metavar="CAMPAIGN")]
-Set = Annotated[list[str] | None, typer.Option("--set", help="name=value for a variable of the campaign file")]
 OptionsFile = Annotated[Path | None, typer.Option("--options", help="image, store, memory ... (YAML)")]
 Namespace = Annotated[str, typer.Option("--namespace", "-n", help="namespace on the cluster")]
 Context = Annotated[str | None, typer.Option("--context", help="context of the kubeconfig; default: the current one")]
@@ -100,9 +98,9 @@ def _rendered(file: Path, options: Path | None, set_: list[str] | None) -> list[
     from orchestrator.k8s import render as render_campaign
     from orchestrator.k8s_options import load_options
 
-    variables = _variables(set_)
-    campaign = load_campaign(file, variables)
-    return render_campaign(campaign, file.read_text(encoding="utf-8"), load_options(options), variables)
+    given = variables(set_)
+    campaign = load_campaign(file, given)
+    return render_campaign(campaign, file.read_text(encoding="utf-8"), load_options(options), given)
 
 
 def _job_name(job: str) -> str:
@@ -117,10 +115,3 @@ def _job_name(job: str) -> str:
     from orchestrator.k8s_names import is_made
 
     return job if is_made(job) else job_name(job)
-
-
-def _variables(set_: list[str] | None) -> dict[str, str]:
-    faults = [Fault("--set takes name=value", "--set", item) for item in set_ or () if "=" not in item]
-    if faults:
-        raise InputError(*faults)
-    return dict(item.split("=", 1) for item in set_ or ())

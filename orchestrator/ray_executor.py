@@ -8,14 +8,14 @@ import queue
 import secrets
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import ray
 
-from jobs.errors import Fault, raise_all
+from jobs.errors import raise_all
 from jobs.job import JobCall
 from jobs.ray_mailbox import open_mailbox
 from jobs.ray_train import BankResources, train_bank
@@ -24,10 +24,10 @@ from orchestrator.banks import bank_key, split_banks
 from orchestrator.execute import Finished, Moved, Work
 from orchestrator.ray_search import run_searches
 from orchestrator.ray_workers import WorkerPool
+from orchestrator.room import SETTLE, bank_room, infeasible, worker_room
 from orchestrator.search import TrialLog, conclude, search_progress
 from orchestrator.sections import ResourcesSection
 
-SETTLE = 0.7  # seconds without news before searches start, so that one Tune run takes all that are ready
 ENVIRONMENT = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
@@ -63,7 +63,7 @@ class RayExecutor:
             _connect(address)
         self._resources, self._storage = resources, workspace / "ray"
         self._nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        raise_all(_infeasible(resources, self._nodes))
+        raise_all(infeasible(resources, self._nodes))
         self._mailbox = open_mailbox()
         self._pool = WorkerPool(resources, self._mailbox.name)
         self._trainings: list[Work] = []
@@ -127,7 +127,7 @@ class RayExecutor:
 
     def _start_banks(self) -> None:
         active = self._active("bank")
-        room = self._resources.banks_at_once or self._room()
+        room = bank_room(self._nodes, self._resources)
         if not self._trainings or active >= room or time.time() - self._last_submit < SETTLE:
             return
         groups: dict[Any, list[Work]] = {}
@@ -179,27 +179,9 @@ class RayExecutor:
 
         run_searches(name, calls, workers, on_trial, str(self._storage), self._resources.attempts)
 
-    def _room(self) -> int:
-        """Banks that the whole cluster can hold at once."""
-        asked = self._resources
-        return max(1, _places(self._nodes, asked.cpus_per_bank, asked.gpus_per_bank))
-
     def _worker_room(self) -> int:
         """Warm workers that fit beside the banks that run or wait."""
-        asked, banks = self._resources, self._active("bank") + bool(self._trainings)
-        left = [dict(node) for node in self._nodes]
-        for _ in range(banks):
-            host = max(left, key=lambda node: node.get("GPU" if asked.gpus_per_bank else "CPU", 0.0))
-            host["CPU"] = host.get("CPU", 0.0) - asked.cpus_per_bank
-            host["GPU"] = host.get("GPU", 0.0) - asked.gpus_per_bank
-        room = _places(left, asked.cpus_per_evaluator, asked.gpus_per_evaluator)
-        return min(room, asked.evaluators) if asked.evaluators else room
-
-
-def _places(nodes: Sequence[Mapping[str, float]], cpus: float, gpus: float) -> int:
-    """How many requests of that size the nodes can hold."""
-    by_cpu = ((node.get("CPU", 0.0) // cpus, node.get("GPU", 0.0) // gpus if gpus else float("inf")) for node in nodes)
-    return int(sum(max(0.0, min(pair)) for pair in by_cpu))
+        return worker_room(self._nodes, self._resources, self._active("bank") + bool(self._trainings))
 
 
 def _connect(address: str | None) -> None:
@@ -213,20 +195,3 @@ def _connect(address: str | None) -> None:
         include_dashboard=False if address is None else None,
         configure_logging=True,
     )
-
-
-def _infeasible(resources: ResourcesSection, nodes: Sequence[Mapping[str, float]]) -> list[Fault]:
-    """Requests that no node of the cluster can ever meet."""
-    requests = {
-        "resources.cpus_per_bank": ("CPU", resources.cpus_per_bank),
-        "resources.gpus_per_bank": ("GPU", resources.gpus_per_bank),
-        "resources.cpus_per_evaluator": ("CPU", resources.cpus_per_evaluator),
-        "resources.gpus_per_evaluator": ("GPU", resources.gpus_per_evaluator),
-    }
-    faults = []
-    for key, (resource, wanted) in requests.items():
-        most = max((node.get(resource, 0.0) for node in nodes), default=0.0)
-        if wanted > most:
-            todo = f"ask for at most {most:g}, or use another cluster"
-            faults.append(Fault(f"no node of the cluster has that many {resource}s", key, f"{wanted:g}", todo))
-    return faults

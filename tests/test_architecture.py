@@ -85,7 +85,14 @@ def test_mlflow_is_imported_in_lineage_modules_alone():
 
 @pytest.mark.parametrize(
     "module",
-    ["jobs.spec", "orchestrator.plan", "orchestrator.campaign", "orchestrator.cli", "search_spaces.relatedness"],
+    [
+        "jobs.spec",
+        "orchestrator.simulate",
+        "orchestrator.plan",
+        "orchestrator.campaign",
+        "orchestrator.cli",
+        "search_spaces.relatedness",
+    ],
 )
 def test_planning_loads_nothing_heavy(module):
     code = f"import sys, {module}; print(sorted({HEAVY!r} & set(sys.modules)))"

@@ -1,0 +1,53 @@
+"""What fits on a cluster at once: the counting that the executor on Ray and the simulation share."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator, Mapping, Sequence
+
+from jobs.errors import Fault
+from orchestrator.sections import ResourcesSection
+
+SETTLE = 0.7  # seconds without news before banks and searches start, so that those that are ready go together
+Node = Mapping[str, float]  # "CPU" and "GPU" of one machine
+
+
+def places(nodes: Sequence[Node], cpus: float, gpus: float) -> int:
+    """How many requests of that size the nodes can hold."""
+    by_node = ((node.get("CPU", 0.0) // cpus, node.get("GPU", 0.0) // gpus if gpus else float("inf")) for node in nodes)
+    return int(sum(max(0.0, min(pair)) for pair in by_node))
+
+
+def bank_room(nodes: Sequence[Node], asked: ResourcesSection) -> int:
+    """Banks that may run at once: what the campaign says, or what the whole cluster can hold."""
+    return asked.banks_at_once or max(1, places(nodes, asked.cpus_per_bank, asked.gpus_per_bank))
+
+
+def worker_room(nodes: Sequence[Node], asked: ResourcesSection, banks: int) -> int:
+    """Warm workers that fit beside `banks` banks, on the emptiest nodes each, that run or wait."""
+    scarce = "GPU" if asked.gpus_per_bank else "CPU"
+    left = [dict(node) for node in nodes]
+    emptiest = [(-node.get(scarce, 0.0), number) for number, node in enumerate(left)]
+    heapq.heapify(emptiest)
+    for _ in range(banks if left else 0):
+        host = left[emptiest[0][1]]
+        host["CPU"] = host.get("CPU", 0.0) - asked.cpus_per_bank
+        host["GPU"] = host.get("GPU", 0.0) - asked.gpus_per_bank
+        heapq.heapreplace(emptiest, (-host[scarce], emptiest[0][1]))
+    room = places(left, asked.cpus_per_evaluator, asked.gpus_per_evaluator)
+    return min(room, asked.evaluators) if asked.evaluators else room
+
+
+def infeasible(resources: ResourcesSection, nodes: Sequence[Node]) -> Iterator[Fault]:
+    """Requests that no node of the cluster can ever meet."""
+    requests = {
+        "resources.cpus_per_bank": ("CPU", resources.cpus_per_bank),
+        "resources.gpus_per_bank": ("GPU", resources.gpus_per_bank),
+        "resources.cpus_per_evaluator": ("CPU", resources.cpus_per_evaluator),
+        "resources.gpus_per_evaluator": ("GPU", resources.gpus_per_evaluator),
+    }
+    for key, (resource, wanted) in requests.items():
+        most = max((node.get(resource, 0.0) for node in nodes), default=0.0)
+        if wanted > most:
+            todo = f"ask for at most {most:g}, or use another cluster"
+            yield Fault(f"no node of the cluster has that many {resource}s", key, f"{wanted:g}", todo)
