@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from jobs.spec import LanguageAdapterSpec, MixtureSpace, SearchSpec, TaskAdapterSpec, TrainingConfig
+from jobs.spec import LanguageAdapterSpec, SearchSpace, SearchSpec, TaskAdapterSpec, TrainingConfig
 from orchestrator.record import Record
 from orchestrator.step import Step
 from search_spaces.weights import candidates
@@ -75,7 +75,7 @@ def trials(spec: SearchSpec) -> int:
 
 
 @lru_cache(maxsize=10_000)
-def _candidates(space: MixtureSpace) -> int:
+def _candidates(space: SearchSpace) -> int:
     return sum(1 for _ in candidates(space))
 
 
