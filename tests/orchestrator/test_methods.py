@@ -102,5 +102,7 @@ def test_fixed_methods_have_nothing_to_search():
         "add-all",
         "add-related",
         "proxy",
+        "proxy-related",
         "own",
+        "half",
     }

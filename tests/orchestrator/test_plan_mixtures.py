@@ -144,3 +144,31 @@ def test_faults_of_mixtures_are_told(tmp_path, comparison, words):
 def test_the_index_says_which_method_a_comparison_tests(tmp_path):
     entries = index(plan(tmp_path, {"methods": ["add", "add-subtract"], "baselines": ["task-adapter"]}))["comparisons"]
     assert [(e["section"], e["method"]) for e in entries] == [("table", "add"), ("table", "add-subtract")]
+
+
+def test_each_related_language_may_have_a_comparison_of_its_own(tmp_path):
+    related = {"top": 2, "each": True}
+    comparison = {
+        "methods": ["language-arithmetic"],
+        "baselines": ["proxy", "proxy-related", "half"],
+        "related": related,
+    }
+    found = plan(tmp_path, comparison, language_adapter={"training": TRAINING})
+    assert len(found.comparisons) == 2
+    for one in found.comparisons:
+        (code,) = [related.code for related in one.related.chosen]
+        assert one.name == f"table: {code}"
+        assert [system.role for system in one.systems] == ["proxy", "proxy", "fixed", "arithmetic"]
+        assert searched(one)[1] == {"en": 0.25, code: 0.75}
+
+
+def test_a_budget_limits_the_targets_own_adapter_alone(tmp_path):
+    comparison = {"methods": ["language-arithmetic-own"], "baselines": ["own"], "budgets": [1000, 5000]}
+    found = plan(tmp_path, comparison, language_adapter={"training": TRAINING})
+    assert [one.name for one in found.comparisons] == ["table: 1,000 tokens", "table: 5,000 tokens"]
+    for one, budget in zip(found.comparisons, (1000, 5000), strict=True):
+        inputs = dict(one.search.inputs)
+        assert inputs["language:gl@42"].spec.training.max_tokens == budget
+        assert inputs["language:en@42"].spec.training.max_tokens == 0
+        (own,) = [system for system in one.systems if system.role == "own"]
+        assert dict(own.evaluations[0][1].inputs)["language:gl"] is inputs["language:gl@42"]
