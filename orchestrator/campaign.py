@@ -10,6 +10,7 @@ from pydantic import Field
 
 from jobs.errors import Fault, InputError, raise_all
 from jobs.spec import is_language_model
+from orchestrator.published import read_published
 from orchestrator.sections import (
     BackboneSection,
     DataSection,
@@ -56,8 +57,24 @@ def load_campaign(file: Path, overrides: Mapping[str, str] | None = None) -> Cam
     if not isinstance(document.content, dict):
         raise InputError(Fault("a campaign is a mapping", document.where(()), type(document.content).__name__))
     campaign = validate(substitute(document, _variables(document, overrides or {})), Campaign)
+    campaign = _with_published(campaign, file)
     raise_all(_senseless(campaign, document))
     return campaign
+
+
+def _with_published(campaign: Campaign, file: Path) -> Campaign:
+    """Files of published tables are named from the campaign's own directory. Raises InputError for faulty ones."""
+    folder, faults, sections = file.resolve().parent, list[Fault](), list[ComparisonSection]()
+    for section in campaign.comparisons:
+        if section.published:
+            section = section.model_copy(update={"published": str((folder / section.published).resolve())})
+            try:
+                read_published(Path(section.published))
+            except InputError as wrong:
+                faults += wrong.faults
+        sections.append(section)
+    raise_all(faults)
+    return campaign.model_copy(update={"comparisons": tuple(sections)})
 
 
 def _variables(document: Document, overrides: Mapping[str, str]) -> dict[str, str]:

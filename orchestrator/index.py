@@ -10,6 +10,7 @@ from typing import Any
 from jobs.spec import metric_of
 from orchestrator.plan import Plan
 from orchestrator.plan_comparisons import Comparison
+from orchestrator.published import read_published
 from search_spaces.languages import resolve_language
 
 INDEX_FORMAT = 1
@@ -27,6 +28,7 @@ def index(plan: Plan) -> dict[str, Any]:
         "steps": [step.key for step in plan.steps],
         "languages": {code: _language(code) for code in sorted(codes)},
         "comparisons": [_comparison(comparison) for comparison in plan.comparisons],
+        "published": _published(plan),
     }
 
 
@@ -36,6 +38,12 @@ def write_index(plan: Plan, folder: Path) -> None:
     beside = folder / f".index.json.{os.getpid()}"
     beside.write_text(json.dumps(index(plan), ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     beside.replace(folder / "index.json")
+
+
+def _published(plan: Plan) -> dict[str, Any]:
+    """The papers' tables that comparisons name, whole: a report is made from the workspace alone."""
+    files = dict.fromkeys(section.published for section in plan.campaign.comparisons if section.published)
+    return {file: read_published(Path(file)).model_dump(mode="json", exclude_defaults=True) for file in files}
 
 
 def _language(code: str) -> dict[str, str]:
@@ -52,6 +60,7 @@ def _comparison(comparison: Comparison) -> dict[str, Any]:
         "section": comparison.section.name,
         "method": comparison.method.name if comparison.method else "",
         "published": comparison.section.published,
+        "source": comparison.source,
         "target": comparison.target,
         "task": comparison.task.name,
         "task_kind": comparison.task.kind,

@@ -100,7 +100,7 @@ class _Planner:
             self._weighted(target, task, "fixed", dict.fromkeys(pairs[0], 0.5)),
             merged_system(self.adapters, target, task, merges, "language arithmetic"),
         )
-        return Comparison(section, target, task_ref(task), related, search, merges, systems)
+        return Comparison(section, target, task_ref(task), related, search, merges, systems, task.language)
 
     def _search(self, target: str, task: TaskSection, pairs: tuple[tuple[str, str], ...]) -> Step:
         space = MixtureSpace(pairs, lambda_grid(self.campaign.search.lambda_step))

@@ -31,8 +31,9 @@ class System:
 class Comparison:
     """One target on one task: a search, its merged winner per seed, and the systems scored on test data.
 
-    `method`: what was searched, of a mixture; None for language arithmetic with its own baselines. `budget`: tokens
-    that the target's own adapter was trained on, 0 as the campaign says.
+    `source`: language of the task's training data. `method`: what was searched, of a mixture; None for language
+    arithmetic with its own baselines. `budget`: tokens that the target's own adapter was trained on, 0 as the
+    campaign says.
     """
 
     section: ComparisonSection
@@ -42,6 +43,7 @@ class Comparison:
     search: Step
     merges: tuple[tuple[int, Step], ...]
     systems: tuple[System, ...]
+    source: str
     method: Method | None = None
     budget: int = 0
 

@@ -75,10 +75,9 @@ class _Mixtures:
             *(self._baseline(baseline) for baseline in chosen_methods(self.section.baselines)),
             merged_system(self.adapters, self.target, self.task, merges, method.label),
         )
-        reference = task_ref(self.task)
-        return Comparison(
-            self.section, self.target, reference, self.related, search, merges, systems, method, self.budget
-        )
+        task, related = task_ref(self.task), self.related
+        source, budget = self.task.language, self.budget
+        return Comparison(self.section, self.target, task, related, search, merges, systems, source, method, budget)
 
     def _search(self, method: Method) -> Step:
         lambdas: tuple[float, ...] = (FIXED_LAMBDA,)

@@ -17,7 +17,9 @@ from orchestrator.report_campaign import cost_section, loading_section, provenan
 from orchestrator.report_inputs import ReportInputs, read_inputs
 from orchestrator.report_lambda import lambda_section, related_section
 from orchestrator.report_markdown import markdown
-from orchestrator.report_results import gain_cell, gains_section, results_section, summary
+from orchestrator.report_papers import papers_section
+from orchestrator.report_results import gain_cell, gains_section, results_section
+from orchestrator.report_summary import summary
 from orchestrator.report_training import training_section
 from orchestrator.report_wording import DASH, baseline, score, task_title
 from orchestrator.results import Result, ScoredSystem, campaign_results
@@ -61,6 +63,7 @@ def build(inputs: ReportInputs, folder: Path) -> Document:
     sections: tuple[Section | None, ...] = (
         summary(inputs, results),
         results_section(inputs, results) if results else None,
+        papers_section(inputs, results),
         gains_section(results),
         lambda_section(inputs, results),
         related_section(inputs, results),

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from jobs.errors import Fault, InputError
+from orchestrator.published import Published
 from orchestrator.record import Record, parse_record
 from orchestrator.store import RECORD_FILE, ArtifactStore, campaign_folder
 
@@ -50,6 +51,7 @@ class Comparison:
     section: str = ""
     method: str = ""
     published: str = ""
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,8 @@ class ReportInputs:
     steps: tuple[str, ...]
     languages: dict[str, str]
     comparisons: tuple[Comparison, ...]
+    backbone_name: str
+    published: dict[str, Published]
     records: dict[str, Record]
     broken: dict[str, str]
     events: Events
@@ -115,6 +119,8 @@ def read_inputs(workspace: Path, campaign: str) -> ReportInputs:
         steps=steps,
         languages={code: entry["name"] for code, entry in index.get("languages", {}).items()},
         comparisons=tuple(_comparison(entry) for entry in index["comparisons"]),
+        backbone_name=index.get("backbone", {}).get("name", ""),
+        published={name: Published.model_validate(table) for name, table in index.get("published", {}).items()},
         records=records,
         broken=broken,
         events=read_events(folder / "events.jsonl", frozenset(records)),
@@ -198,6 +204,7 @@ def _comparison(entry: Mapping[str, Any]) -> Comparison:
         section=entry.get("section", entry["name"]),
         method=entry.get("method", ""),
         published=entry.get("published", ""),
+        source=entry.get("source", ""),
     )
 
 

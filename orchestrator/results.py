@@ -132,15 +132,15 @@ def _gain(inputs: ReportInputs, comparison: Comparison, ours: System, theirs: Sy
         return None
     metric, sign = comparison.metric, 1 if comparison.mode == "max" else -1
     value = sign * fmean(a.metrics[metric] - b.metrics[metric] for a, b in pairs)
-    low, high, fault = math.nan, math.nan, ""
+    low, high, p, fault = math.nan, math.nan, math.nan, ""
     try:
         columns, left = _statistics(inputs, [record.key for record, _ in pairs])
         _, right = _statistics(inputs, [record.key for _, record in pairs])
         found = paired_bootstrap(left, right, metric_over(metric, columns), comparison.mode)
-        low, high = found.low, found.high
+        low, high, p = found.low, found.high, found.p
     except (InputError, OSError, ValueError, KeyError) as problem:
         fault = f"no interval: {problem}"
-    return Gain(theirs.name, theirs.label, theirs.role, value, low, high, len(pairs), fault)
+    return Gain(theirs.name, theirs.label, theirs.role, value, low, high, len(pairs), fault, p)
 
 
 def _statistics(inputs: ReportInputs, keys: Sequence[str]) -> tuple[tuple[str, ...], list[Statistics]]:

@@ -20,6 +20,7 @@ class Gain:
     """What arithmetic gains over one system: positive is better whatever the metric's direction.
 
     `low` and `high`: 95 % interval, paired over test examples and pooled over `seeds`; nan where `fault` says why.
+    `p`: two-sided, of the same bootstrap, before any correction for many comparisons.
     """
 
     over: str
@@ -30,6 +31,7 @@ class Gain:
     high: float
     seeds: int
     fault: str = ""
+    p: float = math.nan
 
     @property
     def excludes_zero(self) -> bool:
