@@ -14,12 +14,21 @@ Progress = Callable[[str, Mapping[str, float]], None]
 
 
 @dataclass(frozen=True, slots=True)
+class BucketRef:
+    """What a call knows of a workspace in a bucket: its address, and the scratch that the call's paths are below."""
+
+    uri: str
+    root: Path
+
+
+@dataclass(frozen=True, slots=True)
 class JobCall:
     """One step's work as a worker sees it.
 
     `inputs`: role -> directory of the finished artifact. `output`: an empty staging directory to write into.
     `checkpoint`: a directory that outlives a killed worker; it may hold an earlier try's checkpoint.
     `cache`: a directory for derived data (tokenized corpora) that any job may read and rebuild.
+    `bucket`: where the workspace is kept when it is no directory that all nodes share; see `jobs.workplace`.
     """
 
     name: str
@@ -28,6 +37,7 @@ class JobCall:
     output: Path
     checkpoint: Path
     cache: Path
+    bucket: BucketRef | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +45,13 @@ class JobResult:
     """What goes into the step's record beside its files.
 
     `metrics`: final scalars. `series`: curve name -> ((optimizer step, value), ...). `details`: JSON values.
+    `files`: path -> (sha256, bytes) of what lies in the bucket already; empty when files are in a directory.
     """
 
     metrics: dict[str, float] = field(default_factory=dict)
     series: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
     details: dict[str, Any] = field(default_factory=dict)
+    files: dict[str, tuple[str, int]] = field(default_factory=dict)
 
 
 def no_progress(name: str, values: Mapping[str, float]) -> None:

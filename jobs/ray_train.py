@@ -14,6 +14,7 @@ from ray.train.torch import TorchTrainer
 from jobs.job import JobCall, JobResult, Progress
 from jobs.ray_mailbox import Sender
 from jobs.spec import LanguageAdapterSpec
+from jobs.workplace import Workplace
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +52,11 @@ def train_bank(name: str, calls: Sequence[JobCall], mailbox: str, resources: Ban
 
 def _train_loop(config: dict[str, Any]) -> None:
     sender = Sender(config["mailbox"])
-    # A finished call's staging directory has been moved into the store: what still has one is still to do.
-    calls = [call for call in config["calls"] if call.output.is_dir()]
+    workplace = Workplace()
+    calls = {call.name: workplace.open(call) for call in config["calls"] if not workplace.is_done(call)}
     started, trained = time.time(), 0
-    for name, outcome in _outcomes(calls, sender):
-        sender.finish(name, outcome, started)
+    for name, outcome in _outcomes(list(calls.values()), sender):
+        sender.finish(name, workplace.deliver(calls[name], outcome), started)
         trained += isinstance(outcome, JobResult)
     ray.train.report({"trained": trained, "of": len(calls), "seconds": time.time() - started})
 

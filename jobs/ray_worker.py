@@ -7,6 +7,7 @@ import time
 from jobs.job import JobCall, JobResult
 from jobs.ray_mailbox import Sender
 from jobs.spec import Mixture
+from jobs.workplace import Workplace
 
 
 class WarmWorker:
@@ -18,19 +19,24 @@ class WarmWorker:
 
         self._worker = Worker()
         self._sender = Sender(mailbox)
+        self._workplace = Workplace()
+        self._searches: dict[str, JobCall] = {}
 
     def run(self, call: JobCall) -> None:
         """Run one call; its outcome goes to the mailbox. A call that was committed already is left alone."""
-        if not call.output.is_dir():
+        if call.bucket is None and self._workplace.is_done(call):
             return
         started = time.time()
         outcome: JobResult | Exception
         try:
-            outcome = self._worker.run(call, self._sender)
+            here = self._workplace.open(call)
+            outcome = self._workplace.deliver(here, self._worker.run(here, self._sender))
         except Exception as error:  # noqa: BLE001 - the step's failure is its outcome
             outcome = error
         self._sender.finish(call.name, outcome, started)
 
     def score(self, call: JobCall, mixture: Mixture) -> dict[int, float]:
         """Validation score per seed of one candidate of the search `call`."""
-        return self._worker.score(call, mixture)
+        if call.name not in self._searches:
+            self._searches[call.name] = self._workplace.open(call)
+        return self._worker.score(self._searches[call.name], mixture)

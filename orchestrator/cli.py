@@ -41,11 +41,11 @@ def explain(
     """Say why a step is new: what differs from the nearest finished step of that name."""
     from orchestrator.explain import explain as compare
     from orchestrator.explain import find_step
-    from orchestrator.store import ArtifactStore
+    from orchestrator.store import open_store
     from orchestrator.views import explanation_table
 
     found = find_step(plan_file(file, workspace, set_).steps, step)
-    console.print(explanation_table(compare(found, ArtifactStore(workspace).records(partial(say_broken, console)))))
+    console.print(explanation_table(compare(found, open_store(workspace).records(partial(say_broken, console)))))
 
 
 @app.command()
@@ -116,10 +116,10 @@ def lineage(
         count = mirror.rebuild(tracking or mirror.default_uri(workspace), workspace, rebuild)
         console.print(f"{count} steps of {rebuild} are in MLflow")
         return
-    from orchestrator.store import ArtifactStore
+    from orchestrator.store import open_store
     from orchestrator.tree import as_mermaid, as_plain, as_text, lineage_tree
 
-    node = lineage_tree(ArtifactStore(workspace), adapter)
+    node = lineage_tree(open_store(workspace), adapter)
     if as_json:
         print(json.dumps(as_plain(node), ensure_ascii=False, indent=1))
     elif mermaid:

@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from jobs.errors import Fault, InputError
+from orchestrator.store import workspace_path
 
 if TYPE_CHECKING:
     from orchestrator.campaign import Campaign
@@ -17,7 +18,15 @@ if TYPE_CHECKING:
 
 CampaignFile = Annotated[Path, typer.Argument(help="campaign file (YAML)", metavar="CAMPAIGN")]
 Workspace = Annotated[
-    Path, typer.Option("--workspace", "-w", envvar="ADAPTERFLEET_WORKSPACE", help="where artifacts are kept")
+    Path,
+    typer.Option(
+        "--workspace",
+        "-w",
+        envvar="ADAPTERFLEET_WORKSPACE",
+        help="where artifacts are kept: a directory, s3://bucket/prefix or gs://bucket/prefix",
+        parser=workspace_path,
+        metavar="PLACE",
+    ),
 ]
 Set = Annotated[list[str] | None, typer.Option("--set", help="name=value for a variable of the campaign file")]
 HERE = Path("workspace")

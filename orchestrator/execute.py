@@ -190,7 +190,8 @@ class _Execution:
                 self._fail(step, fault)
                 continue
             checkpoint = self.store.checkpoint(step)
-            works.append(Work(step, JobCall(key, step.spec, inputs, staging, checkpoint, self.store.cache)))
+            call = JobCall(key, step.spec, inputs, staging, checkpoint, self.store.cache, self.store.reference)
+            works.append(Work(step, call))
             self.submitted.add(key)
             self._change(key, "running")
         if works:

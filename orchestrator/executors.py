@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from jobs.job import JobResult
 from jobs.spec import LanguageAdapterSpec, SearchSpec
+from jobs.workplace import Workplace
 from orchestrator.banks import bank_key
 from orchestrator.execute import Finished, Moved, Work
 from orchestrator.search import run_search
@@ -29,6 +30,7 @@ class LocalExecutor:
         self._moved: list[Moved] = []
         self._running: Iterator[Finished] = iter(())
         self._worker: Worker | None = None
+        self._workplace = Workplace()
 
     def submit(self, works: Sequence[Work]) -> None:
         """Queue the steps in order."""
@@ -65,9 +67,11 @@ class LocalExecutor:
         started = time.time()
         left = {work.step.key for work in works}
         try:
-            for key, outcome in train_languages([work.call for work in works], self._progress):
+            calls = {work.step.key: self._workplace.open(work.call) for work in works}
+            for key, outcome in train_languages(list(calls.values()), self._progress):
                 left.discard(key)
-                yield Finished(key, outcome, time.time() - started, started)
+                delivered = self._workplace.deliver(calls[key], outcome)
+                yield Finished(key, delivered, time.time() - started, started)
         except Exception as error:  # noqa: BLE001 - what stops a bank is the failure of all that were in it
             for key in sorted(left):
                 yield Finished(key, error, time.time() - started, started)
@@ -85,9 +89,12 @@ class LocalExecutor:
         yield Finished(work.step.key, outcome, time.time() - started, started)
 
     def _carry_out(self, worker: Worker, work: Work) -> JobResult:
+        call = self._workplace.open(work.call)
         if isinstance(work.step.spec, SearchSpec):
-            return run_search(work.call, lambda c: worker.score(work.call, c.mixture), self._progress)
-        return worker.run(work.call, self._progress)
+            result = run_search(call, lambda c: worker.score(call, c.mixture), self._progress)
+        else:
+            result = worker.run(call, self._progress)
+        return self._workplace.deliver(call, result)
 
     def _progress(self, name: str, values: Mapping[str, float]) -> None:
         self._moved.append(Moved(name, dict(values)))

@@ -23,7 +23,7 @@ from orchestrator.lineage_address import ARTIFACTS, SQLITE, check_uri, default_u
 from orchestrator.lineage_disk import Failure, Item, read_index, waiting
 from orchestrator.lineage_ledger import read_ledger
 from orchestrator.record import Record
-from orchestrator.store import ArtifactStore, campaign_folder
+from orchestrator.store import ArtifactStore, campaign_folder, open_store
 
 if TYPE_CHECKING:
     from orchestrator.lineage_mirror import Mirror
@@ -160,7 +160,7 @@ def _open(uri: str, workspace: Path, campaign: str) -> Mirror:
     from orchestrator.lineage_connection import OUTAGE
     from orchestrator.lineage_mirror import Mirror
 
-    store = ArtifactStore(workspace)
+    store = open_store(workspace)
     index = read_index(store.root, campaign)
     try:
         return Mirror(uri, store, index)

@@ -65,7 +65,7 @@ class Mirror:
             self._put_input(record.key, key)
         sent = not self.ledger.has(record.key, digest)
         if sent:
-            self.runs.write(view(record, digest, self._roles.get(record.key, {})), self.store.path(record.key))
+            self.runs.write(view(record, digest, self._roles.get(record.key, {})), self.store.fetch(record.key))
             self._register(record)
             self._mark(record.key, digest)
         self._there.add(record.key)

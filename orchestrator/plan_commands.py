@@ -34,14 +34,14 @@ def plan(
 ) -> None:
     """Show the steps of a campaign: how many, reused or new, and what they will cost; on a cluster with --cluster."""
     from orchestrator.cost import cost_model
-    from orchestrator.store import ArtifactStore
+    from orchestrator.store import open_store
     from orchestrator.views import plan_table, steps_table
 
     if gantt and not cluster:
         raise InputError(Fault("a picture needs a cluster to draw", "--gantt", str(gantt), "add --cluster nodes=..."))
     console = terminal()
     planned, assumed = plan_file(file, workspace, set_), _assumed(assume)
-    store = ArtifactStore(workspace)
+    store = open_store(workspace)
     costs = cost_model(store.records(lambda damage: say_broken(console, damage)), assumed)
     if all_:
         console.print(steps_table(planned.steps, store, costs))

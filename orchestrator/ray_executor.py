@@ -20,6 +20,7 @@ from jobs.job import JobCall
 from jobs.ray_mailbox import open_mailbox
 from jobs.ray_train import BankResources, train_bank
 from jobs.spec import LanguageAdapterSpec, SearchSpec, TaskAdapterSpec
+from jobs.workplace import Workplace
 from orchestrator.banks import bank_key, split_banks
 from orchestrator.execute import Finished, Moved, Work
 from orchestrator.ray_search import run_searches
@@ -64,6 +65,7 @@ class RayExecutor:
         self._resources, self._storage = resources, workspace / "ray"
         self._nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         raise_all(infeasible(resources, self._nodes))
+        self._workplace = Workplace()
         self._mailbox = open_mailbox()
         self._pool = WorkerPool(resources, self._mailbox.name)
         self._trainings: list[Work] = []
@@ -170,14 +172,16 @@ class RayExecutor:
 
     def _search(self, name: str, calls: list[JobCall], workers: list[Any]) -> None:
         started = time.time()
+        here = [self._workplace.open(call) for call in calls]
 
         def on_trial(call: JobCall, log: TrialLog) -> None:
             assert isinstance(call.spec, SearchSpec)
             self._events.put(Moved(call.name, search_progress(call.spec, log)))
             if not log.missing(call.spec):
-                self._events.put(Finished(call.name, conclude(call, log), time.time() - started, started))
+                result = self._workplace.deliver(call, conclude(call, log))
+                self._events.put(Finished(call.name, result, time.time() - started, started))
 
-        run_searches(name, calls, workers, on_trial, str(self._storage), self._resources.attempts)
+        run_searches(name, here, workers, on_trial, str(self._storage), self._resources.attempts)
 
     def _worker_room(self) -> int:
         """Warm workers that fit beside the banks that run or wait."""

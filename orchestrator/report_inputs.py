@@ -11,7 +11,7 @@ from typing import Any, Literal
 from jobs.errors import Fault, InputError
 from orchestrator.published import Published
 from orchestrator.record import Record, parse_record
-from orchestrator.store import RECORD_FILE, ArtifactStore, campaign_folder
+from orchestrator.store import RECORD_FILE, ArtifactStore, campaign_folder, open_store
 
 INDEX_FORMAT = 1
 Role = Literal["proxy", "own", "fixed", "baseline", "arithmetic"]
@@ -109,7 +109,7 @@ def read_inputs(workspace: Path, campaign: str) -> ReportInputs:
             )
         )
     index = _read_index(file)
-    store = ArtifactStore(workspace)
+    store = open_store(workspace)
     steps = tuple(_checked_key(key, file) for key in index["steps"])
     records, broken = _read_records(store, steps)
     return ReportInputs(

@@ -69,11 +69,11 @@ def language_vectors(inputs: ReportInputs, cache: Path) -> LanguageVectors | Non
 
 def measure(inputs: ReportInputs, adapters: Mapping[str, Record]) -> LanguageVectors:
     """Read the adapters of `adapters` (language -> record), one tensor of all languages at a time."""
-    files = [inputs.store.path(record.key) / WEIGHTS_FILE for record in adapters.values()]
+    files = [inputs.store.fetch(record.key) / WEIGHTS_FILE for record in adapters.values()]
     bases = {record.inputs["theta_pre"] for record in adapters.values()}
     if len(bases) != 1:
         raise InputError(Fault("language vectors need one theta_pre for all languages", got=", ".join(sorted(bases))))
-    differences = _Differences(files, inputs.store.path(bases.pop()) / WEIGHTS_FILE)
+    differences = _Differences(files, inputs.store.fetch(bases.pop()) / WEIGHTS_FILE)
     gram = np.zeros((len(files), len(files)))
     size = 0
     for name in differences.names:

@@ -145,6 +145,6 @@ def _gain(inputs: ReportInputs, comparison: Comparison, ours: System, theirs: Sy
 
 def _statistics(inputs: ReportInputs, keys: Sequence[str]) -> tuple[tuple[str, ...], list[Statistics]]:
     """What the columns hold, and one array [examples, columns] a step."""
-    texts = [(inputs.store.path(key) / "statistics.json").read_text(encoding="utf-8") for key in keys]
+    texts = [(inputs.store.fetch(key) / "statistics.json").read_text(encoding="utf-8") for key in keys]
     documents = [json.loads(text) for text in texts]
     return tuple(documents[0]["columns"]), [np.asarray(one["rows"], dtype=np.float64) for one in documents]

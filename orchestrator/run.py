@@ -34,7 +34,7 @@ from orchestrator.plan import Plan
 from orchestrator.record import Record
 from orchestrator.report import ReportPaths, write_report
 from orchestrator.step import Step
-from orchestrator.store import ArtifactStore, CorruptArtifactError, campaign_folder
+from orchestrator.store import ArtifactStore, CorruptArtifactError, campaign_folder, open_store
 
 VERSIONED = ("torch", "transformers", "adapters", "peft", "ray", "datasets", "mlflow", "lang2vec", "babel", "numpy")
 ExecutorName = Literal["ray", "local"]
@@ -63,16 +63,16 @@ def run_campaign(plan: Plan, settings: RunSettings, console: Console) -> Outcome
 
     Raises InputError when another run of the campaign goes on, or resources are asked for that no node has.
     """
-    store = ArtifactStore(settings.workspace)
+    store = open_store(settings.workspace)
     name = plan.campaign.campaign
     folder = campaign_folder(store.root, name)
     # Two campaigns may share steps, so a workspace has one run at a time; the campaign's own lock tells `status`.
-    with run_lock(folder), run_lock(store.root):
+    with run_lock(folder), run_lock(store.root), store.lease(name) as still_ours:
         write_index(plan, folder)
         log = EventLog(folder, len(plan.steps))
         mirror = _Mirror(plan, settings, store, console)
         try:
-            summary = _execute(plan, settings, store, (log, mirror), console)
+            summary = _execute(plan, settings, store, (log, mirror, lambda _: still_ours()), console)
         except BaseException:
             log.close("interrupted")
             mirror.stop()

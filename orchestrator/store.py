@@ -19,16 +19,18 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from jobs.errors import Fault, InputError
-from jobs.job import JobResult
+from jobs.job import BucketRef, JobResult
 from orchestrator.record import Record, dump_record, parse_record
 from orchestrator.step import Step, payload
 
 WORKSPACE_FORMAT = 1
 RECORD_FILE = "record.json"
+BUCKET_FILE = "bucket.json"  # in a scratch directory: which bucket it belongs to
 
 
 class CorruptArtifactError(Exception):
@@ -53,9 +55,26 @@ class ArtifactStore:
         """Derived data that any job may read and rebuild."""
         return self.root / "cache"
 
+    @property
+    def reference(self) -> BucketRef | None:
+        """What calls must know to reach the workspace where it is no directory that all nodes share."""
+        return None
+
+    @contextmanager
+    def lease(self, campaign: str) -> Iterator[Callable[[], None]]:
+        """Keep runs on other machines away from a workspace that file locks do not guard.
+
+        The run calls what it is given now and then; that raises InputError when the workspace was lost to another.
+        """
+        yield _nothing_to_lose
+
     def path(self, key: str) -> Path:
-        """Directory of a finished artifact."""
+        """Directory of a finished artifact. Where the workspace is a bucket, its record alone may be there."""
         return self.root / "artifacts" / key
+
+    def fetch(self, key: str) -> Path:
+        """Directory of a finished artifact, with all its files."""
+        return self.path(key)
 
     def checkpoint(self, step: Step) -> Path:
         """Directory that outlives a killed training of this step."""
@@ -90,19 +109,7 @@ class ArtifactStore:
 
     def commit(self, step: Step, staging: Path, result: JobResult, provenance: Mapping[str, Any]) -> Record:
         """Hash the files and bring them to disk, write the record, and rename the directory into its place."""
-        record = Record(
-            key=step.key,
-            job=step.job,
-            name=step.name,
-            fingerprint=step.fingerprint,
-            payload=payload(step),
-            inputs={role: source.key for role, source in step.inputs},
-            files=_digests(staging),
-            metrics=result.metrics,
-            series=result.series,
-            details=result.details,
-            provenance=dict(provenance),
-        )
+        record = make_record(step, _digests(staging), result, provenance)
         _write_durably(staging / RECORD_FILE, dump_record(record))
         final = self.path(step.key)
         final.parent.mkdir(parents=True, exist_ok=True)
@@ -153,6 +160,46 @@ class ArtifactStore:
                 broken(damage)
 
 
+def make_record(
+    step: Step, files: Mapping[str, tuple[str, int]], result: JobResult, provenance: Mapping[str, Any]
+) -> Record:
+    """The record of a finished step."""
+    return Record(
+        key=step.key,
+        job=step.job,
+        name=step.name,
+        fingerprint=step.fingerprint,
+        payload=payload(step),
+        inputs={role: source.key for role, source in step.inputs},
+        files=dict(files),
+        metrics=result.metrics,
+        series=result.series,
+        details=result.details,
+        provenance=dict(provenance),
+    )
+
+
+def workspace_path(place: str | Path) -> Path:
+    """The directory of the workspace at `place`: itself, or the scratch of a bucket's, brought up to date.
+
+    Raises InputError when the bucket cannot be used.
+    """
+    if "://" not in str(place):
+        return Path(place)
+    from orchestrator.bucket_store import open_workspace
+
+    return open_workspace(str(place))
+
+
+def open_store(root: Path) -> ArtifactStore:
+    """The store of a workspace: a directory, or the scratch of one in a bucket (`bucket_store.open_workspace`)."""
+    if (root / BUCKET_FILE).is_file():
+        from orchestrator.bucket_store import BucketStore
+
+        return BucketStore(json.loads((root / BUCKET_FILE).read_text(encoding="utf-8"))["uri"])
+    return ArtifactStore(root)
+
+
 def campaign_folder(workspace: Path, campaign: str) -> Path:
     """`<workspace>/campaigns/<campaign>`: index, events, report. Raises InputError for a name that leaves it."""
     if campaign in ("", ".", "..") or any(mark in campaign for mark in ("/", "\\", "\0")):
@@ -167,21 +214,30 @@ def check_workspace(root: Path) -> None:
         root.mkdir(parents=True, exist_ok=True)
         _write_durably(marker, json.dumps({"format": WORKSPACE_FORMAT}) + "\n")
         return
+    check_format(marker.read_text(encoding="utf-8"), str(marker))
+
+
+def check_format(text: str, where: str) -> None:
+    """Raises InputError unless `text`, of `workspace.json` at `where`, names this version's format."""
     try:
-        found = json.loads(marker.read_text())["format"]
+        found = json.loads(text)["format"]
     except (ValueError, KeyError, TypeError) as fault:
         raise InputError(
-            Fault("not a workspace", str(marker), str(fault), "name another directory with --workspace")
+            Fault("not a workspace", where, str(fault), "name another directory with --workspace")
         ) from fault
     if found != WORKSPACE_FORMAT:
         raise InputError(
             Fault(
                 "the workspace was written by another version of adapterfleet",
-                str(marker),
+                where,
                 f"format {found}, this version reads {WORKSPACE_FORMAT}",
                 "use that version, or name another directory with --workspace",
             )
         )
+
+
+def _nothing_to_lose() -> None:
+    """The kernel holds the lock of a directory: it cannot be lost."""
 
 
 def sha256(file: Path) -> str:
