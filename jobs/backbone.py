@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from adapters import AutoAdapterModel
 from safetensors import safe_open
-from transformers import AutoConfig, AutoTokenizer
 from transformers.utils import cached_file, logging
 
-from jobs.digest import DIGEST_PREFIX, directory_digest
 from jobs.errors import Fault, InputError
+from jobs.pretrained import first_line, read_config, read_tokenizer, source_arguments
 from jobs.spec import BackboneRef
 
 ARCHITECTURES = {"xlm-roberta": "XLM-R", "roberta": "RoBERTa", "bert": "BERT"}
@@ -50,9 +48,9 @@ def load_backbone(ref: BackboneRef, device: torch.device | str | None = None) ->
     BERT, missing weights, and a missing or mismatching tokenizer.
     """
     source = ref.path or ref.name
-    arguments = _source_arguments(ref, source)
+    arguments = source_arguments(ref, source)
     config = _config(source, arguments)
-    tokenizer = _tokenizer(source, arguments, config.vocab_size)
+    tokenizer = read_tokenizer(source, arguments, config.vocab_size)
     with torch.random.fork_rng():
         # Parts without weights in the files (an unused pooler) are drawn: the same way every time.
         torch.manual_seed(0)
@@ -79,33 +77,8 @@ def require_masked_lm(backbone: Backbone) -> None:
         raise InputError(Fault("the backbone has no masked-LM head", backbone.ref.name, todo=todo))
 
 
-def _source_arguments(ref: BackboneRef, source: str) -> dict[str, Any]:
-    """Keyword arguments that pin the revision; local directories are verified here."""
-    common: dict[str, Any] = {"trust_remote_code": False}
-    if not ref.revision.startswith(DIGEST_PREFIX):
-        if Path(source).is_dir():
-            return common
-        if source.startswith((".", "/", "~")):
-            raise InputError(Fault("no such model directory", f"backbone {ref.name}", source))
-        return {**common, "revision": ref.revision}
-    if not (Path(source) / "config.json").is_file():
-        todo = "give a directory written by save_pretrained"
-        raise InputError(Fault("not a model directory: no config.json", f"backbone {ref.name}", source, todo))
-    found = directory_digest(source)
-    if found != ref.revision:
-        todo = f"the files changed: restore them, or pin {found}"
-        raise InputError(
-            Fault("the files are not the pinned revision", f"backbone {ref.name}: {source}", ref.revision, todo)
-        )
-    return common
-
-
 def _config(source: str, arguments: dict[str, Any]) -> Any:
-    try:
-        config = AutoConfig.from_pretrained(source, **arguments)
-    except (OSError, ValueError) as error:
-        todo = "give a directory written by save_pretrained, or a name on the hub with a commit as revision"
-        raise InputError(Fault("no pretrained model there", f"backbone {source}", _first_line(error), todo)) from error
+    config = read_config(source, arguments)
     if config.model_type not in ARCHITECTURES:
         raise InputError(
             Fault("this architecture is not supported", f"backbone {source}", config.model_type, f"use {_supported()}")
@@ -113,20 +86,6 @@ def _config(source: str, arguments: dict[str, Any]) -> Any:
     if getattr(config, "position_embedding_type", "absolute") != "absolute" or config.is_decoder:
         raise InputError(Fault("only encoders with absolute positions are supported", f"backbone {source}"))
     return config
-
-
-def _tokenizer(source: str, arguments: dict[str, Any], vocabulary_size: int) -> Any:
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(source, use_fast=True, **arguments)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        todo = "save the tokenizer beside the model (tokenizer.save_pretrained)"
-        raise InputError(Fault("no tokenizer", f"backbone {source}", _first_line(error), todo)) from error
-    if not tokenizer.is_fast or len(tokenizer) == 0:
-        raise InputError(Fault("no fast tokenizer", f"backbone {source}", todo="save tokenizer.json beside the model"))
-    if len(tokenizer) > vocabulary_size:
-        got = f"{len(tokenizer)} tokens, {vocabulary_size} embeddings"
-        raise InputError(Fault("the tokenizer does not belong to the model", f"backbone {source}", got))
-    return tokenizer
 
 
 def _model(source: str, arguments: dict[str, Any], config: Any) -> Any:
@@ -140,7 +99,7 @@ def _model(source: str, arguments: dict[str, Any], config: Any) -> Any:
         restored = _restore_output_bias(model, source, arguments)
     except (OSError, ValueError) as error:
         todo = "the weights must be there as model.safetensors"
-        raise InputError(Fault("no readable weights", f"backbone {source}", _first_line(error), todo)) from error
+        raise InputError(Fault("no readable weights", f"backbone {source}", first_line(error), todo)) from error
     finally:
         logging.set_verbosity(verbosity)
     lost = [name for name in report["missing_keys"] if ".pooler." not in name and name not in restored]
@@ -175,7 +134,3 @@ def _max_length(config: Any) -> int:
 
 def _supported() -> str:
     return ", ".join(ARCHITECTURES.values())
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]

@@ -26,11 +26,20 @@ _ORDER, _MASKS = 0, 1
 
 
 class Example(NamedTuple):
-    """Token ids of one row, the places whose outputs are wanted, and the labels at those places."""
+    """Token ids of one row, the places whose outputs are wanted, and the labels at those places.
+
+    `source`: what the encoder of a T5-like model reads; `ids` are then what its decoder is given.
+    """
 
     ids: Ints
     places: Ints
     labels: Ints
+    source: Ints | None = None
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that a model reads."""
+        return len(self.ids) + (0 if self.source is None else len(self.source))
 
 
 class BatchOrder:
@@ -97,6 +106,11 @@ def held_out(blocks: Sequence[Ints], most: int, probability: float, vocabulary: 
 
 def collate(groups: Sequence[Sequence[Example]], pad: int, device: torch.device) -> MaskedRows:
     """One batch of the groups' examples, each group filled up with one-token rows to the largest group."""
+    return MaskedRows(*collate_rows(groups, pad, device))
+
+
+def collate_rows(groups: Sequence[Sequence[Example]], pad: int, device: torch.device) -> tuple[Rows, torch.Tensor]:
+    """The rows of `collate`, and the labels at their wanted places."""
     height = max(len(group) for group in groups)
     width = max(len(example.ids) for group in groups for example in group)
     ids = np.full((len(groups) * height, width), pad, dtype=np.int64)
@@ -120,7 +134,7 @@ def collate(groups: Sequence[Sequence[Example]], pad: int, device: torch.device)
         _tensor(padded, device),
         _tensor(valid, device),
     )
-    return MaskedRows(rows, _tensor(labels, device))
+    return rows, _tensor(labels, device)
 
 
 def _tensor(array: NDArray[Any], device: torch.device) -> torch.Tensor:

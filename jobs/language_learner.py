@@ -1,4 +1,4 @@
-"""One language in a bank: its corpus, its stream of masked batches, and its learner."""
+"""One language in a bank: its corpus, its stream of batches, and its learner."""
 
 from __future__ import annotations
 
@@ -6,27 +6,34 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import torch
 
 from jobs import checkpoint
-from jobs.adapters.adapterhub import read_adapter, write_adapter
 from jobs.adapters.bottleneck import named
+from jobs.adapters.formats import write_adapter
 from jobs.adapters.kinds import Adapter
-from jobs.backbone import Backbone
-from jobs.bank import check_fits, check_supported
-from jobs.batches import BatchOrder, Example, held_out, masked_batch
+from jobs.batches import BatchOrder, Example
 from jobs.checkpoint import State
 from jobs.checkpoint_writer import Snapshot, snapshot
-from jobs.data.masking import MaskVocabulary
-from jobs.data.tokenized import TextBlocks, text_blocks
+from jobs.data.tokenized import TextBlocks
 from jobs.data.tokenizer import key_of
 from jobs.errors import Fault, InputError
 from jobs.job import JobCall, JobResult
 from jobs.layout import Layout
 from jobs.learner import Learner
 from jobs.spec import LanguageAdapterSpec
+from jobs.streams import Stream
 
 # Of a corpus's tokens; beyond it the backbone can hardly read the language.
 MANY_UNKNOWN = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Corpus:
+    """A language's blocks of token ids: those to learn from, and those held out."""
+
+    train: TextBlocks
+    validation: TextBlocks
 
 
 @dataclass(slots=True)
@@ -38,10 +45,8 @@ class LanguageLearner:
     theta_pre: Adapter
     layout: Layout
     learner: Learner
-    blocks: TextBlocks
-    order: BatchOrder
+    stream: Stream
     held_out: list[Example]
-    vocabulary: MaskVocabulary
     details: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -50,9 +55,8 @@ class LanguageLearner:
         return key_of(self.spec, list(self.layout.shapes))
 
     def next_batch(self) -> list[Example]:
-        """The next masked batch of this language's own stream."""
-        number = self.learner.progress.batches
-        return masked_batch(self.blocks, self.order, number, self.spec.training.mask_probability, self.vocabulary)
+        """The next batch of this language's own stream."""
+        return self.stream.batch(self.learner.progress.batches)
 
     def resume(self, time: int | None) -> None:
         """Go on from the checkpoint at `time` (else the newest), if there is a readable one; say what was wrong."""
@@ -63,7 +67,7 @@ class LanguageLearner:
         return snapshot(self.call.checkpoint, self.identity, self.learner.done, State(*self.learner.state()))
 
     def write(self) -> None:
-        """Write the best state as an AdapterHub directory named by the language."""
+        """Write the best state as an adapter directory; AdapterHub's is named by the language."""
         tensors = self.layout.tensors(self.learner.best)
         write_adapter(named(self.theta_pre, self.spec.language, tensors), self.call.output)
 
@@ -72,35 +76,23 @@ class LanguageLearner:
         return self.learner.result("validation_loss", self.details)
 
 
-def start_language(call: JobCall, backbone: Backbone) -> LanguageLearner:
-    """Read a language's corpus and theta_pre; nothing is trained yet. Raises InputError for what the user can mend."""
+def start_language(
+    call: JobCall, theta_pre: Adapter, corpus: Corpus, stream: Stream, device: torch.device
+) -> LanguageLearner:
+    """A language that has learnt nothing yet. Raises InputError for a corpus that is too short."""
     spec = call.spec
     assert isinstance(spec, LanguageAdapterSpec)
-    training = spec.training
-    if training.max_length > backbone.max_length:
-        got, todo = str(training.max_length), f"use at most {backbone.max_length}"
-        raise InputError(Fault("max_length is beyond the backbone's positions", "training.max_length", got, todo))
-    theta_pre = read_adapter(call.inputs["theta_pre"])
-    check_supported(theta_pre)
-    check_fits(theta_pre, backbone.model.config.hidden_size, backbone.model.config.num_hidden_layers)
-    blocks = text_blocks(spec.corpus, "train", spec.backbone, training.max_length, call.cache)
-    _check_corpus(spec, blocks)
-    validation = text_blocks(spec.corpus, "validation", spec.backbone, training.max_length, call.cache)
-    vocabulary = MaskVocabulary.of_tokenizer(backbone.tokenizer)
+    _check_corpus(spec, corpus.train)
     layout = Layout.of(theta_pre.tensors)
-    vector = layout.flatten(theta_pre.tensors).to(backbone.device)
-    return LanguageLearner(
-        call,
-        spec,
-        theta_pre,
-        layout,
-        Learner(vector, layout.decayed, training, "min"),
-        blocks,
-        BatchOrder(_within_budget(blocks.lengths, training.max_tokens), training.batch_size, spec.seed, spec.language),
-        held_out(validation, training.evaluation_examples, training.mask_probability, vocabulary),
-        vocabulary,
-        _details(blocks),
-    )
+    learner = Learner(layout.flatten(theta_pre.tensors).to(device), layout.decayed, spec.training, "min")
+    held_out = stream.held_out(corpus.validation, spec.training.evaluation_examples)
+    return LanguageLearner(call, spec, theta_pre, layout, learner, stream, held_out, _details(corpus.train))
+
+
+def order_of(spec: LanguageAdapterSpec, corpus: Corpus) -> BatchOrder:
+    """The order in which a language's blocks are visited, within its budget of tokens."""
+    lengths = _within_budget(corpus.train.lengths, spec.training.max_tokens)
+    return BatchOrder(lengths, spec.training.batch_size, spec.seed, spec.language)
 
 
 def _details(blocks: TextBlocks) -> dict[str, Any]:

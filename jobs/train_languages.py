@@ -15,14 +15,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from jobs import checkpoint
-from jobs.backbone import Backbone, load_backbone, require_masked_lm
-from jobs.bank_pass import BankPass
+from jobs.bank_pass import BankPass, Forward
 from jobs.batches import Example
 from jobs.checkpoint_writer import CheckpointWriter
 from jobs.errors import InputError
+from jobs.forwards import Forwards
 from jobs.job import JobCall, JobResult, Progress, no_progress
-from jobs.language_learner import LanguageLearner, start_language
-from jobs.spec import LanguageAdapterSpec
+from jobs.language_learner import LanguageLearner
+from jobs.spec import AdapterConfig, LanguageAdapterSpec
 from jobs.team import Team, TeamBrokenError
 
 Outcome = tuple[str, JobResult | Exception]
@@ -41,36 +41,43 @@ def train_languages(
     """Train the adapters of `calls`, which share one backbone; yield (call.name, result or exception) as each ends.
 
     At most `capacity` languages (default: all) share a batch and are in memory; the others enter as languages
-    leave. Languages of unequal batch size or theta_pre cannot share a batch: their banks run one after another.
+    leave. Languages of unequal batch size, kind of adapter or theta_pre cannot share a batch: their banks run one
+    after another.
     A language whose corpus is broken or whose loss diverges ends with its exception and the others go on. A
-    finished adapter is in `call.output` as an AdapterHub directory that is named by the language. Training that was
-    killed goes on from `call.checkpoint`. Raises InputError when the backbone itself cannot be used.
+    finished adapter is in `call.output`: an AdapterHub directory that is named by the language, or a PEFT directory.
+    Training that was killed goes on from `call.checkpoint`. Raises InputError when the backbone itself cannot be used.
 
     Every worker of `team` calls this with the same calls and gets the same outcomes; all share the rows of every
     batch. Only the first one writes and reports. Raises TeamBrokenError when one of the others is gone.
     """
     if not calls:
         return
-    backbone = load_backbone(calls[0].spec.backbone)  # type: ignore[union-attr]
-    require_masked_lm(backbone)
-    groups: dict[tuple[int, Path], list[JobCall]] = {}
+    groups: dict[tuple[AdapterConfig, int, Path], list[JobCall]] = {}
     for call in calls:
-        assert isinstance(call.spec, LanguageAdapterSpec)
-        groups.setdefault((call.spec.training.batch_size, call.inputs["theta_pre"]), []).append(call)
-    for group in groups.values():
-        yield from Bank(backbone, group, progress, capacity or len(group), team).train()
+        spec = _spec(call)
+        groups.setdefault((spec.adapter, spec.training.batch_size, call.inputs["theta_pre"]), []).append(call)
+    forwards = Forwards(_spec(calls[0]).backbone)
+    for adapter, _, _ in groups:
+        forwards.load(adapter)
+    for (adapter, _, theta_pre), group in groups.items():
+        try:
+            forward = forwards.forward(adapter, theta_pre)
+        except InputError as error:
+            yield from ((call.name, error) for call in group)
+            continue
+        yield from Bank(forward, group, progress, capacity or len(group), team).train()
 
 
 class Bank:
     """Languages in lock-step: one batch for all, and then each goes its own way."""
 
     def __init__(
-        self, backbone: Backbone, calls: Sequence[JobCall], progress: Progress, capacity: int, team: Team = ALONE
+        self, forward: Forward, calls: Sequence[JobCall], progress: Progress, capacity: int, team: Team = ALONE
     ) -> None:
         """All `calls` have the same batch size and theta_pre."""
-        self._backbone = backbone
+        self._forward = forward
         self._team = team
-        self._pass = BankPass(backbone, team)
+        self._pass = BankPass(forward, team)
         self._report = progress
         self._capacity = capacity
         self._waiting = deque(calls)
@@ -122,7 +129,7 @@ class Bank:
 
     def _start(self, call: JobCall) -> LanguageLearner | Exception:
         try:
-            language = start_language(call, self._backbone)
+            language = self._forward.start(call)
             if self._team.leads:
                 language.resume(self._common)
         except Exception as error:  # noqa: BLE001  (whatever is wrong with one corpus ends that language alone)
@@ -162,7 +169,7 @@ class Bank:
             try:
                 if language.call.name in faults:
                     raise CorpusError(faults[language.call.name])
-                language.learner.learn(gradient, loss, sum(len(example.ids) for example in group))
+                language.learner.learn(gradient, loss, sum(example.tokens for example in group))
             except (ArithmeticError, CorpusError) as error:
                 self._part(language, error)
         self._settled = True
@@ -215,3 +222,8 @@ def _failure(own: LanguageLearner | Exception, faults: Sequence[str]) -> Excepti
     if isinstance(own, Exception):
         return own
     return CorpusError(next(f"worker {rank}: {text}" for rank, text in enumerate(faults) if text))
+
+
+def _spec(call: JobCall) -> LanguageAdapterSpec:
+    assert isinstance(call.spec, LanguageAdapterSpec)
+    return call.spec

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from jobs.adapters.bottleneck import initial_adapter
 from jobs.evaluate import evaluate
 from jobs.evaluation_sets import EvaluationSet
 from jobs.evaluator import Evaluator, WarmEvaluator
+from jobs.initial_adapter import initial_adapter
 from jobs.job import JobCall, JobResult, Progress
 from jobs.merge_winner import merge
 from jobs.spec import (

@@ -61,7 +61,9 @@ def named(adapter: Adapter, name: str, tensors: Mapping[str, Tensor], head: Head
     if set(tensors) != set(adapter.tensors):
         difference = ", ".join(sorted(set(tensors) ^ set(adapter.tensors))[:3])
         raise InputError(Fault("other tensors than the adapter has", adapter.label, difference))
-    return replace(adapter, name=name, config={**adapter.config, "name": name}, tensors=dict(tensors), head=head)
+    # PEFT's files do not hold the adapter's name.
+    config = {**adapter.config, "name": name} if adapter.format == "adapterhub" else adapter.config
+    return replace(adapter, name=name, config=config, tensors=dict(tensors), head=head)
 
 
 def tagging_head(backbone: Backbone, labels: tuple[str, ...], seed: int) -> Head:

@@ -64,7 +64,7 @@ def text_blocks(data: DataRef, split: Split, backbone: BackboneRef, max_length: 
         meta = {"tokens": 0, "unknown": 0}
         texts = load_text(data, split, cache)
         tokenizer = load_tokenizer(backbone)
-        blocks = _blocks(_token_lists(texts, tokenizer, meta), tokenizer, max_length)
+        blocks = _blocks(token_lists(texts, tokenizer, meta), tokenizer, max_length)
         write_ragged(path, ["ids"], ([block] for block in blocks), meta)
 
     blocks = TextBlocks(mapped(path, build))
@@ -84,7 +84,7 @@ def mapped(path: Path, build: Callable[[], None]) -> RaggedFile:
     return RaggedFile(path)
 
 
-def _token_lists(texts: Sequence[str], tokenizer: Any, meta: dict[str, int]) -> Iterator[list[int]]:
+def token_lists(texts: Sequence[str], tokenizer: Any, meta: dict[str, int]) -> Iterator[list[int]]:
     """The tokens of each text, without special tokens; counts them in `meta`."""
     unknown = unknown_ids(tokenizer)
     for start in range(0, len(texts), _TEXTS_AT_ONCE):

@@ -7,13 +7,14 @@ import pytest
 import torch
 from tiny_backbone import make_backbone
 
-from jobs import masked_loss
+from jobs import frozen_cross_entropy as module
 from jobs.adapters.adapterhub import write_adapter
 from jobs.adapters.bottleneck import initial_weights, named
 from jobs.backbone import load_backbone
 from jobs.bank import bank_weights, check_fits, check_supported
 from jobs.encoder import FrozenEncoder, Rows, activation_named
 from jobs.errors import InputError
+from jobs.frozen_cross_entropy import frozen_cross_entropy
 from jobs.frozen_linear import frozen_linear
 from jobs.layout import Layout
 from jobs.masked_loss import MaskedRows, group_sums, token_losses
@@ -182,14 +183,17 @@ def test_a_tensor_that_no_bank_knows_is_named():
         bank_weights({"roberta.encoder.layer.0.attention.self.query.loras.*.lora_A": torch.zeros(1, 2, 2)}, torch.relu)
 
 
-def test_the_frozen_cross_entropy_equals_torch_s_in_value_and_gradient(monkeypatch):
+@pytest.mark.parametrize("cap", [None, 1.5])
+def test_the_frozen_cross_entropy_equals_torch_s_in_value_and_gradient(monkeypatch, cap):
     hidden = torch.randn(23, 6, requires_grad=True)
     weight, bias, labels = torch.randn(11, 6), torch.randn(11), torch.randint(0, 11, (23,))
     scale = torch.rand(23)
-    expected = torch.nn.functional.cross_entropy(hidden @ weight.T + bias, labels, reduction="none")
+    logits = hidden @ weight.T + bias
+    logits = logits if cap is None else cap * torch.tanh(logits / cap)
+    expected = torch.nn.functional.cross_entropy(logits, labels, reduction="none")
     (gradient,) = torch.autograd.grad((expected * scale).sum(), hidden)
-    monkeypatch.setattr(masked_loss, "_LOGITS", 44)
-    got = masked_loss._FrozenCrossEntropy.apply(hidden, weight, bias, labels)
+    monkeypatch.setattr(module, "_LOGITS", 44)
+    got = frozen_cross_entropy(hidden, weight, bias, labels, cap)
     torch.testing.assert_close(got, expected)
     torch.testing.assert_close(torch.autograd.grad((got * scale).sum(), hidden)[0], gradient)
 

@@ -20,6 +20,7 @@ from jobs.checkpoint import saved
 from jobs.errors import InputError
 from jobs.evaluation_sets import EvaluationSet
 from jobs.evaluator import Stack, WarmEvaluator
+from jobs.forwards import Forwards
 from jobs.learner import DivergedError, Learner, schedule
 from jobs.spec import TaskRef, TrainingConfig
 from jobs.train_languages import train_languages
@@ -161,8 +162,10 @@ def test_accumulated_batches_make_one_step(fleet):
 
 
 def test_a_budget_of_tokens_shortens_the_corpus(fleet):
-    batches = module.start_language(fleet.call("fc", _change(max_tokens=40)), load_backbone(fleet.backbone, "cpu"))
-    rows = {int(row) for number in range(50) for row in batches.order[number]}
+    call = fleet.call("fc", _change(max_tokens=40))
+    forward = Forwards(fleet.backbone).forward(call.spec.adapter, call.inputs["theta_pre"])
+    order = forward.start(call).stream.order
+    rows = {int(row) for number in range(50) for row in order[number]}
     assert rows == {0, 1, 2}
 
 

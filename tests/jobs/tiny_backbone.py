@@ -15,7 +15,7 @@ WORDS = 200
 SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
 
 
-def _tokenizer() -> PreTrainedTokenizerFast:
+def word_tokenizer() -> PreTrainedTokenizerFast:
     specials = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
     vocabulary = {word: i for i, word in enumerate(specials + [f"w{i}" for i in range(WORDS)])}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
@@ -40,5 +40,5 @@ def make_backbone(directory: Path, architecture: str = "xlm-roberta", **sizes: i
     model = model or XLMRobertaForMaskedLM(XLMRobertaConfig(type_vocab_size=1, **common))
     torch.nn.init.normal_(model.get_output_embeddings().bias)
     model.save_pretrained(directory)
-    _tokenizer().save_pretrained(directory)
+    word_tokenizer().save_pretrained(directory)
     return BackboneRef("tiny", directory_digest(directory), str(directory))

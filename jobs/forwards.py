@@ -1,0 +1,163 @@
+"""How adapters of each kind act in a backbone: MAD-X in an own encoder pass, PEFT's kinds inside any model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from jobs.adapters.adapterhub import read_adapter as read_adapterhub
+from jobs.adapters.kinds import Adapter
+from jobs.adapters.peft_format import read_adapter as read_peft
+from jobs.backbone import Backbone, load_backbone, require_masked_lm
+from jobs.bank import bank_weights, check_fits, check_supported
+from jobs.bank_pass import Batch, Forward
+from jobs.batches import Example, collate
+from jobs.data.masking import MaskVocabulary
+from jobs.data.packed import packed_blocks
+from jobs.data.tokenized import TextBlocks, text_blocks
+from jobs.encoder import FrozenEncoder, activation_named
+from jobs.errors import Fault, InputError
+from jobs.injected.model import InjectedModel
+from jobs.injected.rows import LmRows
+from jobs.injected.rows import collate as collate_lm
+from jobs.job import JobCall
+from jobs.language_learner import Corpus, LanguageLearner, order_of, start_language
+from jobs.language_model import LanguageModel, load_language_model, require_objective
+from jobs.layout import Layout
+from jobs.masked_loss import MaskedRows, token_losses
+from jobs.spec import AdapterConfig, BackboneRef, BottleneckConfig, LanguageAdapterSpec, Split
+from jobs.streams import CausalStream, MaskedStream, PrefixStream, Stream
+
+
+@dataclass(slots=True)
+class Forwards:
+    """The backbone of a bank, loaded once for all shapes of adapters that are trained on it."""
+
+    ref: BackboneRef
+    _encoder: Backbone | None = field(default=None, init=False)
+    _model: LanguageModel | None = field(default=None, init=False)
+
+    def load(self, config: AdapterConfig) -> None:
+        """Load the backbone as adapters of `config` need it. Raises InputError when it cannot be used."""
+        match config:
+            case BottleneckConfig():
+                if self._encoder is None:
+                    self._encoder = load_backbone(self.ref)
+                    require_masked_lm(self._encoder)
+            case _:
+                self._model = self._model or load_language_model(self.ref)
+
+    def forward(self, config: AdapterConfig, theta_pre: Path) -> Forward:
+        """Adapters of the shape of `theta_pre`. Raises InputError when they do not fit the backbone."""
+        self.load(config)
+        match config:
+            case BottleneckConfig():
+                assert self._encoder is not None
+                return MadxForward(self._encoder, read_adapterhub(theta_pre))
+            case _:
+                assert self._model is not None
+                return InjectedForward(self._model, read_peft(theta_pre))
+
+
+class MadxForward:
+    """MAD-X adapters, invertible part included, in XLM-R, RoBERTa and BERT; masked LM."""
+
+    def __init__(self, backbone: Backbone, theta_pre: Adapter) -> None:
+        """Raises InputError for settings that the grouped products do not compute."""
+        check_supported(theta_pre)
+        check_fits(theta_pre, backbone.model.config.hidden_size, backbone.model.config.num_hidden_layers)
+        self._backbone, self._theta_pre = backbone, theta_pre
+        self._encoder = FrozenEncoder(backbone)
+        self._layout = Layout.of(theta_pre.tensors)
+        self._activation = activation_named(str(theta_pre.settings["non_linearity"]))
+
+    def start(self, call: JobCall) -> LanguageLearner:
+        """Read a language's corpus. Raises InputError for what the user can mend."""
+        spec = _spec(call)
+        if spec.objective != "masked-lm":
+            todo = "bottleneck adapters sit in encoders: use masked-lm, or LoRA, (IA)3 in a decoder"
+            raise InputError(Fault("the backbone cannot learn by this objective", call.name, spec.objective, todo))
+        _check_length(spec, self._backbone.max_length)
+        tokenizer = self._backbone.tokenizer
+        corpus = Corpus(_masked_blocks(call, "train"), _masked_blocks(call, "validation"))
+        stream = _masked_stream(spec, corpus, MaskVocabulary.of_tokenizer(tokenizer))
+        return start_language(call, self._theta_pre, corpus, stream, self._backbone.device)
+
+    def collate(self, groups: Sequence[Sequence[Example]]) -> MaskedRows:
+        """One batch of all groups."""
+        return collate(groups, self._backbone.tokenizer.pad_token_id, self._encoder.device)
+
+    def token_losses(self, batch: Batch, vectors: Tensor) -> Tensor:
+        """bfloat16 products on a GPU, float32 on a CPU."""
+        assert isinstance(batch, MaskedRows)
+        weights = bank_weights(self._layout.split(vectors), self._activation)
+        with torch.autocast("cuda", torch.bfloat16, enabled=self._encoder.device.type == "cuda"):
+            return token_losses(self._encoder, batch, weights)
+
+
+class InjectedForward:
+    """LoRA, (IA)3, LoKr and prefix adapters in any language model; masked, causal and prefix LM."""
+
+    def __init__(self, model: LanguageModel, theta_pre: Adapter) -> None:
+        """Raises InputError when the adapter does not fit the model."""
+        self.injected = InjectedModel(model, theta_pre)
+        self._model, self._theta_pre = model, theta_pre
+
+    def start(self, call: JobCall) -> LanguageLearner:
+        """Read a language's corpus. Raises InputError for what the user can mend."""
+        spec = _spec(call)
+        require_objective(self._model, spec.objective)
+        _check_length(spec, self._model.max_length)
+        blocks = _masked_blocks if spec.objective == "masked-lm" else _packed_blocks
+        corpus = Corpus(blocks(call, "train"), blocks(call, "validation"))
+        learner = start_language(call, self._theta_pre, corpus, self._stream(spec, corpus), self._model.device)
+        if self._model.notes:
+            learner.details["notes"] = list(self._model.notes)
+        return learner
+
+    def collate(self, groups: Sequence[Sequence[Example]]) -> LmRows:
+        """One batch of all groups."""
+        return collate_lm(groups, self._model)
+
+    def token_losses(self, batch: Batch, vectors: Tensor) -> Tensor:
+        """In the dtype of the model's weights."""
+        assert isinstance(batch, LmRows)
+        return self.injected.token_losses(batch, vectors)
+
+    def _stream(self, spec: LanguageAdapterSpec, corpus: Corpus) -> Stream:
+        match spec.objective:
+            case "masked-lm":
+                return _masked_stream(spec, corpus, MaskVocabulary.of_tokenizer(self._model.tokenizer))
+            case "causal-lm":
+                return CausalStream(corpus.train, order_of(spec, corpus))
+            case "prefix-lm":
+                return PrefixStream(corpus.train, order_of(spec, corpus), self._model)
+
+
+def _spec(call: JobCall) -> LanguageAdapterSpec:
+    assert isinstance(call.spec, LanguageAdapterSpec)
+    return call.spec
+
+
+def _masked_stream(spec: LanguageAdapterSpec, corpus: Corpus, vocabulary: MaskVocabulary) -> MaskedStream:
+    return MaskedStream(corpus.train, order_of(spec, corpus), spec.training.mask_probability, vocabulary)
+
+
+def _masked_blocks(call: JobCall, split: Split) -> TextBlocks:
+    spec = _spec(call)
+    return text_blocks(spec.corpus, split, spec.backbone, spec.training.max_length, call.cache)
+
+
+def _packed_blocks(call: JobCall, split: Split) -> TextBlocks:
+    spec = _spec(call)
+    return packed_blocks(spec.corpus, split, spec.backbone, spec.training.max_length, call.cache)
+
+
+def _check_length(spec: LanguageAdapterSpec, most: int) -> None:
+    if spec.training.max_length > most:
+        got, todo = str(spec.training.max_length), f"use at most {most}"
+        raise InputError(Fault("max_length is beyond the backbone's positions", "training.max_length", got, todo))

@@ -1,0 +1,18 @@
+"""The initial-adapter job: theta_pre, by the library that the kind of adapter belongs to."""
+
+from __future__ import annotations
+
+from jobs.adapters import bottleneck
+from jobs.injected import initial
+from jobs.job import JobCall, JobResult
+from jobs.spec import BottleneckConfig, InitialAdapterSpec
+
+
+def initial_adapter(call: JobCall) -> JobResult:
+    """Write the initialization that all adapters of a campaign share into `call.output`. Raises InputError."""
+    assert isinstance(call.spec, InitialAdapterSpec)
+    match call.spec.adapter:
+        case BottleneckConfig():
+            return bottleneck.initial_adapter(call)
+        case _:
+            return initial.initial_adapter(call)

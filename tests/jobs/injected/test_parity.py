@@ -1,0 +1,171 @@
+"""Outputs and gradients of injected adapters against PEFT's own models with the same adapters."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import peft
+import pytest
+import torch
+from tiny_models import FAMILIES, VOCABULARY, make_model
+from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForSeq2SeqLM
+
+from jobs.adapters.formats import read_adapter, write_adapter
+from jobs.injected.initial import initial_weights
+from jobs.injected.model import InjectedModel, token_losses
+from jobs.injected.rows import PromptedExample, collate, prompted
+from jobs.language_model import load_language_model
+from jobs.masked_loss import group_sums
+from jobs.spec import Ia3Config, LokrConfig, LoraConfig, PrefixConfig
+
+TARGETS = {
+    "llama": (("q_proj", "v_proj", "down_proj"), ("down_proj",)),
+    "gpt2": (("c_attn", "mlp.c_proj"), ("mlp.c_proj",)),
+    "t5": (("q", "v", "wo"), ("wo",)),
+    "mt5": (("q", "v", "wi_1", "wo"), ("wi_1", "wo")),
+    "xlm-roberta": (("query", "value", "output.dense"), ("output.dense",)),
+}
+CLASSES = {"decoder": AutoModelForCausalLM, "encoder-decoder": AutoModelForSeq2SeqLM, "encoder": AutoModelForMaskedLM}
+CASES = [
+    (name, kind)
+    for name, family in FAMILIES.items()
+    for kind in ("lora", "ia3", "lokr", "prefix")
+    if (kind != "prefix" or family == "decoder") and (name, kind) != ("gpt2", "lokr")
+]
+
+
+def configuration(name, kind):
+    targets, inputs = TARGETS.get(name, TARGETS["llama"])
+    return {
+        "lora": LoraConfig(2, 6.0, targets),
+        "ia3": Ia3Config(targets, inputs),
+        "lokr": LokrConfig(4, targets),
+        "prefix": PrefixConfig(3),
+    }[kind]
+
+
+def variant(adapter, seed):
+    """The adapter with values that matter everywhere."""
+    generator = torch.Generator().manual_seed(seed)
+    tensors = {n: t + 0.3 * torch.randn(t.shape, generator=generator) for n, t in adapter.tensors.items()}
+    return replace(adapter, tensors=tensors)
+
+
+def examples(family, seed):
+    """Two of different length: prompts without a label, answers with labels."""
+    rng = np.random.default_rng(seed)
+    found = []
+    for prompt, answer in ((4, 7), (3, 4)):
+        ids, labels = (rng.integers(5, VOCABULARY, size=size) for size in (prompt, answer))
+        if family == "encoder-decoder":
+            found.append(PromptedExample(ids, labels))
+        else:
+            whole = np.concatenate([ids, labels])
+            found.append(PromptedExample(whole, np.concatenate([np.full(prompt, -100), labels])))
+    return found
+
+
+def peft_mean_loss(model, family, chosen):
+    """Mean over the labelled tokens by the library's own loss, one example at a time without padding."""
+    total, count = torch.zeros(()), 0
+    for example in chosen:
+        ids, labels = torch.tensor(example.input_ids)[None], torch.tensor(example.labels)[None]
+        if family == "encoder":
+            # A decoder predicts place i from place i - 1; here both are the same place, as the rows below have it.
+            ids, labels = ids[:, :-1], labels[:, 1:]
+        own = int((labels[:, 1:] != -100).sum()) if family == "decoder" else int((labels != -100).sum())
+        total = total + model(input_ids=ids, labels=labels).loss * own
+        count += own
+    return total / count
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    made = {}
+
+    def get(name):
+        if name not in made:
+            ref = make_model(tmp_path_factory.mktemp(name), name)
+            made[name] = (ref, load_language_model(ref, "cpu"))
+        return made[name]
+
+    return get
+
+
+def peft_gradients(model, adapter):
+    """The gradients by the names of `adapter`."""
+    if adapter.kind == "prefix":
+        return {"prompt_embeddings": model.prompt_encoder["default"].embedding.weight.grad}
+    named = {name.replace(".default", ""): p.grad for name, p in model.named_parameters() if p.grad is not None}
+    return {name: named[name] for name in adapter.tensors}
+
+
+@pytest.mark.parametrize(("name", "kind"), CASES)
+def test_losses_and_gradients_are_those_of_peft(models, tmp_path, name, kind):
+    ref, model = models(name)
+    theta_pre = initial_weights(model, configuration(name, kind), "theta_pre")
+    adapters = [variant(theta_pre, seed) for seed in range(3)]
+    chosen = [examples(model.family, seed) for seed in range(3)]
+    injected = InjectedModel(model, theta_pre)
+    vectors = torch.stack([injected.layout.flatten(one.tensors) for one in adapters]).requires_grad_()
+    batch = collate([[prompted(one, model) for one in group] for group in chosen], model)
+    means = group_sums(injected.token_losses(batch, vectors), batch.rows.valid) / batch.rows.valid.sum(1)
+    (gradients,) = torch.autograd.grad(means.sum(), vectors)
+    assert not any(parameter.requires_grad for parameter in model.model.parameters())
+    for number, adapter in enumerate(adapters):
+        directory = tmp_path / str(number)
+        write_adapter(adapter, directory)
+        plain = CLASSES[model.family].from_pretrained(ref.path, attn_implementation="eager")
+        # PEFT loads no prefix as trainable.
+        reference = peft.PeftModel.from_pretrained(plain, str(directory), is_trainable=kind != "prefix").eval()
+        if kind == "prefix":
+            reference.prompt_encoder["default"].requires_grad_(True)
+        expected = peft_mean_loss(reference, model.family, chosen[number])
+        expected.backward()
+        assert means[number].item() == pytest.approx(expected.item(), rel=1e-5)
+        wanted = injected.layout.flatten(peft_gradients(reference, adapter))
+        scale = float(wanted.abs().max())
+        assert scale > 0
+        torch.testing.assert_close(gradients[number], wanted, atol=2e-5 * max(1.0, scale), rtol=1e-4)
+        alone = injected.token_losses(
+            collate([[prompted(one, model) for one in chosen[number]]], model), vectors[number : number + 1].detach()
+        )
+        assert float(alone.mean()) == pytest.approx(means[number].item(), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("llama", "lora"), ("gemma2", "prefix"), ("qwen3", "prefix"), ("mt5", "lora")]
+)
+def test_generation_is_that_of_peft(models, tmp_path, name, kind):
+    ref, model = models(name)
+    adapter = variant(initial_weights(model, configuration(name, kind), "theta_pre"), 5)
+    write_adapter(adapter, tmp_path)
+    reference = peft.PeftModel.from_pretrained(
+        CLASSES[model.family].from_pretrained(ref.path, attn_implementation="eager"), str(tmp_path)
+    ).eval()
+    injected = InjectedModel(model, adapter)
+    prompts = {"input_ids": torch.tensor([[7, 20, 9, 11, 30], [8, 40, 33, 50, 12]])}
+    prompts["attention_mask"] = torch.ones_like(prompts["input_ids"])
+    with injected.applied(injected.layout.flatten(adapter.tensors)[None]):
+        found = injected.model.generate(**prompts, max_new_tokens=8, do_sample=False)
+    assert torch.equal(found, reference.generate(**prompts, max_new_tokens=8, do_sample=False))
+    plain = injected.model.generate(**prompts, max_new_tokens=8, do_sample=False)
+    assert not torch.equal(found, plain)
+
+
+@pytest.mark.parametrize("kind", ["lora", "ia3", "lokr"])
+def test_the_initial_adapter_changes_nothing_and_depends_on_its_seed_alone(models, tmp_path, kind):
+    _, model = models("qwen2")
+    config = configuration("qwen2", kind)
+    torch.manual_seed(1)
+    first = initial_weights(model, config, "theta_pre")
+    torch.manual_seed(2)
+    again = initial_weights(model, config, "theta_pre")
+    assert all(torch.equal(tensor, again.tensors[name]) for name, tensor in first.tensors.items())
+    injected = InjectedModel(model, first)
+    batch = collate([[prompted(one, model) for one in examples("decoder", 1)]], model)
+    vectors = injected.layout.flatten(first.tensors)[None]
+    assert torch.equal(injected.token_losses(batch, vectors), token_losses(model, batch))
+    write_adapter(first, tmp_path)
+    assert read_adapter(tmp_path).kind == kind
