@@ -28,13 +28,15 @@ _ORDER, _MASKS = 0, 1
 class Example(NamedTuple):
     """Token ids of one row, the places whose outputs are wanted, and the labels at those places.
 
-    `source`: what the encoder of a T5-like model reads; `ids` are then what its decoder is given.
+    `source`: what the encoder of a T5-like model reads; `ids` are then what its decoder is given. `types`: which of
+    two texts each token is of (BERT's token types).
     """
 
     ids: Ints
     places: Ints
     labels: Ints
     source: Ints | None = None
+    types: Ints | None = None
 
     @property
     def tokens(self) -> int:
@@ -116,11 +118,14 @@ def collate_rows(groups: Sequence[Sequence[Example]], pad: int, device: torch.de
     ids = np.full((len(groups) * height, width), pad, dtype=np.int64)
     keep = np.zeros(ids.shape, dtype=np.bool_)
     keep[:, 0] = True
+    types = np.zeros_like(ids) if any(example.types is not None for group in groups for example in group) else None
     places: list[NDArray[np.int64]] = []
     for number, group in enumerate(groups):
         for row, example in enumerate(group, start=number * height):
             ids[row, : len(example.ids)] = example.ids
             keep[row, : len(example.ids)] = True
+            if types is not None and example.types is not None:
+                types[row, : len(example.ids)] = example.types
         places.append(np.concatenate([example.places + row * width for row, example in enumerate(group)]))
     most = max(len(wanted) for wanted in places)
     padded, valid = np.zeros((len(groups), most), dtype=np.int64), np.zeros((len(groups), most), dtype=np.bool_)
@@ -133,6 +138,7 @@ def collate_rows(groups: Sequence[Sequence[Example]], pad: int, device: torch.de
         None if keep.all() else _tensor(keep, device),
         _tensor(padded, device),
         _tensor(valid, device),
+        None if types is None else _tensor(types, device),
     )
     return rows, _tensor(labels, device)
 

@@ -24,13 +24,15 @@ class Rows:
     """A batch of G groups of equally many rows, padded on the right.
 
     `ids` [G * B, T]; `keep` [G * B, T] is true on tokens, or None when nothing is padded. `places` [G, K]: which
-    of a group's B * T positions are wanted, padded with 0; `valid` [G, K] is true on the wanted ones.
+    of a group's B * T positions are wanted, padded with 0; `valid` [G, K] is true on the wanted ones. `types`
+    [G * B, T]: which of two texts a token is of (BERT's token types), None where all rows are one text.
     """
 
     ids: Tensor
     keep: Tensor | None
     places: Tensor
     valid: Tensor
+    types: Tensor | None = None
 
 
 class FrozenEncoder:
@@ -55,7 +57,7 @@ class FrozenEncoder:
         position-wise work is done at the wanted places only.
         """
         groups = rows.places.shape[0]
-        x = self._embed(rows.ids, stack[0], groups)
+        x = self._embed(rows, stack[0], groups)
         mask = None if rows.keep is None else rows.keep[:, None, None, :]
         last = len(self.layers) - 1
         for index in range(len(self.layers)):
@@ -75,11 +77,14 @@ class FrozenEncoder:
             hidden = _linear(hidden, module) if isinstance(module, nn.Linear) else module(hidden)
         return hidden if weights.coupling is None else weights.coupling.inverse(hidden, weights.activation)
 
-    def _embed(self, ids: Tensor, weights: BankWeights, groups: int) -> Tensor:
-        tables = self.embeddings
+    def _embed(self, rows: Rows, weights: BankWeights, groups: int) -> Tensor:
+        tables, ids = self.embeddings, rows.ids
         positions = torch.arange(self.first_position, self.first_position + ids.shape[1], device=ids.device)
         total = tables.word_embeddings(ids) + tables.position_embeddings(positions)
-        x = _norm(total + tables.token_type_embeddings.weight[0], tables.LayerNorm)
+        types = tables.token_type_embeddings
+        # XLM-R and RoBERTa know one type alone.
+        own = types.weight[0] if rows.types is None or types.num_embeddings == 1 else types(rows.types)
+        x = _norm(total + own, tables.LayerNorm)
         if weights.coupling is None:
             return x
         return weights.coupling.forward(x.reshape(groups, -1, x.shape[-1]), weights.activation).reshape(x.shape)

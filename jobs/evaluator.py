@@ -11,20 +11,23 @@ import torch
 from torch import Tensor
 
 from jobs.adapters.adapterhub import read_adapter
+from jobs.adapters.heads import HeadLayers, head_layers
 from jobs.adapters.kinds import Adapter
 from jobs.arithmetic.combine import base_weights
 from jobs.backbone import load_backbone
 from jobs.bank import BankWeights, bank_weights, check_supported
 from jobs.encoder import FrozenEncoder, activation_named
 from jobs.errors import Fault, InputError
-from jobs.evaluation_sets import EvaluationSet, MaskedSet, WordSet, prepare
+from jobs.evaluation_sets import EvaluationSet
 from jobs.layout import Layout
 from jobs.masked_loss import MaskedRows, token_losses
-from jobs.metrics import Numbers, Statistics, f1, mlm_loss, span_statistics
+from jobs.masked_set import MaskedSet
+from jobs.metrics import Numbers, Statistics, metric_over
 from jobs.mixing import TOLERANCE, mix
 from jobs.recent import Recent
-from jobs.spec import BackboneRef, Method, Mixture, Option, mixture_role
-from jobs.tagging import TaggingLayers, tagging_layers
+from jobs.spec import BackboneRef, Method, Mixture, Option, TaskRef, is_language_model, metric_of, mixture_role
+from jobs.tasks.protocol import ScoredSet
+from jobs.tasks.table import check_head, prepare
 
 # Rules that are weighted sums, written in place.
 _SUMS: tuple[Method, ...] = ("task_arithmetic", "linear")
@@ -51,10 +54,10 @@ class Stack:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Score:
-    """`value`: F1 in points, or masked-LM loss in nats per token. `statistics`: one row per example.
+    """`value`: the task's metric, in points or nats per token. `statistics`: one row per example.
 
-    NER: [sentences, 3] span counts, `predictions` the label number of every word. Masked LM: [blocks, 2],
-    summed loss and number of hidden tokens, no `predictions`. See `jobs.metrics`.
+    Their columns and the `predictions` are those of the task's evaluation set, see `jobs.tasks`. Masked LM:
+    [blocks, 2], summed loss and number of hidden tokens, no `predictions`.
     """
 
     value: float
@@ -95,11 +98,11 @@ class WarmEvaluator:
         self._tasks = Recent(self._load_task, lambda task: 1, _TASKS)
         self._slots: dict[tuple[Layout, str], _Slot] = {}
 
-    def prepared(self, evaluation: EvaluationSet) -> WordSet | MaskedSet:
+    def prepared(self, evaluation: EvaluationSet) -> ScoredSet | MaskedSet:
         """The batches of a set, built on first use. Raises InputError for faulty data."""
         return self._sets[evaluation]
 
-    def _prepare(self, evaluation: EvaluationSet) -> WordSet | MaskedSet:
+    def _prepare(self, evaluation: EvaluationSet) -> ScoredSet | MaskedSet:
         return prepare(evaluation, self.backbone, self.cache)
 
     @torch.inference_mode()
@@ -113,27 +116,31 @@ class WarmEvaluator:
         prepared = self.prepared(evaluation)
         language = self._merged(stack)
         if isinstance(prepared, MaskedSet):
-            return self._masked_loss(prepared, language)
-        if stack.task is None:
-            raise InputError(Fault("named entities need a task adapter", f"task {evaluation.task.name}"))
-        return self._entities(prepared, language, *self._task(stack.task, prepared.labels))
+            statistics, predictions = self._losses(prepared, language), None
+        else:
+            statistics, predictions = prepared.score(self._outputs(prepared, language, evaluation.task, stack.task))
+        value = metric_over(metric_of(evaluation.task)[0], prepared.columns)(statistics.sum(axis=0))
+        return Score(float(value), statistics, predictions)
 
-    def _masked_loss(self, prepared: MaskedSet, language: BankWeights) -> Score:
+    def _losses(self, prepared: MaskedSet, language: BankWeights) -> Statistics:
         statistics = np.zeros((prepared.blocks, 2))
         for batch in prepared.batches:
             losses = token_losses(self._encoder, MaskedRows(batch.rows, batch.labels), language)
             values = losses.double().cpu().numpy()
             statistics[:, 0] += np.bincount(batch.targets, values, prepared.blocks)
             statistics[:, 1] += np.bincount(batch.targets, minlength=prepared.blocks)
-        return Score(float(mlm_loss(statistics.sum(axis=0))), statistics)
+        return statistics
 
-    def _entities(self, prepared: WordSet, language: BankWeights, task: BankWeights, head: TaggingLayers) -> Score:
-        predictions = np.full(len(prepared.gold), prepared.labels.index("O"), dtype=np.int64)
-        for batch in prepared.batches:
-            hidden = self._encoder.hidden_states(batch.rows, (language, task))
-            predictions[batch.targets] = head(hidden)[0].argmax(-1).cpu().numpy()
-        statistics = span_statistics(prepared.gold, predictions, prepared.sentences, prepared.labels)
-        return Score(float(f1(statistics.sum(axis=0))), statistics, predictions)
+    def _outputs(
+        self, prepared: ScoredSet, language: BankWeights, task: TaskRef, directory: Path | None
+    ) -> list[Tensor]:
+        """The head's outputs [K, width] of every batch, on the CPU."""
+        if directory is None:
+            raise InputError(Fault(f"{task.kind} systems need a task adapter", f"task {task.name}"))
+        weights, head = self._tasks[directory]
+        check_head(head, task, directory)
+        hidden = (self._encoder.hidden_states(batch.rows, (language, weights)) for batch in prepared.batches)
+        return [head(states)[0].cpu() for states in hidden]
 
     def _merged(self, stack: Stack) -> BankWeights:
         if not stack.languages:
@@ -178,19 +185,12 @@ class WarmEvaluator:
             self._slots[layout, activation] = _Slot(reserved, weights)
         return _Source(vector, self._slots[layout, activation])
 
-    def _task(self, directory: Path, labels: tuple[str, ...]) -> tuple[BankWeights, TaggingLayers]:
-        weights, head = self._tasks[directory]
-        if head.labels != labels:
-            got = f"{', '.join(head.labels)}; the task has {', '.join(labels)}"
-            raise InputError(Fault("the head was trained for other labels", str(directory), got))
-        return weights, head
-
-    def _load_task(self, directory: Path) -> tuple[BankWeights, TaggingLayers]:
+    def _load_task(self, directory: Path) -> tuple[BankWeights, HeadLayers]:
         adapter = self._read(directory)
         layout = Layout.of(adapter.tensors)
         vector = layout.flatten(adapter.tensors).to(self.backbone.device)[None]
         weights = bank_weights(layout.split(vector), activation_named(str(adapter.settings["non_linearity"])))
-        return weights, tagging_layers(adapter, self.backbone.device)
+        return weights, head_layers(adapter, self.backbone.device)
 
     def _read(self, directory: Path) -> Adapter:
         """An adapter that fits the backbone, or InputError."""
@@ -220,7 +220,7 @@ class Evaluator:
     def evaluate(self, mixture: Mixture, seed: int) -> Score:
         """Score `mixture` with the adapters of `seed`. Raises InputError for unknown ones, and faults of the rule."""
         languages = tuple((self._directory(mixture_role(key, seed)), weight) for key, weight in mixture.weights)
-        task = None if self._evaluation.task.kind == "masked-lm" else self._directory(f"task@{seed}")
+        task = None if is_language_model(self._evaluation.task.kind) else self._directory(f"task@{seed}")
         theta_pre = self._inputs.get("theta_pre")
         stack = Stack(languages, task, theta_pre, mixture.method, mixture.options)
         return self._warm.evaluate(self._evaluation, stack)

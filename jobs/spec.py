@@ -25,6 +25,7 @@ from jobs.spec_search import Option as Option
 from jobs.spec_search import SearchSpace as SearchSpace
 from jobs.spec_search import mixture_role as mixture_role
 from jobs.spec_tasks import METRICS as METRICS
+from jobs.spec_tasks import AnswerRules as AnswerRules
 from jobs.spec_tasks import Direction as Direction
 from jobs.spec_tasks import Objective as Objective
 from jobs.spec_tasks import TaskKind as TaskKind
@@ -65,6 +66,7 @@ class DataRef:
     that share of the examples goes to validation and the same share to test.
     `limits`: (split, most examples) pairs, the first ones in the data's order.
     `dataset` and `subset`: name and configuration on the hub, e.g. "wikimedia/wikipedia", "20231101.gl".
+    `splits`: (split, the data set's name for it) pairs; a name may end in a slice, e.g. "validation[:50%]".
     `columns`: (our name, the data set's) pairs for the columns of labelled rows that are called otherwise.
     """
 

@@ -9,6 +9,7 @@ TaskKind = Literal[
     "masked-lm", "causal-lm", "prefix-lm", "ner", "classification", "qa", "multiple-choice", "generation"
 ]
 Objective = Literal["masked-lm", "causal-lm", "prefix-lm"]
+AnswerRules = Literal["squad", "mlqa"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +19,8 @@ class TaskRef:
     `metric`: one of the kind's metrics, "" for its first. `prompt`: with a decoder or T5-like backbone, the text that
     the model is given, with `{column}` for the example's fields; `answer`: the text that it must write, likewise.
     `choices`: the answers whose likelihoods are compared, one per label (classification, multiple choice by a language
-    model). `max_new_tokens`: where generation stops.
+    model). `max_new_tokens`: where generation stops. `stride`: tokens that neighbouring windows of a long context share
+    (extractive questions), 0 for no windows. `answer_rules`: how answers are made comparable, see `jobs.scoring.squad`.
     """
 
     name: str
@@ -29,6 +31,8 @@ class TaskRef:
     answer: str = ""
     choices: tuple[str, ...] = ()
     max_new_tokens: int = 64
+    stride: int = 0
+    answer_rules: AnswerRules = "squad"
 
 
 Direction = Literal["max", "min"]

@@ -9,37 +9,37 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from jobs import checkpoint
 from jobs.adapters.adapterhub import read_adapter, write_adapter
-from jobs.adapters.bottleneck import initial_weights, named, tagging_head
+from jobs.adapters.bottleneck import initial_weights, named
+from jobs.adapters.heads import layers_of, new_head
 from jobs.adapters.kinds import Adapter, Head
 from jobs.backbone import Backbone, load_backbone
 from jobs.bank import BankWeights, bank_weights, check_fits, check_supported
-from jobs.batches import BatchOrder, Example, collate
-from jobs.data.token_labels import TokenExample, TokenExamples, token_labels
+from jobs.batches import BatchOrder, collate
 from jobs.data.tokenizer import key_of
 from jobs.encoder import FrozenEncoder, Rows, activation_named
 from jobs.errors import Fault, InputError
-from jobs.evaluation_sets import EvaluationSet, WordSet, prepare
+from jobs.evaluation_sets import EvaluationSet
 from jobs.job import JobCall, JobResult, Progress, no_progress
 from jobs.layout import Layout
 from jobs.learner import Learner
-from jobs.metrics import f1, span_statistics
-from jobs.spec import BottleneckConfig, TaskAdapterSpec
+from jobs.metrics import metric_over
+from jobs.spec import BottleneckConfig, TaskAdapterSpec, metric_of
+from jobs.tasks.protocol import ScoredSet
+from jobs.tasks.table import task_of
 
 PROGRESS_SECONDS = 1.0
-_HEAD_WEIGHT, _HEAD_BIAS = "heads.*.1.weight", "heads.*.1.bias"
 
 
 def train_task(call: JobCall, progress: Progress = no_progress) -> JobResult:
-    """Train the task adapter of a `TaskAdapterSpec` of kind "ner" and write it with its head into `call.output`.
+    """Train the task adapter of a `TaskAdapterSpec` and write it with its head into `call.output`.
 
     Input: `language:<code>`, the language adapter of the task's language, which stays frozen. The weights with
-    the best span F1 on the validation split are kept. The backbone's dropout is off, as in language training.
+    the best metric on the validation split are kept. The backbone's dropout is off, as in language training.
     An AdapterHub directory named by the task is written; `load_adapter` brings the head with it. Training that
     was killed goes on from `call.checkpoint`. Raises InputError for what the user can mend.
     """
@@ -48,7 +48,7 @@ def train_task(call: JobCall, progress: Progress = no_progress) -> JobResult:
     trainer = TaskTrainer(call, spec, load_backbone(spec.backbone))
     trainer.train(progress)
     trainer.write()
-    return trainer.learner.result("validation_f1", trainer.details)
+    return trainer.learner.result(f"validation_{metric_of(spec.task)[0]}", trainer.details)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,23 +65,22 @@ class TaskTrainer:
 
     def __init__(self, call: JobCall, spec: TaskAdapterSpec, backbone: Backbone) -> None:
         """Read data and adapters, and the checkpoint if there is one."""
-        self._call, self._spec = call, spec
+        self._call, self._spec, self._task = call, spec, task_of(spec.task)
         self._parts = _read_parts(call, spec, backbone)
         self._encoder = FrozenEncoder(backbone)
         self._pad: int = backbone.tokenizer.pad_token_id
         self._language = _frozen(self._parts.language, backbone.device)
         self._layout = Layout.of({**self._parts.task.tensors, **self._parts.head.tensors})
         vector = self._layout.flatten({**self._parts.task.tensors, **self._parts.head.tensors})
-        self.learner = Learner(vector.to(backbone.device), self._layout.decayed, spec.training, "max")
-        train = token_labels(spec.data, "train", spec.task, spec.backbone, spec.training.max_length, call.cache)
-        self._rows, self._lengths = _labelled(train)
+        self.learner = Learner(vector.to(backbone.device), self._layout.decayed, spec.training, metric_of(spec.task)[1])
+        self._train = self._task.training(spec, call.cache)
         self._held_out = _held_out(spec, backbone, call.cache)
         key = f"{spec.task.name}:{spec.language}"
-        self._order = BatchOrder(self._lengths, spec.training.batch_size, spec.seed, key)
+        self._order = BatchOrder(self._train.lengths, spec.training.batch_size, spec.seed, key)
         self._identity = key_of(spec, list(self._layout.shapes))
         self.details: dict[str, Any] = {
             "backbone_dropout": 0.0,
-            "train_sentences": len(self._rows),
+            **self._train.details,
             "language_adapter": self._parts.language.name,
         }
         self.details |= checkpoint.resume(self.learner, call.checkpoint, None, self._identity)
@@ -94,7 +93,7 @@ class TaskTrainer:
                 started = time.monotonic()
                 # Due after the last batch, or after the one before a checkpoint.
                 if self.learner.evaluation_due:
-                    self.learner.record_evaluation(self._validation_f1())
+                    self.learner.record_evaluation(self._validation())
                 if self.learner.done:
                     break
                 self._one_batch()
@@ -114,7 +113,7 @@ class TaskTrainer:
     def write(self) -> None:
         """Write the best state: adapter and head, named by the task."""
         tensors = self._layout.tensors(self.learner.best)
-        head = Head(self._parts.head.config, {name: tensors.pop(name) for name in (_HEAD_WEIGHT, _HEAD_BIAS)})
+        head = Head(self._parts.head.config, {name: tensors.pop(name) for name in self._parts.head.tensors})
         write_adapter(named(self._parts.task, self._spec.task.name, tensors, head), self._call.output)
 
     def _save(self) -> None:
@@ -124,43 +123,40 @@ class TaskTrainer:
 
     def _one_batch(self) -> None:
         rows = self._order[self.learner.progress.batches]
-        examples = [self._rows[row] for row in rows.tolist()]
+        examples = [example for row in rows.tolist() for example in self._train.rows(row)]
         batch = collate([examples], self._pad, self._encoder.device)
         vector = self.learner.vector.clone().requires_grad_()
-        logits = self._logits(batch.rows, self._layout.split(vector[None]))
-        loss = torch.nn.functional.cross_entropy(logits.float(), batch.labels)
+        loss = self._task.loss(self._outputs(batch.rows, self._layout.split(vector[None])).float(), batch)
         (gradient,) = torch.autograd.grad(loss, vector)
         self.learner.learn(gradient, loss.item(), sum(len(example.ids) for example in examples))
 
-    def _logits(self, rows: Rows, tensors: dict[str, Tensor]) -> Tensor:
-        """Logits [K, labels] at the wanted places, under `tensors`, the split of a vector."""
-        adapter = {name: tensor for name, tensor in tensors.items() if name not in (_HEAD_WEIGHT, _HEAD_BIAS)}
+    def _outputs(self, rows: Rows, tensors: dict[str, Tensor]) -> Tensor:
+        """The head's outputs [K, width] at the wanted places, under `tensors`, the split of a vector."""
+        own = self._parts.head.tensors
+        adapter = {name: tensor for name, tensor in tensors.items() if name not in own}
         stack = (self._language, bank_weights(adapter, _activation(self._parts.task)))
+        head = layers_of(self._parts.head.config["config"], {name: tensors[name][0] for name in own})
         device = self._encoder.device.type
         with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
-            hidden = self._encoder.hidden_states(rows, stack)[0]
-            return torch.nn.functional.linear(hidden, tensors[_HEAD_WEIGHT][0], tensors[_HEAD_BIAS][0])
+            return head(self._encoder.hidden_states(rows, stack)[0])
 
     @torch.no_grad()
-    def _validation_f1(self) -> float:
-        """Span F1 in points, as every evaluation counts it."""
-        held_out = self._held_out
+    def _validation(self) -> float:
+        """The task's metric on the held-out examples, as every evaluation counts it."""
         tensors = self._layout.split(self.learner.vector[None])
-        predictions = np.full(len(held_out.gold), held_out.labels.index("O"), dtype=np.int64)
-        for batch in held_out.batches:
-            predictions[batch.targets] = self._logits(batch.rows, tensors).argmax(-1).cpu().numpy()
-        statistics = span_statistics(held_out.gold, predictions, held_out.sentences, held_out.labels)
-        return float(f1(statistics.sum(axis=0)))
+        outputs = [self._outputs(batch.rows, tensors).float().cpu() for batch in self._held_out.batches]
+        statistics, _ = self._held_out.score(outputs)
+        metric = metric_over(metric_of(self._spec.task)[0], self._held_out.columns)
+        return float(metric(statistics.sum(axis=0)))
 
 
-def _held_out(spec: TaskAdapterSpec, backbone: Backbone, cache: Path) -> WordSet:
-    """The first `evaluation_examples` sentences of the validation split."""
+def _held_out(spec: TaskAdapterSpec, backbone: Backbone, cache: Path) -> ScoredSet:
+    """The first `evaluation_examples` examples of the validation split."""
     limits = dict(spec.data.limits)
     limits["validation"] = min(spec.training.evaluation_examples, limits.get("validation", sys.maxsize))
     data = dataclasses.replace(spec.data, limits=tuple(sorted(limits.items())))
-    prepared = prepare(EvaluationSet(spec.task, data, "validation", spec.training.max_length), backbone, cache)
-    assert isinstance(prepared, WordSet)
-    return prepared
+    evaluation = EvaluationSet(spec.task, data, "validation", spec.training.max_length)
+    return task_of(spec.task).evaluation(evaluation, backbone, cache)
 
 
 def _read_parts(call: JobCall, spec: TaskAdapterSpec, backbone: Backbone) -> _Parts:
@@ -173,7 +169,7 @@ def _read_parts(call: JobCall, spec: TaskAdapterSpec, backbone: Backbone) -> _Pa
     check_supported(language)
     check_supported(task)
     check_fits(language, backbone.model.config.hidden_size, backbone.model.config.num_hidden_layers)
-    return _Parts(task, tagging_head(backbone, spec.task.labels, spec.seed), language)
+    return _Parts(task, new_head(backbone, task_of(spec.task).head(spec.task), spec.seed), language)
 
 
 def _frozen(adapter: Adapter, device: torch.device) -> BankWeights:
@@ -183,16 +179,3 @@ def _frozen(adapter: Adapter, device: torch.device) -> BankWeights:
 
 def _activation(adapter: Adapter) -> Any:
     return activation_named(str(adapter.settings["non_linearity"]))
-
-
-def _example(one: TokenExample) -> Example:
-    places = np.flatnonzero(one.labels >= 0)
-    return Example(one.input_ids, places, one.labels[places])
-
-
-def _labelled(examples: TokenExamples) -> tuple[list[Example], Any]:
-    """The examples that have a label at all, and their lengths."""
-    rows = [row for one in examples if len((row := _example(one)).places)]
-    if not rows:
-        raise InputError(Fault("no training sentence has a labelled word", "data"))
-    return rows, np.array([len(row.ids) for row in rows])

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from jobs.adapters.adapterhub import write_adapter
 from jobs.adapters.kinds import Adapter, Head
-from jobs.adapters.names import PLACEHOLDER, free_names
+from jobs.adapters.names import free_names
 from jobs.backbone import Backbone, load_backbone
 from jobs.errors import Fault, InputError
 from jobs.job import JobCall, JobResult
@@ -66,34 +66,6 @@ def named(adapter: Adapter, name: str, tensors: Mapping[str, Tensor], head: Head
     return replace(adapter, name=name, config=config, tensors=dict(tensors), head=head)
 
 
-def tagging_head(backbone: Backbone, labels: tuple[str, ...], seed: int) -> Head:
-    """A linear tagging head with zero bias and N(0, 0.02) weights drawn by `seed`, as a flexible head.
-
-    Tensors: `heads.*.1.weight` [labels, hidden], `heads.*.1.bias` [labels].
-    """
-    hidden, generator = backbone.model.config.hidden_size, torch.Generator().manual_seed(seed)
-    config: dict[str, Any] = {
-        "config": {
-            "activation_function": None,
-            "dropout_prob": None,
-            "head_type": "tagging",
-            "label2id": {label: index for index, label in enumerate(labels)},
-            "layers": 1,
-            "num_labels": len(labels),
-        },
-        "hidden_size": hidden,
-        "model_class": type(backbone.model).__name__,
-        "model_name": backbone.ref.name,
-        "model_type": backbone.model.config.model_type,
-        "name": PLACEHOLDER,
-        "version": _library_version(),
-    }
-    weight = torch.empty(len(labels), hidden).normal_(0.0, 0.02, generator=generator)
-    return Head(
-        config, {f"heads.{PLACEHOLDER}.1.weight": weight, f"heads.{PLACEHOLDER}.1.bias": torch.zeros(len(labels))}
-    )
-
-
 def initial_adapter(call: JobCall) -> JobResult:
     """Write theta_pre, the initialization that all language adapters of a campaign share, into `call.output`.
 
@@ -109,9 +81,3 @@ def initial_adapter(call: JobCall) -> JobResult:
 def _published(document: Mapping[str, Any], backbone: Backbone) -> dict[str, Any]:
     """The adapter's configuration file: the backbone by its name, not by a path of this machine."""
     return {**document, "model_name": backbone.ref.name}
-
-
-def _library_version() -> str:
-    from adapters import __version__
-
-    return f"adapters.{__version__}"

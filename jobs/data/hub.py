@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import datasets
 
 from jobs.data.files import SENTENCE, named
 from jobs.data.reading import Faults
+from jobs.data.records import Reading, format_of
 from jobs.data.resolve import DIRECTORY
 from jobs.data.rows import ROW, row_text
 from jobs.data.sentences import sentence_faults
@@ -109,6 +111,22 @@ def hub_rows(data: DataRef, split: Split, cache: Path | None) -> datasets.Datase
     table, where = hub_table(data, split, cache), f"{data.dataset} {data.subset} {split}"
     rows = [row_text(row, f"{where}: row {number}") for number, row in enumerate(table)]
     return datasets.Dataset.from_list(rows, features=ROW)
+
+
+def hub_records(data: DataRef, reading: Reading, split: Split, cache: Path | None) -> datasets.Dataset:
+    """The rows in the format of `reading.kind`. Raises InputError with every faulty row."""
+    table, where = hub_table(data, split, cache), f"{data.dataset} {data.subset} {split}"
+    places = {_column(table, column, "columns", where) for column in reading.places().values()}
+    label = table.features.get(reading.places().get("label", ""))
+    reading = replace(reading, names=tuple(label.names) if isinstance(label, datasets.ClassLabel) else reading.names)
+    faults = Faults(where)
+    found = (
+        reading.row(row, f"{where}: row {number}", faults)
+        for number, row in enumerate(table.select_columns(sorted(places)))
+    )
+    rows = [row for row in found if row is not None]
+    faults.raise_any()
+    return datasets.Dataset.from_list(rows, features=format_of(reading.kind).features)
 
 
 def _checked(

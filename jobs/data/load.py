@@ -11,12 +11,14 @@ import datasets
 import numpy as np
 
 from jobs.data import cldr, cldr_ner
-from jobs.data.files import row_table, sentence_table, text_table
+from jobs.data.files import record_table, row_table, sentence_table, text_table
 from jobs.data.holdout import cut, example_hash
-from jobs.data.hub import hub_rows, hub_sentences, hub_splits, hub_texts
+from jobs.data.hub import hub_records, hub_rows, hub_sentences, hub_splits, hub_texts
+from jobs.data.records import Reading, format_of
+from jobs.data.resolve import sliced
 from jobs.data.sentences import NerSentence
 from jobs.errors import Fault, InputError
-from jobs.spec import DataRef, Split
+from jobs.spec import DataRef, Split, TaskRef
 
 
 def load_text(data: DataRef, split: Split, cache: Path | None = None) -> Sequence[str]:
@@ -60,6 +62,28 @@ def load_rows(data: DataRef, split: Split, cache: Path | None = None) -> Iterato
         yield item["where"], {**row, **{ours: row[theirs] for ours, theirs in names if theirs in row}}
 
 
+def load_records(data: DataRef, split: Split, task: TaskRef, cache: Path | None = None) -> datasets.Dataset:
+    """The rows of one split in the format of `task.kind` (see `jobs.data.records`). Arguments and errors as above.
+
+    Labels of the rows are checked against `task.labels`, so that a language whose labels differ is a fault with its
+    rows. Rows of one premise or context stay together when a split is cut by `hold_out`.
+    """
+    reading = Reading(task.kind, data.columns, data.label_names, task.labels)
+    group = format_of(task.kind).grouped_by
+
+    def from_file(data: DataRef, split: Split, cache: Path | None) -> datasets.Dataset:
+        return record_table(data, reading, Path(dict(data.files)[split]), cache)
+
+    def from_hub(data: DataRef, split: Split, cache: Path | None) -> datasets.Dataset:
+        return hub_records(data, reading, split, cache)
+
+    if data.source not in ("json", "hub"):
+        raise InputError(Fault(f"no {task.kind} data from this source", describe(data), data.source, "use json or hub"))
+    table = _part(data, split, cache, (from_file, from_hub), lambda whole: map(example_hash, whole[group]))
+    _filled(table, data, split)
+    return table
+
+
 _Row = TypeVar("_Row")
 _Reader = Callable[[DataRef, Split, Path | None], datasets.Dataset]
 _Hashes = Callable[[datasets.Dataset], Iterator[int]]
@@ -90,7 +114,12 @@ def _part(
 ) -> datasets.Dataset:
     datasets.disable_progress_bars()  # progress is the command line's to show
     present = tuple(hub_splits(data, cache)) if data.source == "hub" else tuple(dict(data.files))
-    read = readers[data.source == "hub"]
+
+    def read(data: DataRef, split: Split, cache: Path | None) -> datasets.Dataset:
+        from_hub = data.source == "hub"
+        table = readers[from_hub](data, split, cache)
+        return table if from_hub else _slice(table, data, split)
+
     if split in present and (split != "train" or not data.hold_out):
         return _limited(read(data, split, cache), data, split)
     if not data.hold_out or "train" not in present:
@@ -100,6 +129,19 @@ def _part(
     rows = cut(hashes(whole), split, present, data.hold_out, describe(data))
     limit = dict(data.limits).get(split, len(rows))
     return whole.select(np.sort(rows)[:limit])
+
+
+def _slice(table: datasets.Dataset, data: DataRef, split: Split) -> datasets.Dataset:
+    """The part of a file that its name in `splits` asks for, e.g. "validation[50%:]", by the rules of `datasets`."""
+    name = dict(data.splits).get(split, split)
+    if not sliced(name)[1]:
+        return table
+    try:
+        (part,) = datasets.ReadInstruction.from_spec(f"rows{sliced(name)[1]}").to_absolute({"rows": len(table)})
+    except (ValueError, AssertionError) as error:
+        todo = 'write e.g. "validation[:50%]" or "validation[100:]"'
+        raise InputError(Fault("not a slice of a split", describe(data), name, todo)) from error
+    return table.select(range(part.from_ or 0, len(table) if part.to is None else part.to))
 
 
 def _limited(rows: Any, data: DataRef, split: Split) -> Any:

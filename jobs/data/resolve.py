@@ -51,6 +51,7 @@ class DataRequest:
     label_names: tuple[str, ...] = ()
     hold_out: float = 0.0
     limits: tuple[tuple[str, int], ...] = ()
+    columns: tuple[tuple[str, str], ...] = ()
     where: str = ""
 
 
@@ -134,12 +135,14 @@ def data_ref(request: DataRequest, cache: Path) -> DataRef:
         label_names=request.label_names,
         hold_out=request.hold_out,
         limits=request.limits,
+        columns=request.columns,
         files=found[1],
     )
 
 
 def _files(request: DataRequest, cache: Path, faults: list[Fault]) -> tuple[str, tuple[tuple[str, str], ...]]:
-    names: dict[str, str] = {**{split: split for split in _SPLITS}, **dict(request.splits)}
+    given = {split: sliced(name)[0] for split, name in request.splits}
+    names: dict[str, str] = {**{split: split for split in _SPLITS}, **given}
     by_split = "{split}" in request.files
     paths = {
         split: _path(request.files.replace("{split}", names[split]), request, faults)
@@ -153,6 +156,12 @@ def _files(request: DataRequest, cache: Path, faults: list[Fault]) -> tuple[str,
     if not request.hold_out:  # a hold-out is cut by which splits are there: then all of them count
         present = {split: path for split, path in present.items() if split in request.needed}
     return files_digest(list(present.items()), cache), tuple((split, str(path)) for split, path in present.items())
+
+
+def sliced(name: str) -> tuple[str, str]:
+    """The name of a split and its slice as `datasets` writes it: "validation[:50%]" -> ("validation", "[:50%]")."""
+    plain, bracket, inner = name.partition("[")
+    return plain, bracket + inner
 
 
 def _missing(request: DataRequest, paths: Mapping[Split, Path], present: Mapping[Split, Path]) -> list[Fault]:

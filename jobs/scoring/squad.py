@@ -19,9 +19,8 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import cache
-from typing import Literal
 
-AnswerRules = Literal["squad", "mlqa"]
+from jobs.spec import AnswerRules
 
 _ASCII = str.maketrans("", "", string.punctuation)
 _ENGLISH = re.compile(r"\b(a|an|the)\b")

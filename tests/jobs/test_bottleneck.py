@@ -6,7 +6,8 @@ import torch
 from tiny_backbone import make_backbone
 
 from jobs.adapters.adapterhub import read_adapter, write_adapter
-from jobs.adapters.bottleneck import initial_adapter, initial_weights, named, tagging_head
+from jobs.adapters.bottleneck import initial_adapter, initial_weights, named
+from jobs.adapters.heads import new_head, tagging_head
 from jobs.backbone import load_backbone
 from jobs.errors import InputError
 from jobs.job import JobCall
@@ -83,7 +84,7 @@ def test_tensors_of_other_names_are_refused_under_a_new_name(backbone):
 def test_plain_adapters_loads_an_adapter_with_its_head(backbone, tmp_path):
     labels = ("O", "B-X", "I-X")
     adapter = initial_weights(backbone, BottleneckConfig(16, 0), "x")
-    write_adapter(named(adapter, "ner", adapter.tensors, tagging_head(backbone, labels, 1)), tmp_path)
+    write_adapter(named(adapter, "ner", adapter.tensors, new_head(backbone, tagging_head(labels), 1)), tmp_path)
     model = load_backbone(backbone.ref, "cpu").model
     assert model.load_adapter(str(tmp_path)) == "ner"
     assert model.get_labels_dict("ner") == dict(enumerate(labels))

@@ -15,7 +15,8 @@ from seqeval.metrics import f1_score
 from tiny_backbone import make_backbone
 
 from jobs.adapters.adapterhub import read_adapter, write_adapter
-from jobs.adapters.bottleneck import initial_weights, named, tagging_head
+from jobs.adapters.bottleneck import initial_weights, named
+from jobs.adapters.heads import new_head, tagging_head
 from jobs.backbone import MASKED_LM_HEAD, load_backbone
 from jobs.data.load import load_ner
 from jobs.data.masking import MaskVocabulary, fixed_mask
@@ -58,7 +59,7 @@ def world(request, tmp_path_factory):
         return root / name
 
     paths = {name: save(name, MADX, 0.2) for name in ("en", "es", "pt", "theta_pre")}
-    head = tagging_head(backbone, LABELS, 1)
+    head = new_head(backbone, tagging_head(LABELS), 1)
     head.tensors["heads.*.1.weight"].mul_(40)
     paths["task"] = save("entities", BottleneckConfig(4, 0), 0.2, head)
     generator = random.Random(5)
@@ -219,7 +220,7 @@ def test_words_beyond_the_longest_input_count_as_missed(world):
     ("change", "message"),
     [
         ({"languages": (("en", 0.5),)}, "do not sum to one"),
-        ({"task": None}, "need a task adapter"),
+        ({"task": None}, "ner systems need a task adapter"),
         ({"languages": (("en", 0.5), ("entities", 0.5))}, "differ in shape"),
         ({"task": "en"}, "no head"),
     ],

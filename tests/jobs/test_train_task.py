@@ -17,6 +17,7 @@ from jobs.evaluation_sets import EvaluationSet
 from jobs.evaluator import Stack as System
 from jobs.evaluator import WarmEvaluator
 from jobs.spec import TrainingConfig
+from jobs.tasks import tagging
 from jobs.train_languages import train_languages
 from jobs.train_task import TaskTrainer, train_task
 
@@ -73,9 +74,9 @@ def test_plain_adapters_loads_adapter_and_head_and_computes_the_same_loss(fleet,
     with torch.no_grad():
         logits = model(input_ids=torch.tensor(example.input_ids[None]).long()).logits[0]
     trainer = TaskTrainer(call, call.spec, load_backbone(fleet.backbone, "cpu"))
-    rows = module.collate([[module._example(example)]], 1, torch.device("cpu")).rows
+    rows = module.collate([[tagging.example(example)]], 1, torch.device("cpu")).rows
     with torch.no_grad():
-        got = trainer._logits(rows, trainer._layout.split(trainer.learner.best[None]))
+        got = trainer._outputs(rows, trainer._layout.split(trainer.learner.best[None]))
     torch.testing.assert_close(got, logits[torch.tensor(example.labels) >= 0], rtol=1e-4, atol=1e-4)
 
 

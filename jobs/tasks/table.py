@@ -1,0 +1,60 @@
+"""The one table of tasks with a head, and what every one of them is checked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from jobs.adapters.heads import HeadLayers
+from jobs.backbone import Backbone
+from jobs.errors import Fault, InputError
+from jobs.evaluation_sets import EvaluationSet
+from jobs.masked_set import MaskedSet, masked_set
+from jobs.spec import TaskKind, TaskRef
+from jobs.tasks.classification import CLASSIFICATION
+from jobs.tasks.multiple_choice import MULTIPLE_CHOICE
+from jobs.tasks.protocol import HeadTask, ScoredSet
+from jobs.tasks.question_answering import QUESTION_ANSWERING
+from jobs.tasks.tagging import TAGGING
+
+TASKS: dict[TaskKind, HeadTask] = {
+    "ner": TAGGING,
+    "classification": CLASSIFICATION,
+    "qa": QUESTION_ANSWERING,
+    "multiple-choice": MULTIPLE_CHOICE,
+}
+
+
+def task_of(task: TaskRef) -> HeadTask:
+    """The parts of a task's kind. Raises InputError for kinds that have no head on an encoder."""
+    if task.kind not in TASKS:
+        todo = f"an encoder has heads for {', '.join(TASKS)}"
+        raise InputError(
+            Fault("this kind of task needs a language model that writes", f"task {task.name}", task.kind, todo)
+        )
+    return TASKS[task.kind]
+
+
+def prepare(evaluation: EvaluationSet, backbone: Backbone, cache: Path) -> ScoredSet | MaskedSet:
+    """Load, tokenize and batch a set on the backbone's device.
+
+    Raises InputError for faulty data, and for a `max_length` that the backbone cannot read.
+    """
+    if evaluation.max_length > backbone.max_length:
+        got, todo = str(evaluation.max_length), f"{backbone.ref.name} reads at most {backbone.max_length} tokens"
+        raise InputError(Fault("max_length is too large", "max_length", got, todo))
+    if evaluation.task.kind == "masked-lm":
+        return masked_set(evaluation, backbone, cache)
+    return task_of(evaluation.task).evaluation(evaluation, backbone, cache)
+
+
+def check_head(head: HeadLayers, task: TaskRef, where: Path) -> None:
+    """Raise InputError unless `head` is one of the task's: type, width, and labels where it has named ones."""
+    wanted = task_of(task).head(task)
+    if head.type != wanted.type:
+        got = f"{head.type}, needed: {wanted.type}"
+        raise InputError(Fault("the head is of another type", str(where), got))
+    if task.labels and head.labels != task.labels:
+        got = f"{', '.join(head.labels)}; the task has {', '.join(task.labels)}"
+        raise InputError(Fault("the head was trained for other labels", str(where), got))
+    if head.layers[-1][0].shape[0] != wanted.outputs:
+        raise InputError(Fault("the head has another width", str(where), str(head.layers[-1][0].shape[0])))
