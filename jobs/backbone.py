@@ -11,7 +11,7 @@ from safetensors import safe_open
 from transformers.utils import cached_file, logging
 
 from jobs.errors import Fault, InputError
-from jobs.pretrained import first_line, read_config, read_tokenizer, source_arguments
+from jobs.pretrained import no_weights, read_config, read_tokenizer, source_arguments
 from jobs.spec import BackboneRef
 
 ARCHITECTURES = {"xlm-roberta": "XLM-R", "roberta": "RoBERTa", "bert": "BERT"}
@@ -98,8 +98,7 @@ def _model(source: str, arguments: dict[str, Any], config: Any) -> Any:
         )
         restored = _restore_output_bias(model, source, arguments)
     except (OSError, ValueError) as error:
-        todo = "the weights must be there as model.safetensors"
-        raise InputError(Fault("no readable weights", f"backbone {source}", first_line(error), todo)) from error
+        raise no_weights(source, error) from error
     finally:
         logging.set_verbosity(verbosity)
     lost = [name for name in report["missing_keys"] if ".pooler." not in name and name not in restored]

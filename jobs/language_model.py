@@ -19,7 +19,7 @@ from transformers.models.auto.modeling_auto import (
 from transformers.utils import logging
 
 from jobs.errors import Fault, InputError
-from jobs.pretrained import first_line, read_config, read_tokenizer, source_arguments
+from jobs.pretrained import no_weights, read_config, read_tokenizer, source_arguments
 from jobs.spec import BackboneRef, Objective
 from jobs.vocabulary_head import VocabularyHead, vocabulary_head
 
@@ -141,8 +141,7 @@ def _model(source: str, arguments: dict[str, Any], config: Any, family: Family, 
             **options,
         )
     except (OSError, ValueError) as error:
-        todo = "the weights must be there as model.safetensors"
-        raise InputError(Fault("no readable weights", f"backbone {source}", first_line(error), todo)) from error
+        raise no_weights(source, error) from error
     finally:
         logging.set_verbosity(verbosity)
     lost = sorted(report["missing_keys"])

@@ -57,6 +57,15 @@ def read_tokenizer(source: str, arguments: dict[str, Any], vocabulary_size: int)
     return tokenizer
 
 
+def no_weights(source: str, error: Exception) -> InputError:
+    """The fault of a model without readable weights. Pickled ones (.bin) are not read: they may hold code."""
+    todo = (
+        "only model.safetensors is read: pin a commit that has it (the hub's conversion of .bin files stands in a "
+        "pull request, refs/pr/N), or convert with save_pretrained and give the directory as backbone.path"
+    )
+    return InputError(Fault("no readable weights", f"backbone {source}", first_line(error), todo))
+
+
 def first_line(error: Exception) -> str:
     """The first line of a library's message, short enough for ours."""
     return (str(error).splitlines() or [type(error).__name__])[0][:200]

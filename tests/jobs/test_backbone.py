@@ -86,8 +86,9 @@ def test_a_missing_tokenizer_is_said(tmp_path):
 
 def test_missing_weights_are_said(tmp_path):
     ref = make_backbone(tmp_path / "model")
-    (Path(ref.path) / "model.safetensors").unlink()
-    assert "model.safetensors" in _fault(_unpinned(ref))
+    (Path(ref.path) / "model.safetensors").rename(Path(ref.path) / "pytorch_model.bin")
+    said = _fault(_unpinned(ref))
+    assert "only model.safetensors is read" in said and "refs/pr/N" in said
 
 
 def test_another_architecture_is_refused_and_the_supported_ones_are_named(tmp_path):
