@@ -58,6 +58,15 @@ class BackboneRef:
 
 
 @dataclass(frozen=True, slots=True)
+class RowFilter:
+    """Rows whose `column`, as text, begins with `prefix`, or is `value` where no prefix is given."""
+
+    column: str
+    prefix: str = ""
+    value: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class DataRef:
     """One language's raw text or labelled examples at a pinned revision.
 
@@ -66,7 +75,8 @@ class DataRef:
     that share of the examples goes to validation and the same share to test.
     `limits`: (split, most examples) pairs, the first ones in the data's order.
     `dataset` and `subset`: name and configuration on the hub, e.g. "wikimedia/wikipedia", "20231101.gl".
-    `splits`: (split, the data set's name for it) pairs; a name may end in a slice, e.g. "validation[:50%]".
+    `directory`: of the repository, in place of a subset, where its commit has no card. `rows`: those that are kept.
+    `splits`: (split, the data set's name for it) pairs; a name may end in a slice, e.g. "validation[:595]".
     `columns`: (our name, the data set's) pairs for the columns of labelled rows that are called otherwise.
     """
 
@@ -83,6 +93,8 @@ class DataRef:
     hold_out: float = 0.0
     limits: tuple[tuple[str, int], ...] = ()
     columns: tuple[tuple[str, str], ...] = ()
+    directory: str = ""
+    rows: RowFilter | None = None
     files: tuple[tuple[str, str], ...] = location(())
 
 

@@ -206,7 +206,7 @@ def _training_facts(training: TrainingConfig, seed: int) -> list[tuple[str, str]
 
 
 def _data_facts(data: DataRef) -> list[tuple[str, str]]:
-    named = " ".join(part for part in (data.dataset, data.subset) if part)
+    named = " ".join(part for part in (data.dataset, data.subset, data.directory) if part)
     facts = [
         ("source", f"{data.source} {named}".strip()),
         ("language", data.language),
@@ -216,7 +216,9 @@ def _data_facts(data: DataRef) -> list[tuple[str, str]]:
 
 
 def _data_words(data: DataRef) -> str:
-    return " ".join(part for part in (data.source, data.dataset, data.subset, f"`{data.revision}`") if part)
+    return " ".join(
+        part for part in (data.source, data.dataset, data.subset, data.directory, f"`{data.revision}`") if part
+    )
 
 
 _LANGUAGE_METRICS = {

@@ -8,6 +8,7 @@ from jobs.data.cldr_ner import LABELS as CLDR_LABELS
 from jobs.errors import raise_all
 from jobs.spec import (
     BackboneRef,
+    DataRef,
     EvaluationSpec,
     InitialAdapterSpec,
     LanguageAdapterSpec,
@@ -95,7 +96,7 @@ class AdapterSteps:
         return SearchSpec(
             target=target,
             task=task_ref(task),
-            data=self.references.data(task.data or self.campaign.corpora, target, ("validation",), task.name),
+            data=self._evaluation_data(task, target, "validation"),
             backbone=self.backbone,
             space=space,
             seeds=self.campaign.seeds,
@@ -111,7 +112,7 @@ class AdapterSteps:
         spec = EvaluationSpec(
             target=target,
             task=task_ref(task),
-            data=self.references.data(task.data or self.campaign.corpora, target, (split,), task.name),
+            data=self._evaluation_data(task, target, split),
             backbone=self.backbone,
             seed=seed,
             weights=tuple(weights.items()),
@@ -120,6 +121,11 @@ class AdapterSteps:
             mask_probability=self.campaign.language_adapter.training.mask_probability,
         )
         return make_step(spec, {**adapters, **self.task_input(task, seed)})
+
+    def _evaluation_data(self, task: TaskSection, target: str, split: Split) -> DataRef:
+        """One split of the target's data: of `evaluation_data`, else `data`, else (language models) the corpora."""
+        section = task.evaluation_data or task.data or self.campaign.corpora
+        return self.references.data(section, target, (split,), task.name)
 
 
 def task_ref(task: TaskSection) -> TaskRef:

@@ -55,13 +55,17 @@ class References:
         if section.source == "cldr":
             self._check_cldr(language, purpose)
         request = DataRequest(
-            variables={"iso639_3": resolve_language(language).iso3},
+            variables={
+                "iso639_3": resolve_language(language).iso3,
+                "name": section.names.get(language, language),
+            },
             language=language,
             needed=needed,
             where=f"{purpose} of {language}",
             splits=tuple(sorted(section.splits.items())),
             limits=tuple(sorted(section.limits.items())),
-            **section.model_dump(exclude={"splits", "limits"}),
+            rows=section.rows.filter if section.rows else None,
+            **section.model_dump(exclude={"splits", "limits", "names", "rows"}),
         )
         try:
             return data_ref(request, self._cache)

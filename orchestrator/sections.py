@@ -6,8 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from jobs.data.slices import overlapping
 from jobs.errors import InputError
-from jobs.spec import TaskKind
+from jobs.spec import RowFilter, TaskKind
 from search_spaces.languages import resolve_language
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")]
@@ -51,20 +52,44 @@ class BackboneSection(Section):
         return self
 
 
+class RowsSection(Section):
+    """The rows of a table that belong to a language: those whose `column` begins with `prefix`, or is `value`."""
+
+    column: str = Field(min_length=1)
+    prefix: str = Field("", description="e.g. {name}-")
+    value: str = Field("", description="e.g. {language}")
+
+    @model_validator(mode="after")
+    def _either(self) -> RowsSection:
+        if bool(self.prefix) == bool(self.value):
+            raise ValueError("give either `prefix` or `value`")
+        return self
+
+    @property
+    def filter(self) -> RowFilter:
+        """The same as specs have it."""
+        return RowFilter(self.column, self.prefix, self.value)
+
+
 class DataSection(Section):
     """Where one kind of data comes from, for every language.
 
-    In `files` and `subset`, `{language}` stands for the code as the campaign writes it, `{iso639_3}` for the
-    individual ISO 639-3 code, `{split}` for train, validation and test.
+    In `files`, `dataset`, `subset`, `directory` and `rows`, `{language}` stands for the code as the campaign writes it,
+    `{iso639_3}` for the individual ISO 639-3 code, `{name}` for what `names` calls it (default: the code); in `files`
+    `{split}` for train, validation and test.
     """
 
     source: Literal["cldr", "json", "text", "conll", "hub"]
     files: str = Field("", description="pattern of the files, e.g. ${data}/uner/{language}/{split}.jsonl")
     dataset: str = Field("", description="name on the data hub or a local directory in its layout (source: hub)")
     subset: str = Field("", description="configuration on the hub, e.g. 20231101.{language}")
+    directory: str = Field("", description="folder of the repository to read, for commits without a card")
     revision: str = Field("", description="commit on the hub, 40 hex digits")
+    names: dict[LanguageCode, str] = Field(default_factory=dict, description="{name} of a language, e.g. {hi: hindi}")
+    rows: RowsSection | None = Field(None, description="a language's rows, where all are in one table (hub)")
     splits: dict[Literal["train", "validation", "test"], str] = Field(
-        default_factory=dict, description="the data set's own name of each split where it differs"
+        default_factory=dict,
+        description="the data set's own name of each split where it differs; or a part of one: validation[:595]",
     )
     text_column: str = "text"
     tokens_column: str = "tokens"
@@ -83,6 +108,12 @@ class DataSection(Section):
             raise ValueError("only hub data has a `revision`: files are pinned by their hash")
         if self.hold_out > 0.4:
             raise ValueError("`hold_out` is taken twice, for validation and for test: at most 0.4")
+        if self.source != "hub" and (self.directory or self.rows):
+            raise ValueError("`directory` and `rows` belong to source hub: give `files` of one language each")
+        if self.directory.startswith("/") or ".." in self.directory.split("/"):
+            raise ValueError("`directory` lies inside the repository: leave out / at its start and ..")
+        if twice := overlapping(self.splits):
+            raise ValueError(f"{twice[0]} and {twice[1]} would have rows in common: {', '.join(self.splits.values())}")
         return self
 
 
@@ -102,12 +133,17 @@ class TaskSection(Section):
     language: LanguageCode = Field("en", description="language of the task's training data, and the anchor")
     sources: tuple[LanguageCode, ...] = Field((), description="all languages with training data, for mixtures of them")
     data: DataSection | None = Field(None, description="labelled data; masked-lm uses the corpora")
+    evaluation_data: DataSection | None = Field(
+        None, description="validation and test data of the targets; default: `data`"
+    )
     labels: tuple[str, ...] = Field((), description="IOB2 labels; with source cldr they are known")
 
     @model_validator(mode="after")
     def _data_fits_kind(self) -> TaskSection:
         if self.kind == "ner" and self.data is None:
             raise ValueError("a ner task needs `data`")
+        if self.evaluation_data and not self.data:
+            raise ValueError("`evaluation_data` stands beside `data`: give the training data too")
         if self.kind == "masked-lm" and (self.data or self.labels):
             raise ValueError("masked-lm is scored on the corpora: leave `data` and `labels` out")
         if self.kind == "ner" and self.data and self.data.source != "cldr" and not self.labels:

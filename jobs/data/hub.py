@@ -1,9 +1,8 @@
-"""Data sets of the Hugging Face hub at a pinned commit, and local directories in the hub's layout."""
+"""What is read from the tables of the hub: texts, labelled sentences, rows of any columns."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,62 +10,13 @@ from typing import Any
 import datasets
 
 from jobs.data.files import SENTENCE, named
+from jobs.data.hub_source import hub_table
 from jobs.data.reading import Faults
 from jobs.data.records import Reading, format_of
-from jobs.data.resolve import DIRECTORY
 from jobs.data.rows import ROW, row_text
 from jobs.data.sentences import sentence_faults
 from jobs.errors import Fault, InputError
 from jobs.spec import DataRef, Split
-
-
-def hub_splits(data: DataRef, cache: Path | None) -> dict[str, str]:
-    """Our split -> the data set's name for it, for the splits that exist."""
-    if data.splits:
-        return dict(data.splits)
-    with _explained(data, "the data set cannot be read"):
-        names = datasets.get_dataset_split_names(
-            _path(data), data.subset or None, revision=_revision(data), cache_dir=_cache(cache)
-        )
-    return {name: name for name in names if name in ("train", "validation", "test")}
-
-
-def hub_table(data: DataRef, split: Split, cache: Path | None) -> datasets.Dataset:
-    """One split as it stands. Raises InputError when the data set, its subset or the split cannot be had.
-
-    Code of a data set is never run: `datasets` reads data files alone.
-    """
-    name = dict(data.splits).get(split, split)
-    if DIRECTORY in dict(data.files):
-        _refuse_outsiders(data, cache)
-    with _explained(data, f"the split {name!r} cannot be loaded"):
-        return datasets.load_dataset(
-            _path(data), data.subset or None, revision=_revision(data), split=name, cache_dir=_cache(cache)
-        )
-
-
-@contextmanager
-def _explained(data: DataRef, what: str) -> Iterator[None]:
-    """What `datasets` raises for a wrong name, a missing network or a faulty file, as an InputError."""
-    try:
-        yield
-    except (ValueError, RuntimeError, OSError, datasets.exceptions.DatasetsError) as error:
-        where = f"{data.dataset} {data.subset}".strip()
-        got = f"{type(error).__name__}: {error}"[:300]
-        raise InputError(Fault(what, where, got, "check name, subset, revision and the network")) from error
-
-
-def _refuse_outsiders(data: DataRef, cache: Path | None) -> None:
-    """A local card may name its data files, but only such as lie in its own directory."""
-    try:
-        builder = datasets.load_dataset_builder(_path(data), data.subset or None, cache_dir=_cache(cache))
-    except (ValueError, OSError, datasets.exceptions.DatasetsError):
-        return  # loading, which comes next, says what is wrong
-    root = Path(_path(data)).resolve()
-    named = [path for paths in (builder.config.data_files or {}).values() for path in paths]
-    outside = [path for path in named if not Path(path).resolve().is_relative_to(root)]
-    if outside:
-        raise InputError(Fault("a data file lies outside its data set's directory", str(root), outside[0]))
 
 
 def hub_texts(data: DataRef, split: Split, cache: Path | None) -> datasets.Dataset:
@@ -75,7 +25,8 @@ def hub_texts(data: DataRef, split: Split, cache: Path | None) -> datasets.Datas
     Without `hold_out`, which must see all rows, reading ends when the limit of the split is reached.
     """
     limit = None if data.hold_out else dict(data.limits).get(split)
-    table, where = hub_table(data, split, cache), f"{data.dataset} {data.subset} {split}"
+    table = hub_table(data, split, cache, text=data.text_column)
+    where = f"{data.dataset} {data.subset} {split}"
     column = _column(table, data.text_column, "text_column", where)
     kind = table.features[column]
     if not isinstance(kind, datasets.Value) or kind.dtype not in ("string", "large_string"):
@@ -103,14 +54,19 @@ def hub_sentences(data: DataRef, split: Split, cache: Path | None) -> datasets.D
     faults = Faults(where)
     rows = list(_checked(table.select_columns([tokens, labels]), (tokens, labels), names, faults))
     faults.raise_any()
-    return datasets.Dataset.from_list(rows, features=SENTENCE)
+    return _made(rows, SENTENCE)
 
 
 def hub_rows(data: DataRef, split: Split, cache: Path | None) -> datasets.Dataset:
     """The rows as texts, see `jobs.data.rows`."""
     table, where = hub_table(data, split, cache), f"{data.dataset} {data.subset} {split}"
     rows = [row_text(row, f"{where}: row {number}") for number, row in enumerate(table)]
-    return datasets.Dataset.from_list(rows, features=ROW)
+    return _made(rows, ROW)
+
+
+def _made(rows: list[dict[str, Any]], features: datasets.Features) -> datasets.Dataset:
+    """A table, even of no rows, for which `from_list` has no columns."""
+    return datasets.Dataset.from_dict({name: [row[name] for row in rows] for name in features}, features=features)
 
 
 def hub_records(data: DataRef, reading: Reading, split: Split, cache: Path | None) -> datasets.Dataset:
@@ -126,7 +82,7 @@ def hub_records(data: DataRef, reading: Reading, split: Split, cache: Path | Non
     )
     rows = [row for row in found if row is not None]
     faults.raise_any()
-    return datasets.Dataset.from_list(rows, features=format_of(reading.kind).features)
+    return _made(rows, format_of(reading.kind).features)
 
 
 def _checked(
@@ -148,15 +104,3 @@ def _column(table: datasets.Dataset, name: str, key: str, where: str) -> str:
         got = f"columns: {', '.join(table.column_names)}"
         raise InputError(Fault(f"no column {name!r}", where, got, f"name it in {key}"))
     return name
-
-
-def _path(data: DataRef) -> str:
-    return dict(data.files).get(DIRECTORY, data.dataset)
-
-
-def _revision(data: DataRef) -> str | None:
-    return None if DIRECTORY in dict(data.files) else data.revision
-
-
-def _cache(cache: Path | None) -> str | None:
-    return str(cache / "datasets") if cache else None

@@ -13,10 +13,11 @@ import numpy as np
 from jobs.data import cldr, cldr_ner
 from jobs.data.files import record_table, row_table, sentence_table, text_table
 from jobs.data.holdout import cut, example_hash
-from jobs.data.hub import hub_records, hub_rows, hub_sentences, hub_splits, hub_texts
+from jobs.data.hub import hub_records, hub_rows, hub_sentences, hub_texts
+from jobs.data.hub_source import hub_splits
 from jobs.data.records import Reading, format_of
-from jobs.data.resolve import sliced
 from jobs.data.sentences import NerSentence
+from jobs.data.slices import plain_name
 from jobs.errors import Fault, InputError
 from jobs.spec import DataRef, Split, TaskRef
 
@@ -118,7 +119,7 @@ def _part(
     def read(data: DataRef, split: Split, cache: Path | None) -> datasets.Dataset:
         from_hub = data.source == "hub"
         table = readers[from_hub](data, split, cache)
-        return table if from_hub else _slice(table, data, split)
+        return table if from_hub else _sliced(table, data, split)
 
     if split in present and (split != "train" or not data.hold_out):
         return _limited(read(data, split, cache), data, split)
@@ -131,13 +132,14 @@ def _part(
     return whole.select(np.sort(rows)[:limit])
 
 
-def _slice(table: datasets.Dataset, data: DataRef, split: Split) -> datasets.Dataset:
+def _sliced(table: datasets.Dataset, data: DataRef, split: Split) -> datasets.Dataset:
     """The part of a file that its name in `splits` asks for, e.g. "validation[50%:]", by the rules of `datasets`."""
     name = dict(data.splits).get(split, split)
-    if not sliced(name)[1]:
+    if "[" not in name:
         return table
     try:
-        (part,) = datasets.ReadInstruction.from_spec(f"rows{sliced(name)[1]}").to_absolute({"rows": len(table)})
+        instruction = datasets.ReadInstruction.from_spec(f"rows{name.removeprefix(plain_name(name))}")
+        (part,) = instruction.to_absolute({"rows": len(table)})
     except (ValueError, AssertionError) as error:
         todo = 'write e.g. "validation[:50%]" or "validation[100:]"'
         raise InputError(Fault("not a slice of a split", describe(data), name, todo)) from error
@@ -160,4 +162,4 @@ def _filled(rows: Sequence[_Row], data: DataRef, split: Split) -> Sequence[_Row]
 def describe(data: DataRef) -> str:
     """How messages call a data set: its source, language and place."""
     place = data.dataset or ", ".join(path for _, path in data.files)
-    return " ".join(filter(None, (data.source, data.language, place, data.subset)))
+    return " ".join(filter(None, (data.source, data.language, place, data.subset, data.directory)))

@@ -92,7 +92,8 @@ def test_the_hubs_own_names_of_splits_and_faults_of_columns(tmp_path):
     assert load_ner(changed(splits=(("validation", "dev"),)), "validation", cache) == SENTENCES
     assert "no column 'words'" in faults(load_ner, changed(tokens_column="words"), "train", cache)[0]
     assert "holds no strings" in faults(load_text, changed(text_column="ner_tags"), "train", cache)[0]
-    assert "cannot be loaded" in faults(load_ner, changed(subset="xx", splits=(("train", "train"),)), "train", cache)[0]
+    named = tuple((split, split) for split in ("train", "validation", "test"))
+    assert "cannot be loaded" in faults(load_ner, changed(subset="xx", splits=named), "train", cache)[0]
     assert "no test split" in faults(load_ner, changed(), "test", cache)[0]
     assert "cannot be read" in faults(load_ner, changed(subset="xx"), "train", cache)[0]
     assert len(load_text(changed(limits=(("train", 2),)), "train", cache)) == 2
@@ -255,6 +256,16 @@ def test_limits_keep_the_first_examples(tmp_path):
     limited = parts(ref("text", path, hold_out=0.1, limits=limits), tmp_path)
     assert limited == {"train": whole["train"][:5], "validation": whole["validation"][:3], "test": whole["test"]}
     assert len(load_text(ref("text", path, limits=(("train", 7),)), "train", tmp_path)) == 7
+
+
+def test_a_file_is_cut_in_two_by_slices_of_its_name(tmp_path):
+    path = write(tmp_path / "a.txt", "\n".join(map(str, range(10))))
+    data = DataRef(
+        "text", "gl", "0", splits=(("validation", "v[:50%]"), ("test", "v[5:]")),
+        files=(("validation", str(path)), ("test", str(path))),
+    )  # fmt: skip
+    assert "".join(load_text(data, "validation", tmp_path)) == "01234"
+    assert "".join(load_text(data, "test", tmp_path)) == "56789"
 
 
 # Real data.

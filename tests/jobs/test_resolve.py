@@ -9,8 +9,9 @@ import sys
 import pytest
 
 from jobs.data import cldr
+from jobs.data.digests import directory_files, file_digest, files_digest
 from jobs.data.load import load_text
-from jobs.data.resolve import DataRequest, data_ref, directory_files, file_digest, files_digest
+from jobs.data.resolve import DataRequest, data_ref
 from jobs.errors import InputError
 
 PATTERN = "{data}/{language}/{split}.txt"

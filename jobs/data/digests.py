@@ -1,0 +1,63 @@
+"""Hashes of data files, remembered by path, size and time of change. Imports no torch and no datasets."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+_CHUNK = 1 << 20
+# A file that changed within this many nanoseconds may change again without a new time stamp: not cached.
+_UNSETTLED_NS = 2_000_000_000
+
+
+def file_digest(path: Path, cache: Path) -> str:
+    """ "sha256:..." of a file's bytes, remembered in `cache` by path, size and time of change.
+
+    Raises OSError when the file cannot be read.
+    """
+    status = path.stat()
+    place = str(path.resolve())
+    state = [place, status.st_size, status.st_mtime_ns]
+    entry = cache / "digests" / f"{hashlib.sha256(place.encode()).hexdigest()[:32]}.json"
+    known = _read_entry(entry)
+    if known[:-1] == state:
+        return str(known[-1])
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    value = f"sha256:{digest.hexdigest()}"
+    if time.time_ns() - status.st_mtime_ns > _UNSETTLED_NS:
+        _write_entry(entry, [*state, value])
+    return value
+
+
+def _read_entry(entry: Path) -> list[object]:
+    try:
+        known = json.loads(entry.read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # no entry yet, or half of one: the digest is computed
+        return []
+    return known if isinstance(known, list) else []
+
+
+def _write_entry(entry: Path, values: list[object]) -> None:
+    entry.parent.mkdir(parents=True, exist_ok=True)
+    draft = entry.with_suffix(f".{os.getpid()}.{time.monotonic_ns()}")
+    draft.write_text(json.dumps(values), encoding="utf-8")
+    draft.replace(entry)
+
+
+def files_digest(files: Sequence[tuple[str, Path]], cache: Path) -> str:
+    """ "sha256:..." over (name, digest of the file) pairs, whatever their order."""
+    lines = sorted(f"{name}\0{file_digest(path, cache)}\n" for name, path in files)
+    return f"sha256:{hashlib.sha256(''.join(lines).encode()).hexdigest()}"
+
+
+def directory_files(directory: Path) -> list[tuple[str, Path]]:
+    """(relative name, path) of every file under `directory`, hidden ones left out, sorted."""
+    names = sorted(path.relative_to(directory) for path in directory.rglob("*") if path.is_file())
+    return [(name.as_posix(), directory / name) for name in names if not any(p[0] == "." for p in name.parts)]
