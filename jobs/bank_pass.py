@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from jobs.batches import Example
 from jobs.encoder import Rows
+from jobs.flops import ModelShape
 from jobs.job import JobCall
 from jobs.language_learner import LanguageLearner
 from jobs.masked_loss import group_sums
@@ -27,6 +28,17 @@ class Batch(Protocol):
 
 class Forward(Protocol):
     """One frozen backbone with adapters of one shape in it; see `jobs.forwards`."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the backbone is."""
+
+    @property
+    def shape(self) -> ModelShape:
+        """What arithmetic it needs."""
+
+    def weights(self) -> Iterable[Tensor]:
+        """The backbone's frozen weights."""
 
     def start(self, call: JobCall) -> LanguageLearner:
         """Read a language's corpus. Raises InputError for what the user can mend."""

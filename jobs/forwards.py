@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from jobs.data.packed import packed_blocks
 from jobs.data.tokenized import TextBlocks, text_blocks
 from jobs.encoder import FrozenEncoder, activation_named
 from jobs.errors import Fault, InputError
+from jobs.flops import ModelShape, model_shape
 from jobs.injected.model import InjectedModel
 from jobs.injected.rows import LmRows
 from jobs.injected.rows import collate as collate_lm
@@ -75,6 +76,20 @@ class MadxForward:
         self._layout = Layout.of(theta_pre.tensors)
         self._activation = activation_named(str(theta_pre.settings["non_linearity"]))
 
+    @property
+    def device(self) -> torch.device:
+        """Where the backbone is."""
+        return self._backbone.device
+
+    @property
+    def shape(self) -> ModelShape:
+        """What arithmetic it needs."""
+        return model_shape(self._backbone.model, causal=False)
+
+    def weights(self) -> Iterable[Tensor]:
+        """The backbone's own, and the projections that were joined."""
+        return *self._backbone.model.parameters(), *(one for pair in self._encoder.projections for one in pair)
+
     def start(self, call: JobCall) -> LanguageLearner:
         """Read a language's corpus. Raises InputError for what the user can mend."""
         spec = _spec(call)
@@ -106,6 +121,21 @@ class InjectedForward:
         """Raises InputError when the adapter does not fit the model."""
         self.injected = InjectedModel(model, theta_pre)
         self._model, self._theta_pre = model, theta_pre
+
+    @property
+    def device(self) -> torch.device:
+        """Where the backbone is."""
+        return self._model.device
+
+    @property
+    def shape(self) -> ModelShape:
+        """What arithmetic it needs."""
+        return model_shape(self._model.model, self._model.family == "decoder")
+
+    def weights(self) -> Iterable[Tensor]:
+        """The backbone's own."""
+        parameters: Iterable[Tensor] = self._model.model.parameters()
+        return parameters
 
     def start(self, call: JobCall) -> LanguageLearner:
         """Read a language's corpus. Raises InputError for what the user can mend."""

@@ -7,10 +7,11 @@ EPYC), from the matrices as they are, without packed copies.
 
 from __future__ import annotations
 
+from types import MethodType
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def frozen_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -20,6 +21,17 @@ def frozen_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     flat = x.reshape(-1, x.shape[-1])
     result: Tensor = _OneDnnLinear.apply(flat, weight, bias)  # type: ignore[no-untyped-call]
     return result.view(*x.shape[:-1], len(weight))
+
+
+def freeze_linear(model: nn.Module) -> None:
+    """Let every linear module of a frozen model compute by `frozen_linear`; its names and weights stay."""
+
+    def forward(module: nn.Linear, x: Tensor) -> Tensor:
+        return frozen_linear(x, module.weight, module.bias)
+
+    for module in model.modules():
+        if type(module) is nn.Linear:
+            module.forward = MethodType(forward, module)  # type: ignore[method-assign]
 
 
 def _onednn_serves(x: Tensor, weight: Tensor) -> bool:

@@ -7,6 +7,7 @@ trained on such a model is PEFT's own. (MAD-X adapters go through `jobs.backbone
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -18,7 +19,9 @@ from transformers.models.auto.modeling_auto import (
 )
 from transformers.utils import logging
 
+from jobs.device_memory import available_bytes, in_gib
 from jobs.errors import Fault, InputError
+from jobs.frozen_linear import freeze_linear
 from jobs.pretrained import no_weights, read_config, read_tokenizer, source_arguments
 from jobs.spec import BackboneRef, Objective
 from jobs.vocabulary_head import VocabularyHead, vocabulary_head
@@ -79,10 +82,12 @@ def load_language_model(ref: BackboneRef, device: torch.device | str | None = No
     tokenizer = read_tokenizer(source, arguments, text_config.vocab_size)
     notes = _ensure_padding(tokenizer, source)
     target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    _check_room(ref, source, config, target)
     model = _model(source, arguments, config, family, target)
     model.requires_grad_(False)
     model.eval()
     model.to(target)
+    freeze_linear(model)
     head = vocabulary_head(model, family == "encoder-decoder", f"backbone {source}")
     return LanguageModel(ref, family, model, tokenizer, head, _max_length(config), tokenizer.pad_token_id, notes)
 
@@ -135,7 +140,7 @@ def _model(source: str, arguments: dict[str, Any], config: Any, family: Family, 
         model, report = _CLASSES[family].from_pretrained(
             source,
             config=config,
-            dtype=torch.bfloat16 if device.type == "cuda" else torch.float32,
+            dtype=_dtype(device),
             use_safetensors=True,
             output_loading_info=True,
             **options,
@@ -149,6 +154,21 @@ def _model(source: str, arguments: dict[str, Any], config: Any, family: Family, 
         got = f"{len(lost)} tensors, e.g. {lost[0]}"
         raise InputError(Fault("the files lack weights of the model", f"backbone {source}", got))
     return model
+
+
+def _check_room(ref: BackboneRef, source: str, config: Any, device: torch.device) -> None:
+    """Raise InputError when the weights of a local directory are more than the device has room for."""
+    stored = sum(file.stat().st_size for file in Path(source).glob("*.safetensors"))
+    needed = stored * _dtype(device).itemsize // (config.dtype or torch.float32).itemsize
+    free = available_bytes(device)
+    if needed > free:
+        got = f"{in_gib(needed)} of weights, {in_gib(free)} free"
+        todo = "use a larger device, or shard the backbone over several"
+        raise InputError(Fault("the backbone does not fit the device's memory", f"backbone {ref.name}", got, todo))
+
+
+def _dtype(device: torch.device) -> torch.dtype:
+    return torch.bfloat16 if device.type == "cuda" else torch.float32
 
 
 def _max_length(config: Any) -> int:

@@ -12,16 +12,19 @@ import math
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from jobs import checkpoint
 from jobs.bank_pass import BankPass, Forward
+from jobs.bank_size import CHOSEN, chosen_size
 from jobs.batches import Example
 from jobs.checkpoint_writer import CheckpointWriter
 from jobs.errors import InputError
 from jobs.forwards import Forwards
 from jobs.job import JobCall, JobResult, Progress, no_progress
 from jobs.language_learner import LanguageLearner
+from jobs.meter import Meter
 from jobs.spec import AdapterConfig, LanguageAdapterSpec
 from jobs.team import Team, TeamBrokenError
 
@@ -40,9 +43,9 @@ def train_languages(
 ) -> Iterator[Outcome]:
     """Train the adapters of `calls`, which share one backbone; yield (call.name, result or exception) as each ends.
 
-    At most `capacity` languages (default: all) share a batch and are in memory; the others enter as languages
-    leave. Languages of unequal batch size, kind of adapter or theta_pre cannot share a batch: their banks run one
-    after another.
+    At most `capacity` languages (None: all; CHOSEN: what `jobs.bank_size` finds) share a batch and are in memory; the
+    others enter as languages leave. Languages of unequal batch size, kind of adapter or theta_pre cannot share a
+    batch: their banks run one after another.
     A language whose corpus is broken or whose loss diverges ends with its exception and the others go on. A
     finished adapter is in `call.output`: an AdapterHub directory that is named by the language, or a PEFT directory.
     Training that was killed goes on from `call.checkpoint`. Raises InputError when the backbone itself cannot be used.
@@ -65,7 +68,11 @@ def train_languages(
         except InputError as error:
             yield from ((call.name, error) for call in group)
             continue
-        yield from Bank(forward, group, progress, capacity or len(group), team).train()
+        size = _size(capacity, forward, group, team)
+        if isinstance(size, InputError):
+            yield from ((call.name, size) for call in group)
+            continue
+        yield from Bank(forward, group, progress, size, team).train()
 
 
 class Bank:
@@ -78,6 +85,7 @@ class Bank:
         self._forward = forward
         self._team = team
         self._pass = BankPass(forward, team)
+        self._meter = Meter(forward.shape, forward.device, team.size)
         self._report = progress
         self._capacity = capacity
         self._waiting = deque(calls)
@@ -150,7 +158,11 @@ class Bank:
         for call, one in ended:
             if isinstance(one, LanguageLearner) and self._team.leads:
                 one.write()
-            yield call.name, one.result() if isinstance(one, LanguageLearner) else one
+            yield call.name, self._result(one) if isinstance(one, LanguageLearner) else one
+
+    def _result(self, language: LanguageLearner) -> JobResult:
+        result = language.result()
+        return replace(result, metrics={**result.metrics, **self._meter.record()})
 
     def _one_batch(self) -> None:
         started = time.monotonic()
@@ -162,6 +174,7 @@ class Bank:
             # Every worker sees the same values, so all come here, or none.
             faults = {name: text for told in reversed(self._team.all(faults)) for name, text in told.items()}
         seconds = time.monotonic() - started
+        self._meter.add(groups, seconds)
         self._settled = False
         self._time += 1
         for language, loss, gradient, group in zip(list(self._active), values, gradients, groups, strict=True):
@@ -205,8 +218,9 @@ class Bank:
         now = time.monotonic()
         if now - self._last_report >= PROGRESS_SECONDS:
             self._last_report = now
+            device = self._meter.live()
             for language in self._active:
-                self._report(language.call.name, language.learner.live())
+                self._report(language.call.name, {**language.learner.live(), **device})
 
     def _save(self, languages: Sequence[LanguageLearner]) -> None:
         """Begin to write checkpoints; training need not wait for the disk."""
@@ -215,6 +229,15 @@ class Bank:
         started = time.monotonic()
         self._writer.write([language.snapshot() for language in languages], self._time)
         self._cadence.written(started)
+
+
+def _size(capacity: int | None, forward: Forward, calls: Sequence[JobCall], team: Team) -> int | InputError:
+    if capacity != CHOSEN:
+        return len(calls) if capacity is None else capacity
+    try:
+        return chosen_size(forward, calls, team)
+    except InputError as error:
+        return error
 
 
 def _failure(own: LanguageLearner | Exception, faults: Sequence[str]) -> Exception:

@@ -38,11 +38,12 @@ class VocabularyHead:
             caught.hidden = hidden
             return hidden[..., :1]
 
+        usual = self.module.forward
         self.module.forward = keep  # type: ignore[method-assign, assignment]
         try:
             yield caught
         finally:
-            del self.module.forward
+            self.module.forward = usual  # type: ignore[method-assign]
 
     def losses(self, hidden: Tensor, labels: Tensor) -> Tensor:
         """Cross-entropy in nats [M] of `labels` [M] under `hidden` [M, n]; a few rows of logits exist at a time."""

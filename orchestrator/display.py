@@ -153,7 +153,9 @@ def values_text(values: dict[str, float]) -> str:
     of = f"/{values['of']:.0f}" if "of" in values else ""
     speed = f"{values['tokens_per_second']:,.0f} tokens/s" if "tokens_per_second" in values else ""
     rest = [f"{k.replace('_', ' ')} {v:.3f}" for k, v in values.items() if k in ("loss", "best") and not math.isnan(v)]
-    return "  ".join(part for part in [count + of, *rest, speed] if part)
+    memory = f"{values['memory_bytes'] / 2**30:.1f} GiB" if "memory_bytes" in values else ""
+    used = f"MFU {values['mfu']:.0%}" if "mfu" in values else ""
+    return "  ".join(part for part in [count + of, *rest, speed, memory, used] if part)
 
 
 def duration(seconds: float) -> str:
