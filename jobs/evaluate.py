@@ -10,7 +10,7 @@ from jobs.evaluator import Score, Stack, WarmEvaluator
 from jobs.job import JobCall, JobResult, Progress
 from jobs.masked_set import MaskedSet
 from jobs.metrics import Statistics
-from jobs.spec import EvaluationSpec, is_language_model
+from jobs.spec import EvaluationSpec, needs_task_adapter
 from jobs.tasks.protocol import ScoredSet
 
 STATISTICS = "statistics.json"
@@ -30,7 +30,7 @@ def evaluate(call: JobCall, warm: WarmEvaluator, progress: Progress) -> JobResul
         got = f"{warm.backbone.ref.name}, needed: {spec.backbone.name}"
         raise InputError(Fault("the evaluator holds another backbone", call.name, got))
     evaluation = EvaluationSet(spec.task, spec.data, spec.split, spec.max_length, spec.mask_probability)
-    score = warm.evaluate(evaluation, _stack(call, spec))
+    score = warm.evaluate(evaluation, stack_of(call, spec))
     prepared = warm.prepared(evaluation)
     details = {"examples": len(score.statistics), **prepared.details()}
     metrics = prepared.metrics(score.statistics.sum(axis=0))
@@ -41,14 +41,19 @@ def evaluate(call: JobCall, warm: WarmEvaluator, progress: Progress) -> JobResul
     return JobResult(metrics, details=details)
 
 
-def _stack(call: JobCall, spec: EvaluationSpec) -> Stack:
-    needed = [role for role, _ in spec.weights] + ([] if is_language_model(spec.task.kind) else ["task"])
+def stack_of(call: JobCall, spec: EvaluationSpec) -> Stack:
+    """The stack that a spec asks for. Raises InputError for inputs that are missing.
+
+    Encoders need a task adapter unless they are scored on held-out text; of a prompted language model the task's
+    adapter is one of those that `weights` names.
+    """
+    needed = [role for role, _ in spec.weights] + (["task"] if needs_task_adapter(spec.task) else [])
     missing = [role for role in needed if role not in call.inputs]
     if missing:
         raise InputError(Fault("inputs are missing", call.name, ", ".join(missing)))
     languages = tuple((call.inputs[role], weight) for role, weight in spec.weights)
-    task = None if is_language_model(spec.task.kind) else call.inputs["task"]
-    return Stack(languages, task, call.inputs.get("theta_pre"))
+    keys = tuple(role for role, _ in spec.weights)
+    return Stack(languages, call.inputs.get("task"), call.inputs.get("theta_pre"), keys=keys)
 
 
 def _plain(statistics: Statistics) -> list[list[float]]:

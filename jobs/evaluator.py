@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -25,7 +26,7 @@ from jobs.masked_set import MaskedSet
 from jobs.metrics import Numbers, Statistics, metric_over
 from jobs.mixing import TOLERANCE, mix
 from jobs.recent import Recent
-from jobs.spec import BackboneRef, Method, Mixture, Option, TaskRef, is_language_model, metric_of, mixture_role
+from jobs.spec import BackboneRef, Method, Mixture, Option, TaskRef, metric_of, mixture_role, needs_task_adapter
 from jobs.tasks.protocol import ScoredSet
 from jobs.tasks.table import check_head, prepare
 
@@ -42,7 +43,8 @@ class Stack:
 
     `languages`: (adapter directory, weight) pairs. `theta_pre` is needed unless the weights sum to one, for then it
     drops out of theta_pre + sum of w_i (theta_i - theta_pre). No languages: the backbone as it is. `method` and
-    `options`: another rule than task arithmetic, as in `jobs.spec.Mixture`.
+    `options`: another rule than task arithmetic, as in `jobs.spec.Mixture`; `keys`: what the mixture calls them, for
+    rules in which they have different parts.
     """
 
     languages: tuple[tuple[Path, float], ...] = ()
@@ -50,6 +52,7 @@ class Stack:
     theta_pre: Path | None = None
     method: Method = "task_arithmetic"
     options: tuple[Option, ...] = ()
+    keys: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -206,6 +209,25 @@ class WarmEvaluator:
         return adapter
 
 
+class Scored(Protocol):
+    """What every score has: the task's metric, and its statistics, one row an example."""
+
+    @property
+    def value(self) -> float:
+        """The metric."""
+
+    @property
+    def statistics(self) -> Statistics:
+        """See `jobs.metrics`."""
+
+
+class Warm(Protocol):
+    """An evaluator that keeps its backbone, its sets and its adapters between requests."""
+
+    def evaluate(self, evaluation: EvaluationSet, stack: Stack) -> Scored:
+        """Score one system on one set."""
+
+
 class Evaluator:
     """One evaluation set and the adapters of one comparison, by role: what a search's trials call.
 
@@ -213,16 +235,18 @@ class Evaluator:
     `theta_pre` where weights need not sum to one.
     """
 
-    def __init__(self, warm: WarmEvaluator, evaluation: EvaluationSet, inputs: Mapping[str, Path]) -> None:
+    def __init__(self, warm: Warm, evaluation: EvaluationSet, inputs: Mapping[str, Path]) -> None:
         """Share `warm` with other evaluators of the same process."""
         self._warm, self._evaluation, self._inputs = warm, evaluation, dict(inputs)
 
-    def evaluate(self, mixture: Mixture, seed: int) -> Score:
+    def evaluate(self, mixture: Mixture, seed: int) -> Scored:
         """Score `mixture` with the adapters of `seed`. Raises InputError for unknown ones, and faults of the rule."""
         languages = tuple((self._directory(mixture_role(key, seed)), weight) for key, weight in mixture.weights)
-        task = None if is_language_model(self._evaluation.task.kind) else self._directory(f"task@{seed}")
+        role = f"task@{seed}"
+        task = self._directory(role) if needs_task_adapter(self._evaluation.task) else self._inputs.get(role)
         theta_pre = self._inputs.get("theta_pre")
-        stack = Stack(languages, task, theta_pre, mixture.method, mixture.options)
+        keys = tuple(key for key, _ in mixture.weights)
+        stack = Stack(languages, task, theta_pre, mixture.method, mixture.options, keys)
         return self._warm.evaluate(self._evaluation, stack)
 
     def _directory(self, role: str) -> Path:

@@ -26,6 +26,7 @@ from jobs.spec_search import SearchSpace as SearchSpace
 from jobs.spec_search import mixture_role as mixture_role
 from jobs.spec_tasks import METRICS as METRICS
 from jobs.spec_tasks import AnswerRules as AnswerRules
+from jobs.spec_tasks import ChoiceScore as ChoiceScore
 from jobs.spec_tasks import Direction as Direction
 from jobs.spec_tasks import Objective as Objective
 from jobs.spec_tasks import TaskKind as TaskKind
@@ -33,6 +34,7 @@ from jobs.spec_tasks import TaskRef as TaskRef
 from jobs.spec_tasks import is_language_model as is_language_model
 from jobs.spec_tasks import metric_named as metric_named
 from jobs.spec_tasks import metric_of as metric_of
+from jobs.spec_tasks import needs_task_adapter as needs_task_adapter
 
 DataSource = Literal["cldr", "json", "text", "conll", "hub"]
 Split = Literal["train", "validation", "test"]
@@ -98,13 +100,17 @@ class DataRef:
     files: tuple[tuple[str, str], ...] = location(())
 
 
+BestBy = Literal["loss", "metric"]
+
+
 @dataclass(frozen=True, slots=True)
 class TrainingConfig:
     """How one adapter is trained; lengths in optimizer steps and tokenizer tokens.
 
     Linear warm-up over `warmup_ratio` of the optimizer steps, then linear decay to zero (as the published
     scripts do). `evaluate_every` optimizer steps the held-out loss (or metric) is measured, and the best
-    checkpoint is kept; `patience` evaluations without gain stop the training, 0 never stops it.
+    checkpoint is kept; `patience` evaluations without gain stop the training, 0 never stops it. `best_by`: whether a
+    prompted task is measured by the loss of its answers, one pass, or by its metric; all others have one measure.
     """
 
     optimizer_steps: int
@@ -120,6 +126,7 @@ class TrainingConfig:
     evaluation_examples: int = 1000
     patience: int = 0
     max_tokens: int = 0
+    best_by: BestBy = "loss"
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 TaskKind = Literal[
     "masked-lm", "causal-lm", "prefix-lm", "ner", "classification", "qa", "multiple-choice", "generation"
 ]
+# How the likelihoods of choices are compared: sums over their tokens, or means per token.
+ChoiceScore = Literal["sum", "mean"]
 Objective = Literal["masked-lm", "causal-lm", "prefix-lm"]
 AnswerRules = Literal["squad", "mlqa"]
 
@@ -21,6 +23,9 @@ class TaskRef:
     `choices`: the answers whose likelihoods are compared, one per label (classification, multiple choice by a language
     model). `max_new_tokens`: where generation stops. `stride`: tokens that neighbouring windows of a long context share
     (extractive questions), 0 for no windows. `answer_rules`: how answers are made comparable, see `jobs.scoring.squad`.
+    `choice_score`: whether a choice's likelihood is the sum over its tokens or their mean. `rouge_tokenizer`:
+    "sha256:..." of the SentencePiece model whose pieces ROUGE counts in other languages than English,
+    `rouge_tokenizer_path` where it lies.
     """
 
     name: str
@@ -33,6 +38,9 @@ class TaskRef:
     max_new_tokens: int = 64
     stride: int = 0
     answer_rules: AnswerRules = "squad"
+    choice_score: ChoiceScore = "sum"
+    rouge_tokenizer: str = ""
+    rouge_tokenizer_path: str = field(default="", compare=False, metadata={"identity": False})
 
 
 Direction = Literal["max", "min"]
@@ -70,3 +78,8 @@ def metric_named(kind: TaskKind, metric: str = "") -> tuple[str, Direction]:
 def is_language_model(kind: TaskKind) -> bool:
     """Whether a kind scores held-out text, and so has no task adapter."""
     return kind in ("masked-lm", "causal-lm", "prefix-lm")
+
+
+def needs_task_adapter(task: TaskRef) -> bool:
+    """Whether a task is scored with an adapter and head of its own on top: neither held-out text nor prompts are."""
+    return not task.prompt and not is_language_model(task.kind)

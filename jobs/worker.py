@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from jobs.evaluate import evaluate
+from jobs.evaluate_prompted import evaluate_prompted
 from jobs.evaluation_sets import EvaluationSet
 from jobs.evaluator import Evaluator, WarmEvaluator
 from jobs.initial_adapter import initial_adapter
 from jobs.job import JobCall, JobResult, Progress
+from jobs.language_evaluator import LanguageEvaluator
 from jobs.merge_winner import merge
 from jobs.spec import (
     BackboneRef,
@@ -22,6 +24,7 @@ from jobs.spec import (
     TaskAdapterSpec,
 )
 from jobs.train_languages import train_languages
+from jobs.train_prompted import train_prompted
 from jobs.train_task import train_task
 
 
@@ -31,6 +34,7 @@ class Worker:
     def __init__(self) -> None:
         """Loads nothing yet."""
         self._warm: dict[BackboneRef, WarmEvaluator] = {}
+        self._language_models: dict[BackboneRef, LanguageEvaluator] = {}
 
     def run(self, call: JobCall, progress: Progress) -> JobResult:
         """Carry out any step but a search. Raises what the job raises."""
@@ -40,9 +44,11 @@ class Worker:
             case LanguageAdapterSpec():
                 return _only(train_languages([call], progress))
             case TaskAdapterSpec():
-                return train_task(call, progress)
+                return train_prompted(call, progress) if call.spec.task.prompt else train_task(call, progress)
             case MergeSpec():
                 return merge(call)
+            case EvaluationSpec() if call.spec.task.prompt:
+                return evaluate_prompted(call, self._language_evaluator(call.spec.backbone, call.cache), progress)
             case EvaluationSpec():
                 return evaluate(call, self._evaluator(call.spec.backbone, call.cache), progress)
             case SearchSpec():
@@ -53,13 +59,19 @@ class Worker:
         spec = call.spec
         assert isinstance(spec, SearchSpec)
         data = EvaluationSet(spec.task, spec.data, "validation", spec.max_length, spec.mask_probability)
-        evaluator = Evaluator(self._evaluator(spec.backbone, call.cache), data, call.inputs)
+        warm_for = self._language_evaluator if spec.task.prompt else self._evaluator
+        evaluator = Evaluator(warm_for(spec.backbone, call.cache), data, call.inputs)
         return {seed: evaluator.evaluate(mixture, seed).value for seed in spec.seeds}
 
     def _evaluator(self, backbone: BackboneRef, cache: Path) -> WarmEvaluator:
         if backbone not in self._warm:
             self._warm[backbone] = WarmEvaluator(backbone, cache)
         return self._warm[backbone]
+
+    def _language_evaluator(self, backbone: BackboneRef, cache: Path) -> LanguageEvaluator:
+        if backbone not in self._language_models:
+            self._language_models[backbone] = LanguageEvaluator(backbone, cache)
+        return self._language_models[backbone]
 
 
 def _only(outcomes: Iterator[tuple[str, JobResult | Exception]]) -> JobResult:

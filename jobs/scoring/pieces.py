@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from functools import lru_cache
 from pathlib import Path
 
@@ -28,10 +29,21 @@ def pieces_file(path: str) -> Path:
     return found[0]
 
 
+def pieces_digest(path: str) -> str:
+    """ "sha256:..." of the tokenizer's file. Raises InputError where there is none."""
+    return f"sha256:{hashlib.sha256(pieces_file(path).read_bytes()).hexdigest()}"
+
+
 @lru_cache(maxsize=8)
-def pieces(path: str) -> Tokens:
-    """The function from a text to its pieces (special tokens left out). Raises InputError for a faulty file."""
+def pieces(path: str, digest: str) -> Tokens:
+    """The function from a text to its pieces (special tokens left out).
+
+    Raises InputError for a file that cannot be read, and for one whose `pieces_digest` is not `digest`.
+    """
     file = pieces_file(path)
+    if (found := pieces_digest(path)) != digest:
+        todo = f"the file changed: restore it, or pin {found}"
+        raise InputError(Fault("the tokenizer for ROUGE is not the pinned one", str(file), digest, todo))
     try:
         if file.suffix == ".json":
             tokenizer = Tokenizer.from_file(str(file))

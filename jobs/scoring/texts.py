@@ -16,7 +16,7 @@ from jobs.metrics import EXAMPLES, Statistics
 from jobs.scoring import squad
 from jobs.scoring.numbers import number_match
 from jobs.scoring.rouge import Tokens, rouge
-from jobs.spec_tasks import TaskKind
+from jobs.spec_tasks import TaskRef, metric_of
 
 # (prediction, gold answers of which the best counts) -> points by metric.
 Points = Callable[[str, Sequence[str]], dict[str, float]]
@@ -32,24 +32,21 @@ def last_number_match(prediction: str, answers: Sequence[str]) -> dict[str, floa
     return {"number_match": 100.0 * any(number_match(prediction, answer) for answer in answers)}
 
 
-def squad_points(prediction: str, answers: Sequence[str]) -> dict[str, float]:
-    """F1 and exact match under the SQuAD rules; see `jobs.scoring.squad`."""
-    return {
-        "f1": 100.0 * squad.answer_f1(prediction, answers),
-        "exact_match": 100.0 * squad.exact_match(prediction, answers),
-    }
+def points_of(task: TaskRef, language: str, tokens: Tokens) -> Points:
+    """How one prediction is scored for the task's metric; what is found on the way is returned too, e.g. all of ROUGE.
 
-
-def points_of(kind: TaskKind, metric: str, tokens: Tokens) -> Points:
-    """How one prediction is scored for `metric`; what is found on the way is returned too, e.g. all of ROUGE.
-
-    `tokens`: the units of ROUGE, unused by the others. Answers to questions are compared by the SQuAD rules; other
-    generated texts are compared by them for "f1" alone. Raises KeyError for a metric that scores no text.
+    `tokens`: the units of ROUGE, unused by the others. Answers to questions are compared by the SQuAD rules
+    (`task.answer_rules`); other generated texts are compared by them for "f1" alone. Raises KeyError for a metric that
+    scores no text.
     """
+    metric = metric_of(task)[0]
     if metric in ("rouge1", "rouge2", "rougeL"):
         return lambda prediction, answers: rouge(prediction, answers, tokens)
-    if kind == "qa" or metric == "f1":
-        return squad_points
+    if task.kind == "qa" or metric == "f1":
+        return lambda prediction, answers: {
+            "f1": 100.0 * squad.answer_f1(prediction, answers, language, task.answer_rules),
+            "exact_match": 100.0 * squad.exact_match(prediction, answers, language, task.answer_rules),
+        }
     return {"exact_match": exact_match, "number_match": last_number_match}[metric]
 
 

@@ -8,7 +8,7 @@ from rouge_score import rouge_scorer
 
 from jobs.backbones import embedded_backbone
 from jobs.errors import InputError
-from jobs.scoring.pieces import pieces
+from jobs.scoring.pieces import pieces, pieces_digest
 from jobs.scoring.rouge import common_subsequence, english_words, rouge
 
 PAIRS = [
@@ -24,11 +24,15 @@ PAIRS = [
 ]
 
 
+def read(path):
+    return pieces(str(path), pieces_digest(str(path)))
+
+
 class Pieces:
     """The embedded tokenizer in the shape that `rouge-score` wants."""
 
     def __init__(self):
-        self.tokenize = pieces(str(embedded_backbone()))
+        self.tokenize = read(embedded_backbone())
 
 
 def independent(prediction, references, tokenizer=None):
@@ -92,15 +96,20 @@ def test_a_sentencepiece_model_is_read_as_its_own_library_reads_it(tmp_path):
         input=str(text), model_prefix=str(tmp_path / "spiece"), vocab_size=40, minloglevel=2
     )
     own = sentencepiece.SentencePieceProcessor(model_file=str(tmp_path / "spiece.model"))
-    assert pieces(str(tmp_path))("mali broj") == own.encode("mali broj", out_type=str)
+    assert read(tmp_path)("mali broj") == own.encode("mali broj", out_type=str)
 
 
 def test_what_is_no_tokenizer_is_said(tmp_path):
     (tmp_path / "spiece.model").write_bytes(b"not a model")
     (tmp_path / "tokenizer.json").write_text("{}")
     with pytest.raises(InputError, match=r"spiece\.model.*cannot be read"):
-        pieces(str(tmp_path))
+        read(tmp_path)
     with pytest.raises(InputError, match=r"tokenizer\.json.*cannot be read"):
-        pieces(str(tmp_path / "tokenizer.json"))
+        read(tmp_path / "tokenizer.json")
     with pytest.raises(InputError, match=r"no tokenizer for ROUGE.*give a SentencePiece model"):
-        pieces(str(tmp_path / "absent"))
+        read(tmp_path / "absent")
+
+
+def test_a_tokenizer_that_is_not_the_pinned_one_is_refused():
+    with pytest.raises(InputError, match=r"not the pinned one.*the file changed"):
+        pieces(str(embedded_backbone()), "sha256:0")

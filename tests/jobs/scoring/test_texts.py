@@ -8,6 +8,11 @@ from jobs.errors import InputError
 from jobs.metrics import LOSS_COLUMNS, SPAN_COLUMNS, metric_over
 from jobs.scoring.rouge import english_words, rouge
 from jobs.scoring.texts import exact_match, points_of, score_texts
+from jobs.spec import TaskRef
+
+
+def points(kind, metric, **settings):
+    return points_of(TaskRef("t", kind, metric=metric, **settings), "de", english_words)
 
 
 def test_exact_match_forgives_unicode_form_and_white_space_alone():
@@ -19,13 +24,14 @@ def test_exact_match_forgives_unicode_form_and_white_space_alone():
 
 def test_the_best_of_several_answers_counts():
     assert exact_match("二", ["一", "二"]) == {"exact_match": 100.0}
-    assert points_of("generation", "number_match", english_words)("4", ["3", "4"]) == {"number_match": 100.0}
+    assert points("generation", "number_match")("4", ["3", "4"]) == {"number_match": 100.0}
 
 
 def test_answers_to_questions_are_compared_by_the_squad_rules():
-    found = points_of("qa", "f1", english_words)("the Eiffel tower!", ["Eiffel Tower", "Paris"])
+    found = points("qa", "f1")("the Eiffel tower!", ["Eiffel Tower", "Paris"])
     assert found == {"f1": 100.0, "exact_match": 100.0}
-    assert points_of("qa", "exact_match", english_words)("", ["Paris"]) == {"f1": 0.0, "exact_match": 0.0}
+    assert points("qa", "f1", answer_rules="mlqa")("der Turm", ["Turm"])["f1"] == 100.0
+    assert points("qa", "exact_match")("", ["Paris"]) == {"f1": 0.0, "exact_match": 0.0}
 
 
 def test_a_gold_text_within_a_longer_generation_is_no_exact_match():
@@ -35,7 +41,7 @@ def test_a_gold_text_within_a_longer_generation_is_no_exact_match():
 
 def test_the_score_of_a_set_is_the_mean_of_its_examples():
     predictions, answers = ["a cat", "a dog", ""], [["a cat"], ["the dog"], ["a bird"]]
-    columns, statistics = score_texts(predictions, answers, points_of("generation", "rouge2", english_words))
+    columns, statistics = score_texts(predictions, answers, points("generation", "rouge2"))
     assert columns == ("examples", "rouge1", "rouge2", "rougeL")
     singles = [rouge(guess, own, english_words) for guess, own in zip(predictions, answers, strict=True)]
     for name in columns[1:]:
@@ -45,9 +51,9 @@ def test_the_score_of_a_set_is_the_mean_of_its_examples():
 
 def test_examples_can_be_resampled_in_pairs():
     answers = [[str(number)] for number in range(40)]
-    points = points_of("generation", "number_match", english_words)
-    columns, right = score_texts([own[0] for own in answers], answers, points)
-    _, wrong = score_texts(["none"] * 20 + [own[0] for own in answers[20:]], answers, points)
+    scored = points("generation", "number_match")
+    columns, right = score_texts([own[0] for own in answers], answers, scored)
+    _, wrong = score_texts(["none"] * 20 + [own[0] for own in answers[20:]], answers, scored)
     found = paired_bootstrap(right, wrong, metric_over("number_match", columns))
     assert found.gain == pytest.approx(50.0)
     assert 20 < found.low < 50 < found.high < 80

@@ -1,0 +1,153 @@
+"""Greedy generation in batches of like length: only new text is decoded, and what never ended is counted."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaList
+
+from jobs.data.ragged import Ids
+from jobs.language_model import LanguageModel
+
+# Prompts and new tokens of a batch, padding included.
+_TOKENS = {"cpu": 4096, "cuda": 32_768}
+_REPORT_SECONDS = 1.0
+
+# watch({"examples": done, "of": all, "new_tokens": ..., "tokens_per_second": ...})
+Watch = Callable[[dict[str, float]], None]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Generated:
+    """`texts`: what was written after each prompt, without special tokens and white space around it.
+
+    `unfinished` [prompts]: true where `max_new_tokens` were written and no end token. `tokens`: new tokens in all.
+    """
+
+    texts: list[str]
+    unfinished: NDArray[np.bool_]
+    tokens: int
+
+
+def unwatched(values: dict[str, float]) -> None:
+    """A watch that nobody looks at."""
+
+
+@torch.inference_mode()
+def generate(model: LanguageModel, prompts: Sequence[Ids], max_new_tokens: int, watch: Watch = unwatched) -> Generated:
+    """Continue every prompt greedily until an end token or `max_new_tokens`, under whatever adapters are applied.
+
+    `prompts`: token ids, specials included. Decoders are padded on the left, so that the last token of every prompt
+    is followed by its own first new one, and positions are counted without padding: a prompt's text does not depend
+    on its batch. The model's own defaults (sampling, repetition penalty) are not used. `watch` is told about once a
+    second, within batches too.
+    """
+    texts, unfinished = [""] * len(prompts), np.zeros(len(prompts), dtype=np.bool_)
+    pulse = _Pulse(len(prompts), watch)
+    ends = _end_ids(model)
+    for chosen in _batches([len(prompt) for prompt in prompts], max_new_tokens, model.device):
+        new = _continued(model, [prompts[place] for place in chosen], max_new_tokens, pulse)
+        for place, ids in zip(chosen, new, strict=True):
+            kept, ended = _until_end(ids, ends)
+            texts[place] = model.tokenizer.decode(
+                kept, skip_special_tokens=True, clean_up_tokenization_spaces=False
+            ).strip()
+            unfinished[place] = not ended
+            pulse.tokens += len(kept)
+        pulse.examples += len(chosen)
+    pulse.report()
+    return Generated(texts, unfinished, pulse.tokens)
+
+
+def _continued(model: LanguageModel, prompts: Sequence[Ids], max_new_tokens: int, pulse: _Pulse) -> list[list[int]]:
+    left = model.family == "decoder"
+    ids, mask = padded(prompts, model.pad_id, left, model.device)
+    greedy = GenerationConfig(
+        max_new_tokens=max_new_tokens,
+        do_sample=False,
+        num_beams=1,
+        pad_token_id=model.pad_id,
+        eos_token_id=sorted(_end_ids(model)),
+        bos_token_id=model.tokenizer.bos_token_id,
+        decoder_start_token_id=None if left else model.start_id,
+    )
+    found = model.model.generate(
+        input_ids=ids,
+        attention_mask=mask,
+        generation_config=greedy,
+        use_model_defaults=False,
+        stopping_criteria=StoppingCriteriaList([pulse]),
+    )
+    start = ids.shape[1] if left else 1
+    return [row.tolist() for row in found[:, start:].cpu()]
+
+
+def padded(rows: Sequence[Ids], pad: int, left: bool, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Ids and attention mask, both [rows, longest]."""
+    width = max(map(len, rows))
+    ids = np.full((len(rows), width), pad, dtype=np.int64)
+    mask = np.zeros(ids.shape, dtype=np.int64)
+    for number, row in enumerate(rows):
+        place = slice(width - len(row), width) if left else slice(0, len(row))
+        ids[number, place], mask[number, place] = row, 1
+    return torch.from_numpy(ids).to(device), torch.from_numpy(mask).to(device)
+
+
+def _batches(lengths: Sequence[int], new: int, device: torch.device) -> Iterator[list[int]]:
+    """Places of the prompts of each batch, the longest first: memory that suffices at first suffices to the end."""
+    order = sorted(range(len(lengths)), key=lambda place: -lengths[place])
+    start = 0
+    while start < len(order):
+        size = max(1, _TOKENS[device.type] // (lengths[order[start]] + new))
+        yield order[start : start + size]
+        start += size
+
+
+def _until_end(ids: list[int], ends: frozenset[int]) -> tuple[list[int], bool]:
+    """The ids before the first end token, and whether there is one; after it comes padding."""
+    place = next((place for place, token in enumerate(ids) if token in ends), None)
+    return (ids, False) if place is None else (ids[:place], True)
+
+
+def _end_ids(model: LanguageModel) -> frozenset[int]:
+    """The tokenizer's end token, and those that the model's files name (chat models have several)."""
+    own = model.model.generation_config.eos_token_id
+    named = own if isinstance(own, list) else [own]
+    return frozenset(token for token in (*named, model.tokenizer.eos_token_id) if token is not None)
+
+
+class _Pulse(StoppingCriteria):  # type: ignore[misc]
+    """Is asked after every token whether to stop, which it never wants, and reports about once a second."""
+
+    def __init__(self, total: int, watch: Watch) -> None:
+        self.examples, self.tokens = 0, 0
+        self._total, self._watch = total, watch
+        self._started = self._reported = time.monotonic()
+        self._steps = 0
+
+    def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Tensor:
+        self._steps += 1
+        if time.monotonic() - self._reported >= _REPORT_SECONDS:
+            self.report()
+        return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
+
+    def report(self) -> None:
+        """Tell the watch where things stand."""
+        self._reported = time.monotonic()
+        seconds = max(self._reported - self._started, 1e-9)
+        self._watch(
+            {
+                "examples": float(self.examples),
+                "of": float(self._total),
+                "new_tokens": float(self.tokens),
+                "tokens_per_second": self.tokens / seconds,
+                "steps": float(self._steps),
+            }
+        )

@@ -1,0 +1,92 @@
+"""Warm evaluation of a language model with adapters of PEFT's kinds: prompts answered, choices weighed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from jobs.adapters.formats import read_adapter
+from jobs.adapters.kinds import Adapter
+from jobs.errors import Fault, InputError
+from jobs.evaluation_sets import EvaluationSet
+from jobs.evaluator import Stack
+from jobs.generation import Watch, unwatched
+from jobs.injected.model import InjectedModel
+from jobs.language_model import load_language_model
+from jobs.mixing import mix
+from jobs.prompted_scores import LanguageScore, score_prompted
+from jobs.prompted_sets import ChoiceSet, TextSet, prepare_prompted
+from jobs.recent import Recent
+from jobs.spec import BackboneRef, Mixture
+
+# What one evaluator keeps: bytes of adapters, and numbers of evaluation sets.
+_ADAPTER_BYTES = 2 * 2**30
+_SETS = 256
+
+
+class LanguageEvaluator:
+    """One language model and whatever it has been asked to score, kept for the next request.
+
+    Evaluation sets are kept by their identity, adapters by their directory (artifacts do not change). Not
+    thread-safe: one evaluator belongs to one process or actor.
+    """
+
+    def __init__(self, backbone: BackboneRef, cache: Path, device: torch.device | str | None = None) -> None:
+        """Load the model on `device` (default: a GPU if there is one). `cache` holds tokenized data."""
+        self.model = load_language_model(backbone, device)
+        self.cache = cache
+        self._sets = Recent(self._prepare, lambda prepared: 1, _SETS)
+        self._adapters = Recent(_in_memory, _bytes, _ADAPTER_BYTES)
+
+    def prepared(self, evaluation: EvaluationSet) -> ChoiceSet | TextSet:
+        """The batches of a set, built on first use. Raises InputError for faulty data."""
+        return self._sets[evaluation]
+
+    def _prepare(self, evaluation: EvaluationSet) -> ChoiceSet | TextSet:
+        return prepare_prompted(evaluation, self.model, self.cache)
+
+    @torch.inference_mode()
+    def evaluate(self, evaluation: EvaluationSet, stack: Stack, watch: Watch = unwatched) -> LanguageScore:
+        """Score one system on one set; without adapters, the model as it is (prompting).
+
+        The stack's adapters are merged by the rule that merges a winner, and a task adapter, if there is one, acts
+        beside the result. `watch` follows generation. Raises InputError for adapters that fit neither the model nor
+        each other.
+        """
+        prepared = self.prepared(evaluation)
+        with self._applied(stack):
+            return score_prompted(prepared, self.model, watch)
+
+    @contextmanager
+    def _applied(self, stack: Stack) -> Iterator[None]:
+        adapters = [] if not stack.languages else [self._merged(stack)]
+        adapters += [] if stack.task is None else [self._adapters[stack.task]]
+        if len(adapters) > 1 and any(adapter.kind == "prefix" for adapter in adapters):
+            raise InputError(Fault("prefixes cannot be stacked", str(stack.task), todo="merge them instead"))
+        with ExitStack() as applied:
+            for adapter in adapters:
+                injected = InjectedModel(self.model, adapter)
+                vector = injected.layout.flatten(adapter.tensors).to(self.model.device)
+                applied.enter_context(injected.applied(vector[None]))
+            yield
+
+    def _merged(self, stack: Stack) -> Adapter:
+        keys = stack.keys or tuple(str(path) for path, _ in stack.languages)
+        weights = tuple((key, weight) for key, (_, weight) in zip(keys, stack.languages, strict=True))
+        sources = {key: self._adapters[path] for key, (path, _) in zip(keys, stack.languages, strict=True)}
+        base = None if stack.theta_pre is None else self._adapters[stack.theta_pre]
+        merged = mix(Mixture(weights, stack.method, stack.options), sources, base, "candidate")
+        return replace(merged, tensors=dict(merged.tensors))
+
+
+def _in_memory(directory: Path) -> Adapter:
+    adapter = read_adapter(directory)
+    return replace(adapter, tensors={name: tensor.clone() for name, tensor in adapter.tensors.items()})
+
+
+def _bytes(adapter: Adapter) -> int:
+    return sum(tensor.nbytes for tensor in adapter.tensors.values())
