@@ -24,6 +24,7 @@ from jobs.spec_search import MixtureSpace as MixtureSpace
 from jobs.spec_search import Option as Option
 from jobs.spec_search import SearchSpace as SearchSpace
 from jobs.spec_search import mixture_role as mixture_role
+from jobs.spec_tasks import HEAD_COLUMNS as HEAD_COLUMNS
 from jobs.spec_tasks import METRICS as METRICS
 from jobs.spec_tasks import AnswerRules as AnswerRules
 from jobs.spec_tasks import ChoiceScore as ChoiceScore

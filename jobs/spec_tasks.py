@@ -63,6 +63,13 @@ METRICS: dict[TaskKind, tuple[tuple[str, Direction], ...]] = {
     ),
 }
 
+# The columns that a row needs when an encoder with a head is trained on it; words and tags have keys of their own.
+HEAD_COLUMNS: dict[TaskKind, tuple[str, ...]] = {
+    "classification": ("premise", "hypothesis", "label"),
+    "qa": ("context", "question", "answers"),
+    "multiple-choice": ("premise", "choice1", "choice2", "question", "label"),
+}
+
 
 def metric_of(task: TaskRef) -> tuple[str, Direction]:
     """Name and direction of a task's metric. Raises KeyError for a metric that its kind does not have."""

@@ -19,11 +19,11 @@ from orchestrator.sections import (
     ResourcesSection,
     SearchSection,
     Section,
-    TaskSection,
     TrackingSection,
 )
 from orchestrator.sections_adapters import LanguageAdapterSection, TaskAdapterSection
 from orchestrator.sections_comparisons import ComparisonSection
+from orchestrator.sections_tasks import TaskSection, encoder_faults
 from orchestrator.yaml_lines import VARIABLE, Document, Location, nearest, read_yaml, substitute, validate
 from search_spaces.languages import resolve_language
 
@@ -104,6 +104,9 @@ def _senseless(campaign: Campaign, document: Document) -> Iterator[Fault]:
         yield Fault("no languages", document.where(("languages",)), "", "name a `pool` or `best_covered`")
     if any(not is_language_model(task.kind) for task in campaign.tasks) and campaign.task_adapter is None:
         yield Fault("tasks need `task_adapter`", document.where(("tasks",)), "", "say how it is trained")
+    for number, task in enumerate(campaign.tasks if campaign.language_adapter.stacked else ()):
+        for key, what, todo in encoder_faults(task):
+            yield Fault(what, document.where(("tasks", number, *key.split("."))), task.name, todo)
     for number, comparison in enumerate(campaign.comparisons):
         at: tuple[str | int, ...] = ("comparisons", number)
         for place, name in enumerate(comparison.tasks):

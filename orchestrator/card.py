@@ -10,6 +10,7 @@ from typing import Any
 from jobs.backbones import embedded_backbone
 from jobs.job import JobResult
 from jobs.spec import (
+    METRICS,
     AdapterConfig,
     BackboneRef,
     BottleneckConfig,
@@ -227,6 +228,7 @@ _LANGUAGE_METRICS = {
     "tokens": "tokens seen",
 }
 _TASK_METRICS = {
+    **{f"validation_{name}": f"validation {name.replace('_', ' ')}" for known in METRICS.values() for name, _ in known},
     "validation_f1": "validation F1",
     "best_optimizer_step": "kept checkpoint, optimizer step",
 }

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 from jobs.spec import BackboneRef, MergeSpec, MixtureSpace, SearchSpec
 from orchestrator.campaign import Campaign
-from orchestrator.plan_adapters import AdapterSteps, task_ref
+from orchestrator.plan_adapters import AdapterSteps
 from orchestrator.plan_comparisons import Comparison, System, SystemRole, merged_system
 from orchestrator.plan_mixtures import mixture_comparisons
 from orchestrator.references import References
 from orchestrator.related import related_languages
-from orchestrator.sections import TaskSection
 from orchestrator.sections_comparisons import ComparisonSection
+from orchestrator.sections_tasks import TaskSection
 from orchestrator.step import Step, make_step
 from search_spaces.relatedness import Selection
 from search_spaces.weights import lambda_grid
@@ -100,7 +100,7 @@ class _Planner:
             self._weighted(target, task, "fixed", dict.fromkeys(pairs[0], 0.5)),
             merged_system(self.adapters, target, task, merges, "language arithmetic"),
         )
-        return Comparison(section, target, task_ref(task), related, search, merges, systems, task.language)
+        return Comparison(section, target, task.ref, related, search, merges, systems, task.language)
 
     def _search(self, target: str, task: TaskSection, pairs: tuple[tuple[str, str], ...]) -> Step:
         space = MixtureSpace(pairs, lambda_grid(self.campaign.search.lambda_step))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from jobs.data.cldr_ner import LABELS as CLDR_LABELS
 from jobs.errors import raise_all
 from jobs.spec import (
     BackboneRef,
@@ -16,13 +15,12 @@ from jobs.spec import (
     SearchSpec,
     Split,
     TaskAdapterSpec,
-    TaskRef,
     is_language_model,
 )
 from orchestrator.campaign import Campaign
 from orchestrator.methods import MULTILINGUAL
 from orchestrator.references import References, missing_adapters, trained_languages
-from orchestrator.sections import TaskSection
+from orchestrator.sections_tasks import TaskSection
 from orchestrator.step import Step, make_step
 
 
@@ -71,15 +69,16 @@ class AdapterSteps:
         if (task.name, code, seed) not in self._tasks:
             section = self.campaign.task_adapter
             assert section is not None and task.data is not None
+            training = section.training.config
             codes = (task.sources or (task.language,)) if code == MULTILINGUAL else (code,)
             data = [self.references.data(task.data, one, ("train", "validation"), task.name) for one in codes]
             spec = TaskAdapterSpec(
-                task=task_ref(task),
+                task=task.ref,
                 language=code,
                 data=data[0],
                 backbone=self.backbone,
                 adapter=section.config(self.campaign.language_adapter),
-                training=section.training.config,
+                training=replace(training, max_length=task.max_length or training.max_length),
                 seed=seed,
                 more_data=tuple(data[1:]),
             )
@@ -95,12 +94,12 @@ class AdapterSteps:
         """The search of `space` on the target's validation data."""
         return SearchSpec(
             target=target,
-            task=task_ref(task),
+            task=task.ref,
             data=self._evaluation_data(task, target, "validation"),
             backbone=self.backbone,
             space=space,
             seeds=self.campaign.seeds,
-            max_length=self.campaign.search.max_length,
+            max_length=task.max_length or self.campaign.search.max_length,
             mask_probability=self.campaign.language_adapter.training.mask_probability,
         )
 
@@ -111,24 +110,17 @@ class AdapterSteps:
         split: Split = "test"
         spec = EvaluationSpec(
             target=target,
-            task=task_ref(task),
+            task=task.ref,
             data=self._evaluation_data(task, target, split),
             backbone=self.backbone,
             seed=seed,
             weights=tuple(weights.items()),
             split=split,
-            max_length=self.campaign.search.max_length,
+            max_length=task.max_length or self.campaign.search.max_length,
             mask_probability=self.campaign.language_adapter.training.mask_probability,
         )
         return make_step(spec, {**adapters, **self.task_input(task, seed)})
 
     def _evaluation_data(self, task: TaskSection, target: str, split: Split) -> DataRef:
-        """One split of the target's data: of `evaluation_data`, else `data`, else (language models) the corpora."""
-        section = task.evaluation_data or task.data or self.campaign.corpora
-        return self.references.data(section, target, (split,), task.name)
-
-
-def task_ref(task: TaskSection) -> TaskRef:
-    """The task as specs know it; the CLDR's labels where the file gives none."""
-    cldr = task.kind == "ner" and not task.labels
-    return TaskRef(task.name, task.kind, tuple(CLDR_LABELS) if cldr else task.labels)
+        """One split of the target's data; of kinds that score held-out text, the corpora."""
+        return self.references.data(task.target_data or self.campaign.corpora, target, (split,), task.name)

@@ -8,8 +8,8 @@ from typing import Literal
 from jobs.spec import TaskRef
 from orchestrator.methods import Method
 from orchestrator.plan_adapters import AdapterSteps
-from orchestrator.sections import TaskSection
 from orchestrator.sections_comparisons import ComparisonSection
+from orchestrator.sections_tasks import TaskSection
 from orchestrator.step import Step
 from search_spaces.relatedness import Selection
 

@@ -9,11 +9,11 @@ from itertools import product
 from jobs.errors import Fault, InputError
 from jobs.spec import Line, LineSpace, MergeSpec, SearchSpec, is_language_model
 from orchestrator.methods import Lines, Method, Places, branches, is_searched
-from orchestrator.plan_adapters import AdapterSteps, task_ref
+from orchestrator.plan_adapters import AdapterSteps
 from orchestrator.plan_comparisons import Comparison, System, merged_system
 from orchestrator.related import related_languages
-from orchestrator.sections import TaskSection
 from orchestrator.sections_comparisons import ComparisonSection, chosen_methods
+from orchestrator.sections_tasks import TaskSection
 from orchestrator.step import Step, make_step
 from search_spaces.relatedness import Selection
 from search_spaces.weights import lambda_range
@@ -75,7 +75,7 @@ class _Mixtures:
             *(self._baseline(baseline) for baseline in chosen_methods(self.section.baselines)),
             merged_system(self.adapters, self.target, self.task, merges, method.label),
         )
-        task, related = task_ref(self.task), self.related
+        task, related = self.task.ref, self.related
         source, budget = self.task.language, self.budget
         return Comparison(self.section, self.target, task, related, search, merges, systems, source, method, budget)
 

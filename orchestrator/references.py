@@ -64,8 +64,9 @@ class References:
             where=f"{purpose} of {language}",
             splits=tuple(sorted(section.splits.items())),
             limits=tuple(sorted(section.limits.items())),
+            columns=tuple(sorted(section.columns.items())),
             rows=section.rows.filter if section.rows else None,
-            **section.model_dump(exclude={"splits", "limits", "names", "rows"}),
+            **section.model_dump(exclude={"splits", "limits", "columns", "names", "rows"}),
         )
         try:
             return data_ref(request, self._cache)

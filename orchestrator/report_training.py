@@ -6,6 +6,7 @@ import math
 from collections import defaultdict
 from collections.abc import Sequence
 
+from jobs.spec import metric_named
 from orchestrator.record import Record
 from orchestrator.report_blocks import (
     Cell,
@@ -21,7 +22,7 @@ from orchestrator.report_blocks import (
 )
 from orchestrator.report_inputs import ReportInputs
 from orchestrator.report_panels import Curve, TrainingPanel
-from orchestrator.report_wording import DASH, duration, file_stem, score
+from orchestrator.report_wording import DASH, duration, file_stem, metric_name, score
 
 
 def training_section(inputs: ReportInputs) -> Section | None:
@@ -112,15 +113,17 @@ def _task_adapters(inputs: ReportInputs) -> Table:
     rows = []
     for record in inputs.of_job("task-adapter"):
         spec, metrics = record.spec, record.metrics
-        f1, step = metrics.get("validation_f1", math.nan), metrics.get("best_optimizer_step", math.nan)
+        metric, _ = metric_named(spec["task"]["kind"], spec["task"].get("metric", ""))
+        step = metrics.get("best_optimizer_step", math.nan)
         kept = DASH if math.isnan(step) else f"{step:,.0f}"
-        cells = (str(spec["seed"]), score("f1", f1), kept)
+        found = score(metric, metrics.get(f"validation_{metric}", math.nan))
+        cells = (str(spec["seed"]), f"{found} {metric_name(metric)}", kept)
         rows.append((Cell(spec["task"]["name"]), Cell(inputs.language(spec["language"])), *map(Cell, cells)))
     columns = (
         Column("Task", False),
         Column("Language", False),
         Column("Seed"),
-        Column("Validation F1"),
+        Column("Validation score"),
         Column("Kept at step"),
     )
     return Table("", columns, tuple(rows))

@@ -11,21 +11,40 @@ from orchestrator.results import Result
 from orchestrator.search_results import Gain
 
 DASH = "–"
-_DIGITS = {"f1": 2, "mlm_loss": 3}
-_METRICS = {"f1": "F1", "mlm_loss": "masked-LM loss"}
-_GAIN_UNITS = {"f1": "F1 points", "mlm_loss": "nat of masked-LM loss"}
-_TASKS = {"ner": "NER", "masked-lm": "Masked LM"}
-_DIRECTIONS = {"f1": "higher is better", "mlm_loss": "nat per masked token, lower is better"}
+# Losses have three digits, all other metrics are points from 0 to 100 and have two.
+_LOSSES = {"mlm_loss": "masked-LM loss", "lm_loss": "language-model loss"}
+_POINTS = {
+    "f1": "F1",
+    "accuracy": "accuracy",
+    "exact_match": "exact match",
+    "number_match": "number match",
+    "rouge2": "ROUGE-2",
+    "rougeL": "ROUGE-L",
+}
+_METRICS = {**_LOSSES, **_POINTS}
+_TASKS = {
+    "ner": "NER",
+    "classification": "Classification",
+    "qa": "QA",
+    "multiple-choice": "Multiple choice",
+    "generation": "Generation",
+    "masked-lm": "Masked LM",
+}
+_DIRECTIONS = {"mlm_loss": "nat per masked token, lower is better", "lm_loss": "nat per token, lower is better"}
 
 
 def score(metric: str, value: float) -> str:
     """A score with the metric's digits; a dash for nan."""
-    return DASH if math.isnan(value) else f"{value:.{_DIGITS.get(metric, 3)}f}".replace("-", "−")
+    return DASH if math.isnan(value) else f"{value:.{_digits(metric)}f}".replace("-", "−")
 
 
 def signed(metric: str, value: float) -> str:
     """A difference with its sign; a dash for nan."""
-    return DASH if math.isnan(value) else f"{value:+.{_DIGITS.get(metric, 3)}f}".replace("-", "−")
+    return DASH if math.isnan(value) else f"{value:+.{_digits(metric)}f}".replace("-", "−")
+
+
+def _digits(metric: str) -> int:
+    return 2 if metric in _POINTS else 3
 
 
 def interval(metric: str, gain: Gain) -> str:
@@ -40,29 +59,35 @@ def metric_name(metric: str) -> str:
 
 def gain_unit(metric: str) -> str:
     """What a gain is counted in."""
-    return _GAIN_UNITS.get(metric, metric)
+    if metric in _LOSSES:
+        return f"nat of {_LOSSES[metric]}"
+    return "F1 points" if metric == "f1" else f"points of {metric_name(metric)}"
 
 
 def gain_words(metric: str, gain: float) -> tuple[str, str]:
     """A gain for a sentence: ("1.20", "F1 points more"), ("0.034", "nat less masked-LM loss")."""
     better = gain >= 0
-    words = {
-        "f1": "F1 points more" if better else "F1 points less",
-        "mlm_loss": "nat less masked-LM loss" if better else "nat more masked-LM loss",
-    }
-    return score(metric, abs(gain)), words.get(metric, f"{metric} {'better' if better else 'worse'}")
+    if metric in _LOSSES:
+        words = f"nat {'less' if better else 'more'} {_LOSSES[metric]}"
+    elif metric == "f1":
+        words = f"F1 points {'more' if better else 'less'}"
+    else:
+        words = f"points {'more' if better else 'less'} {metric_name(metric)}"
+    return score(metric, abs(gain)), words
 
 
 def direction(metric: str) -> str:
     """Which way is better, with the unit where it has one."""
-    return _DIRECTIONS.get(metric, "")
+    return _DIRECTIONS.get(metric, "higher is better" if metric in _POINTS else "")
 
 
 def task_title(comparison: Comparison) -> str:
     """E.g. "NER F1", "Masked-LM loss"; a task with a name of its own goes by it."""
     own = comparison.task if comparison.task not in (comparison.task_kind, "mlm") else ""
     kind = _TASKS.get(comparison.task_kind, comparison.task_kind)
-    standard = "Masked-LM loss" if comparison.metric == "mlm_loss" else f"{kind} {metric_name(comparison.metric)}"
+    standard = f"{kind} {metric_name(comparison.metric)}"
+    if comparison.metric in _LOSSES:
+        standard = _LOSSES[comparison.metric][:1].upper() + _LOSSES[comparison.metric][1:]
     return f"{own}: {standard}" if own else standard
 
 

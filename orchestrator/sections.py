@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from jobs.data.slices import overlapping
 from jobs.errors import InputError
-from jobs.spec import RowFilter, TaskKind
+from jobs.spec import RowFilter
 from search_spaces.languages import resolve_language
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")]
@@ -94,6 +94,9 @@ class DataSection(Section):
     text_column: str = "text"
     tokens_column: str = "tokens"
     labels_column: str = "ner_tags"
+    columns: dict[str, str] = Field(
+        default_factory=dict, description="our name -> the data set's, e.g. {premise: sentence1, hypothesis: sentence2}"
+    )
     label_names: tuple[str, ...] = Field((), description="names of integer labels, in order")
     hold_out: Share = Field(0.0, description="share of train for validation, and as much for test, where missing")
     limits: dict[Literal["train", "validation", "test"], Positive] = Field(default_factory=dict)
@@ -123,32 +126,6 @@ class LanguagesSection(Section):
     pool: tuple[LanguageCode, ...] = ()
     best_covered: Annotated[int, Field(ge=0)] = Field(0, description="take the N best covered languages too")
     leave_out: tuple[LanguageCode, ...] = Field((), description="never among the best covered")
-
-
-class TaskSection(Section):
-    """One way to score a stack: `ner` (span F1) or `masked-lm` (loss on held-out text, no task adapter)."""
-
-    name: Name
-    kind: TaskKind
-    language: LanguageCode = Field("en", description="language of the task's training data, and the anchor")
-    sources: tuple[LanguageCode, ...] = Field((), description="all languages with training data, for mixtures of them")
-    data: DataSection | None = Field(None, description="labelled data; masked-lm uses the corpora")
-    evaluation_data: DataSection | None = Field(
-        None, description="validation and test data of the targets; default: `data`"
-    )
-    labels: tuple[str, ...] = Field((), description="IOB2 labels; with source cldr they are known")
-
-    @model_validator(mode="after")
-    def _data_fits_kind(self) -> TaskSection:
-        if self.kind == "ner" and self.data is None:
-            raise ValueError("a ner task needs `data`")
-        if self.evaluation_data and not self.data:
-            raise ValueError("`evaluation_data` stands beside `data`: give the training data too")
-        if self.kind == "masked-lm" and (self.data or self.labels):
-            raise ValueError("masked-lm is scored on the corpora: leave `data` and `labels` out")
-        if self.kind == "ner" and self.data and self.data.source != "cldr" and not self.labels:
-            raise ValueError("a ner task on other data than cldr needs `labels`, e.g. [O, B-PER, I-PER]")
-        return self
 
 
 class SearchSection(Section):

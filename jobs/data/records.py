@@ -1,7 +1,7 @@
 """Labelled rows of three tasks, and the checks that a row is one: pairs of texts, questions on a text, two choices.
 
-Each `Format` names the columns that a row needs, as this project calls them; `DataRef.columns` says what a data set
-calls them. Rows are checked where they are read, so that a fault names its file and line.
+`jobs.spec.HEAD_COLUMNS` names the columns that a row needs, as this project calls them; `DataRef.columns` says what a
+data set calls them. Rows are checked where they are read, so that a fault names its file and line.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import datasets
 
 from jobs.data.reading import Faults, json_rows
 from jobs.errors import Fault, InputError
-from jobs.spec import TaskKind
+from jobs.spec import HEAD_COLUMNS, TaskKind
 
 Values = dict[str, Any]
 # (a row's values by our names, labels that are allowed, place) -> the row to keep, and its faults.
@@ -29,7 +29,6 @@ QUESTIONS = ("cause", "effect")
 class Format:
     """The rows of one kind of task. `grouped_by`: rows with equal values here stay together in a hold-out."""
 
-    columns: tuple[str, ...]
     features: datasets.Features
     check: Check
     grouped_by: str
@@ -99,13 +98,11 @@ def _text_faults(values: Values, name: str, where: str) -> list[Fault]:
 
 _FORMATS: dict[TaskKind, Format] = {
     "classification": Format(
-        ("premise", "hypothesis", "label"),
         datasets.Features({"premise": _STRING, "hypothesis": _STRING, "label": _STRING}),
         _pair,
         "premise",
     ),
     "qa": Format(
-        ("context", "question", "answers"),
         datasets.Features(
             {
                 "context": _STRING,
@@ -117,7 +114,6 @@ _FORMATS: dict[TaskKind, Format] = {
         "context",
     ),
     "multiple-choice": Format(
-        ("premise", "choice1", "choice2", "question", "label"),
         datasets.Features(
             {**dict.fromkeys(("premise", "choice1", "choice2", "question"), _STRING), "label": datasets.Value("int64")}
         ),
@@ -138,7 +134,7 @@ class Reading:
 
     def places(self) -> dict[str, str]:
         """Our name -> the data set's, for every column. Raises InputError for a name that the kind does not have."""
-        known = format_of(self.kind).columns
+        known = HEAD_COLUMNS[self.kind]
         given = dict(self.columns)
         wrong = sorted(set(given) - set(known))
         if wrong:

@@ -1,5 +1,10 @@
+import dataclasses
+
+import pytest
+
+from jobs.spec import METRICS
 from orchestrator.report_inputs import Comparison, System
-from orchestrator.report_wording import system_colours
+from orchestrator.report_wording import direction, gain_unit, gain_words, score, system_colours, task_title
 
 
 def comparison(target: str, *proxies: str) -> Comparison:
@@ -31,3 +36,26 @@ def test_every_proxy_of_a_row_has_a_column_of_its_own_though_a_language_changes_
     assert system_colours(second)["proxy:ru"] == "proxy-3"
     for made in (first, second):
         assert len(set(system_colours(made).values())) == len(made.systems)
+
+
+@pytest.mark.parametrize(("kind", "metric"), [(kind, name) for kind, known in METRICS.items() for name, _ in known])
+def test_every_metric_of_every_kind_has_its_digits_and_words(kind, metric):
+    loss = metric.endswith("_loss")
+    assert score(metric, 12.3456) == ("12.346" if loss else "12.35")
+    assert direction(metric).endswith("lower is better" if loss else "higher is better")
+    assert gain_unit(metric) and "_" not in gain_unit(metric)
+    amount, words = gain_words(metric, -1.5)
+    assert amount == ("1.500" if loss else "1.50") and ("more" in words) == loss
+
+
+def test_a_task_is_called_by_its_kind_and_metric():
+    titles = {
+        ("qa", "exact_match"): "QA exact match",
+        ("classification", "accuracy"): "Classification accuracy",
+        ("masked-lm", "mlm_loss"): "Masked-LM loss",
+        ("ner", "f1"): "NER F1",
+    }
+    for (kind, metric), title in titles.items():
+        made = dataclasses.replace(comparison("gl"), task=kind, task_kind=kind, metric=metric)
+        assert task_title(made) == title
+        assert task_title(dataclasses.replace(made, task="xnli")) == f"xnli: {title}"

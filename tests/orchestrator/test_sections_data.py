@@ -53,7 +53,7 @@ def test_targets_may_be_scored_on_another_data_set_than_the_task_is_trained_on(t
         ({"corpora.directory": "x"}, "belong to source hub"),
         ({"corpora": {**XLSUM, "splits": {"validation": "dev[:6]", "test": "dev[5:]"}}}, "rows in common"),
         ({"corpora": {**XLSUM, "splits": {"test": "dev[5"}}}, "not a split"),
-        ({"tasks.1.evaluation_data": XLSUM}, "stands beside `data`"),
+        ({"tasks.1.evaluation_data": XLSUM}, "scored on the corpora"),
     ],
 )
 def test_faults_of_data_sections_are_told(tmp_path, changes, words):

@@ -1,0 +1,109 @@
+"""The campaign file's tasks: what is trained for, scored, and on which data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from jobs.data.cldr_ner import LABELS as CLDR_LABELS
+from jobs.spec import HEAD_COLUMNS, METRICS, AnswerRules, TaskKind, TaskRef, is_language_model
+from orchestrator.sections import DataSection, LanguageCode, Name, Section
+
+Tokens = Annotated[int, Field(ge=0)]
+
+
+class TaskSection(Section):
+    """One way to score a system. The kinds that end in "-lm" score the corpora, the others have labelled data.
+
+    `data` serves the training and the targets; `evaluation_data` is that of the targets where it is another data set.
+    """
+
+    name: Name
+    kind: TaskKind
+    language: LanguageCode = Field("en", description="language of the task's training data, and the anchor")
+    sources: tuple[LanguageCode, ...] = Field((), description="all languages with training data, for mixtures of them")
+    data: DataSection | None = Field(None, description="labelled data; masked-lm uses the corpora")
+    evaluation_data: DataSection | None = Field(
+        None, description="validation and test data of the targets, e.g. XQuAD where `data` is SQuAD; default: `data`"
+    )
+    labels: tuple[str, ...] = Field((), description="IOB2 labels (with source cldr they are known), or classes")
+    metric: str = Field("", description="one of the kind's metrics; default: its first")
+    max_length: Tokens = Field(0, description="tokens of a row; 0: as `task_adapter.training` and `search` say")
+    stride: Tokens = Field(0, description="qa: tokens that neighbouring windows of a long context share; 0: no windows")
+    answer_rules: AnswerRules = Field("squad", description="qa: how answers are made comparable")
+
+    @model_validator(mode="after")
+    def _fits_kind(self) -> TaskSection:
+        faults = [*_data_faults(self), *_label_faults(self), *_option_faults(self)]
+        if faults:
+            raise ValueError("; ".join(faults))
+        return self
+
+    @property
+    def target_data(self) -> DataSection | None:
+        """The labelled data of the targets; None for kinds that score the corpora."""
+        return self.evaluation_data or self.data
+
+    @property
+    def ref(self) -> TaskRef:
+        """The task as specs know it; the CLDR's labels where the file gives none."""
+        from_cldr = self.kind == "ner" and not self.labels
+        metric = "" if self.metric == METRICS[self.kind][0][0] else self.metric
+        labels = tuple(CLDR_LABELS) if from_cldr else self.labels
+        return TaskRef(self.name, self.kind, labels, metric, stride=self.stride, answer_rules=self.answer_rules)
+
+
+def _data_faults(task: TaskSection) -> Iterator[str]:
+    if is_language_model(task.kind):
+        if task.data or task.evaluation_data or task.labels:
+            yield f"{task.kind} is scored on the corpora: leave `data`, `evaluation_data` and `labels` out"
+        return
+    if task.data is None:
+        yield f"a {task.kind} task needs `data`"
+        return
+    known = ("json", "conll", "hub", "cldr") if task.kind == "ner" else ("json", "hub")
+    for key, data in (("data", task.data), ("evaluation_data", task.evaluation_data)):
+        if data is not None and data.source not in known:
+            yield f"`{key}` of a {task.kind} task comes from {' or '.join(known)}, not {data.source}"
+        if data is not None and data.columns and task.kind == "ner":
+            yield f"`{key}.columns` is of other kinds: a ner task has `tokens_column` and `labels_column`"
+
+
+def _label_faults(task: TaskSection) -> Iterator[str]:
+    everything = [data.source for data in (task.data, task.evaluation_data) if data is not None]
+    if task.kind == "ner" and not task.labels and any(source != "cldr" for source in everything):
+        yield "a ner task on other data than cldr needs `labels`, e.g. [O, B-PER, I-PER]"
+    if task.kind == "classification" and len(task.labels) < 2:
+        yield "a classification task needs `labels`, e.g. [entailment, neutral, contradiction]"
+    if task.kind in ("qa", "multiple-choice") and task.labels:
+        yield f"a {task.kind} task has no `labels`"
+    if len(set(task.labels)) < len(task.labels):
+        yield "a label is listed twice"
+
+
+def _option_faults(task: TaskSection) -> Iterator[str]:
+    metrics = [name for name, _ in METRICS[task.kind]]
+    if task.metric and task.metric not in metrics:
+        yield f"`metric` of a {task.kind} task is one of {', '.join(metrics)}"
+    if task.kind != "qa" and (task.stride or task.answer_rules != "squad"):
+        yield "`stride` and `answer_rules` are of qa tasks"
+    if 0 < task.max_length < 8:
+        yield "`max_length` is at least 8 tokens, or 0"
+    if task.max_length and 2 * task.stride >= task.max_length:
+        yield "`stride` is less than half of `max_length`: a question takes up to half of a window"
+
+
+def encoder_faults(task: TaskSection) -> Iterator[tuple[str, str, str]]:
+    """(key, what is wrong, what to do) of a task that adapters on an encoder cannot be trained for."""
+    if is_language_model(task.kind) or task.kind == "ner":
+        return
+    if task.kind not in HEAD_COLUMNS:
+        todo = "give `language_adapter` the section lora, ia3, kronecker or prefix, and a decoder or T5-like backbone"
+        yield "kind", f"{task.kind} needs a language model that writes", todo
+        return
+    known = HEAD_COLUMNS[task.kind]
+    for key, data in (("data", task.data), ("evaluation_data", task.evaluation_data)):
+        for name in sorted(set(data.columns) - set(known) if data is not None else ()):
+            yield f"{key}.columns.{name}", f"a {task.kind} task has no such column", f"known: {', '.join(known)}"
