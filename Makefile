@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint types tests ui backbone report schema clean
+.PHONY: chaos demo test lint types tests ui backbone report schema clean
 
 $(STAMP): pyproject.toml requirements.lock
 	$(PYTHON) -m venv $(VENV)
@@ -25,6 +25,10 @@ types: $(STAMP)
 
 tests: $(STAMP)
 	$(BIN)/python -m pytest
+
+chaos: $(STAMP)  ## 200 faults, one after another, an hour or so; the table goes to docs/chaos.md
+	$(BIN)/python -m tests.chaos --faults 200 --json docs/chaos.json --table docs/chaos.md
+	$(BIN)/python -m tests.chaos --only ray --rounds 2 --bank-size 2 --steps 10 --json docs/chaos-ray.json --append docs/chaos.md
 
 ui: $(STAMP)  ## MLflow's pages for the workspace
 	$(BIN)/adapterfleet ui

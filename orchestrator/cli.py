@@ -12,13 +12,14 @@ from typing import Annotated
 import typer
 
 from jobs.errors import Fault, InputError
+from orchestrator import jobs_commands
 from orchestrator.command_options import HERE, CampaignFile, Set, Workspace, load_file, plan_file, say_broken, terminal
 from orchestrator.k8s_commands import logs, render, stop, submit
 from orchestrator.k8s_commands import status as k8s_status
 from orchestrator.merge_commands import compare, inspect, merge
 from orchestrator.plan_commands import plan
 from orchestrator.run import ExecutorName, Outcome, RunSettings, run_campaign
-from orchestrator.store import CorruptArtifactError, campaign_folder
+from orchestrator.store import CorruptArtifactError, campaign_folder, open_store
 
 app = typer.Typer(
     help="Train fleets of language adapters, combine them by arithmetic, and find the best combination.",
@@ -27,6 +28,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 languages_app = typer.Typer(help="Languages: related ones, and where they are.", no_args_is_help=True)
+jobs_app = typer.Typer(help="Campaigns on a Ray cluster that is reached over HTTP.", no_args_is_help=True)
 k8s_app = typer.Typer(help="Campaigns on Kubernetes, through KubeRay.", no_args_is_help=True)
 console = terminal()
 
@@ -41,7 +43,6 @@ def explain(
     """Say why a step is new: what differs from the nearest finished step of that name."""
     from orchestrator.explain import explain as compare
     from orchestrator.explain import find_step
-    from orchestrator.store import open_store
     from orchestrator.views import explanation_table
 
     found = find_step(plan_file(file, workspace, set_).steps, step)
@@ -54,7 +55,9 @@ def run(
     workspace: Workspace = HERE,
     set_: Set = None,
     executor: Annotated[str, typer.Option(help="ray, or local: one after another in this process")] = "ray",
-    address: Annotated[str | None, typer.Option(help="address of a Ray cluster; default: one of its own")] = None,
+    address: Annotated[
+        str | None, typer.Option(help="a Ray cluster: auto, HOST:PORT, or http://HOST:8265; default: one of its own")
+    ] = None,
     tracking: Annotated[str, typer.Option(help="MLflow tracking URI, or off; default: the campaign's")] = "",
 ) -> None:
     """Run a campaign; the same command goes on where an earlier run stopped."""
@@ -65,6 +68,9 @@ def run(
         name = "local"
     else:
         raise InputError(Fault("unknown executor", "--executor", executor, "choose ray or local"))
+    if address and address.startswith(("http://", "https://")):
+        place = open_store(workspace).reference
+        jobs_commands.run_there(file, address, place.uri if place else str(workspace), set_, tracking)
     planned = plan_file(file, workspace, set_)
     outcome = run_campaign(planned, RunSettings(workspace, name, address, tracking), console)
     _tell(planned.campaign.campaign, outcome, workspace)
@@ -116,7 +122,6 @@ def lineage(
         count = mirror.rebuild(tracking or mirror.default_uri(workspace), workspace, rebuild)
         console.print(f"{count} steps of {rebuild} are in MLflow")
         return
-    from orchestrator.store import open_store
     from orchestrator.tree import as_mermaid, as_plain, as_text, lineage_tree
 
     node = lineage_tree(open_store(workspace), adapter)
@@ -185,7 +190,11 @@ for on_adapters in (merge, inspect, compare):
     app.command(on_adapters.__name__)(on_adapters)
 for on_kubernetes in (render, submit, k8s_status, logs, stop):
     k8s_app.command(on_kubernetes.__name__)(on_kubernetes)
+app.command("submit")(jobs_commands.submit)
+for of_jobs in (jobs_commands.list_, jobs_commands.status, jobs_commands.logs, jobs_commands.stop):
+    jobs_app.command(of_jobs.__name__.rstrip("_"))(of_jobs)
 app.add_typer(languages_app, name="languages")
+app.add_typer(jobs_app, name="jobs")
 app.add_typer(k8s_app, name="k8s")
 
 

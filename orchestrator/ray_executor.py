@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import queue
-import secrets
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -23,6 +21,7 @@ from jobs.spec import LanguageAdapterSpec, SearchSpec, TaskAdapterSpec
 from jobs.workplace import Workplace
 from orchestrator.banks import bank_key, split_banks
 from orchestrator.execute import Finished, Moved, Work
+from orchestrator.ray_connect import connect
 from orchestrator.ray_search import run_searches
 from orchestrator.ray_workers import WorkerPool
 from orchestrator.room import SETTLE, bank_room, infeasible, worker_room
@@ -61,7 +60,7 @@ class RayExecutor:
             os.environ.setdefault(name, value)
         self._own_cluster = not ray.is_initialized()
         if self._own_cluster:
-            _connect(address)
+            connect(address)
         self._resources, self._storage = resources, workspace / "ray"
         self._nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         raise_all(infeasible(resources, self._nodes))
@@ -186,16 +185,3 @@ class RayExecutor:
     def _worker_room(self) -> int:
         """Warm workers that fit beside the banks that run or wait."""
         return worker_room(self._nodes, self._resources, self._active("bank") + bool(self._trainings))
-
-
-def _connect(address: str | None) -> None:
-    if address is None:
-        # A cluster of one's own is reached with a token that only this process and its children know.
-        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-    ray.init(
-        address=address,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        include_dashboard=False if address is None else None,
-        configure_logging=True,
-    )

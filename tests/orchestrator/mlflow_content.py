@@ -36,13 +36,19 @@ def content(client: MlflowClient, campaign: str) -> dict[str, Any]:
         versions = {v.version: v for v in client.search_model_versions(f"name = '{name}'")}
         found[f"registered {name}"] = {
             "versions": sorted(
-                (v.tags["key"], v.tags["seed"], v.tags["validation_f1"], v.description) for v in versions.values()
+                (v.tags["key"], v.tags["seed"], _validation(v.tags), v.description) for v in versions.values()
             ),
             "models": sorted(model_keys[v.tags["model_id"]] for v in versions.values()),
             "aliases": {alias: versions[v].tags["key"] for alias, v in registered.aliases.items()},
             "tags": registered.tags,
         }
     return found
+
+
+def _validation(tags: dict[str, str]) -> str:
+    """What the adapter reached on validation data, whatever its task's metric."""
+    (value,) = (text for name, text in tags.items() if name.startswith("validation_"))
+    return value
 
 
 def _run(client: MlflowClient, run: Run, run_keys: dict[str, str], model_keys: dict[str, str]) -> dict[str, Any]:

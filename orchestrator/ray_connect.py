@@ -1,0 +1,91 @@
+"""Joining a Ray cluster: one of this process's own, the one of this machine, or one at HOST:PORT."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import secrets
+import socket
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray._private.services import canonicalize_bootstrap_address
+from ray._raylet import GcsClient
+from ray.exceptions import AuthenticationError
+
+import jobs
+import orchestrator
+import search_spaces
+from jobs.errors import Fault, InputError
+from orchestrator.versions import STAMP, check_stamp
+
+SECONDS = 5.0  # a cluster that does not answer by then is not there; Ray itself waits for more than ten minutes
+INSIDE_A_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # set where the code came with the job already
+TOKEN = "set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH as on the cluster"
+
+
+def connect(address: str | None) -> None:
+    """Start a cluster of one's own (None), or join one: `auto` or HOST:PORT.
+
+    Raises InputError within seconds when there is none, when it is of another version of Ray or Python (both are
+    named), when it wants another token, and for addresses of Ray Client.
+    """
+    if address is None:
+        # A cluster of one's own is reached with a token that only this process and its children know.
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+        _init(address=None, include_dashboard=False)
+        return
+    if STAMP in os.environ:
+        check_stamp(os.environ[STAMP])
+    _check_reachable(address)
+    try:
+        _init(address=address, runtime_env=_code())
+    except (ConnectionError, RuntimeError) as fault:
+        raise InputError(_told(address, fault)) from fault
+
+
+def _init(**options: Any) -> None:
+    ray.init(log_to_driver=False, logging_level=logging.ERROR, configure_logging=True, **options)
+
+
+def _code() -> dict[str, Any] | None:
+    """This tree for the workers, so that they run what the driver runs; a submitted job has brought it."""
+    if INSIDE_A_JOB in os.environ:
+        return None
+    packages = [str(Path(str(package.__file__)).parent) for package in (orchestrator, jobs, search_spaces)]
+    return {"py_modules": packages, "excludes": ["__pycache__"]}
+
+
+def _check_reachable(address: str) -> None:
+    if address.startswith("ray://"):
+        todo = "give http://HOST:8265 instead: the driver then runs inside the cluster"
+        what = "Ray Client cannot drive a campaign: Ray Train and Tune would run far from their workers"
+        raise InputError(Fault(what, "--address", address, todo))
+    todo = "start one with `ray start --head`, or leave --address out"
+    found = canonicalize_bootstrap_address(address)
+    if found is None:
+        raise InputError(Fault("no Ray cluster runs on this machine", "--address", address, todo))
+    host, _, port = found.rpartition(":")
+    if not host or not port.isdigit():
+        todo = "auto, HOST:PORT, or http://HOST:PORT"
+        raise InputError(Fault("not the address of a cluster", "--address", address, todo))
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), SECONDS).close()
+    except OSError as fault:
+        raise InputError(Fault("no Ray cluster at the address", "--address", f"{found}: {fault}", todo)) from fault
+    try:
+        GcsClient(address=found)  # `ray.init` tries a wrong token for half a minute, and does not say that it is one
+    except AuthenticationError as refused:
+        raise InputError(Fault("the cluster does not take this token", "--address", address, TOKEN)) from refused
+
+
+def _told(address: str, fault: Exception) -> Fault:
+    text = str(fault)
+    if "mismatch" in text:
+        versions = re.findall(r"(?:Ray|Python): ([\w.]+)", text)
+        got = "Ray {}, Python {} there; Ray {}, Python {} here".format(*versions) if len(versions) == 4 else text
+        got = " ".join(got.split())
+        return Fault("driver and cluster differ", "--address", got, "use the same versions on both")
+    return Fault("the cluster cannot be joined", "--address", f"{address}: {text.splitlines()[0]}", TOKEN)

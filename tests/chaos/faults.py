@@ -1,0 +1,206 @@
+"""The list: where something can go wrong (point) and what does (fault). Each is one function of an arena and a seed.
+
+Every function lets a run meet its fault, runs the same command until it is finished, and checks the end.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.chaos import disturbances as inside
+from tests.chaos.arena import FAILED, REFUSED, Arena, Disturb, finish, finished, is_over, start
+from tests.chaos.verdict import check
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """`meet` raises AssertionError when the end is not that of an undisturbed run."""
+
+    name: str
+    what: str
+    meet: Callable[[Arena, str, random.Random], None]
+
+
+def go_on(arena: Arena, place: str, damaged: set[str] = frozenset()) -> None:
+    """The same command again, undisturbed, and the verdict."""
+    before = finished(place)
+    code = finish(start(arena.file, place))
+    assert code == 0, f"the same command ended with {code}"
+    check(arena, place, before, finished(place), damaged)
+
+
+def signalled(number: int) -> Callable[[Arena, str, random.Random], None]:
+    """A signal at a random moment of a run."""
+
+    def meet(arena: Arena, place: str, rng: random.Random) -> None:
+        child = start(arena.file, place)
+        time.sleep(rng.uniform(0.02, 0.9 * arena.seconds))
+        os.kill(child, number)
+        finish(child)
+        go_on(arena, place)
+
+    return meet
+
+
+def killed_at(point: str) -> Callable[[Arena, str, random.Random], None]:
+    """SIGKILL while a certain file is synced or renamed."""
+
+    def meet(arena: Arena, place: str, rng: random.Random) -> None:
+        count = rng.randint(1, 60)
+        code = finish(start(arena.file, place, lambda: inside.at_nth(point, count, inside.kill, place)))
+        assert code in (0, -signal.SIGKILL), code
+        go_on(arena, place)
+
+    return meet
+
+
+def killed_often(arena: Arena, place: str, rng: random.Random) -> None:
+    """Four times in a row, wherever each run had come to."""
+    for _ in range(4):
+        child = start(arena.file, place)
+        time.sleep(rng.uniform(0.02, 0.4 * arena.seconds))
+        os.kill(child, signal.SIGKILL)
+        finish(child)
+    go_on(arena, place)
+
+
+def write_fails(number: int) -> Callable[[Arena, str, random.Random], None]:
+    """One write of the store fails; its step does, the others go on."""
+
+    def meet(arena: Arena, place: str, rng: random.Random) -> None:
+        count = rng.randint(2, 60)
+        code = finish(
+            start(arena.file, place, lambda: inside.at_nth("fsync", count, lambda: inside.write_error(number), place))
+        )
+        assert code in (0, FAILED, 70), code
+        go_on(arena, place)
+
+    return meet
+
+
+def torn(below: str) -> Callable[[Arena, str, random.Random], None]:
+    """A kill, and then a file of the workspace is cut short or a byte of it changed."""
+
+    def meet(arena: Arena, place: str, rng: random.Random) -> None:
+        child = start(arena.file, place)
+        time.sleep(rng.uniform(0.3, 0.8) * arena.seconds)
+        os.kill(child, signal.SIGKILL)
+        finish(child)
+        files = sorted(
+            file for file in Path(place).glob(f"{below}/*/*/*") if file.is_file() and file.name != "README.md"
+        )
+        damaged: set[str] = set()
+        if files:
+            file = rng.choice(files)
+            before = finished(place)
+            inside.tear(file, rng)
+            damaged = {"/".join(file.relative_to(Path(place) / below).parts[:2])}
+            before = {key: moment for key, moment in before.items() if key not in damaged}
+            assert finish(start(arena.file, place)) == 0
+            _check_damaged(arena, place, before, damaged)
+            return
+        go_on(arena, place)
+
+    return meet
+
+
+def _check_damaged(arena: Arena, place: str, before: dict[str, str], damaged: set[str]) -> None:
+    """A changed byte of a file that no pending step reads is seen by `verify` alone: then the step is redone by hand."""
+    from orchestrator.store import ArtifactStore, CorruptArtifactError
+
+    store = ArtifactStore(Path(place))
+    for record in store.records():
+        try:
+            store.verify(record)
+        except CorruptArtifactError:
+            assert record.key in damaged
+            store.reject(record.key)
+    assert finish(start(arena.file, place)) == 0
+    check(arena, place, before, finished(place), damaged)
+
+
+def disturbed(disturb: Callable[[random.Random], Disturb]) -> Callable[[Arena, str, random.Random], None]:
+    """A run that is slow or confused, but comes to its end by itself."""
+
+    def meet(arena: Arena, place: str, rng: random.Random) -> None:
+        code = finish(start(arena.file, place, disturb(rng)))
+        assert code == 0, f"the disturbed run ended with {code}"
+        go_on(arena, place)
+
+    return meet
+
+
+def clock_and_kill(arena: Arena, place: str, rng: random.Random) -> None:
+    """The clock jumps, the run is killed, and the next run's clock jumps too."""
+    child = start(arena.file, place, lambda: inside.jumping_clock(rng))
+    time.sleep(rng.uniform(0.1, 0.8 * arena.seconds))
+    os.kill(child, signal.SIGKILL)
+    finish(child)
+    assert finish(start(arena.file, place, lambda: inside.jumping_clock(rng))) == 0
+    go_on(arena, place)
+
+
+def poison_language(arena: Arena, place: str, rng: random.Random) -> None:
+    """The data of one language cannot be read: it fails as often as it is tried, and the others are finished."""
+    poisoned = rng.choice(["es", "pt"])
+    for _ in range(2):
+        code = finish(start(arena.file, place, lambda: inside.unreadable(f"{poisoned}-train.txt")))
+        assert code == FAILED, code
+        names = {key.split("/")[1].split("-")[0] for key in finished(place) if key.startswith("language-adapter/")}
+        assert names == {"en", "es", "pt"} - {poisoned}, names
+    go_on(arena, place)
+
+
+def two_drivers(arena: Arena, place: str, rng: random.Random) -> None:
+    """A second run while one goes on is refused; the first comes to its end as if nothing had been."""
+    first = start(arena.file, place)
+    second_codes = []
+    for _ in range(3):
+        time.sleep(rng.uniform(0.05, 0.25 * arena.seconds))
+        if not is_over(first):
+            second_codes.append(finish(start(arena.file, place)))
+    code = finish(first)
+    assert code == 0, code
+    assert REFUSED in second_codes and set(second_codes) <= {0, REFUSED}, second_codes
+    go_on(arena, place)
+
+
+# What is met in every run of the tests: cheap, and one of each kind.
+SHORT = (
+    "driver killed at a sync",
+    "driver killed at a rename",
+    "driver preempted",
+    "store: write error",
+    "store: torn artifact",
+    "clock jumps and a kill",
+    "poison language",
+    "two drivers at once",
+)
+LOCAL = (
+    Fault("driver killed", "SIGKILL of the driver at a random moment", signalled(signal.SIGKILL)),
+    Fault("driver killed at a sync", "SIGKILL while a file is synced to disk", killed_at("fsync")),
+    Fault("driver killed at a rename", "SIGKILL right before a file or directory gets its name", killed_at("replace")),
+    Fault("driver killed four times", "SIGKILL of four runs in a row", killed_often),
+    Fault("driver preempted", "SIGTERM at a random moment", signalled(signal.SIGTERM)),
+    Fault("driver interrupted", "SIGINT (Ctrl-C) at a random moment", signalled(signal.SIGINT)),
+    Fault("store: write error", "one write of the store fails with EIO", write_fails(errno.EIO)),
+    Fault("store: disk full", "one write of the store fails with ENOSPC", write_fails(errno.ENOSPC)),
+    Fault("store: torn artifact", "after a kill a file of an artifact is cut or changed", torn("artifacts")),
+    Fault("store: torn checkpoint", "after a kill a checkpoint or trial log is cut or changed", torn("checkpoints")),
+    Fault("store: slow", "every sync takes 20 ms longer", disturbed(lambda rng: lambda: inside.slow_disk(0.02))),
+    Fault(
+        "clock jumps",
+        "the wall clock jumps by days, forth and back",
+        disturbed(lambda rng: lambda: inside.jumping_clock(rng)),
+    ),
+    Fault("clock jumps and a kill", "the same, with a SIGKILL between", clock_and_kill),
+    Fault("poison language", "one language's data can never be read", poison_language),
+    Fault("two drivers at once", "a second run of the workspace while one goes on", two_drivers),
+)

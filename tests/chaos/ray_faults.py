@@ -1,0 +1,145 @@
+"""Faults on a Ray cluster of three nodes on this machine: processes and whole nodes die while a campaign runs."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+from ray.cluster_utils import Cluster
+
+from tests.chaos.arena import FAILED, LONGEST, Arena, finished
+from tests.chaos.faults import Fault
+from tests.chaos.verdict import check
+
+NODES = 3
+Meet = Callable[[Arena, str, random.Random], None]
+
+
+@contextmanager
+def ray_faults() -> Iterator[tuple[Fault, ...]]:
+    """The faults of one cluster, which lives as long as the context."""
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    try:
+        for _ in range(NODES - 1):
+            cluster.add_node(num_cpus=1)
+        yield (
+            Fault("ray: train worker killed", "SIGKILL of the worker that trains a bank", _hit(cluster, "RayTrainWorker", signal.SIGKILL)),
+            Fault("ray: train worker preempted", "SIGTERM to the worker that trains a bank", _hit(cluster, "RayTrainWorker", signal.SIGTERM)),
+            Fault("ray: evaluator killed", "SIGKILL of a warm worker", _hit(cluster, "WarmWorker", signal.SIGKILL)),
+            Fault("ray: node lost", "a whole node goes, and another comes later", _lose_node(cluster)),
+            Fault("ray: driver killed", "SIGKILL of the driver; the cluster stays", _hit_driver(cluster, signal.SIGKILL)),
+            Fault("ray: driver preempted", "SIGTERM to the driver; the cluster stays", _hit_driver(cluster, signal.SIGTERM)),
+        )  # fmt: skip
+    finally:
+        cluster.shutdown()
+
+
+def _hit(cluster: Cluster, kind: str, number: int) -> Meet:
+    """The first process of that kind that shows itself, after a random while."""
+
+    def meet(arena: Arena, place: str, rng: random.Random) -> None:
+        run = _start(cluster, arena, place)
+        process = _wait_for(lambda: _one(cluster, kind), run)
+        if process is not None:
+            time.sleep(rng.uniform(0.0, 2.0))
+            _signal(process.pid, number)
+        _end(cluster, arena, place, run)
+
+    return meet
+
+
+def _hit_driver(cluster: Cluster, number: int) -> Meet:
+    def meet(arena: Arena, place: str, rng: random.Random) -> None:
+        run = _start(cluster, arena, place)
+        _wait_for(lambda: next(Path(place).glob("artifacts/*/*/record.json"), None), run)
+        time.sleep(rng.uniform(0.0, 8.0))
+        run.send_signal(number)
+        _end(cluster, arena, place, run, expected=(0, -number, 128 + number, 130))
+
+    return meet
+
+
+def _lose_node(cluster: Cluster) -> Meet:
+    def meet(arena: Arena, place: str, rng: random.Random) -> None:
+        run = _start(cluster, arena, place)
+        _wait_for(lambda: _one(cluster, rng.choice(["RayTrainWorker", "WarmWorker"])), run)
+        time.sleep(rng.uniform(0.0, 3.0))
+        cluster.remove_node(
+            rng.choice(sorted(cluster.worker_nodes, key=lambda node: node.unique_id)), allow_graceful=False
+        )
+        time.sleep(rng.uniform(0.0, 5.0))
+        cluster.add_node(num_cpus=1)
+        _end(cluster, arena, place, run)
+
+    return meet
+
+
+def _start(cluster: Cluster, arena: Arena, place: str) -> subprocess.Popen:
+    command = [sys.executable, "-m", "orchestrator", "run", str(arena.file), "-w", place, "--tracking", "off"]
+    log = (arena.folder / "ray.log").open("ab")
+    return subprocess.Popen([*command, "--address", cluster.address], stdout=log, stderr=log)
+
+
+def _end(
+    cluster: Cluster, arena: Arena, place: str, run: subprocess.Popen, expected: tuple[int, ...] = (0, FAILED)
+) -> None:
+    """Wait for the run; then the same command until nothing is left to do, and the verdict."""
+    code = _wait(run)
+    assert code in expected, f"the run ended with {code}: {_log(arena)}"
+    before = finished(place)
+    if code:
+        again = _wait(_start(cluster, arena, place))
+        assert again == 0, f"the same command ended with {again}: {_log(arena)}"
+    check(arena, place, before, finished(place))
+
+
+def _wait(run: subprocess.Popen) -> int:
+    try:
+        return run.wait(LONGEST)
+    except subprocess.TimeoutExpired:
+        run.kill()
+        run.wait()
+        raise AssertionError(f"a run did not end within {LONGEST:g} seconds") from None
+
+
+def _log(arena: Arena) -> str:
+    return " | ".join((arena.folder / "ray.log").read_text(errors="replace").splitlines()[-4:])
+
+
+def _wait_for(look: Callable[[], Any], run: subprocess.Popen) -> Any:
+    """What `look` finds, or None when the run is over first."""
+    while run.poll() is None:
+        found = look()
+        if found is not None:
+            return found
+        time.sleep(0.05)
+    return None
+
+
+def _one(cluster: Cluster, kind: str) -> psutil.Process | None:
+    """A process of that kind on one of the cluster's nodes, and on no other cluster of this machine."""
+    for node in (cluster.head_node, *cluster.worker_nodes):
+        raylet = node.all_processes["raylet"][0].process.pid
+        try:
+            for process in psutil.Process(raylet).children(recursive=True):
+                if " ".join(process.cmdline()).startswith(f"ray::{kind}"):
+                    return process
+        except psutil.NoSuchProcess:
+            continue
+    return None
+
+
+def _signal(pid: int, number: int) -> None:
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:  # it was done in the meantime
+        return
