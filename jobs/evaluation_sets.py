@@ -47,9 +47,9 @@ class Batch:
 NO_LABELS = torch.empty(0, dtype=torch.long)
 
 
-def by_length(lengths: Numbers, backbone: Backbone) -> Iterator[Numbers]:
-    """Indices of each batch: neighbours in length, as many as the padded tokens of a batch allow."""
-    budget = _TOKENS[backbone.device.type]
+def by_length(lengths: Numbers, device: torch.device) -> Iterator[Numbers]:
+    """Indices of each batch: neighbours in length, as many as the padded tokens of a batch allow on `device`."""
+    budget = _TOKENS[device.type]
     order = np.argsort(-lengths, kind="stable")
     start = 0
     while start < len(order):

@@ -141,7 +141,7 @@ class InjectedForward:
         """Read a language's corpus. Raises InputError for what the user can mend."""
         spec = _spec(call)
         require_objective(self._model, spec.objective)
-        _check_length(spec, self._model.max_length)
+        self._model.check_length(spec.training.max_length)
         blocks = _masked_blocks if spec.objective == "masked-lm" else _packed_blocks
         corpus = Corpus(blocks(call, "train"), blocks(call, "validation"))
         learner = start_language(call, self._theta_pre, corpus, self._stream(spec, corpus), self._model.device)

@@ -1,4 +1,4 @@
-"""Warm evaluation of a language model with adapters of PEFT's kinds: prompts answered, choices weighed."""
+"""Warm evaluation of a language model with adapters of PEFT's kinds: prompts, choices, and held-out text."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from jobs.errors import Fault, InputError
 from jobs.evaluation_sets import EvaluationSet
 from jobs.evaluator import Stack
 from jobs.generation import Watch, unwatched
+from jobs.held_out_text import HeldOutText, held_out_text, score_text
 from jobs.injected.model import InjectedModel
 from jobs.language_model import load_language_model
 from jobs.mixing import mix
 from jobs.prompted_scores import LanguageScore, score_prompted
 from jobs.prompted_sets import ChoiceSet, TextSet, prepare_prompted
 from jobs.recent import Recent
-from jobs.spec import BackboneRef, Mixture
+from jobs.spec import BackboneRef, Mixture, is_language_model
 
 # What one evaluator keeps: bytes of adapters, and numbers of evaluation sets.
 _ADAPTER_BYTES = 2 * 2**30
@@ -42,11 +43,13 @@ class LanguageEvaluator:
         self._sets = Recent(self._prepare, lambda prepared: 1, _SETS)
         self._adapters = Recent(_in_memory, _bytes, _ADAPTER_BYTES)
 
-    def prepared(self, evaluation: EvaluationSet) -> ChoiceSet | TextSet:
+    def prepared(self, evaluation: EvaluationSet) -> ChoiceSet | TextSet | HeldOutText:
         """The batches of a set, built on first use. Raises InputError for faulty data."""
         return self._sets[evaluation]
 
-    def _prepare(self, evaluation: EvaluationSet) -> ChoiceSet | TextSet:
+    def _prepare(self, evaluation: EvaluationSet) -> ChoiceSet | TextSet | HeldOutText:
+        if is_language_model(evaluation.task.kind):
+            return held_out_text(evaluation, self.model, self.cache)
         return prepare_prompted(evaluation, self.model, self.cache)
 
     @torch.inference_mode()
@@ -59,6 +62,8 @@ class LanguageEvaluator:
         """
         prepared = self.prepared(evaluation)
         with self._applied(stack):
+            if isinstance(prepared, HeldOutText):
+                return score_text(prepared, self.model)
             return score_prompted(prepared, self.model, watch)
 
     @contextmanager

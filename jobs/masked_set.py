@@ -50,7 +50,7 @@ def masked_set(evaluation: EvaluationSet, backbone: Backbone, cache: Path) -> Ma
         for index, block in enumerate(blocks)
     ]
     batches = []
-    for chosen in by_length(blocks.lengths, backbone):
+    for chosen in by_length(blocks.lengths, backbone.device):
         width = int(blocks.lengths[chosen].max())
         places = np.concatenate([masked[index][1] + row * width for row, index in enumerate(chosen)])
         targets = np.repeat(chosen, [len(masked[index][1]) for index in chosen])

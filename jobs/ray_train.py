@@ -19,11 +19,15 @@ from jobs.workplace import Workplace
 
 @dataclass(frozen=True, slots=True)
 class BankResources:
-    """What one bank's worker may use. Never part of a spec."""
+    """What one bank's worker may use. Never part of a spec.
+
+    `bank_size`: languages that share a batch; 0: as many as memory and a short trial say (`jobs.bank_size`).
+    """
 
     cpus: float
     gpus: float
     attempts: int
+    bank_size: int = 0
 
 
 def train_bank(name: str, calls: Sequence[JobCall], mailbox: str, resources: BankResources, storage: str) -> None:
@@ -34,7 +38,7 @@ def train_bank(name: str, calls: Sequence[JobCall], mailbox: str, resources: Ban
     """
     trainer = TorchTrainer(
         _train_loop,
-        train_loop_config={"calls": list(calls), "mailbox": mailbox},
+        train_loop_config={"calls": list(calls), "mailbox": mailbox, "bank_size": resources.bank_size},
         scaling_config=ScalingConfig(
             num_workers=1,
             use_gpu=resources.gpus > 0,
@@ -55,18 +59,21 @@ def _train_loop(config: dict[str, Any]) -> None:
     workplace = Workplace()
     calls = {call.name: workplace.open(call) for call in config["calls"] if not workplace.is_done(call)}
     started, trained = time.time(), 0
-    for name, outcome in _outcomes(list(calls.values()), sender):
+    for name, outcome in _outcomes(list(calls.values()), sender, config["bank_size"]):
         sender.finish(name, workplace.deliver(calls[name], outcome), started)
         trained += isinstance(outcome, JobResult)
     ray.train.report({"trained": trained, "of": len(calls), "seconds": time.time() - started})
 
 
-def _outcomes(calls: Sequence[JobCall], progress: Progress) -> Iterator[tuple[str, JobResult | Exception]]:
+def _outcomes(
+    calls: Sequence[JobCall], progress: Progress, bank_size: int
+) -> Iterator[tuple[str, JobResult | Exception]]:
+    from jobs.bank_size import CHOSEN
     from jobs.train_languages import train_languages
     from jobs.train_task import train_task
 
     if calls and isinstance(calls[0].spec, LanguageAdapterSpec):
-        yield from train_languages(calls, progress)
+        yield from train_languages(calls, progress, bank_size or CHOSEN)
         return
     for call in calls:
         try:

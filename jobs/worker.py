@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from jobs.adapters.formats import adapter_format, is_adapter
 from jobs.evaluate import evaluate
-from jobs.evaluate_prompted import evaluate_prompted
+from jobs.evaluate_prompted import evaluate_language_model
 from jobs.evaluation_sets import EvaluationSet
 from jobs.evaluator import Evaluator, WarmEvaluator
 from jobs.initial_adapter import initial_adapter
@@ -22,6 +23,8 @@ from jobs.spec import (
     Mixture,
     SearchSpec,
     TaskAdapterSpec,
+    TaskRef,
+    is_language_model,
 )
 from jobs.train_languages import train_languages
 from jobs.train_prompted import train_prompted
@@ -47,8 +50,8 @@ class Worker:
                 return train_prompted(call, progress) if call.spec.task.prompt else train_task(call, progress)
             case MergeSpec():
                 return merge(call)
-            case EvaluationSpec() if call.spec.task.prompt:
-                return evaluate_prompted(call, self._language_evaluator(call.spec.backbone, call.cache), progress)
+            case EvaluationSpec() if _asks_language_model(call.spec.task, call.inputs):
+                return evaluate_language_model(call, self._language_evaluator(call.spec.backbone, call.cache), progress)
             case EvaluationSpec():
                 return evaluate(call, self._evaluator(call.spec.backbone, call.cache), progress)
             case SearchSpec():
@@ -59,7 +62,7 @@ class Worker:
         spec = call.spec
         assert isinstance(spec, SearchSpec)
         data = EvaluationSet(spec.task, spec.data, "validation", spec.max_length, spec.mask_probability)
-        warm_for = self._language_evaluator if spec.task.prompt else self._evaluator
+        warm_for = self._language_evaluator if _asks_language_model(spec.task, call.inputs) else self._evaluator
         evaluator = Evaluator(warm_for(spec.backbone, call.cache), data, call.inputs)
         return {seed: evaluator.evaluate(mixture, seed).value for seed in spec.seeds}
 
@@ -72,6 +75,13 @@ class Worker:
         if backbone not in self._language_models:
             self._language_models[backbone] = LanguageEvaluator(backbone, cache)
         return self._language_models[backbone]
+
+
+def _asks_language_model(task: TaskRef, inputs: Mapping[str, Path]) -> bool:
+    """Prompts and next tokens go to a plain language model, and so does masked LM with adapters in PEFT's format."""
+    if task.kind == "masked-lm":
+        return any(adapter_format(path) == "peft" for path in inputs.values() if is_adapter(path))
+    return bool(task.prompt) or is_language_model(task.kind)
 
 
 def _only(outcomes: Iterator[tuple[str, JobResult | Exception]]) -> JobResult:

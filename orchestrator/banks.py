@@ -8,7 +8,8 @@ from typing import TypeVar
 
 from jobs.spec import LanguageAdapterSpec, Spec, TaskAdapterSpec
 
-LARGEST_BANK = 16
+# Languages of one Ray Train job, whose start costs seconds; how many of them share a batch is found on its device.
+LARGEST_BANK = 64
 T = TypeVar("T")
 
 
@@ -22,7 +23,8 @@ def bank_key(spec: Spec) -> Hashable:
 def split_banks(works: Sequence[T], at_once: int, bank_size: int) -> Iterable[Sequence[T]]:
     """Split into banks of equal length: `bank_size`, or (0) so that `at_once` banks share the work.
 
-    What a language learns does not depend on its bank, so this decides speed alone.
+    What a language learns does not depend on its bank, so this decides speed alone. With 0, those that do not fit the
+    device together wait inside their bank (`jobs.bank_size`).
     """
     size = bank_size or min(LARGEST_BANK, math.ceil(len(works) / max(1, at_once)))
     count = math.ceil(len(works) / size)

@@ -164,9 +164,8 @@ class RayExecutor:
         self._threads[name].start()
 
     def _train(self, name: str, calls: list[JobCall]) -> None:
-        resources = BankResources(
-            self._resources.cpus_per_bank, self._resources.gpus_per_bank, self._resources.attempts
-        )
+        asked = self._resources
+        resources = BankResources(asked.cpus_per_bank, asked.gpus_per_bank, asked.attempts, asked.bank_size)
         train_bank(name, calls, self._mailbox.name, resources, str(self._storage))
 
     def _search(self, name: str, calls: list[JobCall], workers: list[Any]) -> None:

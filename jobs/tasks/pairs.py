@@ -25,7 +25,7 @@ def example(pair: TokenPair) -> Example:
 def batches(pairs: TokenPairs, backbone: Backbone) -> list[Batch]:
     """Pairs of similar length together; the target of a place is the pair's number."""
     made = []
-    for chosen in by_length(pairs.lengths, backbone):
+    for chosen in by_length(pairs.lengths, backbone.device):
         own = [pairs[index] for index in chosen.tolist()]
         places = np.arange(len(own)) * int(pairs.lengths[chosen].max())
         rows = padded_rows([pair.input_ids for pair in own], places, backbone, [pair.types for pair in own])

@@ -148,7 +148,7 @@ def question_set(evaluation: EvaluationSet, backbone: Backbone, cache: Path) -> 
     task, data, split = evaluation.task, evaluation.data, evaluation.split
     windows = token_windows(data, split, task, backbone.ref, evaluation.max_length, cache)
     batches = []
-    for chosen in by_length(windows.lengths, backbone):
+    for chosen in by_length(windows.lengths, backbone.device):
         own = [windows[index] for index in chosen.tolist()]
         width = int(windows.lengths[chosen].max())
         places = np.concatenate([np.arange(len(one.input_ids)) + row * width for row, one in enumerate(own)])

@@ -100,7 +100,7 @@ def word_set(evaluation: EvaluationSet, backbone: Backbone, cache: Path) -> Word
     counts = [len(one.word_starts) for one in everything]
     first = np.cumsum([0, *counts])
     batches = []
-    for chosen in by_length(examples.lengths, backbone):
+    for chosen in by_length(examples.lengths, backbone.device):
         places, targets = [], []
         width = int(examples.lengths[chosen].max())
         for row, index in enumerate(chosen):
