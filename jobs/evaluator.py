@@ -57,14 +57,15 @@ class Stack:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Score:
-    """`value`: the task's metric, in points or nats per token. `statistics`: one row per example.
+    """`value`: the task's metric, in points or nats per token. `statistics` [examples, columns].
 
-    Their columns and the `predictions` are those of the task's evaluation set, see `jobs.tasks`. Masked LM:
+    What the `columns` hold and the `predictions` are those of the task's evaluation set, see `jobs.tasks`. Masked LM:
     [blocks, 2], summed loss and number of hidden tokens, no `predictions`.
     """
 
     value: float
     statistics: Statistics
+    columns: tuple[str, ...]
     predictions: Numbers | None = None
 
 
@@ -123,7 +124,7 @@ class WarmEvaluator:
         else:
             statistics, predictions = prepared.score(self._outputs(prepared, language, evaluation.task, stack.task))
         value = metric_over(metric_of(evaluation.task)[0], prepared.columns)(statistics.sum(axis=0))
-        return Score(float(value), statistics, predictions)
+        return Score(float(value), statistics, prepared.columns, predictions)
 
     def _losses(self, prepared: MaskedSet, language: BankWeights) -> Statistics:
         statistics = np.zeros((prepared.blocks, 2))
@@ -219,6 +220,10 @@ class Scored(Protocol):
     @property
     def statistics(self) -> Statistics:
         """See `jobs.metrics`."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """What the columns of the statistics hold."""
 
 
 class Warm(Protocol):

@@ -56,3 +56,16 @@ class JobResult:
 
 def no_progress(name: str, values: Mapping[str, float]) -> None:
     """Progress that nobody watches."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrialScores:
+    """What one candidate of a search scored. `values`: seed -> score on validation data, or on the first part of it.
+
+    `folds`: seed -> the scores without each of some equal, consecutive parts of the examples, from which the standard
+    error of a difference between two candidates follows. `seconds`: what it took; 0 for scores that were kept.
+    """
+
+    values: Mapping[int, float]
+    folds: Mapping[int, tuple[float, ...]] = field(default_factory=dict)
+    seconds: float = 0.0

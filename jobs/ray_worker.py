@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from jobs.job import JobCall, JobResult
+from jobs.job import JobCall, JobResult, TrialScores
 from jobs.ray_mailbox import Sender
 from jobs.spec import Mixture
 from jobs.workplace import Workplace
@@ -35,8 +35,8 @@ class WarmWorker:
             outcome = error
         self._sender.finish(call.name, outcome, started)
 
-    def score(self, call: JobCall, mixture: Mixture) -> dict[int, float]:
-        """Validation score per seed of one candidate of the search `call`."""
+    def score(self, call: JobCall, mixture: Mixture, share: float) -> TrialScores:
+        """Scores of one candidate of the search `call` on the first `share` of the validation set."""
         if call.name not in self._searches:
             self._searches[call.name] = self._workplace.open(call)
-        return self._worker.score(self._searches[call.name], mixture)
+        return self._worker.score(self._searches[call.name], mixture, share)

@@ -16,13 +16,21 @@ from jobs.spec_adapters import Ia3Config as Ia3Config
 from jobs.spec_adapters import LokrConfig as LokrConfig
 from jobs.spec_adapters import LoraConfig as LoraConfig
 from jobs.spec_adapters import PrefixConfig as PrefixConfig
+from jobs.spec_search import GRID as GRID
 from jobs.spec_search import Line as Line
 from jobs.spec_search import LineSpace as LineSpace
 from jobs.spec_search import Method as Method
 from jobs.spec_search import Mixture as Mixture
 from jobs.spec_search import MixtureSpace as MixtureSpace
 from jobs.spec_search import Option as Option
+from jobs.spec_search import RangeSpace as RangeSpace
+from jobs.spec_search import RuleSpace as RuleSpace
 from jobs.spec_search import SearchSpace as SearchSpace
+from jobs.spec_search import SimplexSpace as SimplexSpace
+from jobs.spec_search import StrategyName as StrategyName
+from jobs.spec_search import StrategySpec as StrategySpec
+from jobs.spec_search import SubsetSpace as SubsetSpace
+from jobs.spec_search import WeightSpace as WeightSpace
 from jobs.spec_search import mixture_role as mixture_role
 from jobs.spec_tasks import HEAD_COLUMNS as HEAD_COLUMNS
 from jobs.spec_tasks import METRICS as METRICS
@@ -76,7 +84,8 @@ class DataRef:
     `revision`: "babel-..." for cldr, the commit for hub, "sha256:..." over the files otherwise.
     `files`: (split, path) pairs; a split without a file is cut from `train` by hash when `hold_out` > 0:
     that share of the examples goes to validation and the same share to test.
-    `limits`: (split, most examples) pairs, the first ones in the data's order.
+    `limits`: (split, most examples) pairs, the first ones in the data's order. `share`: of what is left, the first
+    part, rounded up: parts of one set lie inside each other.
     `dataset` and `subset`: name and configuration on the hub, e.g. "wikimedia/wikipedia", "20231101.gl".
     `directory`: of the repository, in place of a subset, where its commit has no card. `rows`: those that are kept.
     `splits`: (split, the data set's name for it) pairs; a name may end in a slice, e.g. "validation[:595]".
@@ -98,6 +107,7 @@ class DataRef:
     columns: tuple[tuple[str, str], ...] = ()
     directory: str = ""
     rows: RowFilter | None = None
+    share: float = 1.0
     files: tuple[tuple[str, str], ...] = location(())
 
 
@@ -186,6 +196,7 @@ class SearchSpec:
     seeds: tuple[int, ...]
     max_length: int
     mask_probability: float = 0.15
+    strategy: StrategySpec = GRID
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,4 +68,71 @@ class LineSpace:
     lambda_option: str = ""
 
 
-SearchSpace = MixtureSpace | LineSpace
+@dataclass(frozen=True, slots=True)
+class SimplexSpace:
+    """Weights of the keys of `simplex` that are not negative and sum to one: multiples of `step`, or any with 0."""
+
+    simplex: tuple[str, ...]
+    step: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class SubsetSpace:
+    """Sets of `smallest` to `largest` keys of `pool`, each with all of `always`.
+
+    The members of a set weigh the same; with a `step`, their weights are positive multiples of it that sum to one.
+    """
+
+    pool: tuple[str, ...]
+    largest: int
+    smallest: int = 1
+    always: tuple[str, ...] = ()
+    step: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class RangeSpace:
+    """Signed weights: each (key, low, high) of `ranges` apart, in steps from `low`, or any with `step` 0."""
+
+    ranges: tuple[tuple[str, float, float], ...]
+    step: float = 0.0
+
+
+WeightSpace = MixtureSpace | SimplexSpace | SubsetSpace | RangeSpace
+
+
+@dataclass(frozen=True, slots=True)
+class RuleSpace:
+    """Every candidate of `weights` by another rule, with every combination of its options' values."""
+
+    weights: WeightSpace
+    method: Method
+    options: tuple[tuple[str, tuple[float | str, ...]], ...] = ()
+
+
+SearchSpace = WeightSpace | LineSpace | RuleSpace
+StrategyName = Literal["grid", "coarse", "tpe", "gp", "cma", "halving", "greedy"]
+
+
+@dataclass(frozen=True, slots=True)
+class StrategySpec:
+    """How a space is searched, and what that may cost.
+
+    `evaluations`: the most candidates scored on the whole validation set; one scored on a part of it counts as that
+    part; 0: as many as the strategy wants. `minutes`: of scoring time, summed over trials and restarts; 0: no limit.
+    With minutes, results depend on the machine. `starts`: mixtures tried first. `finalists`: how many of the best are
+    scored on the whole set before one wins. `ahead`: candidates that a model-based strategy proposes before it must
+    know the first one's score, so that it finds the same whether workers are few or many.
+    """
+
+    name: StrategyName = "grid"
+    evaluations: int = 0
+    minutes: float = 0.0
+    starts: tuple[Mixture, ...] = ()
+    finalists: int = 3
+    ahead: int = 4
+    seed: int = 0
+
+
+# Every candidate of the space, in its order.
+GRID = StrategySpec()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from jobs.adapters.formats import adapter_format, is_adapter
@@ -10,10 +12,12 @@ from jobs.evaluate import evaluate
 from jobs.evaluate_prompted import evaluate_language_model
 from jobs.evaluation_sets import EvaluationSet
 from jobs.evaluator import Evaluator, WarmEvaluator
+from jobs.folds import leave_one_out
 from jobs.initial_adapter import initial_adapter
-from jobs.job import JobCall, JobResult, Progress
+from jobs.job import JobCall, JobResult, Progress, TrialScores
 from jobs.language_evaluator import LanguageEvaluator
 from jobs.merge_winner import merge
+from jobs.metrics import metric_over
 from jobs.spec import (
     BackboneRef,
     EvaluationSpec,
@@ -25,6 +29,7 @@ from jobs.spec import (
     TaskAdapterSpec,
     TaskRef,
     is_language_model,
+    metric_of,
 )
 from jobs.train_languages import train_languages
 from jobs.train_prompted import train_prompted
@@ -57,14 +62,19 @@ class Worker:
             case SearchSpec():
                 raise TypeError("a search is many calls of `score`: its executor runs it")
 
-    def score(self, call: JobCall, mixture: Mixture) -> dict[int, float]:
-        """Validation score per seed of one candidate of the search `call`."""
+    def score(self, call: JobCall, mixture: Mixture, share: float = 1.0) -> TrialScores:
+        """Scores of one candidate of the search `call` on the first `share` of the validation set."""
         spec = call.spec
         assert isinstance(spec, SearchSpec)
-        data = EvaluationSet(spec.task, spec.data, "validation", spec.max_length, spec.mask_probability)
+        started = time.perf_counter()
+        part = replace(spec.data, share=share) if share != 1.0 else spec.data
+        data = EvaluationSet(spec.task, part, "validation", spec.max_length, spec.mask_probability)
         warm_for = self._language_evaluator if _asks_language_model(spec.task, call.inputs) else self._evaluator
         evaluator = Evaluator(warm_for(spec.backbone, call.cache), data, call.inputs)
-        return {seed: evaluator.evaluate(mixture, seed).value for seed in spec.seeds}
+        scores = {seed: evaluator.evaluate(mixture, seed) for seed in spec.seeds}
+        name, _ = metric_of(spec.task)
+        folds = {s: leave_one_out(score.statistics, metric_over(name, score.columns)) for s, score in scores.items()}
+        return TrialScores({seed: s.value for seed, s in scores.items()}, folds, time.perf_counter() - started)
 
     def _evaluator(self, backbone: BackboneRef, cache: Path) -> WarmEvaluator:
         if backbone not in self._warm:

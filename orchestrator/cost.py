@@ -11,7 +11,7 @@ from typing import Any
 from jobs.spec import LanguageAdapterSpec, SearchSpace, SearchSpec, TaskAdapterSpec, TrainingConfig
 from orchestrator.record import Record
 from orchestrator.step import Step
-from search_spaces.weights import candidates
+from search_spaces.space import size
 
 # Measured with the embedded backbone on one CPU core; other backbones have an estimate once one step has run.
 TOKENS_PER_SECOND = {"language-adapter": 20_000.0, "task-adapter": 15_000.0}
@@ -70,13 +70,13 @@ def cost_model(records: Iterable[Record], assumed: Mapping[str, float] | None = 
 
 
 def trials(spec: SearchSpec) -> int:
-    """Candidates of a search's space."""
-    return _candidates(spec.space)
+    """Candidates that a search scores: its budget, or at most its space."""
+    return spec.strategy.evaluations or _candidates(spec.space)
 
 
 @lru_cache(maxsize=10_000)
 def _candidates(space: SearchSpace) -> int:
-    return sum(1 for _ in candidates(space))
+    return size(space) or 0
 
 
 def _shares(record: Record) -> bool:

@@ -7,12 +7,14 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from jobs.job import JobResult
+from jobs.job import JobResult, TrialScores
 from jobs.spec import LanguageAdapterSpec, SearchSpec
 from jobs.workplace import Workplace
 from orchestrator.banks import bank_key
 from orchestrator.execute import Finished, Moved, Work
+from orchestrator.score_cache import SCORES, ScoreCache
 from orchestrator.search import run_search
+from search_spaces.strategies.strategy import Trial
 
 if TYPE_CHECKING:
     from jobs.worker import Worker
@@ -91,7 +93,11 @@ class LocalExecutor:
     def _carry_out(self, worker: Worker, work: Work) -> JobResult:
         call = self._workplace.open(work.call)
         if isinstance(work.step.spec, SearchSpec):
-            result = run_search(call, lambda c: worker.score(call, c.mixture), self._progress)
+
+            def score(trial: Trial) -> TrialScores:
+                return worker.score(call, trial.candidate.mixture, trial.share)
+
+            result = run_search(call, score, self._progress, ScoreCache(call.cache / SCORES))
         else:
             result = worker.run(call, self._progress)
         return self._workplace.deliver(call, result)

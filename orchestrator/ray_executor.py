@@ -14,7 +14,7 @@ from typing import Any
 import ray
 
 from jobs.errors import raise_all
-from jobs.job import JobCall
+from jobs.job import JobCall, JobResult
 from jobs.ray_mailbox import open_mailbox
 from jobs.ray_train import BankResources, train_bank
 from jobs.spec import LanguageAdapterSpec, SearchSpec, TaskAdapterSpec
@@ -25,7 +25,9 @@ from orchestrator.ray_connect import connect
 from orchestrator.ray_search import run_searches
 from orchestrator.ray_workers import WorkerPool
 from orchestrator.room import SETTLE, bank_room, infeasible, worker_room
-from orchestrator.search import TrialLog, conclude, search_progress
+from orchestrator.score_cache import SCORES, ScoreCache
+from orchestrator.search import conclude, search_progress
+from orchestrator.search_session import Session
 from orchestrator.sections import ResourcesSection
 
 ENVIRONMENT = {
@@ -172,15 +174,24 @@ class RayExecutor:
         started = time.time()
         here = [self._workplace.open(call) for call in calls]
 
-        def on_trial(call: JobCall, log: TrialLog) -> None:
-            assert isinstance(call.spec, SearchSpec)
-            self._events.put(Moved(call.name, search_progress(call.spec, log)))
-            if not log.missing(call.spec):
-                result = self._workplace.deliver(call, conclude(call, log))
-                self._events.put(Finished(call.name, result, time.time() - started, started))
+        def on_trial(session: Session, over: bool) -> None:
+            self._events.put(Moved(session.call.name, search_progress(session)))
+            if over:
+                result = self._workplace.deliver(session.call, _conclusion(session))
+                self._events.put(Finished(session.call.name, result, time.time() - started, started))
 
-        run_searches(name, here, workers, on_trial, str(self._storage), self._resources.attempts)
+        cache = ScoreCache(here[0].cache / SCORES)
+        sessions = [Session(call, cache) for call in here]
+        run_searches(name, sessions, workers, on_trial, str(self._storage), self._resources.attempts)
 
     def _worker_room(self) -> int:
         """Warm workers that fit beside the banks that run or wait."""
         return worker_room(self._nodes, self._resources, self._active("bank") + bool(self._trainings))
+
+
+def _conclusion(session: Session) -> JobResult | Exception:
+    """The search's outcome; a failure must not end the Tune run, in which other searches go on."""
+    try:
+        return conclude(session)
+    except Exception as error:  # noqa: BLE001 - the step's failure is its outcome
+        return error

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from itertools import zip_longest
+from dataclasses import dataclass
 from typing import Any
 
 import ray
 from ray import tune
-from ray.tune import Callback, CheckpointConfig, FailureConfig, RunConfig, TuneConfig
-from ray.tune.experiment import Trial
+from ray.tune import CheckpointConfig, FailureConfig, RunConfig, TuneConfig
+from ray.tune.search import Searcher
 
 from jobs.job import JobCall
-from jobs.spec import SearchSpec
-from orchestrator.search import TrialLog
+from orchestrator.search_session import Session
+from search_spaces.strategies.strategy import Trial
 
-OnTrial = Callable[[JobCall, TrialLog], None]
+# Told after each trial, and once more, with True, when a search is over.
+OnTrial = Callable[[Session, bool], None]
 # A trial only waits for a warm worker. It must not ask for any CPU: the workers may hold them all.
 TRIAL_RESOURCES = tune.PlacementGroupFactory([{"memory": 2**20}])
 
 
 class CandidateTrial(tune.Trainable):
-    """One candidate: weights go to a warm worker, validation scores per seed come back."""
+    """One candidate: its mixture goes to a warm worker, validation scores per seed come back."""
 
     def setup(self, config: dict[str, Any], calls: Mapping[str, JobCall], workers: Sequence[Any]) -> None:
         """`calls`: search key -> call; `workers`: handles of warm workers."""
@@ -34,10 +36,10 @@ class CandidateTrial(tune.Trainable):
 
     def step(self) -> dict[str, Any]:
         """Score the candidate; the trial is done."""
-        point = self.config["candidate"]
-        worker = self._workers[point["worker"]]
-        scores = ray.get(worker.score.remote(self._calls[point["search"]], point["candidate"].mixture))
-        return {"scores": {str(seed): value for seed, value in scores.items()}, "done": True}
+        search, worker, trial = (self.config[name] for name in ("search", "worker", "trial"))
+        mixture = trial.candidate.mixture
+        scores = ray.get(self._workers[worker].score.remote(self._calls[search], mixture, trial.share))
+        return {"scores": scores, "done": True}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Nothing to keep: the trial log holds the scores."""
@@ -46,50 +48,108 @@ class CandidateTrial(tune.Trainable):
         """Nothing to load."""
 
 
-class _OnResult(Callback):
-    """Brings each trial's scores to the search's trial log, in the driver."""
+@dataclass(frozen=True, slots=True)
+class _Live:
+    session: Session
+    trial: Trial
+    worker: int
 
-    def __init__(self, calls: Mapping[str, JobCall], logs: Mapping[str, TrialLog], on_trial: OnTrial) -> None:
-        self._calls, self._logs, self._on_trial = calls, logs, on_trial
 
-    def __reduce__(self) -> tuple[type[Callback], tuple[()]]:
+class Asker(Searcher):
+    """Tune's searcher over the sessions of several searches; its state is their trial logs.
+
+    A search stays on one worker where it can, which then holds its data; a worker without work of its own takes
+    trials of the others.
+    """
+
+    def __init__(self, sessions: Sequence[Session], workers: int, on_trial: OnTrial) -> None:
+        """Closes the searches that have nothing left to score. `on_trial` is told in the thread that runs Tune."""
+        super().__init__()
+        self._on_trial = on_trial
+        self._open = list(sessions)
+        self._first = {session.call.name: session.ask() for session in sessions}
+        self._own = [deque(s for n, s in enumerate(sessions) if n % workers == w) for w in range(workers)]
+        self._live: dict[str, _Live] = {}
+        for session in sessions:
+            if self._first[session.call.name] is None:
+                self._close(session)
+
+    @property
+    def over(self) -> bool:
+        """Whether no search has anything left to score."""
+        return not self._open
+
+    def __reduce__(self) -> tuple[type[Searcher], tuple[()]]:
         """Tune pickles its settings to restore a run from; resuming goes by the trial logs instead."""
-        return Callback, ()
+        return Searcher, ()
 
-    def on_trial_result(
-        self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
-    ) -> None:
-        point = trial.config["candidate"]
-        scores = {int(seed): value for seed, value in result["scores"].items()}
-        self._logs[point["search"]].add(point["candidate"], scores)
-        self._on_trial(self._calls[point["search"]], self._logs[point["search"]])
+    def __deepcopy__(self, memo: dict[int, Any]) -> Asker:
+        """The sessions are not to be doubled."""
+        return self
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """A trial for a worker that has none; None while scores are waited for; FINISHED when all is done."""
+        busy = {live.worker for live in self._live.values()}
+        for worker in (number for number in range(len(self._own)) if number not in busy):
+            for session in self._in_turn(worker):
+                trial = self._first.pop(session.call.name, None) or session.ask()
+                if trial is not None:
+                    self._live[trial_id] = _Live(session, trial, worker)
+                    return {"search": session.call.name, "worker": worker, "trial": trial}
+                self._close(session)
+        return None if self._open else Searcher.FINISHED
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Keep the scores; a trial that failed for good ends its search."""
+        live = self._live.pop(trial_id)
+        if error or result is None:
+            self._open = [session for session in self._open if session is not live.session]
+            return
+        live.session.tell(live.trial, result["scores"])
+        if live.session in self._open:
+            self._on_trial(live.session, False)
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """A trial reports once, when it is complete."""
+
+    def save(self, checkpoint_path: str) -> None:
+        """The trial logs are the state."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """The trial logs are the state."""
+
+    def _in_turn(self, worker: int) -> list[Session]:
+        """The worker's own searches first, the one that it served last at the front; then those of others."""
+        own = [session for session in self._own[worker] if session in self._open]
+        return [*own, *(session for session in self._open if session not in own)]
+
+    def _close(self, session: Session) -> None:
+        """A search that has nothing more to ask, and no trial on its way, is over."""
+        if session.done and session in self._open:
+            self._open = [other for other in self._open if other is not session]
+            self._on_trial(session, True)
 
 
 def run_searches(
-    name: str, calls: Sequence[JobCall], workers: Sequence[Any], on_trial: OnTrial, storage: str, attempts: int
+    name: str, sessions: Sequence[Session], workers: Sequence[Any], on_trial: OnTrial, storage: str, attempts: int
 ) -> None:
-    """Run every missing trial of all `calls`; blocks. `on_trial` is told after each one, in this thread.
+    """Bring all searches to their end; blocks. See `OnTrial`.
 
-    Raises RuntimeError when trials failed more often than `attempts`.
+    Raises RuntimeError when a trial failed more often than `attempts`.
     """
-    by_key = {call.name: call for call in calls}
-    logs = {call.name: TrialLog(call.checkpoint) for call in calls}
-    points = _points(calls, logs, len(workers))
-    for call in calls:
-        on_trial(call, logs[call.name])  # a search whose trials are all there already
-    if not points:
+    asker = Asker(sessions, len(workers), on_trial)
+    if asker.over:
         return
-    trainable = tune.with_parameters(CandidateTrial, calls=by_key, workers=list(workers))
+    calls = {session.call.name: session.call for session in sessions}
+    trainable = tune.with_parameters(CandidateTrial, calls=calls, workers=list(workers))
     tuner = tune.Tuner(
         tune.with_resources(trainable, TRIAL_RESOURCES),
-        param_space={"candidate": tune.grid_search(points)},
         # As many trials as workers: with one more, Tune took three times as long to hand its actors on.
-        tune_config=TuneConfig(reuse_actors=True, max_concurrent_trials=len(workers)),
+        tune_config=TuneConfig(search_alg=asker, num_samples=-1, reuse_actors=True, max_concurrent_trials=len(workers)),
         run_config=RunConfig(
             name=name,
             storage_path=storage,
             verbose=0,
-            callbacks=[_OnResult(by_key, logs, on_trial)],
             failure_config=FailureConfig(max_failures=attempts - 1),
             checkpoint_config=CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
         ),
@@ -97,15 +157,3 @@ def run_searches(
     failed = [result.error for result in tuner.fit() if result.error is not None]
     if failed:
         raise RuntimeError(f"{len(failed)} trials failed; the first: {failed[0]}")
-
-
-def _points(calls: Sequence[JobCall], logs: Mapping[str, TrialLog], workers: int) -> list[dict[str, Any]]:
-    """Missing candidates, those of different workers alternating; a search stays on one worker where it can."""
-    queues: list[list[dict[str, Any]]] = [[] for _ in range(workers)]
-    for number, call in enumerate(calls):
-        spec = call.spec
-        assert isinstance(spec, SearchSpec)
-        for place, candidate in enumerate(logs[call.name].missing(spec)):
-            worker = (number if len(calls) >= workers else number + place) % workers
-            queues[worker].append({"search": call.name, "worker": worker, "candidate": candidate})
-    return [point for row in zip_longest(*queues) for point in row if point is not None]

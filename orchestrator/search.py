@@ -1,133 +1,138 @@
-"""A search step: every candidate of the space on validation data, finished trials kept, the best mean wins."""
+"""A search step: candidates on validation data, finished trials kept, the best mean wins."""
 
 from __future__ import annotations
 
 import json
 import math
-import os
-import statistics
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
-from jobs.job import JobCall, JobResult, Progress
+from jobs.job import JobCall, JobResult, Progress, TrialScores
 from jobs.spec import Mixture, SearchSpec, metric_of
-from search_spaces.weights import Candidate, candidates
+from orchestrator.score_cache import ScoreCache
+from orchestrator.search_session import Finished, Session
+from orchestrator.trial_log import mixture_json
+from search_spaces.space import candidates
+from search_spaces.strategies.paired import paired_error
+from search_spaces.strategies.strategy import Trial
 
 WINNER_FILE = "winner.json"
-Scores = Mapping[int, float]  # seed -> validation score
-Score = Callable[[Candidate], Scores]
+DEFAULT_LAMBDA = 0.5
+Score = Callable[[Trial], TrialScores]
 
 
-class TrialLog:
-    """Finished trials of one search, one JSON line each, so that a killed driver repeats none of them."""
-
-    def __init__(self, checkpoint: Path) -> None:
-        """Read what an earlier try left; a torn last line counts as not there."""
-        self._file = checkpoint / "trials.jsonl"
-        self.scores: dict[str, dict[int, float]] = dict(_read_trials(self._file))
-        self._torn = self._file.is_file() and not self._file.read_bytes().endswith(b"\n")
-
-    def add(self, candidate: Candidate, scores: Scores) -> None:
-        """Append one finished trial and flush it to disk."""
-        key = trial_key(candidate)
-        self.scores[key] = dict(scores)
-        self._file.parent.mkdir(parents=True, exist_ok=True)
-        with self._file.open("a", encoding="utf-8") as stream:
-            stream.write(
-                "\n" * self._torn + json.dumps({"trial": key, "scores": {str(s): v for s, v in scores.items()}}) + "\n"
-            )
-            stream.flush()
-            os.fsync(stream.fileno())
-        self._torn = False
-
-    def missing(self, spec: SearchSpec) -> list[Candidate]:
-        """Candidates without a finished trial, in the space's order."""
-        return [c for c in candidates(spec.space) if trial_key(c) not in self.scores]
+def run_search(call: JobCall, score: Score, progress: Progress, cache: ScoreCache | None = None) -> JobResult:
+    """Score one trial after another; go on where an earlier try stopped."""
+    session = Session(call, cache)
+    while (trial := session.ask()) is not None:
+        session.tell(trial, score(trial))
+        progress(call.name, search_progress(session))
+    return conclude(session)
 
 
-def trial_key(candidate: Candidate) -> str:
-    """The mixture as canonical JSON: equal mixtures are one trial. Of task arithmetic, the weights alone."""
-    mixture = candidate.mixture
-    named = (
-        {**candidate.weights} if mixture.method == "task_arithmetic" and not mixture.options else mixture_json(mixture)
-    )
-    return json.dumps(named, sort_keys=True)
+def search_progress(session: Session) -> dict[str, float]:
+    """Evaluations so far, how many there will be, and the best mean on the whole validation set."""
+    whole = [one for one in session.finished if one.trial.share == 1.0]
+    best = max(whole, key=session.value).mean if whole else float("nan")
+    done = sum(one.trial.share for one in session.finished)
+    return {"trial": round(done, 2), "of": max(session.expected, math.ceil(done)), "best": best}
 
 
-def mixture_json(mixture: Mixture) -> dict[str, Any]:
-    """A mixture as winner.json and records have it; the rule only where it is not task arithmetic."""
-    rule = {"method": mixture.method} if mixture.method != "task_arithmetic" else {}
-    options = {"options": dict(mixture.options)} if mixture.options else {}
-    return {"weights": dict(mixture.weights), **rule, **options}
-
-
-def run_search(call: JobCall, score: Score, progress: Progress) -> JobResult:
-    """Score the candidates one after another; go on where an earlier try stopped."""
-    spec = call.spec
-    assert isinstance(spec, SearchSpec)
-    log = TrialLog(call.checkpoint)
-    for candidate in log.missing(spec):
-        log.add(candidate, score(candidate))
-        progress(call.name, search_progress(spec, log))
-    return conclude(call, log)
-
-
-def search_progress(spec: SearchSpec, log: TrialLog) -> dict[str, float]:
-    """Trials done, trials in all, and the best mean so far."""
-    means = [statistics.fmean(scores.values()) for scores in log.scores.values()]
-    _, mode = metric_of(spec.task)
-    best = (max if mode == "max" else min)(means) if means else float("nan")
-    return {"trial": len(means), "of": sum(1 for _ in candidates(spec.space)), "best": best}
-
-
-def conclude(call: JobCall, log: TrialLog) -> JobResult:
+def conclude(session: Session) -> JobResult:
     """Choose the winner and write `winner.json`.
 
-    The best mean over seeds; ties go to lambda nearest 0.5, then to the earlier pair: a mixture that is no
-    better than another is not preferred for being extreme. Raises ArithmeticError for a score that is no number.
+    The best mean over seeds among the candidates scored on the whole validation set; ties go to lambda nearest 0.5,
+    then to the earlier pair: a mixture that is no better than another is not preferred for being extreme. Raises
+    ArithmeticError for a score that is no number.
     """
-    spec = call.spec
-    assert isinstance(spec, SearchSpec)
-    rows = [_row(candidate, log.scores[trial_key(candidate)]) for candidate in candidates(spec.space)]
-    unusable = [trial_key(c) for c in candidates(spec.space) if not _finite(log.scores[trial_key(c)])]
+    spec, finished = session.spec, session.finished
+    unusable = [one.trial.candidate for one in finished if not _finite(one.scores)]
     if unusable:
-        raise ArithmeticError(
-            f"no finite score for {', '.join(unusable[:5])} ({len(unusable)} of {len(rows)} candidates)"
-        )
+        named = ", ".join(json.dumps(mixture_json(candidate.mixture)["weights"]) for candidate in unusable[:5])
+        raise ArithmeticError(f"no finite score for {named} ({len(unusable)} of {len(finished)} candidates)")
+    whole = _ordered(spec, [one for one in finished if one.trial.share == 1.0])
+    if not whole:
+        raise ArithmeticError("no candidate was scored on the whole validation set: give the search a larger budget")
     metric, mode = metric_of(spec.task)
-    sign = -1.0 if mode == "max" else 1.0
-    order: dict[tuple[str, ...], int] = {}
-    for row in rows:
-        order.setdefault(tuple(row["pair"]), len(order))
-    winner = min(rows, key=lambda r: (sign * r["mean"], abs(r["lambda"] - 0.5), order[tuple(r["pair"])], r["lambda"]))
-    (call.output / WINNER_FILE).write_text(json.dumps(winner, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    return JobResult(
-        metrics={f"validation_{metric}": winner["mean"]},
-        details={"candidates": rows, "winner": winner, "evaluations": len(rows), "metric": metric, "mode": mode},
-    )
+    lines = list(dict.fromkeys(one.trial.candidate.pair for one in whole))
+    winner = min(whole, key=lambda one: (-session.value(one), *_plainness(one, lines)))
+    row = _row(winner)
+    (session.call.output / WINNER_FILE).write_text(json.dumps(row, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    rows = [_row(one) for one in whole]
+    details = {"candidates": rows, "winner": row, "evaluations": len(rows), "metric": metric, "mode": mode}
+    details |= {"cost": _cost(session), "constant": len({one["mean"] for one in rows}) == 1 and len(rows) > 1}
+    details |= _against_default(session, winner, whole)
+    return JobResult(metrics={f"validation_{metric}": row["mean"]}, details=details)
 
 
-def _finite(scores: Scores) -> bool:
-    return all(map(math.isfinite, scores.values()))
+def _ordered(spec: SearchSpec, whole: list[Finished]) -> list[Finished]:
+    """A grid's candidates as the space has them (line after line); others as they were tried."""
+    if spec.strategy.name != "grid" or spec.strategy.starts:
+        return whole
+    order = {candidate.mixture: number for number, candidate in enumerate(candidates(spec.space))}
+    return sorted(whole, key=lambda one: order[one.trial.candidate.mixture])
 
 
-def _row(candidate: Candidate, scores: Mapping[int, float]) -> dict[str, Any]:
+def _plainness(one: Finished, lines: list[tuple[str, ...]]) -> tuple[float, ...]:
+    """Smaller for what is preferred among equals."""
+    candidate = one.trial.candidate
+    if candidate.lambda_ is not None:
+        return abs(candidate.lambda_ - DEFAULT_LAMBDA), lines.index(candidate.pair), candidate.lambda_
+    weights = [weight for _, weight in candidate.mixture.weights]
+    return max(weights) - min(weights), len(weights), 0.0
+
+
+def _finite(scores: TrialScores) -> bool:
+    return all(map(math.isfinite, scores.values.values()))
+
+
+def _row(one: Finished) -> dict[str, Any]:
+    candidate = one.trial.candidate
+    line = {} if candidate.lambda_ is None else {"pair": list(candidate.pair), "lambda": candidate.lambda_}
+    scores = {str(seed): value for seed, value in sorted(one.scores.values.items())}
+    return {**mixture_json(candidate.mixture), **line, "scores": scores, "mean": one.mean}
+
+
+def _cost(session: Session) -> dict[str, Any]:
+    """What the search took: evaluations in units of the whole set, those that the cache answered, seconds."""
+    strategy, log = session.spec.strategy, session.log
+    computed = [one for one in session.finished if one.scores.seconds > 0]
     return {
-        **mixture_json(candidate.mixture),
-        "pair": list(candidate.pair),
-        "lambda": candidate.lambda_,
-        "scores": {str(seed): value for seed, value in sorted(scores.items())},
-        "mean": statistics.fmean(scores.values()),
+        "strategy": strategy.name,
+        "budget": strategy.evaluations,
+        "minutes": strategy.minutes,
+        "space": session.space_size,
+        "trials": len(session.finished),
+        "spent": round(session.spent, 4),
+        "hits": len(log.hits),
+        "computed": round(sum(one.trial.share for one in computed), 4),
+        "seconds": round(log.seconds, 3),
     }
 
 
-def _read_trials(file: Path) -> Iterator[tuple[str, dict[int, float]]]:
-    if not file.is_file():
-        return
-    for line in file.read_text(encoding="utf-8").splitlines():
-        try:
-            trial = json.loads(line)
-        except ValueError:
-            continue  # the line that a kill tore; its trial is run again
-        yield trial["trial"], {int(seed): value for seed, value in trial["scores"].items()}
+def _against_default(session: Session, winner: Finished, whole: list[Finished]) -> dict[str, Any]:
+    """The winner against what no search would have given: lambda 0.5 of its line, else the equal mixture or a start."""
+    default = _default(winner, whole, session.spec.strategy.starts)
+    if default is None:
+        return {}
+    errors = [
+        paired_error(folds, default.scores.folds[seed])
+        for seed, folds in winner.scores.folds.items()
+        if seed in default.scores.folds
+    ]
+    known = [error for error in errors if not math.isnan(error)]
+    # Seeds share their examples, so their errors are averaged, not divided by their number.
+    error = sum(known) / len(known) if known else None
+    gain = session.value(winner) - session.value(default)
+    return {"default": {**_row(default), "gain": gain, "error": error}}
+
+
+def _default(winner: Finished, whole: list[Finished], starts: tuple[Mixture, ...]) -> Finished | None:
+    candidate = winner.trial.candidate
+    if candidate.lambda_ is not None:
+        line = [one for one in whole if one.trial.candidate.pair == candidate.pair]
+        return next((one for one in line if one.trial.candidate.lambda_ == DEFAULT_LAMBDA), None)
+    first = [one for start in starts[:1] for one in whole if one.trial.candidate.mixture == start]
+    equal = [one for one in whole if len({round(w, 9) for _, w in one.trial.candidate.mixture.weights}) == 1]
+    several = [one for one in equal if len(one.trial.candidate.mixture.weights) > 1]
+    return next(iter([*first, *several]), None)

@@ -11,14 +11,18 @@ from jobs.spec import (
     JOBS,
     EvaluationSpec,
     LanguageAdapterSpec,
+    Line,
+    LineSpace,
     MergeSpec,
     MixtureSpace,
+    RuleSpace,
     SearchSpace,
     SearchSpec,
     Spec,
     TaskAdapterSpec,
 )
 from orchestrator.fingerprint import canonical_json, fingerprint
+from search_spaces.space import keys_of
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,9 +56,7 @@ def step_name(spec: Spec) -> str:
         case TaskAdapterSpec():
             return f"{spec.task.name}-{spec.language}-s{spec.seed}"
         case SearchSpec():
-            pairs = [".".join(keys) for keys in _search_keys(spec.space)]
-            shown = "-".join(pairs) if len(pairs) <= 3 else f"{len(pairs)}pairs"
-            return f"{spec.target}-{spec.task.name}-{shown}"
+            return f"{spec.target}-{spec.task.name}-{_space_name(spec.space)}"
         case MergeSpec():
             return f"{spec.target}-{spec.task}-s{spec.seed}"
         case EvaluationSpec():
@@ -64,12 +66,21 @@ def step_name(spec: Spec) -> str:
             return "theta-pre"
 
 
-def _search_keys(space: SearchSpace) -> list[list[str]]:
-    """The adapters of each pair or line, as a path may hold them."""
+def _space_name(space: SearchSpace) -> str:
+    """The adapters of each pair or line, or how many there are, as a path may hold them."""
     if isinstance(space, MixtureSpace):
-        return [list(pair) for pair in space.pairs]
-    lines = [[key.replace(":", "-") for key, _, _ in line] for line in space.lines]
-    return [[space.method, *line] if len(line) <= 3 else [space.method, f"{len(line)}adapters"] for line in lines]
+        pairs = [".".join(pair) for pair in space.pairs]
+    elif isinstance(space, LineSpace):
+        pairs = [".".join([space.method, *_line_name(line)]) for line in space.lines]
+    else:
+        keys = [key.replace(":", "-") for key in keys_of(space)]
+        rule = [space.method] if isinstance(space, RuleSpace) else []
+        return ".".join([*rule, *(keys if len(keys) <= 3 else [f"{len(keys)}adapters"])])
+    return "-".join(pairs) if len(pairs) <= 3 else f"{len(pairs)}pairs"
+
+
+def _line_name(line: Line) -> list[str]:
+    return [key.replace(":", "-") for key, _, _ in line] if len(line) <= 3 else [f"{len(line)}adapters"]
 
 
 def payload(step: Step) -> dict[str, Any]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
-from jobs.spec import Line, LineSpace, Mixture, MixtureSpace, SearchSpace
+from jobs.spec import Line, LineSpace, Mixture
 
 
 def lambda_grid(step: float) -> tuple[float, ...]:
@@ -60,19 +59,3 @@ def line_candidate(space: LineSpace, line: Line, lambda_: float) -> Candidate:
     options = (*space.options, *(((space.lambda_option, lambda_),) if space.lambda_option else ()))
     method = "linear" if space.method == "adamergex" and len(weights) == 1 else space.method
     return Candidate(Mixture(weights, method, options), tuple(key for key, _, _ in line), lambda_)
-
-
-def candidates(space: SearchSpace) -> Iterator[Candidate]:
-    """Every candidate once: an endpoint that two pairs or lines share comes with the first of them only."""
-    seen: set[Mixture] = set()
-    for candidate in _all_candidates(space):
-        if candidate.mixture.weights and candidate.mixture not in seen:
-            seen.add(candidate.mixture)
-            yield candidate
-
-
-def _all_candidates(space: SearchSpace) -> Iterator[Candidate]:
-    if isinstance(space, MixtureSpace):
-        yield from (pair_candidate(pair, value) for pair in space.pairs for value in space.lambdas)
-    else:
-        yield from (line_candidate(space, line, value) for line in space.lines for value in space.lambdas)

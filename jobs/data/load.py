@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -128,8 +129,7 @@ def _part(
         raise InputError(Fault(f"no {split} split", describe(data), f"present: {', '.join(present)}", todo))
     whole = read(data, "train", cache)
     rows = cut(hashes(whole), split, present, data.hold_out, describe(data))
-    limit = dict(data.limits).get(split, len(rows))
-    return whole.select(np.sort(rows)[:limit])
+    return whole.select(np.sort(rows)[: _limit(len(rows), data, split)])
 
 
 def _sliced(table: datasets.Dataset, data: DataRef, split: Split) -> datasets.Dataset:
@@ -147,10 +147,15 @@ def _sliced(table: datasets.Dataset, data: DataRef, split: Split) -> datasets.Da
 
 
 def _limited(rows: Any, data: DataRef, split: Split) -> Any:
-    limit = dict(data.limits).get(split)
-    if limit is None or limit >= len(rows):
+    limit = _limit(len(rows), data, split)
+    if limit >= len(rows):
         return rows
     return rows.select(range(limit)) if isinstance(rows, datasets.Dataset) else rows[:limit]
+
+
+def _limit(count: int, data: DataRef, split: Split) -> int:
+    """How many of `count` examples the reference keeps."""
+    return math.ceil(min(count, dict(data.limits).get(split, count)) * data.share)
 
 
 def _filled(rows: Sequence[_Row], data: DataRef, split: Split) -> Sequence[_Row]:

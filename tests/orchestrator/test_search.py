@@ -4,10 +4,12 @@ import math
 
 import pytest
 
-from jobs.job import JobCall, no_progress
+from jobs.job import JobCall, TrialScores, no_progress
 from jobs.spec import BackboneRef, DataRef, MixtureSpace, SearchSpec, TaskRef
-from orchestrator.search import WINNER_FILE, TrialLog, run_search, trial_key
-from search_spaces.weights import candidates
+from orchestrator.search import WINNER_FILE, run_search
+from orchestrator.trial_log import TrialLog, trial_key
+from search_spaces.space import candidates
+from search_spaces.strategies.strategy import Trial
 
 SPACE = MixtureSpace((("en", "pt"), ("en", "es")), (0.0, 0.25, 0.5, 0.75, 1.0))
 SPEC = SearchSpec(
@@ -21,9 +23,10 @@ def call(tmp_path):
     return JobCall("search", SPEC, {}, tmp_path / "out", tmp_path / "checkpoint", tmp_path / "cache")
 
 
-def score(candidate):
+def score(trial):
+    candidate = trial.candidate
     value = 1 - abs(candidate.lambda_ - 0.25) + (candidate.pair[1] == "es") * 0.1
-    return {1: value, 2: value + 0.02}
+    return TrialScores({1: value, 2: value + 0.02})
 
 
 def test_the_best_mean_wins_and_every_candidate_is_kept(call):
@@ -41,26 +44,26 @@ def test_losses_are_minimised(call):
 
 
 def test_ties_go_to_the_middle_and_then_to_the_earlier_pair(call):
-    winner = run_search(call, lambda candidate: {1: 0.5, 2: 0.5}, no_progress).details["winner"]
+    winner = run_search(call, lambda trial: TrialScores({1: 0.5, 2: 0.5}), no_progress).details["winner"]
     assert winner["lambda"] == 0.5 and winner["pair"] == ["en", "pt"]
 
 
 def test_a_killed_search_repeats_no_finished_trial(call):
     tried = []
 
-    def dying(candidate):
+    def dying(trial):
         if len(tried) == 4:
             raise KeyboardInterrupt
-        tried.append(trial_key(candidate))
-        return score(candidate)
+        tried.append(trial_key(trial))
+        return score(trial)
 
     with pytest.raises(KeyboardInterrupt):
         run_search(call, dying, no_progress)
     later = []
 
-    def going_on(candidate):
-        later.append(trial_key(candidate))
-        return score(candidate)
+    def going_on(trial):
+        later.append(trial_key(trial))
+        return score(trial)
 
     resumed = run_search(call, going_on, no_progress)
     assert not set(tried) & set(later) and len(tried) + len(later) == 9
@@ -70,7 +73,7 @@ def test_a_killed_search_repeats_no_finished_trial(call):
 
 def test_a_torn_line_is_tried_again_and_does_not_spoil_the_next(call):
     log = TrialLog(call.checkpoint)
-    first, second, third, *_ = candidates(SPACE)
+    first, second, third, *_ = map(Trial, candidates(SPACE))
     log.add(first, score(first))
     log.add(second, score(second))
     file = call.checkpoint / "trials.jsonl"
@@ -83,7 +86,7 @@ def test_a_torn_line_is_tried_again_and_does_not_spoil_the_next(call):
 
 def test_a_score_that_is_no_number_fails_the_search(call):
     with pytest.raises(ArithmeticError, match="no finite score for"):
-        run_search(call, lambda candidate: {1: 1.0, 2: math.nan}, no_progress)
+        run_search(call, lambda trial: TrialScores({1: 1.0, 2: math.nan}), no_progress)
     assert not (call.output / WINNER_FILE).exists()
 
 

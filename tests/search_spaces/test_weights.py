@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.spec import MixtureSpace
-from search_spaces.weights import candidates, lambda_grid, pair_candidate
+from search_spaces.space import candidates
+from search_spaces.weights import lambda_grid, pair_candidate
 
 
 def test_the_grid_of_the_paper_has_21_exact_points():

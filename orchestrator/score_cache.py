@@ -1,0 +1,140 @@
+"""Scores that were computed before, by digest: a repeated candidate costs nothing, in another campaign too.
+
+A score's key covers the bytes of every adapter, the rule with its weights and options, the backbone, the evaluation
+set and the metric. Each process appends to files of its own, and a torn line is not there, so that writers need no
+lock and a killed one spoils nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import socket
+import uuid
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from jobs.job import JobCall, TrialScores
+from jobs.spec import JOBS, SearchSpec, is_language_model, metric_of, mixture_role
+from orchestrator.fingerprint import fingerprint
+from orchestrator.store import RECORD_FILE
+from search_spaces.strategies.strategy import Trial
+
+SCORES = "scores"  # the folder inside a workspace's cache
+# Files of an artifact that say what an adapter computes.
+_SAID_BY = (".safetensors", "_config.json")
+_Seen = tuple[float, tuple[float, ...]]
+
+
+class ScoreCache:
+    """The scores of one workspace. `folder`: any directory; it is made on the first write."""
+
+    def __init__(self, folder: Path) -> None:
+        """Reads nothing yet."""
+        self._folder = folder
+        self._digests: dict[Path, str] = {}
+        self._known: dict[str, dict[str, _Seen]] = {}
+        self._writer = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}.jsonl"
+
+    def find(self, call: JobCall, trial: Trial) -> TrialScores | None:
+        """The scores of every seed of the search `call`, or None."""
+        known = self._scores(self._context(call, trial))
+        found = {seed: known.get(self._key(call, trial, seed)) for seed in _spec(call).seeds}
+        if any(seen is None for seen in found.values()):
+            return None
+        whole = {seed: seen for seed, seen in found.items() if seen is not None}
+        return TrialScores({s: value for s, (value, _) in whole.items()}, {s: folds for s, (_, folds) in whole.items()})
+
+    def add(self, call: JobCall, trial: Trial, scores: TrialScores) -> None:
+        """Keep finite scores."""
+        context = self._context(call, trial)
+        lines = []
+        for seed, value in scores.values.items():
+            key = self._key(call, trial, seed)
+            if math.isfinite(value) and key not in self._scores(context):
+                folds = tuple(scores.folds.get(seed, ()))
+                self._scores(context)[key] = (value, folds)
+                lines.append(json.dumps({"key": key, "value": value, "folds": folds}) + "\n")
+        if lines:
+            file = self._folder / context / self._writer
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with file.open("a", encoding="utf-8") as stream:
+                stream.write("".join(lines))
+
+    def _scores(self, context: str) -> dict[str, _Seen]:
+        if context not in self._known:
+            self._known[context] = {}
+            for file in sorted((self._folder / context).glob("*.jsonl")):
+                self._known[context].update(_read(file))
+        return self._known[context]
+
+    def _context(self, call: JobCall, trial: Trial) -> str:
+        """What all scores on one evaluation set share: a directory's name."""
+        spec = _spec(call)
+        return fingerprint(
+            {
+                "version": JOBS[SearchSpec][1],
+                "backbone": spec.backbone,
+                "task": spec.task,
+                "metric": metric_of(spec.task)[0],
+                "data": replace(spec.data, share=trial.share),
+                "max_length": spec.max_length,
+                "mask_probability": spec.mask_probability,
+            }
+        )[:32]
+
+    def _key(self, call: JobCall, trial: Trial, seed: int) -> str:
+        mixture = trial.candidate.mixture
+        weights = [(key, self._digest(call, mixture_role(key, seed)), weight) for key, weight in mixture.weights]
+        below = ["theta_pre", *([] if is_language_model(_spec(call).task.kind) else [f"task@{seed}"])]
+        return fingerprint(
+            {
+                "weights": weights,
+                "method": mixture.method,
+                "options": mixture.options,
+                "below": {role.partition("@")[0]: self._digest(call, role) for role in below if role in call.inputs},
+            }
+        )
+
+    def _digest(self, call: JobCall, role: str) -> str:
+        folder = call.inputs[role]
+        if folder not in self._digests:
+            self._digests[folder] = _adapter_digest(folder)
+        return self._digests[folder]
+
+
+def _spec(call: JobCall) -> SearchSpec:
+    assert isinstance(call.spec, SearchSpec)
+    return call.spec
+
+
+def _adapter_digest(folder: Path) -> str:
+    """Of the bytes of an adapter's files: from its record, which was verified, or else of the files themselves."""
+    record = folder / RECORD_FILE
+    if record.is_file():
+        files: Mapping[str, Any] = json.loads(record.read_text(encoding="utf-8"))["files"]
+        named = {name: digest for name, (digest, _) in files.items()}
+    else:
+        named = {
+            file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in folder.iterdir() if _says(file.name)
+        }
+    return fingerprint({name: digest for name, digest in named.items() if _says(name)})
+
+
+def _says(name: str) -> bool:
+    return name.endswith(_SAID_BY)
+
+
+def _read(file: Path) -> dict[str, _Seen]:
+    found = {}
+    for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            entry = json.loads(line)
+            found[str(entry["key"])] = (float(entry["value"]), tuple(map(float, entry["folds"])))
+        except (ValueError, KeyError, TypeError):
+            continue  # torn by a kill, or being written this moment
+    return found

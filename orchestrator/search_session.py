@@ -1,0 +1,167 @@
+"""One search while it runs: what to score next, within its budget. Resumed by asking all over again.
+
+A strategy is told scores in the order in which it asked, and a model-based one is never more than `ahead` trials
+ahead of what it knows. So it proposes the same trials whether they are scored one by one or by many workers, and after
+a kill it asks for the finished ones again, which the trial log answers.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from statistics import fmean
+
+from jobs.job import JobCall, TrialScores
+from jobs.spec import SearchSpec, metric_of
+from orchestrator.score_cache import ScoreCache
+from orchestrator.trial_log import TrialLog, trial_key
+from search_spaces.space import size
+from search_spaces.strategies.strategy import MODEL_BASED, Observation, Trial, make_strategy
+
+# Proposals in a row that were tried before, after which a strategy has nothing new to say.
+REPEATS = 100
+_EPSILON = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A trial and its scores."""
+
+    trial: Trial
+    scores: TrialScores
+
+    @property
+    def mean(self) -> float:
+        """Mean over seeds, in the metric's own direction."""
+        return fmean(self.scores.values.values())
+
+
+class Session:
+    """Asks a strategy for trials and tells it their scores; finished trials go to the log and the cache."""
+
+    def __init__(self, call: JobCall, cache: ScoreCache | None = None) -> None:
+        """`call`: the search step. Trials of an earlier try are in its checkpoint."""
+        assert isinstance(call.spec, SearchSpec)
+        self.call, self.spec = call, call.spec
+        self.log = TrialLog(call.checkpoint)
+        self._cache = cache
+        self.space_size = size(self.spec.space)
+        self._strategy = make_strategy(self.spec.space, self.spec.strategy)
+        self._sign = 1.0 if metric_of(self.spec.task)[1] == "max" else -1.0
+        self._asked: list[Trial] = []
+        self._distinct: dict[str, Trial] = {}
+        self._told = self._repeats = 0
+        self._over = False
+
+    def ask(self) -> Trial | None:
+        """A trial to score; None when there is nothing to score now: see `done`.
+
+        One that was scored before, in this search or, by digest, in another, is answered here.
+        """
+        while True:
+            trial = self._next()
+            if trial is None:
+                return None
+            key = trial_key(trial)
+            if key in self._distinct:
+                self._repeats += 1
+                continue
+            self._repeats = 0
+            self._distinct[key] = trial
+            if key in self.log.scores:
+                continue
+            known = self._cache.find(self.call, trial) if self._cache else None
+            if known is None:
+                return trial
+            self.log.add(trial, known, hit=True)
+
+    def tell(self, trial: Trial, scores: TrialScores) -> None:
+        """Keep the scores of a trial that was asked for."""
+        self.log.add(trial, scores)
+        if self._cache:
+            self._cache.add(self.call, trial, scores)
+
+    @property
+    def done(self) -> bool:
+        """Whether every trial is scored and none will be asked for; call after `ask` gave None."""
+        return self._over and not self._finalists() and all(key in self.log.scores for key in self._distinct)
+
+    @property
+    def finished(self) -> list[Finished]:
+        """Trials with scores, in the order of the asking."""
+        return [Finished(t, self.log.scores[key]) for key, t in self._distinct.items() if key in self.log.scores]
+
+    @property
+    def spent(self) -> float:
+        """Evaluations asked for so far, in units of the whole validation set; repeated ones are free."""
+        return sum(trial.share for trial in self._distinct.values())
+
+    @property
+    def expected(self) -> int:
+        """How many evaluations this search will come to, as far as that is known."""
+        count = self.space_size if self.spec.strategy.name == "grid" else None
+        return count or self.spec.strategy.evaluations or math.ceil(self.spent)
+
+    def value(self, finished: Finished) -> float:
+        """The mean with the metric's direction: higher is better."""
+        return self._sign * finished.mean
+
+    def _next(self) -> Trial | None:
+        while not self._over:
+            behind = len(self._asked) - self._told
+            if behind and self._is_full(behind):
+                if not self._tell_one():
+                    return None
+                continue
+            trial = None if self._used_up() else self._strategy.ask()
+            if trial is not None and self._fits(trial):
+                self._asked.append(trial)
+                return trial
+            if trial is not None or self._used_up() or not behind:
+                self._over = True
+            elif not self._tell_one():
+                return None
+        waiting = [key for key in self._distinct if key not in self.log.scores]
+        last = self._finalists() if not waiting else []
+        return last[0] if last else None
+
+    def _is_full(self, behind: int) -> bool:
+        return self.spec.strategy.name in MODEL_BASED and behind >= max(1, self.spec.strategy.ahead)
+
+    def _tell_one(self) -> bool:
+        """Tell the strategy the first score that it does not know; False while it is not there."""
+        trial = self._asked[self._told]
+        scores = self.log.scores.get(trial_key(trial))
+        if scores is None:
+            return False
+        value = self._sign * fmean(scores.values.values())
+        folds = tuple(self._sign * fmean(each) for each in zip(*scores.folds.values(), strict=True))
+        self._told += 1
+        if math.isfinite(value):
+            self._strategy.tell(Observation(trial, value, folds))
+            return True
+        self._over = True  # `conclude` says which candidate has no score
+        return True
+
+    def _used_up(self) -> bool:
+        minutes = self.spec.strategy.minutes
+        return self._repeats >= REPEATS or (minutes > 0 and self.log.seconds >= 60 * minutes)
+
+    def _fits(self, trial: Trial) -> bool:
+        budget = self.spec.strategy.evaluations
+        known = trial_key(trial) in self._distinct
+        return known or not budget or self.spec.strategy.name == "grid" or self.spent + trial.share <= budget + _EPSILON
+
+    def _finalists(self) -> list[Trial]:
+        """The best candidates by what they were last scored on that lack a score on the whole set."""
+        last: dict[str, Finished] = {}
+        for one in self.finished:
+            key = trial_key(replace(one.trial, share=1.0))
+            if key not in last or last[key].trial.share < one.trial.share:
+                last[key] = one
+        whole = [one for one in last.values() if one.trial.share == 1.0]
+        if len(whole) >= max(1, self.spec.strategy.finalists) or len(whole) == len(last):
+            return []
+        best = sorted(last.values(), key=lambda one: (-one.trial.share, -self.value(one)))
+        top = best[: max(1, self.spec.strategy.finalists)]
+        return [replace(one.trial, share=1.0) for one in top if one.trial.share != 1.0]

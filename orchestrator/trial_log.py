@@ -1,0 +1,75 @@
+"""Finished trials of one search, one JSON line each, so that a killed driver repeats none of them."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from jobs.job import TrialScores
+from jobs.spec import Mixture
+from search_spaces.strategies.strategy import Trial
+
+
+class TrialLog:
+    """Trials by key, in the order in which they were finished. `hits`: those that the score cache answered."""
+
+    def __init__(self, checkpoint: Path) -> None:
+        """Read what an earlier try left; a torn last line counts as not there."""
+        self._file = checkpoint / "trials.jsonl"
+        self.scores: dict[str, TrialScores] = {}
+        self.hits: set[str] = set()
+        for key, scores, hit in _read_trials(self._file):
+            self.scores[key] = scores
+            self.hits |= {key} if hit else set()
+        self._torn = self._file.is_file() and not self._file.read_bytes().endswith(b"\n")
+
+    def add(self, trial: Trial, scores: TrialScores, hit: bool = False) -> None:
+        """Append one finished trial and flush it to disk."""
+        key = trial_key(trial)
+        self.scores[key] = scores
+        self.hits |= {key} if hit else set()
+        line: dict[str, Any] = {"trial": key, "scores": {str(seed): value for seed, value in scores.values.items()}}
+        if scores.folds:
+            line["folds"] = {str(seed): folds for seed, folds in scores.folds.items()}
+        line |= {"seconds": round(scores.seconds, 4)} | ({"hit": True} if hit else {})
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        with self._file.open("a", encoding="utf-8") as stream:
+            stream.write("\n" * self._torn + json.dumps(line) + "\n")
+            stream.flush()
+            os.fsync(stream.fileno())
+        self._torn = False
+
+    @property
+    def seconds(self) -> float:
+        """Scoring time of all trials, earlier runs of the search included."""
+        return sum(scores.seconds for scores in self.scores.values())
+
+
+def trial_key(trial: Trial) -> str:
+    """The mixture as canonical JSON, with the share where it is not all: equal trials are scored once."""
+    named = mixture_json(trial.candidate.mixture)
+    share = {"share": trial.share} if trial.share != 1.0 else {}
+    return json.dumps(named["weights"] if len(named) == 1 and not share else {**named, **share}, sort_keys=True)
+
+
+def mixture_json(mixture: Mixture) -> dict[str, Any]:
+    """A mixture as winner.json and records have it; the rule only where it is not task arithmetic."""
+    rule = {"method": mixture.method} if mixture.method != "task_arithmetic" else {}
+    options = {"options": dict(mixture.options)} if mixture.options else {}
+    return {"weights": dict(mixture.weights), **rule, **options}
+
+
+def _read_trials(file: Path) -> Iterator[tuple[str, TrialScores, bool]]:
+    if not file.is_file():
+        return
+    for line in file.read_text(encoding="utf-8").splitlines():
+        try:
+            trial = json.loads(line)
+        except ValueError:
+            continue  # the line that a kill tore; its trial is run again
+        values = {int(seed): value for seed, value in trial["scores"].items()}
+        folds = {int(seed): tuple(folds) for seed, folds in trial.get("folds", {}).items()}
+        yield trial["trial"], TrialScores(values, folds, trial.get("seconds", 0.0)), trial.get("hit", False)

@@ -1,0 +1,109 @@
+"""What is wrong with a space or a strategy, said before anything is computed; all of it at once."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+
+from jobs.errors import Fault
+from jobs.spec import (
+    LineSpace,
+    MixtureSpace,
+    RangeSpace,
+    RuleSpace,
+    SearchSpace,
+    SimplexSpace,
+    StrategySpec,
+    SubsetSpace,
+)
+from search_spaces.simplex import parts_of
+from search_spaces.space import keys_of, size
+
+# Rules whose weights mean something; TIES takes sets.
+_EQUAL_WEIGHTS = ("ties",)
+MOST = 1_000_000  # candidates of a grid
+
+
+def space_faults(space: SearchSpace, known: Collection[str], where: str = "search.space") -> Iterator[Fault]:
+    """Keys that are not among `known`, and whatever leaves the space without candidates."""
+    for key in dict.fromkeys(keys_of(space)):
+        if key not in known:
+            yield Fault("the search weighs an adapter that nothing makes", where, key, f"known: {', '.join(known)}")
+    yield from _empty(space, where)
+
+
+def _empty(space: SearchSpace, where: str) -> Iterator[Fault]:
+    match space:
+        case MixtureSpace() | LineSpace():
+            if not space.lambdas or not keys_of(space):
+                yield Fault("the space holds no candidate", where, todo="give keys and lambdas")
+        case SimplexSpace():
+            if not space.simplex:
+                yield Fault("the space holds no candidate", where, todo="name at least one language")
+            yield from _step(space.step, 1, where)
+        case SubsetSpace():
+            yield from _subset(space, where)
+        case RangeSpace():
+            for key, low, high in space.ranges:
+                if not low <= high:
+                    yield Fault("the range holds no weight", f"{where}, {key}", f"{low:g} to {high:g}")
+            if not any(low or high for _, low, high in space.ranges):
+                yield Fault("the space holds no candidate", where, todo="give at least one range that is not zero")
+        case RuleSpace():
+            yield from _empty(space.weights, where)
+            for name, values in space.options:
+                if not values:
+                    yield Fault("the option has no value to try", where, name)
+            equal = isinstance(space.weights, SubsetSpace) and not space.weights.step
+            if space.method in _EQUAL_WEIGHTS and not equal:
+                yield Fault(f"{space.method} does not weigh its sources", where, todo="search subsets without a step")
+
+
+def _subset(space: SubsetSpace, where: str) -> Iterator[Fault]:
+    twice = sorted({key for key in (*space.pool, *space.always) if (*space.pool, *space.always).count(key) > 1})
+    if twice:
+        yield Fault("a language is in the pool twice", where, ", ".join(twice))
+    if not 0 <= space.smallest <= min(space.largest, len(space.pool)) or not (space.largest or space.always):
+        got = f"sets of {space.smallest} to {space.largest} out of {len(space.pool)}"
+        yield Fault("no subset is of that size", where, got, "widen the pool or the sizes")
+    yield from _step(space.step, len(space.always) + min(space.largest, len(space.pool)), where)
+
+
+def _step(step: float, members: int, where: str) -> Iterator[Fault]:
+    if not step:
+        return
+    try:
+        parts = parts_of(step)
+    except ValueError:
+        todo = "choose 0.5, 0.25, 0.2, 0.1, 0.05 or the like"
+        yield Fault("weights in such steps cannot sum to one", f"{where}.step", f"{step:g}", todo)
+        return
+    if members > parts:
+        got = f"{members} languages of at least {step:g} each"
+        yield Fault("weights in such steps cannot reach the simplex", f"{where}.step", got, "a smaller step or set")
+
+
+def strategy_faults(space: SearchSpace, strategy: StrategySpec, where: str = "search") -> Iterator[Fault]:
+    """A budget that the strategy cannot keep within, and starts that are not mixtures of the space's keys."""
+    count, budget = size(space), strategy.evaluations
+    if count is None and strategy.name == "grid":
+        yield Fault("a space without a step has no grid", where, todo="give a step or another strategy")
+    if count is None and not (budget or strategy.minutes):
+        yield Fault("an endless search", where, strategy.name, "give `evaluations` or `minutes`")
+    if strategy.name == "grid" and count is not None:
+        if count > MOST:
+            yield Fault("the grid is too large to walk through", where, f"{count} candidates", "another strategy")
+        elif budget and budget < count:
+            todo = "raise the budget, or choose another strategy"
+            yield Fault("the budget does not reach through the grid", where, f"{budget} of {count} candidates", todo)
+    if budget and budget < len(strategy.starts):
+        got = f"{budget} evaluations, {len(strategy.starts)} starts"
+        yield Fault("the budget is smaller than the warm starts", f"{where}.evaluations", got, "raise it")
+    weights = space.weights if isinstance(space, RuleSpace) else space
+    if strategy.name == "coarse" and (count is None or isinstance(weights, SimplexSpace | SubsetSpace)):
+        yield Fault("coarse-to-fine searches lines and ranges with a step", where, todo="try greedy, tpe or cma")
+    if strategy.name == "greedy" and not isinstance(space, SimplexSpace | SubsetSpace):
+        yield Fault("greedy selection chooses among languages", where, type(space).__name__, "search subsets")
+    for start in strategy.starts:
+        unknown = [key for key, _ in start.weights if key not in keys_of(space)]
+        if unknown:
+            yield Fault("a start weighs what is not in the space", where, ", ".join(unknown))

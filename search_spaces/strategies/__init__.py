@@ -1,0 +1,1 @@
+"""How a space is searched: objects that are asked for trials and told their scores. No Ray, no clock, no disk."""

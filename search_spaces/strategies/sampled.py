@@ -1,0 +1,76 @@
+"""TPE and Gaussian processes, by Optuna's samplers."""
+
+from __future__ import annotations
+
+import warnings
+
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+
+from jobs.spec import SearchSpace, StrategySpec
+from search_spaces.coordinates import Axis, axes, candidate_at, point_of
+from search_spaces.strategies.nearby import Nearby
+from search_spaces.strategies.strategy import Observation, Trial
+from search_spaces.weights import Candidate
+
+STARTUP = 8  # random trials before the model speaks, starts included
+
+
+class Sampled:
+    """Optuna's study over the axes of a space; the candidate nearest to a proposed point is what is tried.
+
+    The model learns from the proposed point. Starts enter it at the point that stands for them, where there is one.
+    """
+
+    def __init__(self, space: SearchSpace, spec: StrategySpec) -> None:
+        """`spec.name`: tpe or gp; `spec.seed` fixes every draw."""
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self._space = space
+        self._distributions = {axis.name: _distribution(axis) for axis in axes(space)}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            self._study = optuna.create_study(direction="maximize", sampler=_sampler(spec))
+        self._open: dict[Candidate, optuna.trial.Trial] = {}
+        self._values: dict[Candidate, float] = {}
+        self._nearby = Nearby(space, spec.seed)
+
+    def ask(self) -> Trial | None:
+        """The candidate at the sampler's next point, or, where that was tried before, an untried one near it."""
+        proposed = self._study.ask(self._distributions)
+        candidate = candidate_at(self._space, proposed.params)
+        if candidate not in self._open and candidate not in self._values:
+            self._open[candidate] = proposed
+            return Trial(candidate)
+        if candidate in self._values:
+            self._study.tell(proposed, self._values[candidate])
+        else:
+            self._study.tell(proposed, state=optuna.trial.TrialState.FAIL)
+        return Trial(self._nearby.untried(proposed.params, {*self._open, *self._values}))
+
+    def tell(self, observation: Observation) -> None:
+        """Tell the study; a trial that it did not propose is added to it."""
+        candidate = observation.trial.candidate
+        self._values[candidate] = observation.value
+        if candidate in self._open:
+            self._study.tell(self._open.pop(candidate), observation.value)
+            return
+        point = point_of(self._space, candidate.mixture)
+        if point is not None:
+            params = {name: int(point[name]) if not isinstance(kind, FloatDistribution) else point[name]
+                      for name, kind in self._distributions.items()}  # fmt: skip
+            made = optuna.trial.create_trial(params=params, distributions=self._distributions, value=observation.value)
+            self._study.add_trial(made)
+
+
+def _sampler(spec: StrategySpec) -> optuna.samplers.BaseSampler:
+    if spec.name == "gp":
+        return optuna.samplers.GPSampler(seed=spec.seed, n_startup_trials=STARTUP)
+    return optuna.samplers.TPESampler(seed=spec.seed, n_startup_trials=STARTUP, multivariate=True)
+
+
+def _distribution(axis: Axis) -> BaseDistribution:
+    if axis.unordered:
+        return CategoricalDistribution(list(range(int(axis.high) + 1)))
+    if axis.whole:
+        return IntDistribution(int(axis.low), int(axis.high))
+    return FloatDistribution(axis.low, axis.high)

@@ -1,0 +1,81 @@
+"""The interface of a strategy, and the one visible table from its name to its class."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from jobs.spec import SearchSpace, StrategyName, StrategySpec
+from search_spaces.weights import Candidate
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """A candidate to score on the first `share` of the validation set."""
+
+    candidate: Candidate
+    share: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """A finished trial. `value`: its mean score, higher is better whatever the metric.
+
+    `folds`: the same without each of some equal parts of the examples, in one order for all trials of a share; empty
+    where they were not kept.
+    """
+
+    trial: Trial
+    value: float
+    folds: tuple[float, ...] = ()
+
+
+class Strategy(Protocol):
+    """Proposes trials. The same space, spec and observations in the same order give the same proposals."""
+
+    def ask(self) -> Trial | None:
+        """The next trial; None while scores of earlier ones are needed first, or for good when all are told."""
+
+    def tell(self, observation: Observation) -> None:
+        """Take the score of a trial that was asked for, in the order of the asking. A repeated one is told again."""
+
+
+def make_strategy(space: SearchSpace, spec: StrategySpec) -> Strategy:
+    """The strategy that `spec` names, its `starts` tried first."""
+    from search_spaces.strategies.starts import WithStarts
+
+    return WithStarts(spec.starts, _maker(spec.name)(space, spec))
+
+
+# Strategies whose proposals rest on all scores so far: they run at most `ahead` trials ahead of what they know.
+MODEL_BASED: tuple[StrategyName, ...] = ("tpe", "gp", "cma")
+
+
+def _maker(name: StrategyName) -> Callable[[SearchSpace, StrategySpec], Strategy]:
+    # Imported one by one: a grid needs neither Optuna nor cmaes.
+    match name:
+        case "grid":
+            from search_spaces.strategies.grid import Grid
+
+            return Grid
+        case "coarse":
+            from search_spaces.strategies.coarse import CoarseToFine
+
+            return CoarseToFine
+        case "greedy":
+            from search_spaces.strategies.greedy import Greedy
+
+            return Greedy
+        case "halving":
+            from search_spaces.strategies.halving import Halving
+
+            return Halving
+        case "cma":
+            from search_spaces.strategies.evolution import Evolution
+
+            return Evolution
+        case "tpe" | "gp":
+            from search_spaces.strategies.sampled import Sampled
+
+            return Sampled

@@ -1,0 +1,219 @@
+"""Adaptive searches step by step: one worker or many, killed or not, with scores known from elsewhere."""
+
+import dataclasses
+import json
+import random
+
+import pytest
+
+from jobs.job import JobCall, TrialScores, no_progress
+from jobs.spec import (
+    BackboneRef,
+    DataRef,
+    Mixture,
+    MixtureSpace,
+    RuleSpace,
+    SearchSpec,
+    SimplexSpace,
+    StrategySpec,
+    SubsetSpace,
+    TaskRef,
+)
+from orchestrator.score_cache import ScoreCache
+from orchestrator.search import conclude, run_search
+from orchestrator.search_session import Session
+from orchestrator.trial_log import trial_key
+from search_spaces.weights import lambda_grid
+
+POOL = ("en", "es", "pt", "fr")
+SIMPLEX = SimplexSpace(POOL, 0.2)
+PAIRS = MixtureSpace((("en", "es"), ("en", "pt")), lambda_grid(0.05))
+DATA = DataRef("text", "gl", "sha256:0")
+NER = TaskRef("ner", "ner", ("O",))
+SEARCHES = [
+    (PAIRS, StrategySpec()),
+    (PAIRS, StrategySpec("coarse")),
+    (SIMPLEX, StrategySpec("tpe", 20)),
+    (SIMPLEX, StrategySpec("cma", 20, starts=(Mixture((("en", 0.5), ("pt", 0.5))),))),
+    (SubsetSpace(POOL, 3), StrategySpec("greedy")),
+    (SIMPLEX, StrategySpec("halving", 10)),
+]
+IDS = [spec.name for _, spec in SEARCHES]
+
+
+def search_spec(space, strategy, task=NER):
+    return SearchSpec("gl", task, DATA, BackboneRef("b", "0"), space, (1, 2), 16, strategy=strategy)
+
+
+def make_call(folder, spec, adapters=None):
+    (folder / "out").mkdir(parents=True, exist_ok=True)
+    return JobCall(
+        f"search-{folder.name}", spec, adapters or {}, folder / "out", folder / "checkpoint", folder / "cache"
+    )
+
+
+def score(trial):
+    weights = trial.candidate.weights
+    value = 10 - (weights.get("pt", 0) - 0.6) ** 2 - (weights.get("en", 0) - 0.4) ** 2
+    folds = tuple(value + 0.001 * i for i in range(5))
+    return TrialScores({1: value, 2: value + 0.5}, {1: folds, 2: folds}, 2.0)
+
+
+def run_with_workers(session, workers, seed):
+    """Up to `workers` trials on their way, finished in any order."""
+    generator, live = random.Random(seed), []
+    while True:
+        while len(live) < workers and (trial := session.ask()) is not None:
+            live.append(trial)
+        if not live:
+            return conclude(session)
+        trial = live.pop(generator.randrange(len(live)))
+        session.tell(trial, score(trial))
+
+
+@pytest.mark.parametrize(("space", "strategy"), SEARCHES, ids=IDS)
+def test_many_workers_find_what_one_finds(space, strategy, tmp_path):
+    one = run_search(make_call(tmp_path / "one", search_spec(space, strategy)), score, no_progress)
+    for workers in (2, 7):
+        session = Session(make_call(tmp_path / str(workers), search_spec(space, strategy)))
+        many = run_with_workers(session, workers, seed=workers)
+        assert many.details == one.details and session.done
+
+
+@pytest.mark.parametrize(("space", "strategy"), SEARCHES, ids=IDS)
+def test_a_killed_search_goes_on_within_its_budget(space, strategy, tmp_path):
+    whole = run_search(make_call(tmp_path / "whole", search_spec(space, strategy)), score, no_progress)
+    call, tried = make_call(tmp_path / "killed", search_spec(space, strategy)), []
+
+    def mortal(trial):
+        if len(tried) in (3, 6):
+            tried.append("killed")
+            raise KeyboardInterrupt
+        tried.append(trial_key(trial))
+        return score(trial)
+
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            run_search(call, mortal, no_progress)
+    resumed = run_search(call, mortal, no_progress)
+    scored = [key for key in tried if key != "killed"]
+    assert resumed.details == whole.details
+    assert len(scored) == len(set(scored)) == whole.details["cost"]["trials"]
+    if strategy.evaluations:
+        assert resumed.details["cost"]["spent"] <= strategy.evaluations
+
+
+def test_a_search_of_parts_ends_with_the_best_on_the_whole_set(tmp_path):
+    session = Session(make_call(tmp_path, search_spec(SIMPLEX, StrategySpec("halving", 10, finalists=3))))
+    details = run_with_workers(session, 3, 0).details
+    assert details["evaluations"] >= 2 and details["cost"]["trials"] > 2 * details["evaluations"]
+    assert details["winner"]["mean"] == max(row["mean"] for row in details["candidates"])
+
+
+def test_finalists_that_were_scored_on_a_part_are_scored_again_on_the_whole_set(tmp_path):
+    session = Session(make_call(tmp_path, search_spec(SIMPLEX, StrategySpec("halving", 4, finalists=3))))
+    shares = []
+    while (trial := session.ask()) is not None:
+        shares.append(trial.share)
+        session.tell(trial, score(trial))
+    assert shares.count(1.0) == 3 and conclude(session).details["evaluations"] == 3
+
+
+def test_minutes_are_counted_over_restarts(tmp_path):
+    spec = search_spec(PAIRS, dataclasses.replace(StrategySpec("tpe", 0), minutes=0.2))  # 12 s: six trials of 2 s
+    call = make_call(tmp_path, spec)
+    session = Session(call)
+    for _ in range(4):
+        trial = session.ask()
+        session.tell(trial, score(trial))
+    again = run_search(call, score, no_progress)
+    assert 6 <= again.details["cost"]["trials"] <= 6 + spec.strategy.ahead
+    assert again.details["cost"]["seconds"] == 2.0 * again.details["cost"]["trials"]
+
+
+def adapters(folder, **contents):
+    roles = {}
+    for code in POOL:
+        for seed in (1, 2):
+            place = folder / f"{code}-{seed}"
+            place.mkdir(parents=True, exist_ok=True)
+            (place / "adapter.safetensors").write_text(contents.get(code, code) + str(seed))
+            roles[f"language:{code}@{seed}"] = place
+    (folder / "task").mkdir(exist_ok=True)
+    return {**roles, "task@1": folder / "task", "task@2": folder / "task"}
+
+
+def test_scores_are_known_to_other_searches_by_the_bytes_of_the_adapters(tmp_path):
+    spec = search_spec(PAIRS, StrategySpec())
+    scored = []
+
+    def counting(trial):
+        scored.append(trial_key(trial))
+        return score(trial)
+
+    def search(name, spec, **contents):
+        scored.clear()
+        call = make_call(tmp_path / name, spec, adapters(tmp_path / name / "adapters", **contents))
+        result = run_search(call, counting, no_progress, ScoreCache(tmp_path / "scores"))
+        return len(scored), result.details
+
+    count, first = search("first", spec)
+    assert (count, first["cost"]["hits"]) == (41, 0)
+    count, second = search("second", spec)
+    assert count == 0 and second["cost"]["hits"] == 41 and second["cost"]["seconds"] == 0
+    assert second["candidates"] == first["candidates"] and second["winner"] == first["winner"]
+    assert search("changed", spec, pt="other bytes")[0] == 20  # en with es, and en alone, are known
+    assert search("longer", dataclasses.replace(spec, max_length=32))[0] == 41
+    assert search("fewer seeds", dataclasses.replace(spec, seeds=(2,)))[0] == 0
+    assert search("fewer lambdas", dataclasses.replace(spec, strategy=StrategySpec("coarse")))[0] == 0
+
+
+def test_torn_lines_and_other_writers_spoil_no_score(tmp_path):
+    call = make_call(tmp_path, search_spec(PAIRS, StrategySpec()), adapters(tmp_path / "adapters"))
+    session = Session(call)
+    trials = [session.ask() for _ in range(3)]
+    writers = [ScoreCache(tmp_path / "scores") for _ in range(2)]
+    for writer in writers:
+        assert writer.find(call, trials[0]) is None
+    writers[0].add(call, trials[0], score(trials[0]))
+    writers[1].add(call, trials[0], score(trials[0]))
+    writers[1].add(call, trials[1], score(trials[1]))
+    writers[1].add(call, trials[2], TrialScores({1: float("nan"), 2: 1.0}))
+    for file in (tmp_path / "scores").glob("*/*.jsonl"):
+        file.write_text(file.read_text() + '{"key": "abc", "val')
+    reader = ScoreCache(tmp_path / "scores")
+    assert reader.find(call, trials[0]).values == score(trials[0]).values
+    assert reader.find(call, trials[0]).folds == score(trials[0]).folds
+    assert reader.find(call, trials[1]) is not None and reader.find(call, trials[2]) is None
+
+
+def test_a_metric_that_never_changes_is_said_and_the_plainest_mixture_wins(tmp_path):
+    call = make_call(tmp_path, search_spec(SIMPLEX, StrategySpec("greedy", 20)))
+    details = run_search(call, lambda trial: TrialScores({1: 3.0, 2: 3.0}), no_progress).details
+    assert details["constant"] and len(details["winner"]["weights"]) == 1
+
+
+def test_the_gain_over_the_default_comes_with_its_paired_error(tmp_path):
+    details = run_search(make_call(tmp_path, search_spec(PAIRS, StrategySpec())), score, no_progress).details
+    default, winner = details["default"], details["winner"]
+    assert default["lambda"] == 0.5 and default["pair"] == winner["pair"]
+    assert default["gain"] == pytest.approx(winner["mean"] - default["mean"])
+    assert default["error"] == pytest.approx(0.0, abs=1e-12)  # both vary alike over the parts
+
+
+def test_losses_are_searched_downwards(tmp_path):
+    spec = search_spec(SIMPLEX, StrategySpec("greedy"), TaskRef("text", "masked-lm"))
+
+    def loss(trial):
+        return TrialScores({seed: 10 - value for seed, value in score(trial).values.items()})
+
+    details = run_search(make_call(tmp_path, spec), loss, no_progress).details
+    assert details["mode"] == "min" and set(details["winner"]["weights"]) == {"en", "pt"}
+
+
+def test_the_winner_says_its_rule(tmp_path):
+    space = RuleSpace(SubsetSpace(POOL, 2), "ties", (("density", (0.2, 0.8)),))
+    call = make_call(tmp_path, search_spec(space, StrategySpec("tpe", 12)))
+    run_search(call, score, no_progress)
+    winner = json.loads((call.output / "winner.json").read_text())
+    assert winner["method"] == "ties" and winner["options"]["density"] in (0.2, 0.8)
