@@ -7,7 +7,6 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jobs.backbones import embedded_backbone
 from jobs.job import JobResult
 from jobs.spec import (
     METRICS,
@@ -15,18 +14,36 @@ from jobs.spec import (
     BackboneRef,
     BottleneckConfig,
     DataRef,
+    Ia3Config,
     InitialAdapterSpec,
     LanguageAdapterSpec,
+    LokrConfig,
+    LoraConfig,
     MergeSpec,
+    Objective,
+    PrefixConfig,
     Spec,
     TaskAdapterSpec,
     TrainingConfig,
     metric_named,
 )
+from orchestrator.card_loading import PEFT_WEIGHTS_FILE, loading_code, own_loading_code, peft_loading_code
 from orchestrator.record import Record
 
 CARD_FILE = "README.md"
 WEIGHTS_FILE = "adapter.safetensors"
+_KINDS: dict[type[AdapterConfig], str] = {
+    BottleneckConfig: "MAD-X",
+    LoraConfig: "LoRA",
+    Ia3Config: "(IA)3",
+    LokrConfig: "Kronecker (LoKr)",
+    PrefixConfig: "prefix",
+}
+_OBJECTIVES: dict[Objective, str] = {
+    "masked-lm": "masked language modelling",
+    "causal-lm": "causal language modelling",
+    "prefix-lm": "prefix language modelling",
+}
 
 
 def has_card(spec: Spec) -> bool:
@@ -53,68 +70,41 @@ def card(spec: Spec, inputs: Mapping[str, Record], result: JobResult) -> str:
             raise TypeError(f"{type(spec).__name__} makes no adapter")
 
 
-def loading_code(backbone: BackboneRef, adapter: str, task: str = "", language: str = "") -> str:
-    """Python that loads an adapter directory with plain `adapters` and activates it.
-
-    With `task` (a directory) that task adapter is stacked on `adapter`; with `language`, `adapter` is itself a
-    task adapter and is stacked on that language adapter.
-    """
-    imports, source = ["from adapters import AutoAdapterModel"], _source(backbone)
-    if source == _EMBEDDED:
-        imports.append("from jobs.backbones import embedded_backbone")
-    lines = ["", f"model = AutoAdapterModel.from_pretrained({source})"]
-    stack = [("language", language), ("task", adapter)] if language else [("language", adapter), ("task", task)]
-    if not (task or language):
-        return "\n".join([*imports, *lines, f"model.load_adapter({json.dumps(adapter)}, set_active=True)"])
-    imports.insert(1, "from adapters.composition import Stack")
-    lines += [f"{name} = model.load_adapter({json.dumps(path)})" for name, path in stack]
-    return "\n".join([*imports, *lines, "model.active_adapters = Stack(language, task)"])
-
-
-_EMBEDDED = "str(embedded_backbone())"
-
-
-def _source(backbone: BackboneRef) -> str:
-    if not backbone.revision.startswith("sha256:"):
-        return f"{json.dumps(backbone.name)}, revision={json.dumps(backbone.revision)}"
-    if backbone.name == embedded_backbone().name:
-        return _EMBEDDED
-    return json.dumps(backbone.path or f"directory of {backbone.name}")
-
-
 def _initial(spec: InitialAdapterSpec) -> str:
     return _page(
-        _front(spec.backbone, [], []),
+        _front(spec.backbone, [], [], _library(spec.adapter)),
         "theta_pre, the common initialization",
         f"The untrained adapter on `{spec.backbone.name}` from which every language adapter of a campaign starts; "
         "language vectors are differences from it.",
         [
             ("Recipe", _list(_adapter_facts(spec.adapter))),
-            ("How to load it", _snippet(loading_code(spec.backbone, "."))),
+            ("How to load it", _snippet(own_loading_code(spec.backbone, spec.adapter))),
         ],
     )
 
 
 def _language(spec: LanguageAdapterSpec, inputs: Mapping[str, Record], result: JobResult) -> str:
     return _page(
-        _front(spec.backbone, [spec.language], [spec.corpus]),
+        _front(spec.backbone, [spec.language], [spec.corpus], _library(spec.adapter)),
         f"Language adapter: {spec.language}",
-        f"A MAD-X language adapter for `{spec.language}` on the frozen `{spec.backbone.name}`, trained by masked "
-        "language modelling.",
+        f"A {_KINDS[type(spec.adapter)]} language adapter for `{spec.language}` on the frozen `{spec.backbone.name}`, "
+        f"trained by {_OBJECTIVES[spec.objective]}.",
         [
             ("Data", _list(_data_facts(spec.corpus))),
             ("Recipe", _list([*_adapter_facts(spec.adapter), *_training_facts(spec.training, spec.seed)])),
             ("Results", _results(result.metrics, _LANGUAGE_METRICS)),
             ("Parents", _parents(inputs)),
-            ("How to load it", _snippet(loading_code(spec.backbone, "."))),
+            ("How to load it", _snippet(own_loading_code(spec.backbone, spec.adapter))),
         ],
     )
 
 
 def _task(spec: TaskAdapterSpec, inputs: Mapping[str, Record], result: JobResult) -> str:
-    language = inputs[f"language:{spec.language}"]
+    language = inputs.get(f"language:{spec.language}")
+    if language is None:
+        return _prompted_task(spec, inputs, result)
     return _page(
-        _front(spec.backbone, [spec.language], [spec.data]),
+        _front(spec.backbone, [spec.language], [spec.data], "adapters"),
         f"Task adapter: {spec.task.name} in {spec.language}",
         f"A task adapter with its head for `{spec.task.name}`, trained in `{spec.language}` on top of that language's "
         "frozen adapter. For another language, stack it on that language's adapter or merge instead.",
@@ -129,6 +119,30 @@ def _task(spec: TaskAdapterSpec, inputs: Mapping[str, Record], result: JobResult
     )
 
 
+def _prompted_task(spec: TaskAdapterSpec, inputs: Mapping[str, Record], result: JobResult) -> str:
+    task, data = spec.task, (spec.data, *spec.more_data)
+    asked = [("prompt", _quoted(task.prompt)), ("answer", _quoted(task.answer))]
+    asked += [("choice", _quoted(choice)) for choice in task.choices]
+    return _page(
+        _front(spec.backbone, [one.language for one in data], data, _library(spec.adapter)),
+        f"Task adapter: {task.name} in {spec.language}",
+        f"A {_KINDS[type(spec.adapter)]} adapter of the frozen `{spec.backbone.name}` that answers prompts of "
+        f"`{task.name}`. For another language, merge it with language adapters of its shape.",
+        [
+            ("Data", "\n\n".join(_list(_data_facts(one)) for one in data)),
+            ("What it is asked", _list([(name, text) for name, text in asked if text])),
+            ("Recipe", _list([*_adapter_facts(spec.adapter), *_training_facts(spec.training, spec.seed)])),
+            ("Results", _results(result.metrics, _TASK_METRICS)),
+            ("Parents", _parents(inputs)),
+            ("How to load it", _snippet(own_loading_code(spec.backbone, spec.adapter))),
+        ],
+    )
+
+
+def _quoted(text: str) -> str:
+    return f"`{json.dumps(text, ensure_ascii=False)}`" if text else ""
+
+
 def _merge(spec: MergeSpec, inputs: Mapping[str, Record], result: JobResult) -> str:
     search = inputs["search"]
     weights: Mapping[str, float] = result.details["weights"]
@@ -137,8 +151,10 @@ def _merge(spec: MergeSpec, inputs: Mapping[str, Record], result: JobResult) -> 
     task = search.inputs.get(f"task@{spec.seed}", "")
     corpora = {r.spec["language"]: DataRef(**r.spec["corpus"]) for r in inputs.values() if "corpus" in r.spec}
     used = {code: corpora[code] for code in weights if code in corpora}
+    in_peft = any(PEFT_WEIGHTS_FILE in record.files for record in inputs.values())
+    stacked = loading_code(spec.backbone, ".", task=_beside(task) if task else "")
     return _page(
-        _front(spec.backbone, [spec.target], list(used.values())),
+        _front(spec.backbone, [spec.target], list(used.values()), "peft" if in_peft else "adapters"),
         f"Language arithmetic for {spec.target}: {spec.task}",
         f"An adapter for `{spec.target}` made without training: {_RULES.get(method, method)} over the adapters of "
         f"{', '.join(f'`{code}`' for code in weights)}{cited}.",
@@ -147,7 +163,7 @@ def _merge(spec: MergeSpec, inputs: Mapping[str, Record], result: JobResult) -> 
             ("Recipe", _list([*_rule_facts(result.details), ("seed", str(spec.seed))])),
             ("Results", _search_results(search)),
             ("Parents", _parents(inputs)),
-            ("How to load it", _snippet(loading_code(spec.backbone, ".", task=_beside(task) if task else ""))),
+            ("How to load it", _snippet(peft_loading_code(spec.backbone, ".") if in_peft else stacked)),
         ],
     )
 
@@ -173,9 +189,13 @@ def _page(front: str, title: str, lead: str, sections: Sequence[tuple[str, str]]
     return "\n\n".join([front, f"# {title}", lead, *body]) + "\n"
 
 
-def _front(backbone: BackboneRef, languages: Sequence[str], data: Sequence[DataRef]) -> str:
+def _library(adapter: AdapterConfig) -> str:
+    return "adapters" if isinstance(adapter, BottleneckConfig) else "peft"
+
+
+def _front(backbone: BackboneRef, languages: Sequence[str], data: Sequence[DataRef], library: str) -> str:
     """The metadata block that model hubs read; JSON strings are YAML."""
-    lines = ["---", "library_name: adapters", "tags:", "- adapters", "- adapterfleet"]
+    lines = ["---", f"library_name: {library}", "tags:", f"- {library}", "- adapterfleet"]
     lines += [f"base_model: {json.dumps(backbone.name)}"]
     lines += ["language:", *(f"- {json.dumps(code)}" for code in languages)] if languages else []
     names = [one.dataset for one in data if one.source == "hub"]
@@ -230,6 +250,7 @@ _LANGUAGE_METRICS = {
 _TASK_METRICS = {
     **{f"validation_{name}": f"validation {name.replace('_', ' ')}" for known in METRICS.values() for name, _ in known},
     "validation_f1": "validation F1",
+    "validation_loss": "validation loss, nat per token of the answers",
     "best_optimizer_step": "kept checkpoint, optimizer step",
 }
 
@@ -254,8 +275,9 @@ def _number(value: float) -> str:
 def _parents(inputs: Mapping[str, Record]) -> str:
     rows = []
     for role, record in sorted(inputs.items()):
-        digest = record.files[WEIGHTS_FILE][0] if WEIGHTS_FILE in record.files else record.fingerprint
-        kind = "sha256 of the weights" if WEIGHTS_FILE in record.files else "fingerprint of the step"
+        weights = next((name for name in (WEIGHTS_FILE, PEFT_WEIGHTS_FILE) if name in record.files), "")
+        digest = record.files[weights][0] if weights else record.fingerprint
+        kind = "sha256 of the weights" if weights else "fingerprint of the step"
         rows.append(f"| {role} | `{record.key}` | {kind} `{digest}` |")
     return "\n".join(["| Role | Artifact | Identity |", "|:--|:--|:--|", *rows]) if rows else ""
 

@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 
 from jobs.errors import InputError
 from jobs.spec import BackboneRef
-from orchestrator.card import loading_code
+from orchestrator.card_loading import PEFT_WEIGHTS_FILE, loading_code, peft_loading_code
 from orchestrator.record import Record
 from orchestrator.report_blocks import (
     Block,
@@ -42,7 +42,9 @@ def loading_section(inputs: ReportInputs, results: Sequence[Result]) -> Section 
     if not merged:
         return None
     best, seed, key = max(merged, key=lambda entry: _clearness(entry[0]))
-    code = loading_code(BackboneRef(**inputs.records[key].spec["backbone"]), _shown(inputs, key))
+    record = inputs.records[key]
+    load = peft_loading_code if PEFT_WEIGHTS_FILE in record.files else loading_code
+    code = load(BackboneRef(**record.spec["backbone"]), _shown(inputs, key))
     text = (
         f"The merge for {best.target_name} ({task_title(best.comparison)}, seed {seed}), whose gain is the clearest of "
         "this campaign. Its `README.md` tells what it was made from and how to stack the task adapter on it."

@@ -10,8 +10,19 @@ import pytest
 import yaml
 
 from jobs.job import JobResult
-from jobs.spec import BackboneRef, EvaluationSpec, MergeSpec
-from orchestrator.card import card, has_card, loading_code
+from jobs.spec import (
+    BackboneRef,
+    DataRef,
+    EvaluationSpec,
+    LanguageAdapterSpec,
+    LoraConfig,
+    MergeSpec,
+    TaskAdapterSpec,
+    TaskRef,
+    TrainingConfig,
+)
+from orchestrator.card import card, has_card
+from orchestrator.card_loading import loading_code, peft_loading_code
 from orchestrator.record import Record
 from orchestrator.step import Step
 from tests.orchestrator.synthetic_campaign import BACKBONE, Synthetic, make_workspace
@@ -144,3 +155,26 @@ def test_the_snippets_of_real_adapters_run_as_they_stand(made: Synthetic, tmp_pa
     arguments = [str(path) for path in (backbone, *folders)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     subprocess.run([sys.executable, "-c", script, *arguments], check=True, env=environment)
+
+
+def test_a_prompted_task_adapter_says_what_it_is_asked_and_loads_with_peft():
+    backbone, data = BackboneRef("llama", "a" * 40, "llama"), DataRef("json", "en", "sha256:1")
+    task = TaskRef("maths", "generation", metric="number_match", prompt="{question}\n", answer=" {answer_number}")
+    lora = LoraConfig(4, 8.0, ("q_proj",))
+    spec = TaskAdapterSpec(task, "en", data, backbone, lora, TrainingConfig(10, 4), 1)
+    text = card(spec, {}, JobResult({"validation_loss": 1.25}))
+    assert "library_name: peft" in text and "A LoRA adapter" in text
+    assert '- prompt: `"{question}\\n"`' in text
+    assert "- validation loss, nat per token of the answers: 1.25" in text
+    code = peft_loading_code(backbone, ".")
+    assert code in text and 'PeftModel.from_pretrained(model, ".")' in code
+    compile(code, "card", "exec")
+
+
+def test_a_language_adapter_is_called_by_its_kind():
+    data = DataRef("json", "gl", "sha256:1")
+    backbone, lora = BackboneRef("llama", "a" * 40, "llama"), LoraConfig(4, 8.0, ("q_proj",))
+    spec = LanguageAdapterSpec("gl", data, backbone, lora, TrainingConfig(10, 4), 1, "causal-lm")
+    text = card(spec, {}, JobResult())
+    assert "A LoRA language adapter for `gl`" in text and "causal language modelling" in text
+    assert "AutoAdapterModel" not in text

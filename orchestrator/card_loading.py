@@ -1,0 +1,58 @@
+"""Python that loads an adapter directory with the library that its format belongs to."""
+
+from __future__ import annotations
+
+import json
+
+from jobs.backbones import embedded_backbone
+from jobs.spec import AdapterConfig, BackboneRef, BottleneckConfig
+
+PEFT_WEIGHTS_FILE = "adapter_model.safetensors"
+
+
+def loading_code(backbone: BackboneRef, adapter: str, task: str = "", language: str = "") -> str:
+    """Python that loads an adapter directory with plain `adapters` and activates it.
+
+    With `task` (a directory) that task adapter is stacked on `adapter`; with `language`, `adapter` is itself a
+    task adapter and is stacked on that language adapter.
+    """
+    imports, source = ["from adapters import AutoAdapterModel"], _source(backbone)
+    if source == _EMBEDDED:
+        imports.append("from jobs.backbones import embedded_backbone")
+    lines = ["", f"model = AutoAdapterModel.from_pretrained({source})"]
+    stack = [("language", language), ("task", adapter)] if language else [("language", adapter), ("task", task)]
+    if not (task or language):
+        return "\n".join([*imports, *lines, f"model.load_adapter({json.dumps(adapter)}, set_active=True)"])
+    imports.insert(1, "from adapters.composition import Stack")
+    lines += [f"{name} = model.load_adapter({json.dumps(path)})" for name, path in stack]
+    return "\n".join([*imports, *lines, "model.active_adapters = Stack(language, task)"])
+
+
+_EMBEDDED = "str(embedded_backbone())"
+
+
+def _source(backbone: BackboneRef) -> str:
+    if not backbone.revision.startswith("sha256:"):
+        return f"{json.dumps(backbone.name)}, revision={json.dumps(backbone.revision)}"
+    if backbone.name == embedded_backbone().name:
+        return _EMBEDDED
+    return json.dumps(backbone.path or f"directory of {backbone.name}")
+
+
+def peft_loading_code(backbone: BackboneRef, adapter: str) -> str:
+    """Python that loads a LoRA, (IA)3, Kronecker or prefix adapter onto its backbone with PEFT."""
+    imports = ["from peft import PeftModel", "from transformers import AutoModelForCausalLM"]
+    if _source(backbone) == _EMBEDDED:
+        imports.append("from jobs.backbones import embedded_backbone")
+    lines = [
+        "",
+        "# AutoModelForSeq2SeqLM for a T5-like backbone, AutoModelForMaskedLM for an encoder",
+        f"model = AutoModelForCausalLM.from_pretrained({_source(backbone)})",
+        f"model = PeftModel.from_pretrained(model, {json.dumps(adapter)})",
+    ]
+    return "\n".join([*imports, *lines])
+
+
+def own_loading_code(backbone: BackboneRef, adapter: AdapterConfig) -> str:
+    """Python that loads the directory it stands in, an adapter of this shape, alone."""
+    return loading_code(backbone, ".") if isinstance(adapter, BottleneckConfig) else peft_loading_code(backbone, ".")
