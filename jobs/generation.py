@@ -20,7 +20,7 @@ from jobs.language_model import LanguageModel
 _TOKENS = {"cpu": 4096, "cuda": 32_768}
 _REPORT_SECONDS = 1.0
 
-# watch({"examples": done, "of": all, "new_tokens": ..., "tokens_per_second": ...})
+# watch({"example": done, "of": all, "step": tokens of the current batch so far, "tokens_per_second": ...})
 Watch = Callable[[dict[str, float]], None]
 
 
@@ -61,7 +61,7 @@ def generate(model: LanguageModel, prompts: Sequence[Ids], max_new_tokens: int, 
             ).strip()
             unfinished[place] = not ended
             pulse.tokens += len(kept)
-        pulse.examples += len(chosen)
+        pulse.next_batch(len(chosen))
     pulse.report()
     return Generated(texts, unfinished, pulse.tokens)
 
@@ -127,27 +127,31 @@ class _Pulse(StoppingCriteria):  # type: ignore[misc]
     """Is asked after every token whether to stop, which it never wants, and reports about once a second."""
 
     def __init__(self, total: int, watch: Watch) -> None:
-        self.examples, self.tokens = 0, 0
-        self._total, self._watch = total, watch
+        self.tokens = 0
+        self._examples, self._total, self._watch = 0, total, watch
         self._started = self._reported = time.monotonic()
-        self._steps = 0
+        self._step, self._rows = 0, 0
 
     def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Tensor:
-        self._steps += 1
+        self._step, self._rows = self._step + 1, len(input_ids)
         if time.monotonic() - self._reported >= _REPORT_SECONDS:
             self.report()
         return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
 
+    def next_batch(self, done: int) -> None:
+        """Note that `done` texts are written."""
+        self._examples += done
+        self._step = 0
+
     def report(self) -> None:
-        """Tell the watch where things stand."""
+        """Tell the watch where things stand; the speed counts padding after texts that ended within the batch."""
         self._reported = time.monotonic()
         seconds = max(self._reported - self._started, 1e-9)
         self._watch(
             {
-                "examples": float(self.examples),
+                "example": float(self._examples),
                 "of": float(self._total),
-                "new_tokens": float(self.tokens),
-                "tokens_per_second": self.tokens / seconds,
-                "steps": float(self._steps),
+                "step": float(self._step),
+                "tokens_per_second": (self.tokens + self._step * self._rows) / seconds,
             }
         )

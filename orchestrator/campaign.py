@@ -23,7 +23,7 @@ from orchestrator.sections import (
 )
 from orchestrator.sections_adapters import LanguageAdapterSection, TaskAdapterSection
 from orchestrator.sections_comparisons import ComparisonSection
-from orchestrator.sections_tasks import TaskSection, encoder_faults
+from orchestrator.sections_tasks import TaskSection, model_faults
 from orchestrator.yaml_lines import VARIABLE, Document, Location, nearest, read_yaml, substitute, validate
 from search_spaces.languages import resolve_language
 
@@ -104,8 +104,8 @@ def _senseless(campaign: Campaign, document: Document) -> Iterator[Fault]:
         yield Fault("no languages", document.where(("languages",)), "", "name a `pool` or `best_covered`")
     if any(not is_language_model(task.kind) for task in campaign.tasks) and campaign.task_adapter is None:
         yield Fault("tasks need `task_adapter`", document.where(("tasks",)), "", "say how it is trained")
-    for number, task in enumerate(campaign.tasks if campaign.language_adapter.stacked else ()):
-        for key, what, todo in encoder_faults(task):
+    for number, task in enumerate(campaign.tasks):
+        for key, what, todo in model_faults(task, campaign.language_adapter.stacked):
             yield Fault(what, document.where(("tasks", number, *key.split("."))), task.name, todo)
     for number, comparison in enumerate(campaign.comparisons):
         at: tuple[str | int, ...] = ("comparisons", number)
@@ -125,7 +125,21 @@ def _senseless(campaign: Campaign, document: Document) -> Iterator[Fault]:
                 todo = "write it as in `languages.pool`" if has_adapter else "add it to `languages.pool`"
                 yield Fault("an enhancement target needs an adapter of its own", where, code, todo)
         yield from _unlisted(campaign, comparison, document, (*at, "related", "pool"))
+        yield from _without_words(comparison, tasks, document, at)
     yield from _anchors_without_adapter(campaign, document)
+
+
+def _without_words(
+    comparison: ComparisonSection, tasks: Mapping[str, TaskSection], document: Document, at: Location
+) -> Iterator[Fault]:
+    """ROUGE in a language whose words it does not know, and no tokenizer instead."""
+    for name in comparison.tasks:
+        if name not in tasks or not tasks[name].metric.startswith("rouge") or tasks[name].rouge_tokenizer:
+            continue
+        for place, code in enumerate(comparison.targets):
+            if resolve_language(code).iso3 != "eng":
+                what, todo = f"the words of ROUGE are English (task {name})", "give the task a `rouge_tokenizer`"
+                yield Fault(what, document.where((*at, "targets", place)), code, todo)
 
 
 def _twice(campaign: Campaign, document: Document) -> Iterator[Fault]:

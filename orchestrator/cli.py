@@ -219,12 +219,13 @@ def _codes(text: str) -> list[str]:
 
 
 def _tell(campaign: str, outcome: Outcome, workspace: Path) -> None:
+    from orchestrator.endless import endless_notes
     from orchestrator.report import results_table
     from orchestrator.report_inputs import read_inputs
     from orchestrator.results import campaign_results
 
     summary = outcome.summary
-    for note in summary.notes:
+    for note in (*summary.notes, *endless_notes(summary.records.values())):
         console.print(f"note: {note}", style="yellow", soft_wrap=True, markup=False)
     console.print(results_table(campaign_results(read_inputs(workspace, campaign))))
     executed, reused = summary.count("succeeded"), summary.count("reused")

@@ -19,7 +19,7 @@ from orchestrator.step import Step
 LINES_EVERY = 5.0  # seconds between two plain progress lines
 SHOWN = 12  # running steps listed in the live view
 UNKNOWN_SECONDS = 1.0  # weight of a step whose cost nobody knows yet
-COUNTERS = ("optimizer_step", "trial")  # progress values that count towards "of"
+COUNTERS = ("optimizer_step", "trial", "example")  # progress values that count towards "of"
 
 
 class Board:

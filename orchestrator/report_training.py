@@ -116,8 +116,10 @@ def _task_adapters(inputs: ReportInputs) -> Table:
         metric, _ = metric_named(spec["task"]["kind"], spec["task"].get("metric", ""))
         step = metrics.get("best_optimizer_step", math.nan)
         kept = DASH if math.isnan(step) else f"{step:,.0f}"
-        found = score(metric, metrics.get(f"validation_{metric}", math.nan))
-        cells = (str(spec["seed"]), f"{found} {metric_name(metric)}", kept)
+        found = f"{score(metric, metrics.get(f'validation_{metric}', math.nan))} {metric_name(metric)}"
+        if "validation_loss" in metrics:  # prompted tasks may be kept by the loss of their answers
+            found = f"{score('lm_loss', metrics['validation_loss'])} nat per answer token"
+        cells = (str(spec["seed"]), found, kept)
         rows.append((Cell(spec["task"]["name"]), Cell(inputs.language(spec["language"])), *map(Cell, cells)))
     columns = (
         Column("Task", False),

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from jobs.spec import (
     AdapterConfig,
+    BestBy,
     BottleneckConfig,
     Ia3Config,
     LokrConfig,
@@ -38,6 +39,7 @@ class TrainingSection(Section):
     evaluation_examples: Positive = 1000
     patience: Annotated[int, Field(ge=0)] = 0
     max_tokens: Annotated[int, Field(ge=0)] = 0
+    best_by: BestBy = Field("loss", description="prompted tasks: keep the lowest loss or the best metric")
 
     @property
     def config(self) -> TrainingConfig:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
 from jobs.data.cldr_ner import LABELS as CLDR_LABELS
 from jobs.spec import HEAD_COLUMNS, METRICS, AnswerRules, TaskKind, TaskRef, is_language_model
-from orchestrator.sections import DataSection, LanguageCode, Name, Section
+from orchestrator.sections import DataSection, LanguageCode, Name
+from orchestrator.sections_prompts import PromptFields, prompt_faults
 
 Tokens = Annotated[int, Field(ge=0)]
 
 
-class TaskSection(Section):
+class TaskSection(PromptFields):
     """One way to score a system. The kinds that end in "-lm" score the corpora, the others have labelled data.
 
     `data` serves the training and the targets; `evaluation_data` is that of the targets where it is another data set.
@@ -36,7 +37,8 @@ class TaskSection(Section):
 
     @model_validator(mode="after")
     def _fits_kind(self) -> TaskSection:
-        faults = [*_data_faults(self), *_label_faults(self), *_option_faults(self)]
+        asked = prompt_faults(self, self.kind, self.labels, self.metric)
+        faults = [*_data_faults(self), *_label_faults(self), *_option_faults(self), *asked]
         if faults:
             raise ValueError("; ".join(faults))
         return self
@@ -52,7 +54,8 @@ class TaskSection(Section):
         from_cldr = self.kind == "ner" and not self.labels
         metric = "" if self.metric == METRICS[self.kind][0][0] else self.metric
         labels = tuple(CLDR_LABELS) if from_cldr else self.labels
-        return TaskRef(self.name, self.kind, labels, metric, stride=self.stride, answer_rules=self.answer_rules)
+        options: dict[str, Any] = {"stride": self.stride, "answer_rules": self.answer_rules, **self.prompt_of_ref()}
+        return TaskRef(self.name, self.kind, labels, metric, **options)
 
 
 def _data_faults(task: TaskSection) -> Iterator[str]:
@@ -75,7 +78,7 @@ def _label_faults(task: TaskSection) -> Iterator[str]:
     everything = [data.source for data in (task.data, task.evaluation_data) if data is not None]
     if task.kind == "ner" and not task.labels and any(source != "cldr" for source in everything):
         yield "a ner task on other data than cldr needs `labels`, e.g. [O, B-PER, I-PER]"
-    if task.kind == "classification" and len(task.labels) < 2:
+    if task.kind == "classification" and not task.prompt and len(task.labels) < 2:
         yield "a classification task needs `labels`, e.g. [entailment, neutral, contradiction]"
     if task.kind in ("qa", "multiple-choice") and task.labels:
         yield f"a {task.kind} task has no `labels`"
@@ -95,8 +98,23 @@ def _option_faults(task: TaskSection) -> Iterator[str]:
         yield "`stride` is less than half of `max_length`: a question takes up to half of a window"
 
 
-def encoder_faults(task: TaskSection) -> Iterator[tuple[str, str, str]]:
-    """(key, what is wrong, what to do) of a task that adapters on an encoder cannot be trained for."""
+def model_faults(task: TaskSection, stacked: bool) -> Iterator[tuple[str, str, str]]:
+    """(key, what is wrong, what to do) of a task that the campaign's kind of adapter cannot be trained for.
+
+    `stacked`: bottleneck adapters on an encoder, with a head; else adapters of PEFT's kinds, without one.
+    """
+    if stacked:
+        yield from _head_faults(task)
+    elif not is_language_model(task.kind) and not task.prompt:
+        todo = "give the task a `prompt`, or train bottleneck adapters on an encoder"
+        yield "kind", f"{task.kind} without a `prompt` needs a head, which LoRA, (IA)3, ... do not have here", todo
+
+
+def _head_faults(task: TaskSection) -> Iterator[tuple[str, str, str]]:
+    if task.prompt:
+        todo = "give `language_adapter` the section lora, ia3, kronecker or prefix, and a decoder or T5-like backbone"
+        yield "prompt", "bottleneck adapters sit on encoders, which cannot be asked in words", todo
+        return
     if is_language_model(task.kind) or task.kind == "ner":
         return
     if task.kind not in HEAD_COLUMNS:

@@ -6,9 +6,6 @@ import hashlib
 from functools import lru_cache
 from pathlib import Path
 
-from sentencepiece import SentencePieceProcessor
-from tokenizers import Tokenizer
-
 from jobs.errors import Fault, InputError
 from jobs.scoring.rouge import Tokens
 
@@ -44,6 +41,10 @@ def pieces(path: str, digest: str) -> Tokens:
     if (found := pieces_digest(path)) != digest:
         todo = f"the file changed: restore it, or pin {found}"
         raise InputError(Fault("the tokenizer for ROUGE is not the pinned one", str(file), digest, todo))
+    # Planning asks for the digest alone and loads neither library.
+    from sentencepiece import SentencePieceProcessor
+    from tokenizers import Tokenizer
+
     try:
         if file.suffix == ".json":
             tokenizer = Tokenizer.from_file(str(file))

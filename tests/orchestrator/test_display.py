@@ -19,6 +19,8 @@ def test_a_board_counts_what_is_done_and_shows_what_moves():
     assert board.line().startswith(
         "1/7 steps  language-adapter 0/3, merge 0/3  language-adapter a-s1: optimizer step 3/10"
     )
+    board.take(Moved(A.key, {"example": 4.0, "of": 40.0, "step": 7.0, "tokens_per_second": 90.0}))
+    assert "a-s1: example 4/40  90 tokens/s" in board.line()
     board.take(Change(A, "succeeded"))
     assert board.done["language-adapter"] == 1 and board.running == {}
     assert board.eta().startswith("about ")

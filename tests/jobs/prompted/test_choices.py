@@ -17,6 +17,7 @@ from jobs.language_model import load_language_model
 from jobs.metrics import metric_over
 from jobs.prompted_scores import score_prompted
 from jobs.prompted_sets import choice_scores, prepare_prompted
+from jobs.scoring.numbers import number_match
 from jobs.spec import TaskRef
 
 
@@ -64,6 +65,20 @@ def test_a_prompt_that_names_every_label_makes_none_of_them_right(tmp_path):
     score = score_prompted(
         prepare_prompted(EvaluationSet(naming, data(tmp_path / "d"), "test", 40), model, tmp_path), model
     )
+    assert score.value < 100
+
+
+def test_numbers_of_the_prompt_are_no_answer(tmp_path):
+    # A published script takes the last number of prompt and answer together: a silent model then repeats the question's.
+    task = TaskRef(
+        "n", "generation", metric="number_match", prompt="{left} {right}", answer="{right}", max_new_tokens=1
+    )
+    model = load_language_model(make_model(tmp_path / "model", "llama"), "cpu")
+    prepared = prepare_prompted(EvaluationSet(task, data(tmp_path / "d"), "test", 40), model, tmp_path)
+    score = score_prompted(prepared, model)
+    assert all(row["predicted"].count("w") <= 1 for row in score.predictions)
+    right = [number_match(row["predicted"], row["answers"][0]) for row in score.predictions]
+    assert score.value == pytest.approx(100 * np.mean(right))
     assert score.value < 100
 
 

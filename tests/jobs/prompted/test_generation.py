@@ -106,6 +106,15 @@ def test_only_new_text_comes_back(models):
     assert not text.startswith(text_of(model, PROMPTS[2][1:3]))
 
 
+@pytest.mark.parametrize("name", ["llama", "t5"])
+def test_a_tokenizer_without_a_padding_token_pads_with_its_end_token(models, name):
+    model = models(name)
+    end = plain_loop(model, PROMPTS[0], NEW, end=-1)[2]
+    ended = with_end(model, end)
+    prompts = [np.array(prompt) for prompt in PROMPTS]
+    assert generate(replace(ended, pad_id=end), prompts, NEW).texts == generate(ended, prompts, NEW).texts
+
+
 def test_many_batches_give_every_text_its_place(models, monkeypatch):
     monkeypatch.setitem(__import__("jobs.generation", fromlist=["_TOKENS"])._TOKENS, "cpu", 40)
     model = models("llama")
@@ -113,7 +122,7 @@ def test_many_batches_give_every_text_its_place(models, monkeypatch):
     seen = []
     found = generate(model, prompts, NEW, seen.append)
     assert found.texts == [generate(model, [prompt], NEW).texts[0] for prompt in prompts]
-    assert seen[-1]["examples"] == seen[-1]["of"] == len(PROMPTS)
+    assert seen[-1]["example"] == seen[-1]["of"] == len(PROMPTS)
 
 
 def test_long_generation_is_reported_while_it_goes_on(models, monkeypatch):
@@ -121,7 +130,7 @@ def test_long_generation_is_reported_while_it_goes_on(models, monkeypatch):
     seen = []
     generate(models("llama"), [np.array(PROMPTS[0])], NEW, seen.append)
     assert len(seen) > 3
-    assert [one["examples"] for one in seen[:2]] == [0.0, 0.0]
+    assert [(one["example"], one["step"]) for one in seen[:2]] == [(0.0, 1.0), (0.0, 2.0)]
 
 
 def test_padding_stands_on_the_side_that_is_asked_for():
