@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from jobs import checkpoint
 from jobs.adapters.adapterhub import read_adapter, write_adapter
 from jobs.adapters.bottleneck import initial_weights, named
 from jobs.adapters.heads import layers_of, new_head
@@ -31,8 +29,7 @@ from jobs.metrics import metric_over
 from jobs.spec import BottleneckConfig, TaskAdapterSpec, metric_of
 from jobs.tasks.protocol import ScoredSet
 from jobs.tasks.table import task_of
-
-PROGRESS_SECONDS = 1.0
+from jobs.training_loop import Loop
 
 
 def train_task(call: JobCall, progress: Progress = no_progress) -> JobResult:
@@ -46,7 +43,7 @@ def train_task(call: JobCall, progress: Progress = no_progress) -> JobResult:
     spec = call.spec
     assert isinstance(spec, TaskAdapterSpec)
     trainer = TaskTrainer(call, spec, load_backbone(spec.backbone))
-    trainer.train(progress)
+    trainer.loop.run(trainer, progress)
     trainer.write()
     return trainer.learner.result(f"validation_{metric_of(spec.task)[0]}", trainer.details)
 
@@ -77,38 +74,13 @@ class TaskTrainer:
         self._held_out = _held_out(spec, backbone, call.cache)
         key = f"{spec.task.name}:{spec.language}"
         self._order = BatchOrder(self._train.lengths, spec.training.batch_size, spec.seed, key)
-        self._identity = key_of(spec, list(self._layout.shapes))
+        self.loop = Loop(call, key_of(spec, list(self._layout.shapes)))
         self.details: dict[str, Any] = {
             "backbone_dropout": 0.0,
             **self._train.details,
             "language_adapter": self._parts.language.name,
         }
-        self.details |= checkpoint.resume(self.learner, call.checkpoint, None, self._identity)
-
-    def train(self, progress: Progress) -> None:
-        """Run to the end; checkpoints now and then, and when stopped."""
-        cadence, last_report = checkpoint.Cadence(), time.monotonic()
-        try:
-            while True:
-                started = time.monotonic()
-                # Due after the last batch, or after the one before a checkpoint.
-                if self.learner.evaluation_due:
-                    self.learner.record_evaluation(self._validation())
-                if self.learner.done:
-                    break
-                self._one_batch()
-                now = time.monotonic()
-                self.learner.progress.seconds += now - started
-                if cadence.due():
-                    self._save()
-                    cadence.written(now)
-                if now - last_report >= PROGRESS_SECONDS:
-                    last_report = now
-                    progress(self._call.name, self.learner.live())
-        except (KeyboardInterrupt, SystemExit):
-            self._save()
-            raise
-        self._save()
+        self.details |= self.loop.resume(self.learner)
 
     def write(self) -> None:
         """Write the best state: adapter and head, named by the task."""
@@ -116,19 +88,14 @@ class TaskTrainer:
         head = Head(self._parts.head.config, {name: tensors.pop(name) for name in self._parts.head.tensors})
         write_adapter(named(self._parts.task, self._spec.task.name, tensors, head), self._call.output)
 
-    def _save(self) -> None:
-        time_now = self.learner.progress.batches
-        checkpoint.save(self.learner, self._call.checkpoint, time_now, self._identity)
-        checkpoint.remove_older(self._call.checkpoint, time_now)
-
-    def _one_batch(self) -> None:
-        rows = self._order[self.learner.progress.batches]
-        examples = [example for row in rows.tolist() for example in self._train.rows(row)]
+    def learn_batch(self, number: int) -> None:
+        """One gradient of the mean loss over the batch's examples."""
+        examples = [example for row in self._order[number].tolist() for example in self._train.rows(row)]
         batch = collate([examples], self._pad, self._encoder.device)
         vector = self.learner.vector.clone().requires_grad_()
         loss = self._task.loss(self._outputs(batch.rows, self._layout.split(vector[None])).float(), batch)
         (gradient,) = torch.autograd.grad(loss, vector)
-        self.learner.learn(gradient, loss.item(), sum(len(example.ids) for example in examples))
+        self.learner.learn(gradient, loss.item(), sum(example.tokens for example in examples))
 
     def _outputs(self, rows: Rows, tensors: dict[str, Tensor]) -> Tensor:
         """The head's outputs [K, width] at the wanted places, under `tensors`, the split of a vector."""
@@ -141,7 +108,7 @@ class TaskTrainer:
             return head(self._encoder.hidden_states(rows, stack)[0])
 
     @torch.no_grad()
-    def _validation(self) -> float:
+    def held_out_value(self) -> float:
         """The task's metric on the held-out examples, as every evaluation counts it."""
         tensors = self._layout.split(self.learner.vector[None])
         outputs = [self._outputs(batch.rows, tensors).float().cpu() for batch in self._held_out.batches]
@@ -163,6 +130,11 @@ def _read_parts(call: JobCall, spec: TaskAdapterSpec, backbone: Backbone) -> _Pa
     if spec.training.max_length > backbone.max_length:
         got, todo = str(spec.training.max_length), f"use at most {backbone.max_length}"
         raise InputError(Fault("max_length is beyond the backbone's positions", "training.max_length", got, todo))
+    if spec.more_data:
+        todo = "several languages' data are for adapters that are merged, not stacked"
+        raise InputError(
+            Fault("a stacked task adapter is trained in one language", f"task {spec.task.name}", todo=todo)
+        )
     language = read_adapter(call.inputs[f"language:{spec.language}"])
     assert isinstance(spec.adapter, BottleneckConfig)
     task = initial_weights(backbone, spec.adapter, spec.task.name)

@@ -8,9 +8,9 @@ from adapters import Stack
 from safetensors.torch import load_file
 from tiny_fleet import TASK, Fleet
 
-from jobs import checkpoint
-from jobs import train_task as module
+from jobs import checkpoint, training_loop
 from jobs.backbone import load_backbone
+from jobs.batches import collate
 from jobs.data.token_labels import token_labels
 from jobs.errors import InputError
 from jobs.evaluation_sets import EvaluationSet
@@ -74,7 +74,7 @@ def test_plain_adapters_loads_adapter_and_head_and_computes_the_same_loss(fleet,
     with torch.no_grad():
         logits = model(input_ids=torch.tensor(example.input_ids[None]).long()).logits[0]
     trainer = TaskTrainer(call, call.spec, load_backbone(fleet.backbone, "cpu"))
-    rows = module.collate([[tagging.example(example)]], 1, torch.device("cpu")).rows
+    rows = collate([[tagging.example(example)]], 1, torch.device("cpu")).rows
     with torch.no_grad():
         got = trainer._outputs(rows, trainer._layout.split(trainer.learner.best[None]))
     torch.testing.assert_close(got, logits[torch.tensor(example.labels) >= 0], rtol=1e-4, atol=1e-4)
@@ -92,7 +92,7 @@ def test_the_same_call_gives_the_same_bytes(fleet, trained, language_adapter):
 def test_a_stopped_training_goes_on_bit_for_bit(fleet, trained, language_adapter, monkeypatch):
     monkeypatch.setattr(checkpoint, "SECONDS", 0.0)
     monkeypatch.setattr(checkpoint, "SHARE", 1e9)
-    monkeypatch.setattr(module, "PROGRESS_SECONDS", 0.0)
+    monkeypatch.setattr(training_loop, "PROGRESS_SECONDS", 0.0)
 
     class Stop(BaseException):
         pass

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from itertools import pairwise
 
 import pytest
@@ -94,3 +96,13 @@ def test_pairs_that_are_too_long_are_cut_and_counted(tiny, tmp_path):
     pairs = token_pairs(ref("json", json_lines(tmp_path / "a.jsonl", rows)), "train", CHOICES, tiny, 16, tmp_path)
     assert pairs.truncated == 2 and [pair.label for pair in pairs] == [1, 0, 1, 0]
     assert max(pairs.lengths) == 16 and list(pairs[2].input_ids[-2:]) == [7, 2], "the shorter text keeps its tokens"
+
+
+def test_a_tokenizer_that_joins_no_two_texts_is_refused(tiny, tmp_path):
+    folder = shutil.copytree(tiny.path, tmp_path / "model")
+    document = json.loads((folder / "tokenizer.json").read_text())
+    document["post_processor"] = None
+    (folder / "tokenizer.json").write_text(json.dumps(document))
+    backbone = BackboneRef("bare", directory_digest(folder), str(folder))
+    with pytest.raises(InputError, match="cannot join two texts"):
+        windows_of([asked([1, 2])], backbone, tmp_path)

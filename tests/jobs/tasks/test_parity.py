@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections import Counter
 from itertools import count
 from types import SimpleNamespace
@@ -193,3 +194,13 @@ def test_a_head_with_other_labels_is_refused(world):
     )  # fmt: skip
     with pytest.raises(InputError, match="trained for other labels"):
         world.warm.evaluate(other, Stack(((world.root / "en", 1.0),), world.root / "inference"))
+
+
+def test_a_head_over_the_pooler_is_refused(world, tmp_path):
+    copy = shutil.copytree(world.root / "inference", tmp_path / "inference")
+    document = json.loads((copy / "head_config.json").read_text())
+    document["config"]["use_pooler"] = True
+    (copy / "head_config.json").write_text(json.dumps(document))
+    data = EvaluationSet(INFERENCE, world.data["classification"], "test", LENGTH)
+    with pytest.raises(InputError, match="classification over the pooler"):
+        world.warm.evaluate(data, Stack(((world.root / "en", 1.0),), copy))

@@ -8,8 +8,7 @@ import pytest
 from tiny_fleet import Fleet
 from tiny_tasks import LENGTH, TASKS, write_rows
 
-from jobs import checkpoint
-from jobs import train_task as module
+from jobs import checkpoint, training_loop
 from jobs.errors import InputError
 from jobs.evaluation_sets import EvaluationSet
 from jobs.evaluator import Stack, WarmEvaluator
@@ -83,7 +82,7 @@ def test_the_evaluator_scores_the_saved_directory_as_training_did(fleet, trained
 def test_a_stopped_training_goes_on_bit_for_bit(fleet, trained, language_adapter, monkeypatch):
     monkeypatch.setattr(checkpoint, "SECONDS", 0.0)
     monkeypatch.setattr(checkpoint, "SHARE", 1e9)
-    monkeypatch.setattr(module, "PROGRESS_SECONDS", 0.0)
+    monkeypatch.setattr(training_loop, "PROGRESS_SECONDS", 0.0)
 
     class Stop(BaseException):
         pass
@@ -106,6 +105,13 @@ def test_rows_that_a_head_cannot_be_trained_on_are_refused(fleet, language_adapt
     call = task_call(fleet, language_adapter, "qa", "generation")
     with pytest.raises(InputError, match="needs a language model that writes"):
         train_task(dataclasses.replace(call, spec=dataclasses.replace(call.spec, task=generation)))
+
+
+def test_data_of_several_languages_are_not_ignored(fleet, language_adapter):
+    call = task_call(fleet, language_adapter, "qa", "several")
+    several = dataclasses.replace(call.spec, more_data=(call.spec.data,))
+    with pytest.raises(InputError, match="trained in one language"):
+        train_task(dataclasses.replace(call, spec=several))
 
 
 def test_a_head_of_another_task_is_refused(fleet, trained, language_adapter):
