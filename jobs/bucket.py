@@ -68,12 +68,12 @@ class Bucket:
 
     def write(self, key: str, content: bytes) -> None:
         """Write an object, over what is there."""
-        with self._telling():
+        with self._writing():
             self._fs.pipe_file(self._at(key), content)
 
     def create(self, key: str, content: bytes) -> bool:
         """Write an object where none is (`If-None-Match: *`); whether it was written. Of two only one writes."""
-        with self._telling():
+        with self._writing():
             try:
                 self._fs.pipe_file(self._at(key), content, mode="create")
             except FileExistsError:
@@ -87,7 +87,7 @@ class Bucket:
     def upload(self, files: Mapping[str, Path]) -> None:
         """Write local files as objects, several at once. `files`: key -> file."""
         if files:
-            with self._telling():
+            with self._writing():
                 self._fs.put([str(file) for file in files.values()], [self._at(key) for key in files])
 
     def download(self, files: Mapping[str, Path]) -> None:
@@ -132,6 +132,15 @@ class Bucket:
     def _fresh(self) -> dict[str, bool]:
         self._fs.invalidate_cache()
         return {}
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """As `_telling`; and a bucket that is not there cannot be written to."""
+        try:
+            with self._telling():
+                yield
+        except FileNotFoundError as gone:
+            raise BucketError(f"{self.uri}: {told(gone)}") from None
 
     @contextmanager
     def _telling(self) -> Iterator[None]:

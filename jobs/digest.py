@@ -1,4 +1,4 @@
-"""Content digest of a local directory: what pins a backbone that has no commit."""
+"""Digests of files, and of a local directory: what pins a backbone that has no commit."""
 
 from __future__ import annotations
 
@@ -29,6 +29,12 @@ def directory_digest(path: Path | str) -> str:
             while chunk := stream.read(_CHUNK):
                 digest.update(chunk)
     return DIGEST_PREFIX + digest.hexdigest()
+
+
+def sha256(file: Path) -> str:
+    """Sha256 of one file's bytes, 64 hex digits."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _digested_files(directory: Path) -> Iterator[Path]:

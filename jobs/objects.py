@@ -9,7 +9,6 @@ objects or the same bytes; the record names those of one.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -18,6 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from jobs.bucket import Bucket, safe_names
+from jobs.digest import sha256
 
 RECORD_FILE = "record.json"
 Files = dict[str, tuple[str, int]]  # path inside an artifact -> (sha256, bytes)
@@ -40,7 +40,7 @@ def record_key(key: str) -> str:
 def digests(folder: Path) -> Files:
     """Path inside `folder` -> (sha256, bytes) of every file."""
     files = sorted(file for file in folder.rglob("*") if file.is_file())
-    return {file.relative_to(folder).as_posix(): (_sha256(file), file.stat().st_size) for file in files}
+    return {file.relative_to(folder).as_posix(): (sha256(file), file.stat().st_size) for file in files}
 
 
 def put_folder(bucket: Bucket, folder: Path) -> Files:
@@ -86,7 +86,7 @@ def fetch_files(bucket: Bucket, key: str, files: Mapping[str, tuple[str, int]], 
             bucket.download({object_key(digest): part for digest, part in parts.items()})
         except FileNotFoundError as fault:
             raise DamagedObjectError(f"{key}: an object is missing in {bucket.uri}: {fault}") from fault
-        wrong = [name for name, digest in missing.items() if _sha256(parts[digest]) != digest]
+        wrong = [name for name, digest in missing.items() if sha256(parts[digest]) != digest]
         if wrong:
             raise DamagedObjectError(f"{key}: changed in {bucket.uri}: {', '.join(wrong)}")
         for name, digest in missing.items():
@@ -101,8 +101,3 @@ def fetch_files(bucket: Bucket, key: str, files: Mapping[str, tuple[str, int]], 
 
 def _is_there(file: Path, size: int) -> bool:
     return file.is_file() and file.stat().st_size == size
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.bucket import Bucket, BucketError, safe_names
+from jobs.digest import sha256
 from jobs.errors import Fault, InputError
 from jobs.job import BucketRef, JobResult
 from jobs.objects import DamagedObjectError, fetch_files, object_key, put_folder, record_key
@@ -40,7 +41,6 @@ from orchestrator.store import (
     CorruptArtifactError,
     check_format,
     make_record,
-    sha256,
 )
 
 CAMPAIGNS = "campaigns"
@@ -67,10 +67,9 @@ class BucketStore(ArtifactStore):
             super().__init__(scratch_of(self.bucket.uri))
             (self.root / BUCKET_FILE).write_text(json.dumps({"uri": self.bucket.uri}) + "\n", encoding="utf-8")
             self.pull_records()
-        except (BucketError, FileNotFoundError) as fault:
-            got = str(fault) if isinstance(fault, BucketError) else f"{self.bucket.uri}: {fault}"
+        except BucketError as fault:
             todo = "check the address, the network and the credentials"
-            raise InputError(Fault("the bucket cannot be used", "--workspace", got, todo)) from fault
+            raise InputError(Fault("the bucket cannot be used", "--workspace", str(fault), todo)) from fault
         self._sizes: dict[str, int] | None = None
 
     @property

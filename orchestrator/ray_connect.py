@@ -12,7 +12,6 @@ from typing import Any
 
 import ray
 from ray._private.services import canonicalize_bootstrap_address
-from ray._raylet import GcsClient  # type: ignore[attr-defined]
 from ray.exceptions import AuthenticationError
 
 import jobs
@@ -76,7 +75,8 @@ def _check_reachable(address: str) -> None:
     except OSError as fault:
         raise InputError(Fault("no Ray cluster at the address", "--address", f"{found}: {fault}", todo)) from fault
     try:
-        GcsClient(address=found)  # `ray.init` tries a wrong token for half a minute, and does not say that it is one
+        # `ray.init` tries a wrong token for half a minute, and does not say that it is one.
+        ray._raylet.GcsClient(address=found)
     except AuthenticationError as refused:
         raise InputError(Fault("the cluster does not take this token", "--address", address, TOKEN)) from refused
 

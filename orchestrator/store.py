@@ -13,7 +13,6 @@ Layout of a workspace:
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -23,6 +22,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from jobs.digest import sha256
 from jobs.errors import Fault, InputError
 from jobs.job import BucketRef, JobResult
 from orchestrator.record import Record, dump_record, parse_record
@@ -238,12 +238,6 @@ def check_format(text: str, where: str) -> None:
 
 def _nothing_to_lose() -> None:
     """The kernel holds the lock of a directory: it cannot be lost."""
-
-
-def sha256(file: Path) -> str:
-    """Sha256 of a file's bytes, 64 hex digits."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _size_fault(file: Path, digest: str, size: int) -> str:

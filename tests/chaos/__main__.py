@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import secrets
+import signal
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -22,6 +23,7 @@ from tests.chaos.table import markdown
 def main() -> int:
     """The number of faults that did not end well, at most 1 as an exit code."""
     options = _options()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # servers and workspaces are cleaned up
     with ExitStack() as stack, tempfile.TemporaryDirectory(prefix="chaos-", ignore_cleanup_errors=True) as folder:
         arena = Arena.made(Path(folder), options.bank_size, options.steps)
         faults = _faults(options.only, Path(folder), stack)
@@ -33,10 +35,10 @@ def main() -> int:
                 f"{outcome.number:4} {outcome.fault:32} {outcome.seconds:6.1f} s  {outcome.problem or 'well'}",
                 flush=True,
             )
-            _write(options, faults, outcomes)
+            _write(options, outcomes)
         if options.append:
             text = options.append.read_text(encoding="utf-8")
-            options.append.write_text(f"{text}\n{markdown(faults, outcomes, options.seed)}", encoding="utf-8")
+            options.append.write_text(f"{text}\n{markdown(outcomes)}", encoding="utf-8")
     return int(any(outcome.problem for outcome in outcomes))
 
 
@@ -57,14 +59,14 @@ def _faults(only: str, folder: Path, stack: ExitStack) -> Sequence[Fault]:
     return served if only == "served" else (*LOCAL, *LOCAL, *served)  # the cheap ones twice as often
 
 
-def _write(options: argparse.Namespace, faults: Sequence[Fault], outcomes: Sequence[Outcome]) -> None:
+def _write(options: argparse.Namespace, outcomes: Sequence[Outcome]) -> None:
     if options.json:
         document = {"seed": options.seed, "bank_size": options.bank_size, "only": options.only}
         options.json.write_text(
             json.dumps({**document, "outcomes": [asdict(one) for one in outcomes]}, indent=1) + "\n"
         )
     if options.table:
-        options.table.write_text(markdown(faults, outcomes, options.seed), encoding="utf-8")
+        options.table.write_text(markdown(outcomes), encoding="utf-8")
 
 
 def _options() -> argparse.Namespace:

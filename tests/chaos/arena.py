@@ -13,6 +13,7 @@ from pathlib import Path
 from rich.console import Console
 
 import jobs.worker  # noqa: F401 - what a run would import
+import orchestrator.figures
 import orchestrator.lineage  # noqa: F401
 from jobs import checkpoint
 from orchestrator.campaign import load_campaign
@@ -66,6 +67,7 @@ def start(file: Path, place: str, disturb: Disturb | None = None, tracking: str 
     child = os.fork()
     if child:
         return child
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the harness has a handler of its own
     code = 70
     try:
         with Path(os.devnull).open("w") as nothing:

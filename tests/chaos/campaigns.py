@@ -18,6 +18,7 @@ class Outcome:
 
     number: int
     fault: str
+    what: str
     seed: int
     seconds: float
     problem: str
@@ -41,4 +42,4 @@ def meet_all(arena: Arena, faults: Sequence[tuple[Fault, int]], first: int = 0) 
             shutil.rmtree(place, ignore_errors=True)
         except AssertionError as wrong:
             problem = " ".join(str(wrong).split())[:400] or "an assertion failed"
-        yield Outcome(number, fault.name, seed, round(time.monotonic() - begun, 1), problem)
+        yield Outcome(number, fault.name, fault.what, seed, round(time.monotonic() - begun, 1), problem)

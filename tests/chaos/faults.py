@@ -159,24 +159,21 @@ def poison_language(arena: Arena, place: str, rng: random.Random) -> None:
 
 
 def two_drivers(arena: Arena, place: str, rng: random.Random) -> None:
-    """A second run while one goes on is refused; the first comes to its end as if nothing had been."""
+    """Whoever comes while a run goes on is refused; that run comes to its end as if nothing had been."""
     first = start(arena.file, place)
-    second_codes = []
+    codes = []
     for _ in range(3):
         time.sleep(rng.uniform(0.05, 0.25 * arena.seconds))
         if not is_over(first):
-            second_codes.append(finish(start(arena.file, place)))
-    code = finish(first)
-    assert code == 0, code
-    assert REFUSED in second_codes and set(second_codes) <= {0, REFUSED}, second_codes
+            codes.append(finish(start(arena.file, place)))
+    codes.append(finish(first))
+    assert set(codes) == {0, REFUSED}, codes
     go_on(arena, place)
 
 
 # What is met in every run of the tests: cheap, and one of each kind.
 SHORT = (
-    "driver killed at a sync",
     "driver killed at a rename",
-    "driver preempted",
     "store: write error",
     "store: torn artifact",
     "clock jumps and a kill",

@@ -7,7 +7,9 @@ import random
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,23 +21,35 @@ from ray.cluster_utils import Cluster
 from tests.chaos.arena import FAILED, LONGEST, Arena, finished
 from tests.chaos.faults import Fault
 from tests.chaos.verdict import check
+from tests.orchestrator.s3_server import CREDENTIALS, s3_server
 
 NODES = 3
+BUCKET = "chaos"
 Meet = Callable[[Arena, str, random.Random], None]
 
 
 @contextmanager
 def ray_faults() -> Iterator[tuple[Fault, ...]]:
     """The faults of one cluster, which lives as long as the context."""
+    with s3_server() as address, tempfile.TemporaryDirectory(prefix="chaos-scratch-") as scratch:
+        os.environ.update({**CREDENTIALS, "AWS_ENDPOINT_URL": address, "ADAPTERFLEET_SCRATCH": f"{scratch}/driver"})
+        import s3fs
+
+        s3fs.S3FileSystem(endpoint_url=address, skip_instance_cache=True).mkdir(BUCKET)
+        yield from _with_cluster(Path(scratch))
+
+
+def _with_cluster(scratch: Path) -> Iterator[tuple[Fault, ...]]:
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     try:
         for _ in range(NODES - 1):
-            cluster.add_node(num_cpus=1)
+            _add_node(cluster, scratch)
         yield (
             Fault("ray: train worker killed", "SIGKILL of the worker that trains a bank", _hit(cluster, "RayTrainWorker", signal.SIGKILL)),
             Fault("ray: train worker preempted", "SIGTERM to the worker that trains a bank", _hit(cluster, "RayTrainWorker", signal.SIGTERM)),
             Fault("ray: evaluator killed", "SIGKILL of a warm worker", _hit(cluster, "WarmWorker", signal.SIGKILL)),
-            Fault("ray: node lost", "a whole node goes, and another comes later", _lose_node(cluster)),
+            Fault("ray: node lost", "a whole node goes, and another comes later", _lose_node(cluster, scratch, str)),
+            Fault("ray: node lost, bucket", "the same; the workspace is a bucket, and no node sees another's files", _lose_node(cluster, scratch, _in_bucket)),
             Fault("ray: driver killed", "SIGKILL of the driver; the cluster stays", _hit_driver(cluster, signal.SIGKILL)),
             Fault("ray: driver preempted", "SIGTERM to the driver; the cluster stays", _hit_driver(cluster, signal.SIGTERM)),
         )  # fmt: skip
@@ -68,8 +82,18 @@ def _hit_driver(cluster: Cluster, number: int) -> Meet:
     return meet
 
 
-def _lose_node(cluster: Cluster) -> Meet:
+def _add_node(cluster: Cluster, scratch: Path) -> None:
+    """One more node, with a scratch directory that no other has."""
+    cluster.add_node(num_cpus=1, env_vars={"ADAPTERFLEET_SCRATCH": str(scratch / uuid.uuid4().hex)})
+
+
+def _in_bucket(place: str) -> str:
+    return f"s3://{BUCKET}/{uuid.uuid4().hex}"
+
+
+def _lose_node(cluster: Cluster, scratch: Path, placed: Callable[[str], str]) -> Meet:
     def meet(arena: Arena, place: str, rng: random.Random) -> None:
+        place = placed(place)
         run = _start(cluster, arena, place)
         _wait_for(lambda: _one(cluster, rng.choice(["RayTrainWorker", "WarmWorker"])), run)
         time.sleep(rng.uniform(0.0, 3.0))
@@ -77,7 +101,7 @@ def _lose_node(cluster: Cluster) -> Meet:
             rng.choice(sorted(cluster.worker_nodes, key=lambda node: node.unique_id)), allow_graceful=False
         )
         time.sleep(rng.uniform(0.0, 5.0))
-        cluster.add_node(num_cpus=1)
+        _add_node(cluster, scratch)
         _end(cluster, arena, place, run)
 
     return meet
