@@ -90,6 +90,11 @@ class BucketStore(ArtifactStore):
             finally:
                 replica.close()
 
+    def is_running(self, campaign: str) -> bool:
+        """Whether a run of the campaign goes on now, on any machine."""
+        holder = Lease(self.bucket, "").holder()
+        return super().is_running(campaign) or (holder is not None and holder.campaign == campaign)
+
     def pull_records(self) -> None:
         """Make the records here those of the bucket."""
         there = {key: entry for key, entry in self.bucket.list("artifacts").items() if key.endswith(f"/{RECORD_FILE}")}

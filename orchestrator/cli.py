@@ -84,7 +84,6 @@ def status(
 ) -> None:
     """Show how a run stands, from any shell."""
     from orchestrator.events import read_status
-    from orchestrator.lock import is_held
     from orchestrator.views import status_table
 
     name = load_file(file).campaign
@@ -93,7 +92,7 @@ def status(
     if found is None:
         console.print(f"campaign {name} has not run in {workspace}")
         return
-    console.print(status_table(found, is_held(folder)))
+    console.print(status_table(found, open_store(workspace).is_running(name)))
 
 
 @app.command()

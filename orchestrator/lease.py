@@ -58,8 +58,9 @@ class Lease:
     def __enter__(self) -> Lease:
         """Take the lease. Raises InputError that says who holds it, where and since when."""
         generations = self._generations()
-        if generations:
-            self._refuse_unless_free(generations[-1])
+        idle = self._idle(generations[-1]) if generations else None
+        if idle is not None:
+            self._refuse(generations[-1], f"{max(0.0, idle):.0f} seconds ago")
         self._generation = (generations[-1] if generations else 0) + 1
         if not self._bucket.create(_key(self._generation), self._content()):
             self._refuse(self._generation, "just now")
@@ -72,6 +73,11 @@ class Lease:
         self._thread.join()
         if not self._lost:
             self._bucket.delete([_key(number) for number in self._generations() if number <= self._generation])
+
+    def holder(self) -> Holder | None:
+        """Who holds the lease now, or None; asks, and takes nothing."""
+        generations = self._generations()
+        return None if not generations or self._idle(generations[-1]) is None else self._holder(generations[-1])
 
     def check(self) -> None:
         """Raises InputError when another run has taken the lease over, or it could not be renewed in time."""
@@ -94,13 +100,13 @@ class Lease:
                     self._lost = f"not renewed for {self._expiry:g} seconds: {fault}"
                     return
 
-    def _refuse_unless_free(self, generation: int) -> None:
+    def _idle(self, generation: int) -> float | None:
+        """Seconds since the lease was renewed, by the server's clock; None when it is free."""
         entry, holder = self._bucket.entry(_key(generation)), self._holder(generation)
         if entry is None or holder is None or _is_dead(holder):
-            return
-        idle = (self._server_time() - entry.modified.timestamp()) if entry else 0.0
-        if idle <= self._expiry:
-            self._refuse(generation, f"{max(0.0, idle):.0f} seconds ago")
+            return None
+        idle = self._server_time() - entry.modified.timestamp()
+        return idle if idle <= self._expiry else None
 
     def _refuse(self, generation: int, renewed: str) -> None:
         holder = self._holder(generation) or "a run that has just started"

@@ -25,6 +25,7 @@ from typing import Any
 from jobs.digest import sha256
 from jobs.errors import Fault, InputError
 from jobs.job import BucketRef, JobResult
+from orchestrator.lock import is_held
 from orchestrator.record import Record, dump_record, parse_record
 from orchestrator.step import Step, payload
 
@@ -67,6 +68,10 @@ class ArtifactStore:
         The run calls what it is given now and then; that raises InputError when the workspace was lost to another.
         """
         yield _nothing_to_lose
+
+    def is_running(self, campaign: str) -> bool:
+        """Whether a run of the campaign goes on now."""
+        return is_held(campaign_folder(self.root, campaign))
 
     def path(self, key: str) -> Path:
         """Directory of a finished artifact. Where the workspace is a bucket, its record alone may be there."""

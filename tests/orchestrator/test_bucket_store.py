@@ -210,7 +210,8 @@ def test_a_second_run_is_refused_and_told_who_holds_the_lease(bucket_place):
     assert "another run goes on" in words and "campaign small, process " in words and f" {os.getpid()} on " in words
     with Lease(bucket, "other") as lease:
         lease.check()
-    assert not bucket.list("locks")
+        assert opened(bucket_place).is_running("other") and not opened(bucket_place).is_running("small")
+    assert not bucket.list("locks") and not opened(bucket_place).is_running("other")
 
 
 def test_of_many_that_come_at_once_one_gets_the_lease(bucket_place):
