@@ -1,0 +1,128 @@
+"""Several searches in one Ray Tune run: the same proposals and winners as one worker in one process."""
+
+import os
+import random
+
+import pytest
+import ray
+
+from jobs.job import JobCall, TrialScores, no_progress
+from jobs.spec import BackboneRef, DataRef, MixtureSpace, SearchSpec, SimplexSpace, StrategySpec, TaskRef
+from orchestrator.ray_executor import ENVIRONMENT
+from orchestrator.ray_search import Asker, run_searches
+from orchestrator.score_cache import ScoreCache
+from orchestrator.search import conclude, run_search
+from orchestrator.search_session import Session
+from search_spaces.weights import lambda_grid
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(200)]
+PAIRS = MixtureSpace((("en", "pt"),), lambda_grid(0.1))
+SIMPLEX = SimplexSpace(("en", "es", "pt", "fr"), 0.2)
+SEARCHES = [(PAIRS, StrategySpec()), (SIMPLEX, StrategySpec("tpe", 12)), (SIMPLEX, StrategySpec("halving", 4))]
+
+
+def value(mixture):
+    weights = dict(mixture.weights)
+    return 10 - (weights.get("pt", 0) - 0.6) ** 2 - (weights.get("en", 0) - 0.4) ** 2
+
+
+def scores(mixture, share):
+    return TrialScores({1: value(mixture), 2: value(mixture) + share}, {}, 1.0)
+
+
+class Scorer:
+    """Scores by a formula what a warm worker scores by forward passes."""
+
+    def score(self, call, mixture, share):
+        return scores(mixture, share)
+
+
+@pytest.fixture(scope="module")
+def workers():
+    for name, setting in ENVIRONMENT.items():
+        os.environ.setdefault(name, setting)
+    os.environ.setdefault("RAY_AUTH_TOKEN", "a token of this test alone, long enough to be one")
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    actor = ray.remote(num_cpus=1)(Scorer)
+    yield [actor.remote() for _ in range(2)]
+    ray.shutdown()
+
+
+def make_call(folder, name, space, strategy):
+    for part in ("out", "checkpoint"):
+        (folder / name / part).mkdir(parents=True, exist_ok=True)
+    task, data = TaskRef("ner", "ner", ("O",)), DataRef("text", "gl", "sha256:0")
+    spec = SearchSpec("gl", task, data, BackboneRef("b", "0"), space, (1, 2), 16, strategy=strategy)
+    roles = {f"language:{key}@{seed}": folder / f"{key}-{seed}" for key in ("en", "es", "pt", "fr") for seed in (1, 2)}
+    for place in roles.values():
+        place.mkdir(exist_ok=True)
+        (place / "adapter.safetensors").write_text(place.name)
+    return JobCall(name, spec, roles, folder / name / "out", folder / name / "checkpoint", folder / "cache")
+
+
+def one_after_another(folder):
+    return {
+        strategy.name: run_search(make_call(folder, strategy.name, space, strategy), score_trial, no_progress).details
+        for space, strategy in SEARCHES
+    }
+
+
+def score_trial(trial):
+    return scores(trial.candidate.mixture, trial.share)
+
+
+def without_cost(details):
+    return {key: value for key, value in details.items() if key != "cost"}
+
+
+class Concluded(dict):
+    """Name -> details of the searches that are over."""
+
+    def __call__(self, session, over):
+        if over:
+            assert session.call.name not in self
+            self[session.call.name] = conclude(session).details
+
+
+@pytest.mark.parametrize("workers", [1, 2, 5])
+def test_searches_share_workers_and_one_that_fails_harms_no_other(workers, tmp_path):
+    """The asker as Tune drives it: up to `workers` trials at once, finished in any order."""
+    calls = [make_call(tmp_path / "many", strategy.name, space, strategy) for space, strategy in SEARCHES]
+    broken = make_call(tmp_path / "many", "broken", PAIRS, StrategySpec("coarse"))
+    cache, over = ScoreCache(tmp_path / "scores"), Concluded()
+    asker = Asker([Session(call, cache) for call in (*calls, broken)], workers, over)
+    generator, live, number = random.Random(workers), {}, 0
+    while True:
+        while len(live) < workers and isinstance(point := asker.suggest(str(number)), dict):
+            live[str(number)] = point
+            number += 1
+        assert len({point["worker"] for point in live.values()}) == len(live)
+        if not live:
+            break
+        name = generator.choice(sorted(live))
+        point = live.pop(name)
+        if point["search"] == "broken":
+            asker.on_trial_complete(name, None, error=True)
+        else:
+            asker.on_trial_complete(name, {"scores": score_trial(point["trial"])})
+    assert asker.over and over.keys() == {"grid", "tpe", "halving"}
+    alone = one_after_another(tmp_path / "alone")
+    assert {name: without_cost(found) for name, found in over.items()} == {
+        name: without_cost(found) for name, found in alone.items()
+    }
+
+
+def test_one_tune_run_finds_what_one_process_finds(workers, tmp_path):
+    calls = [make_call(tmp_path / "ray", strategy.name, space, strategy) for space, strategy in SEARCHES]
+    over = Concluded()
+    sessions = [Session(call) for call in calls]
+    run_searches("searches", sessions, workers, over, str(tmp_path / "tune"), attempts=2)
+    assert over == one_after_another(tmp_path / "alone")
+
+
+def test_searches_without_anything_left_start_no_tune_run(workers, tmp_path):
+    call = make_call(tmp_path, "grid", PAIRS, StrategySpec())
+    run_search(call, lambda trial: TrialScores({1: value(trial.candidate.mixture), 2: 0.0}), no_progress)
+    over = []
+    run_searches("none", [Session(call)], workers, lambda s, done: over.append((s, done)), str(tmp_path / "tune"), 1)
+    assert [done for _, done in over] == [True] and not (tmp_path / "tune").exists()
