@@ -82,11 +82,11 @@ def start_language(
     """A language that has learnt nothing yet. Raises InputError for a corpus that is too short."""
     spec = call.spec
     assert isinstance(spec, LanguageAdapterSpec)
-    _check_corpus(spec, corpus.train)
+    check_corpus(spec, corpus.train)
     layout = Layout.of(theta_pre.tensors)
     learner = Learner(layout.flatten(theta_pre.tensors).to(device), layout.decayed, spec.training, "min")
     held_out = stream.held_out(corpus.validation, spec.training.evaluation_examples)
-    return LanguageLearner(call, spec, theta_pre, layout, learner, stream, held_out, _details(corpus.train))
+    return LanguageLearner(call, spec, theta_pre, layout, learner, stream, held_out, corpus_details(corpus.train))
 
 
 def order_of(spec: LanguageAdapterSpec, corpus: Corpus) -> BatchOrder:
@@ -95,7 +95,8 @@ def order_of(spec: LanguageAdapterSpec, corpus: Corpus) -> BatchOrder:
     return BatchOrder(lengths, spec.training.batch_size, spec.seed, spec.language)
 
 
-def _details(blocks: TextBlocks) -> dict[str, Any]:
+def corpus_details(blocks: TextBlocks) -> dict[str, Any]:
+    """What a record says of a corpus."""
     details: dict[str, Any] = {
         "unknown_share": blocks.unknown_share,
         "corpus_blocks": len(blocks),
@@ -107,7 +108,8 @@ def _details(blocks: TextBlocks) -> dict[str, Any]:
     return details
 
 
-def _check_corpus(spec: LanguageAdapterSpec, blocks: TextBlocks) -> None:
+def check_corpus(spec: LanguageAdapterSpec, blocks: TextBlocks) -> None:
+    """Raise InputError for a corpus that is shorter than one sequence."""
     # A full block may lack one token: a last token and its end mark did not both fit.
     if len(blocks) == 1 and int(blocks.lengths[0]) < spec.training.max_length - 1:
         got, todo = f"{blocks.tokens} tokens", f"add text or lower max_length ({spec.training.max_length})"

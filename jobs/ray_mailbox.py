@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from jobs.job import JobResult
 
@@ -47,9 +48,10 @@ class OpenMailbox(NamedTuple):
 
 
 def open_mailbox() -> OpenMailbox:
-    """Start a mailbox that lives as long as the driver."""
+    """Start a mailbox that lives as long as the driver, and where it lives: other nodes may be lost."""
     name = f"mailbox-{uuid.uuid4().hex}"
-    actor: Any = ray.remote(num_cpus=0, max_restarts=0)(Mailbox)
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    actor: Any = ray.remote(num_cpus=0, max_restarts=0, scheduling_strategy=here)(Mailbox)
     return OpenMailbox(name, actor.options(name=name, namespace=NAMESPACE).remote())
 
 

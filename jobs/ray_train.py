@@ -2,48 +2,49 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import ray.train
 from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
-from ray.train.torch import TorchTrainer
+from ray.train.torch import TorchTrainer, get_device
 
 from jobs.job import JobCall, JobResult, Progress
+from jobs.leaving import StopsOnSignal
 from jobs.ray_mailbox import Sender
-from jobs.spec import LanguageAdapterSpec
+from jobs.sharded.rule import Scale
+from jobs.spec import LanguageAdapterSpec, LoraConfig, Spec, TaskAdapterSpec
 from jobs.workplace import Workplace
+
+if TYPE_CHECKING:
+    from jobs.team import Team
 
 
 @dataclass(frozen=True, slots=True)
 class BankResources:
-    """What one bank's worker may use. Never part of a spec.
-
-    `bank_size`: languages that share a batch; 0: as many as memory and a short trial say (`jobs.bank_size`).
-    """
+    """What one bank's workers may use; `cpus` and `gpus` are of each worker. Never part of a spec."""
 
     cpus: float
     gpus: float
     attempts: int
-    bank_size: int = 0
+    workers: int = 1
+    scale: Scale = field(default_factory=Scale)
 
 
 def train_bank(name: str, calls: Sequence[JobCall], mailbox: str, resources: BankResources, storage: str) -> None:
     """Train all `calls` in one Ray Train job; blocks. Outcomes go to the mailbox one by one.
 
-    A killed worker is started again up to `attempts` times in all and goes on from the calls' checkpoints.
+    The workers train every language together; when one is killed, or its node, all are started again, as many as
+    there is room for, up to `attempts` times in all, and go on from the calls' checkpoints.
     Raises ray.train.TrainingFailedError when the attempts are used up.
     """
     trainer = TorchTrainer(
         _train_loop,
-        train_loop_config={"calls": list(calls), "mailbox": mailbox, "bank_size": resources.bank_size},
-        scaling_config=ScalingConfig(
-            num_workers=1,
-            use_gpu=resources.gpus > 0,
-            resources_per_worker={"CPU": resources.cpus, **({"GPU": resources.gpus} if resources.gpus else {})},
-        ),
+        train_loop_config={"calls": list(calls), "mailbox": mailbox, "scale": resources.scale},
+        scaling_config=scaling(calls[0].spec, resources),
         run_config=RunConfig(
             name=name,
             storage_path=storage,
@@ -54,28 +55,71 @@ def train_bank(name: str, calls: Sequence[JobCall], mailbox: str, resources: Ban
     trainer.fit()
 
 
+def scaling(spec: Spec, resources: BankResources) -> ScalingConfig:
+    """Workers of a bank: one, or any number up to `workers`; all of them where they may have to share a backbone."""
+    adapter = spec.adapter if isinstance(spec, LanguageAdapterSpec) else None
+    may_shard = isinstance(adapter, LoraConfig) and resources.scale.sharding != "ddp"
+    elastic = resources.workers > 1 and not may_shard
+    return ScalingConfig(
+        num_workers=(1, resources.workers) if elastic else resources.workers,
+        use_gpu=resources.gpus > 0,
+        resources_per_worker={"CPU": resources.cpus, **({"GPU": resources.gpus} if resources.gpus else {})},
+    )
+
+
 def _train_loop(config: dict[str, Any]) -> None:
-    sender = Sender(config["mailbox"])
-    workplace = Workplace()
-    calls = {call.name: workplace.open(call) for call in config["calls"] if not workplace.is_done(call)}
+    from jobs.team import joined_team, use_own_device
+
+    use_own_device(get_device())
+    team, sender, workplace = joined_team(), Sender(config["mailbox"]), Workplace()
+    # The first worker says what is left to do, as a call may be committed while the others look.
+    left = team.all([call.name for call in config["calls"] if not workplace.is_done(call)])[0]
+    # Languages belong to all workers, and the first one answers for them; a task adapter belongs to one of them.
+    answers = team.leads or isinstance(config["calls"][0].spec, TaskAdapterSpec)
+    opened = workplace.open if answers else workplace.visit
+    calls = {call.name: opened(call) for call in config["calls"] if call.name in left}
     started, trained = time.time(), 0
-    for name, outcome in _outcomes(list(calls.values()), sender, config["bank_size"]):
-        sender.finish(name, workplace.deliver(calls[name], outcome), started)
-        trained += isinstance(outcome, JobResult)
+    with StopsOnSignal() as stopped:
+        try:
+            for name, outcome in _outcomes(
+                list(calls.values()), Reports(sender, stopped, answers), team, config["scale"]
+            ):
+                if answers:
+                    sender.finish(name, workplace.deliver(calls[name], outcome), started)
+                trained += isinstance(outcome, JobResult)
+        except BaseException:
+            workplace.sync()
+            raise
     ray.train.report({"trained": trained, "of": len(calls), "seconds": time.time() - started})
 
 
+@dataclass(frozen=True, slots=True)
+class Reports:
+    """Progress of one worker: sent by the one that `answers`, and stopped between batches when it has to leave."""
+
+    sender: Sender
+    stopped: threading.Event
+    answers: bool
+
+    def __call__(self, name: str, values: Mapping[str, float]) -> None:
+        """Send; raises SystemExit, which saves the training, when the process has been told to end."""
+        if self.stopped.is_set():
+            raise SystemExit("told to end")
+        if self.answers:
+            self.sender(name, values)
+
+
 def _outcomes(
-    calls: Sequence[JobCall], progress: Progress, bank_size: int
+    calls: Sequence[JobCall], progress: Progress, team: Team, scale: Scale
 ) -> Iterator[tuple[str, JobResult | Exception]]:
-    from jobs.bank_size import CHOSEN
-    from jobs.train_languages import train_languages
+    """Languages are trained by all workers together; task adapters, which train one by one, are dealt out."""
+    from jobs.scale import train_at_scale
     from jobs.train_task import train_task
 
     if calls and isinstance(calls[0].spec, LanguageAdapterSpec):
-        yield from train_languages(calls, progress, bank_size or CHOSEN)
+        yield from train_at_scale(calls, progress, team, scale)
         return
-    for call in calls:
+    for call in team.share(calls):
         try:
             yield call.name, train_task(call, progress)
         except Exception as error:  # noqa: BLE001 - one adapter's failure is its outcome, the bank goes on

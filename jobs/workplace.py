@@ -38,17 +38,24 @@ class Workplace:
 
         Raises DamagedObjectError for an input that is not in the bucket as its record says.
         """
+        here = self.visit(call)
+        if call.bucket is not None:
+            _, replica, _ = self._at(call.bucket)
+            replica.restore(_checkpoints(call), here.checkpoint)
+            replica.watch(_checkpoints(call), here.checkpoint)
+        return here
+
+    def visit(self, call: JobCall) -> JobCall:
+        """As `open`, for a worker that helps the one that opened the call: it has no part in its checkpoints."""
         if call.bucket is None:
             return call
-        bucket, replica, scratch = self._at(call.bucket)
+        bucket, _, scratch = self._at(call.bucket)
         here = _moved(call, scratch)
         for place in call.inputs.values():
             key = place.relative_to(call.bucket.root / "artifacts").as_posix()
             fetch_artifact(bucket, key, scratch / "artifacts" / key)
         here.output.mkdir(parents=True, exist_ok=True)
         here.cache.mkdir(parents=True, exist_ok=True)
-        replica.restore(_checkpoints(call), here.checkpoint)
-        replica.watch(_checkpoints(call), here.checkpoint)
         return here
 
     def deliver(self, call: JobCall, outcome: Outcome) -> Outcome:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,8 @@ from typing import Any
 from pydantic import Field
 
 from jobs.errors import Fault, InputError, raise_all
-from jobs.spec import is_language_model
+from jobs.sharded.settings import check_extra
+from jobs.spec import TrainingConfig, is_language_model
 from orchestrator.published import read_published
 from orchestrator.sections import (
     BackboneSection,
@@ -97,6 +99,7 @@ def json_schema() -> dict[str, Any]:
 
 def _senseless(campaign: Campaign, document: Document) -> Iterator[Fault]:
     yield from _twice(campaign, document)
+    yield from _deepspeed(campaign, document)
     tasks = {task.name: task for task in campaign.tasks}
     trained = {resolve_language(code).key for code in campaign.languages.pool}
     best_covered = campaign.languages.best_covered > 0
@@ -140,6 +143,15 @@ def _without_words(
             if resolve_language(code).iso3 != "eng":
                 what, todo = f"the words of ROUGE are English (task {name})", "give the task a `rouge_tokenizer`"
                 yield Fault(what, document.where((*at, "targets", place)), code, todo)
+
+
+def _deepspeed(campaign: Campaign, document: Document) -> Iterator[Fault]:
+    asked, training = campaign.resources, campaign.language_adapter.training
+    try:
+        check_extra(TrainingConfig(**training.model_dump()), asked.sharding, asked.workers_per_bank, asked.deepspeed)
+    except InputError as wrong:
+        where = document.where(("resources", "deepspeed"))
+        yield from (dataclasses.replace(fault, where=f"{where}: {fault.where}") for fault in wrong.faults)
 
 
 def _twice(campaign: Campaign, document: Document) -> Iterator[Fault]:

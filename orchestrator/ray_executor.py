@@ -17,10 +17,12 @@ from jobs.errors import raise_all
 from jobs.job import JobCall, JobResult
 from jobs.ray_mailbox import open_mailbox
 from jobs.ray_train import BankResources, train_bank
+from jobs.sharded.rule import Scale
 from jobs.spec import LanguageAdapterSpec, SearchSpec, TaskAdapterSpec
 from jobs.workplace import Workplace
 from orchestrator.banks import bank_key, split_banks
 from orchestrator.execute import Finished, Moved, Work
+from orchestrator.ray_cluster import Cluster
 from orchestrator.ray_connect import connect
 from orchestrator.ray_search import run_searches
 from orchestrator.ray_workers import WorkerPool
@@ -32,6 +34,8 @@ from orchestrator.sections import ResourcesSection
 
 ENVIRONMENT = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1",
+    # A place that a lost node had will not come: look again soon what the cluster can hold.
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "15",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
@@ -64,8 +68,8 @@ class RayExecutor:
         if self._own_cluster:
             connect(address)
         self._resources, self._storage = resources, workspace / "ray"
-        self._nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        raise_all(infeasible(resources, self._nodes))
+        self._cluster = Cluster()
+        raise_all(infeasible(resources, self._cluster.nodes()))
         self._workplace = Workplace()
         self._mailbox = open_mailbox()
         self._pool = WorkerPool(resources, self._mailbox.name)
@@ -130,7 +134,7 @@ class RayExecutor:
 
     def _start_banks(self) -> None:
         active = self._active("bank")
-        room = bank_room(self._nodes, self._resources)
+        room = bank_room(self._cluster.nodes(), self._resources)
         if not self._trainings or active >= room or time.time() - self._last_submit < SETTLE:
             return
         groups: dict[Any, list[Work]] = {}
@@ -167,7 +171,10 @@ class RayExecutor:
 
     def _train(self, name: str, calls: list[JobCall]) -> None:
         asked = self._resources
-        resources = BankResources(asked.cpus_per_bank, asked.gpus_per_bank, asked.attempts, asked.bank_size)
+        scale = Scale(asked.sharding, asked.deepspeed, asked.bank_size)
+        resources = BankResources(
+            asked.cpus_per_bank, asked.gpus_per_bank, asked.attempts, asked.workers_per_bank, scale
+        )
         train_bank(name, calls, self._mailbox.name, resources, str(self._storage))
 
     def _search(self, name: str, calls: list[JobCall], workers: list[Any]) -> None:
@@ -185,8 +192,8 @@ class RayExecutor:
         run_searches(name, sessions, workers, on_trial, str(self._storage), self._resources.attempts)
 
     def _worker_room(self) -> int:
-        """Warm workers that fit beside the banks that run or wait."""
-        return worker_room(self._nodes, self._resources, self._active("bank") + bool(self._trainings))
+        """Warm workers that fit beside the banks that run or wait, on the nodes that there are now."""
+        return worker_room(self._cluster.nodes(), self._resources, self._active("bank") + bool(self._trainings))
 
 
 def _conclusion(session: Session) -> JobResult | Exception:

@@ -20,16 +20,17 @@ def places(nodes: Sequence[Node], cpus: float, gpus: float) -> int:
 
 def bank_room(nodes: Sequence[Node], asked: ResourcesSection) -> int:
     """Banks that may run at once: what the campaign says, or what the whole cluster can hold."""
-    return asked.banks_at_once or max(1, places(nodes, asked.cpus_per_bank, asked.gpus_per_bank))
+    workers = places(nodes, asked.cpus_per_bank, asked.gpus_per_bank)
+    return asked.banks_at_once or max(1, workers // asked.workers_per_bank)
 
 
 def worker_room(nodes: Sequence[Node], asked: ResourcesSection, banks: int) -> int:
-    """Warm workers that fit beside `banks` banks, on the emptiest nodes each, that run or wait."""
+    """Warm workers that fit beside `banks` banks that run or wait, each of whose workers is on the emptiest node."""
     scarce = "GPU" if asked.gpus_per_bank else "CPU"
     left = [dict(node) for node in nodes]
     emptiest = [(-node.get(scarce, 0.0), number) for number, node in enumerate(left)]
     heapq.heapify(emptiest)
-    for _ in range(banks if left else 0):
+    for _ in range(banks * asked.workers_per_bank if left else 0):
         host = left[emptiest[0][1]]
         host["CPU"] = host.get("CPU", 0.0) - asked.cpus_per_bank
         host["GPU"] = host.get("GPU", 0.0) - asked.gpus_per_bank

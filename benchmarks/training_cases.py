@@ -1,0 +1,216 @@
+"""The trainings that are timed: ours, and a plain transformers Trainer with `adapters`, on the same blocks."""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import statistics
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from jobs.adapters.bottleneck import initial_adapter, library_config
+from jobs.backbones import embedded_backbone
+from jobs.bank_pass import BankPass
+from jobs.data.cldr import REVISION
+from jobs.data.tokenized import text_blocks
+from jobs.digest import directory_digest
+from jobs.forwards import Forwards
+from jobs.job import JobCall
+from jobs.language_learner import LanguageLearner
+from jobs.spec import BackboneRef, BottleneckConfig, DataRef, InitialAdapterSpec, LanguageAdapterSpec, TrainingConfig
+from jobs.team import Team, joined_team
+
+EMBEDDED = embedded_backbone()
+ADAPTER = BottleneckConfig()
+# fmt: off
+LANGUAGES = (
+    "en", "de", "fr", "es", "pt", "it", "nl", "sv", "da", "pl", "cs", "sk", "ru", "uk", "bg", "sr", "hr", "sl", "ro",
+    "hu", "fi", "et", "lv", "lt", "el", "tr", "az", "kk", "uz", "ar", "he", "fa", "ur", "hi", "bn", "ta",
+)
+# fmt: on
+XLM_R = {
+    "vocab_size": 250_002,
+    "hidden_size": 768,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+    "intermediate_size": 3072,
+    "max_position_embeddings": 514,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """A backbone and the batch of one language: `rows` of `length` tokens."""
+
+    backbone: str
+    rows: int
+    length: int
+    steps: int
+
+
+SHAPES = {
+    "XLM-R base, vocabulary 250,002": Shape("xlm-r", 4, 128, 5),
+    "quickstart": Shape("embedded", 8, 64, 40),
+}
+
+
+def backbone_of(kind: str, folder: Path) -> BackboneRef:
+    """The embedded backbone, or random weights of XLM-R base's shapes with the embedded tokenizer."""
+    if kind == "embedded":
+        return BackboneRef("embedded", directory_digest(EMBEDDED), str(EMBEDDED))
+    place = folder / kind
+    if not (place / "config.json").exists():
+        from transformers import XLMRobertaConfig, XLMRobertaForMaskedLM
+
+        torch.manual_seed(0)
+        config = XLMRobertaConfig(**XLM_R, type_vocab_size=1, pad_token_id=1, bos_token_id=0, eos_token_id=2)
+        XLMRobertaForMaskedLM(config).save_pretrained(place)
+        for file in EMBEDDED.glob("*token*.json"):
+            shutil.copy(file, place)
+    return BackboneRef(kind, directory_digest(place), str(place))
+
+
+def calls(shape: Shape, languages: int, folder: Path, steps: int) -> list[JobCall]:
+    """Calls for as many languages: some of them with several seeds."""
+    ref = backbone_of(shape.backbone, folder)
+    theta_pre = folder / f"theta-{shape.backbone}"
+    if not theta_pre.exists():
+        made = JobCall("theta", InitialAdapterSpec(ref, ADAPTER), {}, theta_pre, folder / "none", folder / "cache")
+        initial_adapter(made)
+    training = TrainingConfig(
+        steps, shape.rows, 1e-4, max_length=shape.length, evaluate_every=steps, evaluation_examples=shape.rows
+    )
+    made_calls = []
+    for number in range(languages):
+        seed, code = divmod(number, len(LANGUAGES))
+        data = DataRef("cldr", LANGUAGES[code], REVISION)
+        spec = LanguageAdapterSpec(LANGUAGES[code], data, ref, ADAPTER, training, seed)
+        place = folder / f"run-{os.getpid()}" / f"{LANGUAGES[code]}-{seed}"
+        (place / "output").mkdir(parents=True)
+        name = f"{LANGUAGES[code]}-{seed}"
+        inputs = {"theta_pre": theta_pre}
+        made_calls.append(JobCall(name, spec, inputs, place / "output", place / "checkpoint", folder / "cache"))
+    return made_calls
+
+
+def learners(made: list[JobCall]) -> tuple[BankPass, list[LanguageLearner], Team]:
+    """The bank's parts, without its loop."""
+    team = joined_team()
+    forward = Forwards(made[0].spec.backbone).forward(ADAPTER, made[0].inputs["theta_pre"])
+    return BankPass(forward, team), [forward.start(call) for call in made], team
+
+
+def one_step(bank: BankPass, languages: list[LanguageLearner]) -> int:
+    """What the bank does for one batch of all languages; the tokens in it."""
+    groups = [language.next_batch() for language in languages]
+    losses, gradients = bank.losses(languages, groups)
+    tokens = [sum(example.tokens for example in group) for group in groups]
+    for language, loss, gradient, count in zip(languages, losses.tolist(), gradients, tokens, strict=True):
+        language.learner.learn(gradient, loss, count)
+    return sum(tokens)
+
+
+def time_ours(shape: Shape, languages: int, folder: Path) -> dict[str, Any]:
+    """Seconds of an optimizer step of a bank, the first two not counted."""
+    bank, active, _ = learners(calls(shape, languages, folder, 1000))
+    seconds, tokens = [], 0
+    for step in range(shape.steps + 2):
+        begun = time.perf_counter()
+        count = one_step(bank, active)
+        if step >= 2:
+            seconds.append(time.perf_counter() - begun)
+            tokens += count
+    return measured(seconds, tokens, languages)
+
+
+def time_trainer(shape: Shape, folder: Path) -> dict[str, Any]:
+    """The same of a Trainer: head on all positions, dropout as the scripts leave it, batches padded to one length."""
+    seconds, tokens = run_trainer(shape, folder, LANGUAGES[0], shape.steps + 2)
+    return measured(seconds[2:], tokens, 1)
+
+
+def run_trainer(shape: Shape, folder: Path, language: str, steps: int) -> tuple[list[float], int]:
+    """Train one language adapter as the paper's script does; seconds of each step, tokens of all but the first two."""
+    import adapters
+    from transformers import (
+        AutoModelForMaskedLM,
+        AutoTokenizer,
+        DataCollatorForLanguageModeling,
+        TrainerCallback,
+        TrainingArguments,
+    )
+
+    ref = backbone_of(shape.backbone, folder)
+    tokenizer = AutoTokenizer.from_pretrained(ref.path)
+    model = AutoModelForMaskedLM.from_pretrained(ref.path)
+    adapters.init(model)
+    model.add_adapter(language, config=library_config(ADAPTER))
+    model.train_adapter(language)
+    blocks = text_blocks(DataRef("cldr", language, REVISION), "train", ref, shape.length, folder / "cache")
+    rows = [{"input_ids": block.tolist()} for block in blocks]
+    moments: list[float] = []
+
+    class Clock(TrainerCallback):
+        def on_step_begin(self, *_: Any, **__: Any) -> None:
+            moments.append(time.perf_counter())
+
+        def on_step_end(self, *_: Any, **__: Any) -> None:
+            moments[-1] = time.perf_counter() - moments[-1]
+
+    arguments = TrainingArguments(
+        str(folder / f"trainer-{os.getpid()}"), per_device_train_batch_size=shape.rows, max_steps=steps,
+        learning_rate=1e-4, report_to=[], save_strategy="no", logging_strategy="no", disable_tqdm=True,
+        use_cpu=not torch.cuda.is_available(), dataloader_pin_memory=False,
+    )  # fmt: skip
+    collator = DataCollatorForLanguageModeling(tokenizer, mlm_probability=0.15)
+    trainer = adapters.AdapterTrainer(
+        model=model, args=arguments, train_dataset=rows, data_collator=collator, callbacks=[Clock()]
+    )
+    trainer.train()
+    model.save_adapter(str(folder / f"trainer-{os.getpid()}"), language, with_head=False)
+    mean = sum(len(row["input_ids"]) for row in rows) / len(rows)
+    return moments, round((steps - 2) * shape.rows * mean)
+
+
+def measured(seconds: list[float], tokens: int, languages: int) -> dict[str, Any]:
+    """Median seconds of a step, tokens a second, peak memory of the process."""
+    return {
+        "seconds_per_step": statistics.median(seconds),
+        "seconds_per_step_and_language": statistics.median(seconds) / languages,
+        "tokens_per_second": tokens / len(seconds) / statistics.median(seconds),
+        "steps": len(seconds),
+        "languages": languages,
+        "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "threads": torch.get_num_threads(),
+    }
+
+
+def train_fleet(languages: int, steps: int, folder: Path) -> dict[str, Any]:
+    """The whole training of a fleet as one bank, checkpoints and adapters written."""
+    from jobs.train_languages import train_languages
+
+    made = calls(SHAPES["quickstart"], languages, folder, steps)
+    outcomes = dict(train_languages(made))
+    failed = [one for one in outcomes.values() if isinstance(one, Exception)]
+    if failed or len(outcomes) != languages:
+        raise RuntimeError(f"{len(failed)} of {languages} languages failed: {failed[:1]}")
+    return {"languages": languages, "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+
+
+def time_linear(languages: int, steps: int, folder: Path) -> dict[str, Any]:
+    """Seconds of `steps` optimizer steps of every language, in banks of at most 16, without loading anything."""
+    bank, active, _ = learners(calls(SHAPES["quickstart"], languages, folder, 1000))
+    parts = [active[at : at + 16] for at in range(0, languages, 16)]
+    one_step(bank, parts[0])
+    begun = time.perf_counter()
+    for part in parts:
+        for _ in range(steps):
+            one_step(bank, part)
+    seconds = time.perf_counter() - begun
+    each = seconds / languages / steps * 1e3
+    return {"languages": languages, "seconds": seconds, "milliseconds_per_language_and_step": each}

@@ -1,0 +1,145 @@
+"""The course of one training: what is counted, when it evaluates, when it ends, its curves and its schedule."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from jobs.job import JobResult
+from jobs.spec import TrainingConfig
+
+Curve = list[tuple[float, float]]
+
+
+class DivergedError(ArithmeticError):
+    """The loss or the gradient of one adapter is no longer a number."""
+
+
+@dataclass(slots=True)
+class Progress:
+    """What is counted while training; plain values, so that a checkpoint can hold them."""
+
+    batches: int = 0
+    optimizer_steps: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    best_value: float | None = None
+    best_step: int = 0
+    stale: int = 0
+    window: list[float] = field(default_factory=list)
+    train_curve: Curve = field(default_factory=list)
+    validation_curve: Curve = field(default_factory=list)
+
+
+class Course:
+    """Everything about one adapter's training but its weights and its optimizer."""
+
+    def __init__(self, training: TrainingConfig, better: Literal["min", "max"]) -> None:
+        """`better`: whether a lower or a higher evaluation is better."""
+        self.training = training
+        self.better = better
+        self.progress = Progress()
+
+    @property
+    def learning_rate(self) -> float:
+        """Of the next optimizer step."""
+        return self.training.learning_rate * schedule(self.progress.optimizer_steps, self.training)
+
+    @property
+    def done(self) -> bool:
+        """Whether all optimizer steps are made and evaluated, or `patience` evaluations brought no gain."""
+        training, progress = self.training, self.progress
+        all_steps = progress.optimizer_steps >= training.optimizer_steps and not self.evaluation_due
+        return all_steps or 0 < training.patience <= progress.stale
+
+    @property
+    def evaluation_due(self) -> bool:
+        """Whether the current weights are to be evaluated now and have not been."""
+        steps = self.progress.optimizer_steps
+        curve = self.progress.validation_curve
+        at_interval = steps % self.training.evaluate_every == 0 or steps == self.training.optimizer_steps
+        between = self.progress.batches % self.training.gradient_accumulation != 0
+        return steps > 0 and at_interval and not between and not (curve and curve[-1][0] == steps)
+
+    def live(self) -> dict[str, float]:
+        """What is worth watching while training."""
+        progress = self.progress
+        recent = progress.window[-20:] or [value for _, value in progress.train_curve[-1:]]
+        shown = {
+            "optimizer_step": float(progress.optimizer_steps),
+            "of": float(self.training.optimizer_steps),
+            "tokens_per_second": progress.tokens / max(progress.seconds, 1e-9),
+        }
+        return {**shown, "loss": sum(recent) / len(recent)} if recent else shown
+
+    def result(self, value_name: str, details: dict[str, Any]) -> JobResult:
+        """The record's part of a finished training; `value_name` is what the held-out value is called."""
+        progress = self.progress
+        assert progress.best_value is not None, "the last optimizer step is always evaluated"
+        metrics = {
+            value_name: progress.best_value,
+            "best_optimizer_step": float(progress.best_step),
+            "optimizer_steps": float(progress.optimizer_steps),
+            "train_loss": progress.train_curve[-1][1],
+            "tokens": float(progress.tokens),
+            "seconds": progress.seconds,
+            "tokens_per_second": progress.tokens / max(progress.seconds, 1e-9),
+        }
+        return JobResult(metrics, {"train_loss": progress.train_curve, value_name: progress.validation_curve}, details)
+
+    def batch_made(self, loss: float, tokens: int) -> None:
+        """Count one batch. Raises DivergedError when its mean loss is not finite."""
+        progress = self.progress
+        if not math.isfinite(loss):
+            raise DivergedError(f"the training loss is {loss} at optimizer step {progress.optimizer_steps + 1}")
+        progress.batches += 1
+        progress.tokens += tokens
+        progress.window.append(loss)
+
+    def step_made(self, norm: float) -> None:
+        """Count one optimizer step. Raises DivergedError when the gradient's `norm` is not finite."""
+        progress, training = self.progress, self.training
+        if not math.isfinite(norm):
+            raise DivergedError(f"the gradient's norm is {norm} at optimizer step {progress.optimizer_steps + 1}")
+        progress.optimizer_steps += 1
+        every = max(1, training.optimizer_steps // 100)
+        if progress.optimizer_steps % every == 0 or progress.optimizer_steps == training.optimizer_steps:
+            progress.train_curve.append((progress.optimizer_steps, sum(progress.window) / len(progress.window)))
+            progress.window.clear()
+
+    def evaluated(self, value: float) -> bool:
+        """Note the held-out value of the current weights; whether they are the best so far.
+
+        Raises DivergedError when the value is not finite.
+        """
+        progress = self.progress
+        if not math.isfinite(value):
+            raise DivergedError(f"the held-out value is {value} at optimizer step {progress.optimizer_steps}")
+        progress.validation_curve.append((progress.optimizer_steps, value))
+        sign = 1.0 if self.better == "max" else -1.0
+        if progress.best_value is None or sign * value > sign * progress.best_value:
+            progress.best_value, progress.best_step, progress.stale = value, progress.optimizer_steps, 0
+            return True
+        progress.stale += 1
+        return False
+
+    def plain(self) -> dict[str, Any]:
+        """What a checkpoint holds of it."""
+        return asdict(self.progress)
+
+    def go_on(self, progress: Mapping[str, Any]) -> None:
+        """Go on from `plain()`. Raises TypeError when it is of another shape."""
+        restored = Progress(**progress)
+        for curve in ("train_curve", "validation_curve"):
+            setattr(restored, curve, [(step, value) for step, value in getattr(restored, curve)])
+        self.progress = restored
+
+
+def schedule(step: int, training: TrainingConfig) -> float:
+    """Factor of the learning rate for the optimizer step `step`, counted from 0: linear warm-up, linear decay."""
+    warmup = math.ceil(training.optimizer_steps * training.warmup_ratio)
+    if step < warmup:
+        return step / warmup
+    return max(0.0, (training.optimizer_steps - step) / max(1, training.optimizer_steps - warmup))

@@ -1,0 +1,27 @@
+"""What a language shows a sharded backbone: the same blocks, order and held-out rows as on one device."""
+
+from __future__ import annotations
+
+from jobs.data.packed import packed_blocks
+from jobs.errors import Fault, InputError
+from jobs.job import JobCall
+from jobs.language_learner import Corpus as Blocks
+from jobs.language_learner import check_corpus, corpus_details, order_of
+from jobs.sharded.train import Corpus
+from jobs.spec import LanguageAdapterSpec
+from jobs.streams import CausalStream
+
+
+def open_corpus(call: JobCall) -> Corpus:
+    """Read a language's corpus. Raises InputError for what the user can mend."""
+    spec = call.spec
+    assert isinstance(spec, LanguageAdapterSpec)
+    if spec.objective != "causal-lm":
+        todo = "use causal-lm, or a backbone that fits one device"
+        raise InputError(Fault("a sharded backbone learns by causal-lm alone", call.name, spec.objective, todo))
+    length, cache = spec.training.max_length, call.cache
+    train = packed_blocks(spec.corpus, "train", spec.backbone, length, cache)
+    held_out = packed_blocks(spec.corpus, "validation", spec.backbone, length, cache)
+    check_corpus(spec, train)
+    stream = CausalStream(train, order_of(spec, Blocks(train, held_out)))
+    return Corpus(stream, stream.held_out(held_out, spec.training.evaluation_examples), corpus_details(train))

@@ -1,0 +1,50 @@
+"""One rank of a sharded training: trains the calls of a pickle with ZeRO-2, then with ZeRO-3.
+
+Arguments: a pickle of {stage: calls}, where rank 0 leaves the outcomes, the optimizer step to die at (0: none).
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import sys
+from pathlib import Path
+
+import torch.distributed as dist
+
+from jobs import checkpoint
+from jobs.sharded import train
+from jobs.sharded.corpus import open_corpus
+from jobs.sharded.engine import ShardedEngine
+from jobs.sharded.settings import engine_settings
+from jobs.sharded.train import train_sharded
+from jobs.team import joined_team
+
+
+def main() -> None:
+    """Train and leave the outcomes."""
+    import faulthandler
+
+    faulthandler.dump_traceback_later(110, exit=True)
+    checkpoint.SECONDS = float(os.environ.get("EVERY", "20"))
+    train.PROGRESS_SECONDS = 0.0
+    dist.init_process_group("gloo")
+    team = joined_team()
+    stop_at = int(sys.argv[3])
+
+    def progress(name: str, values: object) -> None:
+        """Die in the middle of a training, when told to."""
+        if stop_at and values["optimizer_step"] >= stop_at:  # type: ignore[index]
+            os._exit(9)
+
+    outcomes = {}
+    for stage, calls in pickle.loads(Path(sys.argv[1]).read_bytes()).items():  # noqa: S301 - written by the test
+        spec = calls[0].spec
+        settings = engine_settings(spec.training, stage, team.size, False, {})
+        engine = ShardedEngine(spec.backbone, calls[0].inputs["theta_pre"], settings, spec.training.weight_decay)
+        outcomes[stage] = dict(train_sharded(calls, engine, open_corpus, progress, team))
+    if team.leads:
+        Path(sys.argv[2]).write_bytes(pickle.dumps(outcomes))
+
+
+main()

@@ -1,0 +1,137 @@
+"""A cluster of several nodes that come and go while a campaign trains: nothing is lost, and the records are the same."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+import ray
+from ray.cluster_utils import Cluster
+from safetensors.torch import load_file
+from torch.testing import assert_close
+
+sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1] / "jobs"))
+from sharded_fleet import ShardedFleet
+from small_campaign import write_campaign
+
+from jobs.ray_mailbox import open_mailbox
+from jobs.ray_train import BankResources, train_bank
+from jobs.sharded.rule import Scale
+from jobs.train_languages import train_languages
+from orchestrator.campaign import load_campaign
+from orchestrator.execute import Change, Moved, Summary, execute
+from orchestrator.executors import LocalExecutor
+from orchestrator.plan import plan_campaign
+from orchestrator.ray_executor import RayExecutor
+from orchestrator.references import References
+from orchestrator.sections import ResourcesSection
+from orchestrator.store import ArtifactStore
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(280)]
+TRAINED = ("initial-adapter", "language-adapter")
+
+
+def ignore(event: object) -> None:
+    """Nobody watches."""
+
+
+@pytest.fixture(scope="module")
+def steps(tmp_path_factory):
+    file = write_campaign(tmp_path_factory.mktemp("campaign"), steps=600)
+    plan = plan_campaign(load_campaign(file), References(tmp_path_factory.mktemp("cache")))
+    return [step for step in plan.steps if step.job in TRAINED]
+
+
+@pytest.fixture(scope="module")
+def local(steps, tmp_path_factory):
+    store = ArtifactStore(tmp_path_factory.mktemp("local"))
+    return store, execute(steps, store, LocalExecutor(bank_size=1), ignore, {})
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """A head that computes nothing and two nodes of one CPU; checkpoints every half second."""
+    environment = pytest.MonkeyPatch()
+    environment.setenv("ADAPTERFLEET_CHECKPOINT_SECONDS", "0.5")
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    for _ in range(2):
+        cluster.add_node(num_cpus=1)
+    ray.init(address=cluster.address, log_to_driver=False)
+    yield cluster
+    ray.shutdown()
+    cluster.shutdown()
+    environment.undo()
+
+
+class KillsANode:
+    """Removes a node, as an outage would, when languages have been seen in training on every one; adds another."""
+
+    def __init__(self, cluster: Cluster, languages: set[str]) -> None:
+        self._cluster, self._left = cluster, set(languages)
+        self.killed: object = None
+        self.added: object = None
+
+    def __call__(self, event: object) -> None:
+        if isinstance(event, Moved) and event.values.get("optimizer_step"):
+            self._left.discard(event.key.split("/")[1].split("-")[0])
+        if not self._left and self.killed is None:
+            self.killed = next(iter(self._cluster.worker_nodes))
+            self._cluster.remove_node(self.killed, allow_graceful=False)
+        if isinstance(event, Change) and event.state == "succeeded" and self.killed and not self.added:
+            self.added = self._cluster.add_node(num_cpus=1)
+
+
+def run(steps, workspace: Path, watch, **resources) -> tuple[ArtifactStore, Summary]:
+    store = ArtifactStore(workspace)
+    executor = RayExecutor(ResourcesSection(**resources), workspace)
+    try:
+        return store, execute(steps, store, executor, watch, {})
+    finally:
+        executor.close()
+
+
+def assert_same(one: tuple[ArtifactStore, Summary], other: tuple[ArtifactStore, Summary], tolerance: float) -> None:
+    (store, first), (other_store, second) = one, other
+    assert not second.errors and first.records.keys() == second.records.keys()
+    for key, record in first.records.items():
+        assert second.records[key].payload == record.payload
+        for name in (name for name in record.files if name.endswith(".safetensors")):
+            ours, theirs = load_file(store.path(key) / name), load_file(other_store.path(key) / name)
+            assert_close(ours, theirs, rtol=0, atol=tolerance)
+
+
+def test_a_backbone_is_sharded_over_two_workers_of_one_ray_job(cluster, tmp_path):
+    """LoRA under ZeRO-3 on two nodes against the same training on one device."""
+    fleet = ShardedFleet(tmp_path)
+    alone, shared = fleet.call("aa", "alone"), fleet.call("aa", "shared")
+    expected = dict(train_languages([alone]))["aa"]
+    mailbox = open_mailbox()
+    resources = BankResources(cpus=1, gpus=0, attempts=1, workers=2, scale=Scale("zero-3"))
+    train_bank("sharded", [shared], mailbox.name, resources, str(tmp_path / "ray"))
+    ((name, result, _),), _ = ray.get(mailbox.actor.drain.remote())
+    assert name == "aa" and not isinstance(result, Exception), result
+    assert result.metrics["validation_loss"] == pytest.approx(expected.metrics["validation_loss"], abs=1e-4)
+    ours, theirs = (load_file(call.output / "adapter_model.safetensors") for call in (shared, alone))
+    assert_close(ours, theirs, rtol=0, atol=1e-4)
+    for file in ("adapter_config.json", "adapter_model.safetensors"):
+        assert (shared.output / file).exists() and (alone.output / file).exists()
+
+
+def test_a_node_that_dies_takes_no_bank_with_it_and_a_new_one_is_used(cluster, steps, local, tmp_path):
+    """Banks of one language are bit for bit what one process gives, however often they were begun."""
+    watch = KillsANode(cluster, {"en", "es"})
+    finished = run(steps, tmp_path, watch, bank_size=1, attempts=3)
+    assert watch.killed is not None
+    assert_same(local, finished, 0.0)
+    resumed = [r.details.get("resumed_from_step") for r in finished[1].records.values()]
+    assert any(resumed), "a language went on from its checkpoint"
+
+
+def test_a_bank_of_two_workers_goes_on_with_one_when_a_node_is_lost(cluster, steps, local, tmp_path):
+    assert ray.cluster_resources()["CPU"] == 2
+    watch = KillsANode(cluster, {"en", "es", "pt"})
+    finished = run(steps, tmp_path, watch, workers_per_bank=2, attempts=3)
+    assert watch.killed is not None
+    assert_same(local, finished, 1e-3)
