@@ -96,6 +96,17 @@ def test_rows_of_one_language_are_chosen_by_prefix_or_value(all_languages, tmp_p
         hub_table(ref(all_languages, rows=RowFilter("language", value="ko"), limits=limits), "train", tmp_path)
 
 
+def test_validation_is_held_out_of_one_languages_rows_where_its_split_is_tested_on(tmp_path):
+    rows = [{"id": f"{name}-{n}", "question": f"{name} {n}?"} for name in NAMES for n in range(8)]
+    parquet(tmp_path / "tydi" / "train.parquet", rows)
+    parquet(tmp_path / "tydi" / "validation.parquet", [{**row, "question": "tested"} for row in rows])
+    kept = RowFilter("id", prefix="korean-")
+    data = ref(tmp_path / "tydi", rows=kept, splits=(("test", "validation"),), hold_out=0.25)
+    parts = {s: [row["id"] for _, row in load_rows(data, s, tmp_path)] for s in ("train", "validation", "test")}
+    assert [len(part) for part in parts.values()] == [6, 2, 8]
+    assert sorted(parts["train"] + parts["validation"]) == sorted(parts["test"])
+
+
 def test_a_split_is_cut_in_two_in_the_order_of_its_file(tmp_path):
     parquet(tmp_path / "xquad" / "validation.parquet", texts(*map(str, range(10))))
     splits = (("test", "validation[5:]"), ("validation", "validation[:5]"))
