@@ -12,17 +12,20 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from jobs.job import JobResult
+from jobs.notes import Note, failure
 
 NAMESPACE = "adapterfleet"
+MOST_NOTES = 10_000  # between two drains
 Outcome = tuple[str, JobResult | Exception, float]  # call name, what became of it, time of start
 
 
 class Mailbox:
-    """The actor: keeps every outcome, and of progress only the latest per call."""
+    """The actor: keeps every outcome, of progress only the latest per call, and of notes as many as fit."""
 
     def __init__(self) -> None:
         self._outcomes: list[Outcome] = []
         self._progress: dict[str, dict[str, float]] = {}
+        self._notes: list[Note] = []
 
     def finish(self, outcome: Outcome) -> None:
         """A call has ended."""
@@ -33,11 +36,16 @@ class Mailbox:
         """A call has come further."""
         self._progress[name] = values
 
-    def drain(self) -> tuple[list[Outcome], dict[str, dict[str, float]]]:
+    def note(self, said: Note) -> None:
+        """Something to keep in a step's log."""
+        if len(self._notes) < MOST_NOTES:
+            self._notes.append(said)
+
+    def drain(self) -> tuple[list[Outcome], dict[str, dict[str, float]], list[Note]]:
         """Everything since the last drain."""
-        outcomes, progress = self._outcomes, self._progress
-        self._outcomes, self._progress = [], {}
-        return outcomes, progress
+        outcomes, progress, notes = self._outcomes, self._progress, self._notes
+        self._outcomes, self._progress, self._notes = [], {}, []
+        return outcomes, progress, notes
 
 
 class OpenMailbox(NamedTuple):
@@ -70,8 +78,14 @@ class Sender:
             self._sent[name] = now
             self._mailbox.move.remote(name, dict(values))
 
+    def note(self, said: Note) -> None:
+        """Send a line of a step's log; see `jobs.notes.noted`."""
+        self._mailbox.note.remote(said)
+
     def finish(self, name: str, outcome: JobResult | Exception, started: float) -> None:
         """Send an outcome and wait until it has arrived: it must not be lost with this process."""
+        if isinstance(outcome, Exception):
+            self.note(failure(name, outcome))
         ray.get(self._mailbox.finish.remote((name, sendable(outcome), started)))
 
 

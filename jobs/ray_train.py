@@ -14,6 +14,7 @@ from ray.train.torch import TorchTrainer, get_device
 
 from jobs.job import JobCall, JobResult, Progress
 from jobs.leaving import StopsOnSignal
+from jobs.notes import noted
 from jobs.ray_mailbox import Sender
 from jobs.sharded.rule import Scale
 from jobs.spec import LanguageAdapterSpec, LoraConfig, Spec, TaskAdapterSpec
@@ -79,7 +80,7 @@ def _train_loop(config: dict[str, Any]) -> None:
     opened = workplace.open if answers else workplace.visit
     calls = {call.name: opened(call) for call in config["calls"] if call.name in left}
     started, trained = time.time(), 0
-    with StopsOnSignal() as stopped:
+    with noted(list(calls), sender.note), StopsOnSignal() as stopped:
         try:
             for name, outcome in _outcomes(
                 list(calls.values()), Reports(sender, stopped, answers), team, config["scale"]

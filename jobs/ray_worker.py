@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from jobs.job import JobCall, JobResult, TrialScores
+from jobs.notes import noted
 from jobs.ray_mailbox import Sender
 from jobs.spec import Mixture
 from jobs.workplace import Workplace
@@ -29,14 +30,16 @@ class WarmWorker:
         started = time.time()
         outcome: JobResult | Exception
         try:
-            here = self._workplace.open(call)
-            outcome = self._workplace.deliver(here, self._worker.run(here, self._sender))
+            with noted([call.name], self._sender.note):
+                here = self._workplace.open(call)
+                outcome = self._workplace.deliver(here, self._worker.run(here, self._sender))
         except Exception as error:  # noqa: BLE001 - the step's failure is its outcome
             outcome = error
         self._sender.finish(call.name, outcome, started)
 
     def score(self, call: JobCall, mixture: Mixture, share: float) -> TrialScores:
         """Scores of one candidate of the search `call` on the first `share` of the validation set."""
-        if call.name not in self._searches:
-            self._searches[call.name] = self._workplace.open(call)
-        return self._worker.score(self._searches[call.name], mixture, share)
+        with noted([call.name], self._sender.note):
+            if call.name not in self._searches:
+                self._searches[call.name] = self._workplace.open(call)
+            return self._worker.score(self._searches[call.name], mixture, share)

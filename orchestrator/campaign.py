@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import Field
 
 from jobs.errors import Fault, InputError, raise_all
+from jobs.redaction import kinds_of_secrets
 from jobs.sharded.settings import check_extra
 from jobs.spec import TrainingConfig, is_language_model
 from orchestrator.published import read_published
@@ -28,6 +29,8 @@ from orchestrator.sections_comparisons import ComparisonSection
 from orchestrator.sections_tasks import TaskSection, model_faults
 from orchestrator.yaml_lines import VARIABLE, Document, Location, nearest, read_yaml, substitute, validate
 from search_spaces.languages import resolve_language
+
+LONGEST_VARIABLE = 10_000  # characters
 
 
 class Campaign(Section):
@@ -58,7 +61,10 @@ def load_campaign(file: Path, overrides: Mapping[str, str] | None = None) -> Cam
     document = read_yaml(file)
     if not isinstance(document.content, dict):
         raise InputError(Fault("a campaign is a mapping", document.where(()), type(document.content).__name__))
-    campaign = validate(substitute(document, _variables(document, overrides or {})), Campaign)
+    variables = _variables(document, overrides or {})
+    document = substitute(document, variables)
+    raise_all(_secrets(document, document.content, ()))
+    campaign = validate(document, Campaign)
     campaign = _with_published(campaign, file)
     raise_all(_senseless(campaign, document))
     return campaign
@@ -85,11 +91,27 @@ def _variables(document: Document, overrides: Mapping[str, str]) -> dict[str, st
     for name, text in given.items() if isinstance(given, dict) else ():
         value = overrides.get(str(name), str(text))
         variables[str(name)] = VARIABLE.sub(lambda match: variables.get(match[1], match[0]), value)
+        if len(variables[str(name)]) > LONGEST_VARIABLE:  # each may double the one before
+            raise InputError(Fault("the variable is too long", document.where(("variables", str(name)))))
     raise_all(
         Fault("--set names an unknown variable", str(document.file), name, nearest(name, sorted(variables)))
         for name in sorted(set(overrides) - set(variables))
     )
     return variables
+
+
+def _secrets(document: Document, value: Any, at: Location) -> Iterator[Fault]:
+    """Texts that would carry a password, key or token into records, manifests and reports."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _secrets(document, inner, (*at, str(key)))
+    elif isinstance(value, list):
+        for number, inner in enumerate(value):
+            yield from _secrets(document, inner, (*at, number))
+    elif isinstance(value, str):
+        for kind in kinds_of_secrets(value):
+            todo = "keep it in the environment (MLFLOW_TRACKING_USERNAME and _PASSWORD, HF_TOKEN, AWS_...)"
+            yield Fault(f"{kind} stands in the campaign", document.where(at), todo=todo)
 
 
 def json_schema() -> dict[str, Any]:

@@ -12,14 +12,16 @@ from typing import Annotated
 import typer
 
 from jobs.errors import Fault, InputError
+from jobs.redaction import redacted
 from orchestrator import jobs_commands
+from orchestrator import operations_commands as operations
 from orchestrator.command_options import HERE, CampaignFile, Set, Workspace, load_file, plan_file, say_broken, terminal
 from orchestrator.k8s_commands import logs, render, stop, submit
 from orchestrator.k8s_commands import status as k8s_status
 from orchestrator.merge_commands import compare, inspect, merge
 from orchestrator.plan_commands import plan
 from orchestrator.run import ExecutorName, Outcome, RunSettings, run_campaign
-from orchestrator.store import CorruptArtifactError, campaign_folder, open_store
+from orchestrator.store import CorruptArtifactError, open_store
 
 app = typer.Typer(
     help="Train fleets of language adapters, combine them by arithmetic, and find the best combination.",
@@ -73,26 +75,8 @@ def run(
         jobs_commands.run_there(file, address, place.uri if place else str(workspace), set_, tracking)
     planned = plan_file(file, workspace, set_)
     outcome = run_campaign(planned, RunSettings(workspace, name, address, tracking), console)
-    _tell(planned.campaign.campaign, outcome, workspace)
+    _tell(outcome, workspace)
     raise typer.Exit(1 if outcome.summary.errors else 0)
-
-
-@app.command()
-def status(
-    file: CampaignFile,
-    workspace: Workspace = HERE,
-) -> None:
-    """Show how a run stands, from any shell."""
-    from orchestrator.events import read_status
-    from orchestrator.views import status_table
-
-    name = load_file(file).campaign
-    folder = campaign_folder(workspace, name)
-    found = read_status(folder)
-    if found is None:
-        console.print(f"campaign {name} has not run in {workspace}")
-        return
-    console.print(status_table(found, open_store(workspace).is_running(name)))
 
 
 @app.command()
@@ -183,7 +167,7 @@ def languages_covered() -> None:
     console.print(" ".join(covered_languages()), soft_wrap=True)
 
 
-for on_campaigns in (plan,):
+for on_campaigns in (plan, operations.status, operations.logs, operations.gc, operations.export, operations.push):
     app.command(on_campaigns.__name__)(on_campaigns)
 for on_adapters in (merge, inspect, compare):
     app.command(on_adapters.__name__)(on_adapters)
@@ -203,10 +187,10 @@ def main() -> None:
         app()
     except InputError as fault:
         for line in fault.faults:
-            print(f"error: {line}", file=sys.stderr)
+            print(f"error: {redacted(str(line))}", file=sys.stderr)
         sys.exit(2)
     except (CorruptArtifactError, OSError) as fault:  # damaged files, a full disk, no right to write
-        print(f"error: {fault}", file=sys.stderr)
+        print(f"error: {redacted(str(fault))}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
         print("stopped; the same command goes on from here", file=sys.stderr)
@@ -217,16 +201,14 @@ def _codes(text: str) -> list[str]:
     return [code.strip() for code in text.split(",") if code.strip()]
 
 
-def _tell(campaign: str, outcome: Outcome, workspace: Path) -> None:
+def _tell(outcome: Outcome, workspace: Path) -> None:
     from orchestrator.endless import endless_notes
     from orchestrator.report import results_table
-    from orchestrator.report_inputs import read_inputs
-    from orchestrator.results import campaign_results
 
     summary = outcome.summary
     for note in (*summary.notes, *endless_notes(summary.records.values())):
         console.print(f"note: {note}", style="yellow", soft_wrap=True, markup=False)
-    console.print(results_table(campaign_results(read_inputs(workspace, campaign))))
+    console.print(results_table(outcome.report.results))
     executed, reused = summary.count("succeeded"), summary.count("reused")
     failed, skipped = summary.count("failed"), summary.count("skipped")
     console.print(f"{executed} steps executed, {reused} reused, {failed} failed, {skipped} skipped")

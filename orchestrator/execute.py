@@ -7,6 +7,7 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,10 +15,13 @@ from typing import Any, Literal, Protocol
 
 from jobs.errors import InputError
 from jobs.job import JobCall, JobResult
+from jobs.redaction import redacted, redacted_words
 from orchestrator.record import Record
 from orchestrator.step import Step
 from orchestrator.store import ArtifactStore, CorruptArtifactError
 
+# Waiting for the disk (or a bucket) is most of a commit, and a disk brings many files down as fast as one.
+COMMITS_AT_ONCE = 16
 State = Literal["reused", "running", "succeeded", "failed", "skipped"]
 
 
@@ -116,6 +120,7 @@ def execute(
 class _Execution:
     provenance: dict[str, Any]
     describe: Describe
+    committers: ThreadPoolExecutor
 
     def __init__(self, steps: list[Step], store: ArtifactStore, executor: Executor, watch: Watcher) -> None:
         self.steps = {step.key: step for step in steps}
@@ -137,13 +142,26 @@ class _Execution:
             for source in sources:
                 self.dependants[source].append(key)
         self._submit([key for key in pending if self.waiting[key] == 0])
-        while self.submitted:
-            for event in self.executor.poll(0.5):
-                if isinstance(event, Moved):
-                    self.watch(event)
-                elif event.key in self.submitted:
-                    self._finish(event)
+        with ThreadPoolExecutor(COMMITS_AT_ONCE, "commit") as self.committers:
+            while self.submitted:
+                self._take(self.executor.poll(0.5))
         return self.summary
+
+    def _take(self, events: Sequence[Finished | Moved]) -> None:
+        """Bring what has finished together to disk together; all else goes on in the order of the events."""
+        finished: dict[str, Finished] = {}
+        for event in events:
+            if isinstance(event, Moved):
+                self.watch(event)
+            elif event.key in self.submitted:
+                finished.setdefault(event.key, event)
+        commits = {
+            event.key: self.committers.submit(self._commit, self.steps[event.key], event, event.outcome)
+            for event in finished.values()
+            if isinstance(event.outcome, JobResult)
+        }
+        for event in finished.values():
+            self._finish(event, commits.get(event.key))
 
     def _reuse(self) -> None:
         for key, step in self.steps.items():
@@ -197,13 +215,14 @@ class _Execution:
         if works:
             self.executor.submit(works)
 
-    def _finish(self, event: Finished) -> None:
+    def _finish(self, event: Finished, commit: Future[Record] | None) -> None:
         step = self.steps[event.key]
-        if isinstance(event.outcome, Exception):
+        if isinstance(event.outcome, Exception) or commit is None:
+            assert isinstance(event.outcome, Exception)
             self._fail(step, event.outcome)
             return
         try:
-            record = self._commit(step, event, event.outcome)
+            record = commit.result()
         except Exception as fault:  # noqa: BLE001 - a full disk, a metric that is NaN: this step failed, others go on
             self._fail(step, fault)
             return
@@ -218,6 +237,7 @@ class _Execution:
         self._submit(ready)
 
     def _commit(self, step: Step, event: Finished, result: JobResult) -> Record:
+        """Runs in a thread beside others: it changes nothing but this step's files."""
         facts = {
             "started": _iso(event.started or time.time() - event.seconds),
             "finished": _iso(time.time()),
@@ -236,6 +256,7 @@ class _Execution:
         text = (
             "; ".join(map(str, error.faults)) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
         )
+        text = redacted(text)
         self.summary.errors[step.key] = text
         self._change(step.key, "failed", error=text)
         stack = list(self.dependants[step.key])
@@ -255,7 +276,7 @@ def execution_facts(versions: Mapping[str, str], git_commit: str) -> dict[str, A
     """Provenance that all steps of one execution share."""
     return {
         "host": socket.gethostname(),
-        "argv": sys.argv[1:],
+        "argv": redacted_words(sys.argv[1:]),
         "versions": dict(versions),
         "git_commit": git_commit,
     }

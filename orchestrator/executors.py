@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from jobs.job import JobResult, TrialScores
+from jobs.notes import Send, failure, noted, unheard
 from jobs.spec import LanguageAdapterSpec, SearchSpec
 from jobs.workplace import Workplace
 from orchestrator.banks import bank_key
@@ -25,8 +26,9 @@ class LocalExecutor:
 
     name = "local"
 
-    def __init__(self, bank_size: int = 8) -> None:
-        """`bank_size`: languages trained together."""
+    def __init__(self, bank_size: int = 8, notes: Send = unheard) -> None:
+        """`bank_size`: languages trained together. `notes`: who keeps warnings and tracebacks."""
+        self._notes = notes
         self._bank_size = bank_size
         self._queue: deque[Work] = deque()
         self._moved: list[Moved] = []
@@ -44,6 +46,8 @@ class LocalExecutor:
         if finished is None and self._queue:
             self._running = self._start()
             finished = next(self._running, None)
+        if finished is not None and isinstance(finished.outcome, Exception):
+            self._notes(failure(finished.key, finished.outcome))
         moved, self._moved = self._moved, []
         return [*moved, finished] if finished else moved
 
@@ -70,10 +74,11 @@ class LocalExecutor:
         left = {work.step.key for work in works}
         try:
             calls = {work.step.key: self._workplace.open(work.call) for work in works}
-            for key, outcome in train_languages(list(calls.values()), self._progress):
-                left.discard(key)
-                delivered = self._workplace.deliver(calls[key], outcome)
-                yield Finished(key, delivered, time.time() - started, started)
+            with noted(list(calls), self._notes):
+                for key, outcome in train_languages(list(calls.values()), self._progress):
+                    left.discard(key)
+                    delivered = self._workplace.deliver(calls[key], outcome)
+                    yield Finished(key, delivered, time.time() - started, started)
         except Exception as error:  # noqa: BLE001 - what stops a bank is the failure of all that were in it
             for key in sorted(left):
                 yield Finished(key, error, time.time() - started, started)
@@ -85,7 +90,8 @@ class LocalExecutor:
         self._worker = self._worker or Worker()
         outcome: JobResult | Exception
         try:
-            outcome = self._carry_out(self._worker, work)
+            with noted([work.step.key], self._notes):
+                outcome = self._carry_out(self._worker, work)
         except Exception as error:  # noqa: BLE001 - the step's failure is its outcome
             outcome = error
         yield Finished(work.step.key, outcome, time.time() - started, started)

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from jobs.redaction import redacted
 from jobs.spec import metric_of
 from orchestrator.plan import Plan
 from orchestrator.plan_comparisons import Comparison
@@ -23,7 +24,7 @@ def index(plan: Plan) -> dict[str, Any]:
     return {
         "format": INDEX_FORMAT,
         "campaign": plan.campaign.campaign,
-        "description": plan.campaign.description,
+        "description": redacted(plan.campaign.description),
         "backbone": {"name": plan.backbone.name, "revision": plan.backbone.revision},
         "steps": [step.key for step in plan.steps],
         "languages": {code: _language(code) for code in sorted(codes)},

@@ -13,6 +13,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from datetime import datetime
 from typing import Any, get_type_hints
 
+from jobs.redaction import redacted
 from jobs.spec import IDENTITY, JOBS, metric_named
 from orchestrator.record import Record
 
@@ -160,7 +161,7 @@ def _flat(cls: type[Any], plain: Mapping[str, Any], prefix: str) -> Iterator[tup
 
 
 def _text(value: Any) -> str:
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    text = redacted(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
     return text if len(text) <= LONGEST_VALUE else text[: LONGEST_VALUE - 1] + "…"
 
 

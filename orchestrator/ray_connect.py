@@ -18,6 +18,7 @@ import jobs
 import orchestrator
 import search_spaces
 from jobs.errors import Fault, InputError
+from orchestrator.ray_loopback import loopback
 from orchestrator.versions import STAMP, check_stamp
 
 SECONDS = 5.0  # a cluster that does not answer by then is not there; Ray itself waits for more than ten minutes
@@ -34,7 +35,8 @@ def connect(address: str | None) -> None:
     if address is None:
         # A cluster of one's own is reached with a token that only this process and its children know.
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-        _init(address=None, include_dashboard=False)
+        with loopback():
+            _init(address="local", include_dashboard=False)  # never one that runs on this machine already
         return
     if STAMP in os.environ:
         check_stamp(os.environ[STAMP])

@@ -15,6 +15,7 @@ import ray
 
 from jobs.errors import raise_all
 from jobs.job import JobCall, JobResult
+from jobs.notes import Send, unheard
 from jobs.ray_mailbox import open_mailbox
 from jobs.ray_train import BankResources, train_bank
 from jobs.sharded.rule import Scale
@@ -24,6 +25,7 @@ from orchestrator.banks import bank_key, split_banks
 from orchestrator.execute import Finished, Moved, Work
 from orchestrator.ray_cluster import Cluster
 from orchestrator.ray_connect import connect
+from orchestrator.ray_metrics import CampaignMetrics
 from orchestrator.ray_search import run_searches
 from orchestrator.ray_workers import WorkerPool
 from orchestrator.room import SETTLE, bank_room, infeasible, worker_room
@@ -60,7 +62,14 @@ class RayExecutor:
 
     name = "ray"
 
-    def __init__(self, resources: ResourcesSection, workspace: Path, address: str | None = None) -> None:
+    def __init__(
+        self,
+        resources: ResourcesSection,
+        workspace: Path,
+        address: str | None = None,
+        notes: Send = unheard,
+        campaign: str = "",
+    ) -> None:
         """Connect and check that the campaign's requests fit. Raises InputError for one that never can."""
         for name, value in ENVIRONMENT.items():
             os.environ.setdefault(name, value)
@@ -71,6 +80,7 @@ class RayExecutor:
         self._cluster = Cluster()
         raise_all(infeasible(resources, self._cluster.nodes()))
         self._workplace = Workplace()
+        self._notes, self._metrics = notes, CampaignMetrics(campaign)
         self._mailbox = open_mailbox()
         self._pool = WorkerPool(resources, self._mailbox.name)
         self._trainings: list[Work] = []
@@ -91,6 +101,7 @@ class RayExecutor:
                 self._searches.append(work)
             else:
                 self._pool.run(work.call)
+        self._metrics.hold(self._running)
         self._last_submit = time.time()
 
     def poll(self, timeout: float) -> Sequence[Finished | Moved]:
@@ -104,6 +115,7 @@ class RayExecutor:
             for event in events:
                 if isinstance(event, Finished):
                     self._running.pop(event.key, None)
+            self._metrics.take(events, self._running)
             if events or time.time() >= deadline:
                 return events
             time.sleep(0.05)
@@ -119,7 +131,9 @@ class RayExecutor:
         while not self._events.empty():
             noted.append(self._events.get())
         # Drained after the notes were taken: what a job sent before it ended is here by now.
-        outcomes, progress = ray.get(self._mailbox.actor.drain.remote())
+        outcomes, progress, notes = ray.get(self._mailbox.actor.drain.remote())
+        for said in notes:
+            self._notes(said)
         events: list[Finished | Moved] = [Moved(name, values) for name, values in progress.items()]
         for name, outcome, started in outcomes:
             self._pool.done(name)
@@ -157,6 +171,8 @@ class RayExecutor:
 
     def _thread(self, kind: str, work: Callable[[str, list[JobCall]], None], calls: list[JobCall]) -> None:
         name = f"{kind}-{len(self._threads)}-{os.getpid()}"
+        if kind == "bank":
+            self._metrics.bank(name, [call.name for call in calls])
 
         def guarded() -> None:
             failure: Exception = RuntimeError(f"{name} ended without an outcome for this step")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 RECORD_FORMAT = 1
@@ -41,7 +41,8 @@ class Record:
 
 def dump_record(record: Record) -> str:
     """Readable JSON, ending in a newline."""
-    return json.dumps(asdict(record), ensure_ascii=False, indent=1, sort_keys=True, allow_nan=False) + "\n"
+    plain = {item.name: getattr(record, item.name) for item in fields(record)}
+    return json.dumps(plain, ensure_ascii=False, indent=1, sort_keys=True, allow_nan=False) + "\n"
 
 
 def parse_record(text: str) -> Record:

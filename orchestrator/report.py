@@ -32,11 +32,12 @@ _DIGEST_MARK = "<!-- panel "
 
 @dataclass(frozen=True, slots=True)
 class ReportPaths:
-    """What was written. `figures`: the SVG files that the Markdown shows."""
+    """What was written. `figures`: the SVG files that the Markdown shows; `results`: what stands in the tables."""
 
     html: Path
     markdown: Path
     figures: tuple[Path, ...]
+    results: tuple[Result, ...]
 
 
 def write_report(workspace: Path, campaign: str) -> ReportPaths:
@@ -48,18 +49,18 @@ def write_report(workspace: Path, campaign: str) -> ReportPaths:
     inputs = read_inputs(workspace, campaign)
     folder = campaign_folder(workspace, campaign) / "report"
     (folder / "figures").mkdir(parents=True, exist_ok=True)
-    document = build(inputs, folder)
+    results = campaign_results(inputs)
+    document = build(inputs, results, folder)
     drawn = {figure.name: _drawn(figure, folder / "figures") for figure in figures(document)}
     _write(folder / "index.html", page(document, {name: _inline(svg) for name, svg in drawn.items()}))
     _write(folder / "report.md", markdown(document, "figures"))
     _remove_stale(folder / "figures", set(drawn))
     files = tuple(folder / "figures" / f"{name}.svg" for name in drawn)
-    return ReportPaths(folder / "index.html", folder / "report.md", files)
+    return ReportPaths(folder / "index.html", folder / "report.md", files, tuple(results))
 
 
-def build(inputs: ReportInputs, folder: Path) -> Document:
+def build(inputs: ReportInputs, results: Sequence[Result], folder: Path) -> Document:
     """The report's content, most important first; `folder` keeps what is slow to compute."""
-    results = campaign_results(inputs)
     sections: tuple[Section | None, ...] = (
         summary(inputs, results),
         results_section(inputs, results) if results else None,

@@ -12,6 +12,7 @@ from typing import Literal
 from rich.console import Console
 
 from jobs.job import JobResult
+from jobs.notes import Send
 from orchestrator.campaign import Campaign
 from orchestrator.card import card, has_card
 from orchestrator.cost import cost_model
@@ -34,6 +35,7 @@ from orchestrator.plan import Plan
 from orchestrator.record import Record
 from orchestrator.report import ReportPaths, write_report
 from orchestrator.step import Step
+from orchestrator.step_logs import StepLogs
 from orchestrator.store import ArtifactStore, CorruptArtifactError, campaign_folder, open_store
 
 VERSIONED = ("torch", "transformers", "adapters", "peft", "ray", "datasets", "mlflow", "lang2vec", "babel", "numpy")
@@ -70,9 +72,11 @@ def run_campaign(plan: Plan, settings: RunSettings, console: Console) -> Outcome
     with run_lock(folder), run_lock(store.root), store.lease(name) as still_ours:
         write_index(plan, folder)
         log = EventLog(folder, len(plan.steps))
+        logs = StepLogs(folder)
+        executor = LazyExecutor(lambda: _executor(plan.campaign, settings, store, logs.add), settings.executor)
         mirror = _Mirror(plan, settings, store, console)
         try:
-            summary = _execute(plan, settings, store, (log, mirror, lambda _: still_ours()), console)
+            summary = _execute(plan, store, executor, (log, logs, mirror, lambda _: still_ours()), console)
         except BaseException:
             log.close("interrupted")
             mirror.stop()
@@ -84,9 +88,8 @@ def run_campaign(plan: Plan, settings: RunSettings, console: Console) -> Outcome
 
 
 def _execute(
-    plan: Plan, settings: RunSettings, store: ArtifactStore, watchers: Sequence[Watcher], console: Console
+    plan: Plan, store: ArtifactStore, executor: Executor, watchers: Sequence[Watcher], console: Console
 ) -> Summary:
-    executor = LazyExecutor(lambda: _executor(plan.campaign, settings, store), settings.executor)
     try:
         with display(console, plan.steps, cost_model(store.records(_leave_to_execute))) as view:
 
@@ -124,14 +127,14 @@ class LazyExecutor:
             self._made.close()
 
 
-def _executor(campaign: Campaign, settings: RunSettings, store: ArtifactStore) -> Executor:
+def _executor(campaign: Campaign, settings: RunSettings, store: ArtifactStore, notes: Send) -> Executor:
     if settings.executor == "local":
         from orchestrator.executors import LocalExecutor
 
-        return LocalExecutor(campaign.resources.bank_size or 8)
+        return LocalExecutor(campaign.resources.bank_size or 8, notes)
     from orchestrator.ray_executor import RayExecutor
 
-    return RayExecutor(campaign.resources, store.root, settings.address)
+    return RayExecutor(campaign.resources, store.root, settings.address, notes, campaign.campaign)
 
 
 class _Mirror:

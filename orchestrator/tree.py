@@ -51,7 +51,7 @@ def lineage_tree(store: ArtifactStore, name: str) -> Node:
     Raises InputError for a name that is unknown (with close matches) or that fits several artifacts, and
     CorruptArtifactError for a record that cannot be read.
     """
-    record = _resolve(store, name)
+    record = find_record(store, name)
     return _Growth(store).node(record.key, record, "", None)
 
 
@@ -162,7 +162,8 @@ class _Growth:
         return found
 
 
-def _resolve(store: ArtifactStore, name: str) -> Record:
+def find_record(store: ArtifactStore, name: str) -> Record:
+    """The record of an artifact by key, unique start of its key or name, or directory. Raises as `lineage_tree`."""
     folder = Path(name)
     if name and (folder / RECORD_FILE).is_file():
         record = read_record(folder)

@@ -17,7 +17,9 @@ from jobs.errors import Fault, InputError, raise_all
 
 Location = tuple[str | int, ...]
 Model = TypeVar("Model", bound=BaseModel)
-MOST_NODES, DEEPEST = 50_000, 40  # what no campaign needs, and anchors that contain themselves exceed
+# What no campaign needs, and what files that are made to blow up exceed.
+MOST_BYTES, MOST_NODES, DEEPEST = 2**19, 50_000, 40
+LONGEST_NUMBER, LONGEST_TEXT, MOST_FAULTS = 100, 200_000, 50
 VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
@@ -29,7 +31,30 @@ class PlainLoader(yaml.SafeLoader):
         for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
 
+    def __init__(self, stream: str) -> None:
+        super().__init__(stream)
+        self._nodes = self._depth = 0
 
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """Stop at once in a file that no campaign is: the parser would go on for minutes, or out of its stack."""
+        self._nodes, self._depth = self._nodes + 1, self._depth + 1
+        if self._nodes > 2 * MOST_NODES or self._depth > DEEPEST + 1:
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+            raise yaml.MarkedYAMLError(problem="too large or too deep", problem_mark=mark)
+        try:
+            node: yaml.Node | None = super().compose_node(parent, index)
+        finally:
+            self._depth -= 1
+        return node
+
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        """As the base class, which would take minutes over a number of a million digits."""
+        if len(node.value) > LONGEST_NUMBER:
+            raise yaml.MarkedYAMLError(problem="a number of so many digits", problem_mark=node.start_mark)
+        return int(super().construct_yaml_int(node))
+
+
+PlainLoader.add_constructor("tag:yaml.org,2002:int", PlainLoader.construct_yaml_int)
 PlainLoader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"(?:true|false)$"), list("tf"))
 
 
@@ -53,14 +78,15 @@ class Document:
 def read_yaml(file: Path) -> Document:
     """Safe YAML only. Raises InputError for a missing file, broken syntax, a tag or a key given twice."""
     try:
+        if file.stat().st_size > MOST_BYTES:
+            raise InputError(Fault("the file is too large", _shown(file), f"{file.stat().st_size} bytes"))
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as fault:
         raise InputError(Fault("the file cannot be read", _shown(file), str(fault))) from fault
     try:
         node = yaml.compose(text, Loader=PlainLoader)
         lines: dict[Location, int] = {}
-        twice = list(_index(node, (), lines, file)) if node is not None else []
-        raise_all(twice)
+        raise_all(_index(node, (), lines, file)[:MOST_FAULTS] if node is not None else [])
         return Document(file, yaml.load(text, Loader=PlainLoader), lines)  # noqa: S506 - a SafeLoader
     except yaml.MarkedYAMLError as fault:
         line = fault.problem_mark.line + 1 if fault.problem_mark else 1
@@ -85,6 +111,10 @@ def substitute(document: Document, variables: Mapping[str, str]) -> Document:
             faults.append(
                 Fault("unknown variable", document.where(location), f"${{{name}}}", f"variables here: {known}")
             )
+        needed = len(value) + sum(len(variables.get(name, "")) for name in VARIABLE.findall(value))
+        if needed > LONGEST_TEXT:
+            faults.append(Fault("the text is too long", document.where(location), f"{needed} characters"))
+            return ""
         return VARIABLE.sub(lambda match: variables.get(match.group(1), match.group(0)), value)
 
     content = replace(document.content, ())

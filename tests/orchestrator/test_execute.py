@@ -1,7 +1,6 @@
 """The ready-set loop with steps that are done in no time."""
 
 import errno
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -57,6 +56,29 @@ def test_a_second_execution_reuses_everything(store):
     assert {key: record.fingerprint for key, record in summary.records.items()} == {s.key: s.fingerprint for s in STEPS}
 
 
+class AtOnce(ToyExecutor):
+    """Everything that is queued ends in one poll, and each outcome comes twice."""
+
+    def poll(self, timeout):
+        return [event for _ in range(len(self.queue)) for event in super(AtOnce, self).poll(timeout) * 2]
+
+
+def test_steps_that_end_together_are_recorded_together_and_once(store):
+    def describe(step, staging, result, inputs):
+        if step is B:
+            raise OSError(28, "No space left on device")
+
+    states = []
+    summary = run(store, AtOnce(), watch=lambda e: isinstance(e, Change) and states.append((e.step.name, e.state)),
+                  describe=describe)  # fmt: skip
+    assert summary.errors == {B.key: "OSError: [Errno 28] No space left on device"}
+    assert {s.key for s in (THETA, A, C)} == set(summary.records) and summary.count("skipped") == 3
+    assert len(states) == len(set(states))
+    assert [store.find(step).key for step in (A, C)] == [A.key, C.key]
+    again = run(ArtifactStore(store.root), AtOnce())
+    assert again.count("succeeded") == 4 and again.count("reused") == 3 and text(store, TOP).count("b-s1(") == 2
+
+
 def test_only_what_is_missing_runs(store):
     run(store, steps=(THETA, A, B))
     executor = ToyExecutor()
@@ -101,28 +123,18 @@ def test_a_full_disk_is_a_failed_step(store):
     assert "No space left on device" in summary.errors[A.key] and summary.states[BC.key] == "succeeded"
 
 
-def test_a_disk_that_fills_up_fails_its_step_and_frees_the_room(tmp_path):
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    made = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", str(disk)], capture_output=True, check=False
-    )
-    if made.returncode:
-        pytest.skip(f"a small file system cannot be mounted here: {made.stderr.decode().strip()}")
-    try:
-        store = ArtifactStore(disk / "ws")
+def test_a_disk_that_fills_up_fails_its_step_and_frees_the_room(small_disk):
+    store = ArtifactStore(small_disk("512k") / "ws")
 
-        def greedy(work):
-            if work.step.name == "a-s1":
-                (work.call.output / "large").write_bytes(b"x" * 2_000_000)
-            return job(work)
+    def greedy(work):
+        if work.step.name == "a-s1":
+            (work.call.output / "large").write_bytes(b"x" * 2_000_000)
+        return job(work)
 
-        summary = run(store, ToyExecutor(greedy))
-        assert "No space left" in summary.errors[A.key]
-        assert summary.states[BC.key] == "succeeded" and summary.states[TOP.key] == "skipped"
-        assert not run(store).errors
-    finally:
-        subprocess.run(["umount", str(disk)], check=True)
+    summary = run(store, ToyExecutor(greedy))
+    assert "No space left" in summary.errors[A.key]
+    assert summary.states[BC.key] == "succeeded" and summary.states[TOP.key] == "skipped"
+    assert not run(store).errors
 
 
 def test_a_result_that_is_no_number_fails_its_step_alone(store):

@@ -1,0 +1,172 @@
+"""The commands that look after runs and workspaces: `status`, `logs`, `gc`, `export`, `push`."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console, RenderableType
+from rich.live import Live
+from rich.markup import escape
+from rich.table import Table
+
+from jobs.errors import Fault, InputError
+from orchestrator.command_options import HERE, CampaignFile, Workspace, load_file, terminal
+
+if TYPE_CHECKING:
+    from orchestrator.publish import Exported
+
+REFRESH = 1.0  # seconds between two looks of `status --watch`
+LEVELS = ("info", "warning", "error")
+Adapter = Annotated[str, typer.Argument(help="key, unique beginning of one, or directory", metavar="ADAPTER")]
+
+
+def status(
+    file: CampaignFile,
+    workspace: Workspace = HERE,
+    watch: Annotated[bool, typer.Option("--watch", help="look again every second until the run ends")] = False,
+) -> None:
+    """Show how a run stands, from any shell."""
+    from orchestrator.store import campaign_folder
+
+    console, name = terminal(), load_file(file).campaign
+    folder = campaign_folder(workspace, name)
+    shown, goes_on = _state(name, folder, workspace)
+    if not watch or not goes_on:
+        console.print(shown)
+        return
+    with Live(shown, console=console, auto_refresh=False) as live:
+        while goes_on:
+            time.sleep(REFRESH)
+            shown, goes_on = _state(name, folder, workspace)
+            live.update(shown, refresh=True)
+
+
+def _state(name: str, folder: Path, workspace: Path) -> tuple[RenderableType, bool]:
+    """What there is to see, and whether the run goes on."""
+    from orchestrator.events import read_status
+    from orchestrator.store import open_store
+    from orchestrator.views import status_table
+
+    found, alive = read_status(folder), open_store(workspace).is_running(name)
+    if found is None:
+        return f"campaign {name} has not run in {workspace}", alive
+    return status_table(found, alive), alive
+
+
+def logs(
+    step: Annotated[str, typer.Argument(help="key or name of a step, or its beginning; none: what went wrong")] = "",
+    workspace: Workspace = HERE,
+    level: Annotated[str, typer.Option(help="info, warning or error, and what is worse")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="as JSON lines")] = False,
+) -> None:
+    """Print the log of a step: attempts, warnings, errors, tracebacks. Without a step, all warnings and errors."""
+    from orchestrator.step_logs import logged_steps, read_log
+
+    least = level or ("info" if step else "warning")
+    if least not in LEVELS:
+        raise InputError(Fault("not a level", "--level", least, f"one of {', '.join(LEVELS)}"))
+    console = terminal()
+    folders = sorted(path for path in (workspace / "campaigns").glob("*") if path.is_dir())
+    fitting = [(folder, key) for folder in folders for key in logged_steps(folder) if _fits(key, step)]
+    if step and not fitting:
+        todo = "`adapterfleet plan --all` lists the steps"
+        raise InputError(Fault("no step that has a log is called so", "STEP", step, todo))
+    if step and len({key for _, key in fitting}) > 1:
+        listed = ", ".join(sorted({key for _, key in fitting})[:5])
+        raise InputError(Fault("several steps begin like this", "STEP", step, f"choose one: {listed}"))
+    shown = LEVELS[LEVELS.index(least) :]
+    lines = [line for folder, key in fitting for line in read_log(folder, key) if line["level"] in shown]
+    for line in sorted(lines, key=lambda line: line["time"]):
+        _print_line(console, line, as_json)
+    if not lines:
+        console.print(f"nothing at level {least} or worse", highlight=False)
+
+
+def _fits(key: str, wanted: str) -> bool:
+    return key.startswith(wanted) or key.partition("/")[2].startswith(wanted)
+
+
+def _print_line(console: Console, line: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(line, ensure_ascii=False))
+        return
+    style = {"error": "red", "warning": "yellow"}.get(line["level"], "")
+    head = f"{line['time']} {line['level']:<7} {line['step']} attempt {line['attempt']} on {line['host']}"
+    text = "".join(mark if mark.isprintable() or mark == "\n" else "?" for mark in str(line["message"]))
+    console.print(f"[dim]{escape(head)}[/dim]\n  {escape(text)}", style=style, soft_wrap=True, highlight=False)
+
+
+def gc(
+    workspace: Workspace = HERE,
+    yes: Annotated[bool, typer.Option("--yes", help="delete; without it nothing is changed")] = False,
+    caches: Annotated[bool, typer.Option("--caches", help="drop tokenized and converted data too")] = False,
+) -> None:
+    """Find, and with --yes delete, what of a workspace no campaign refers to."""
+    from orchestrator.garbage import find_garbage, remove_garbage
+
+    root, console = workspace.resolve(), terminal()
+    if not (root / "workspace.json").is_file():
+        raise InputError(Fault("not a workspace", str(workspace), todo="name one with --workspace"))
+    dropped = "dropped" if caches else "kept"
+    findings = remove_garbage(root, dropped) if yes else find_garbage(root, dropped)
+    table = Table("deleted" if yes else "would be deleted", "why", "MiB", title=str(root), title_justify="left")
+    for one in findings.garbage:
+        table.add_row(escape(one.path), one.reason, _mebibytes(one.bytes))
+    kept = Table("kept", "directories", "MiB")
+    for reason, (count, size) in findings.kept.items():
+        kept.add_row(reason, str(count), _mebibytes(size))
+    console.print(table, kept)
+    did = "freed" if yes else "would be freed; nothing is deleted without --yes"
+    console.print(f"{len(findings.garbage)} directories, {_mebibytes(findings.bytes)} MiB {did}", highlight=False)
+
+
+def export(
+    adapter: Adapter, folder: Annotated[Path, typer.Argument(metavar="DIR")], workspace: Workspace = HERE
+) -> None:
+    """Copy an adapter out of its workspace, with its card, lineage, and what it is stacked on."""
+    from orchestrator.publish import export_adapter
+    from orchestrator.store import open_store
+
+    exported = export_adapter(open_store(workspace), adapter, folder)
+    _list_files(exported)
+    terminal().print(f"exported {exported.record.key} to {folder}", soft_wrap=True, highlight=False)
+
+
+def push(
+    adapter: Adapter,
+    repository: Annotated[str, typer.Argument(help="owner/name on the hub", metavar="REPO")],
+    workspace: Workspace = HERE,
+    yes: Annotated[bool, typer.Option("--yes", help="upload; without it nothing leaves this machine")] = False,
+    public: Annotated[bool, typer.Option("--public", help="visible to everybody; default: private")] = False,
+) -> None:
+    """Show, and with --yes do, the upload of an adapter to a hub repository, private unless --public."""
+    from orchestrator.publish import export_adapter, push_folder, secrets_of
+    from orchestrator.store import open_store
+
+    visibility, console = "public" if public else "private", terminal()
+    with tempfile.TemporaryDirectory() as place:
+        exported = export_adapter(open_store(workspace), adapter, Path(place) / "adapter")
+        _list_files(exported)
+        if found := secrets_of(exported.folder):
+            raise InputError(Fault("a secret would be uploaded", ", ".join(found), todo="find out how it came there"))
+        if not yes:
+            console.print(f"would go to {repository}, {visibility}; nothing is uploaded without --yes", highlight=False)
+            return
+        address = push_folder(exported.folder, repository, visibility)
+    console.print(f"uploaded to {address} ({visibility} if it was new)", soft_wrap=True, highlight=False)
+
+
+def _list_files(exported: Exported) -> None:
+    table = Table("file", "KiB", title=exported.record.key, title_justify="left")
+    for name, size in exported.files.items():
+        table.add_row(escape(name), f"{size / 1024:,.1f}")
+    terminal().print(table)
+
+
+def _mebibytes(size: int) -> str:
+    return f"{size / 2**20:,.1f}"

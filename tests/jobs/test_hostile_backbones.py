@@ -1,0 +1,88 @@
+"""Model directories that bring code of their own: none of it runs, and the fault says so in words."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from pathlib import Path
+
+import pytest
+from tiny_backbone import make_backbone
+
+from jobs.backbone import load_backbone
+from jobs.digest import directory_digest
+from jobs.errors import InputError
+from jobs.spec import BackboneRef
+
+
+def reference(folder: Path) -> BackboneRef:
+    return BackboneRef("evil", directory_digest(folder), str(folder))
+
+
+def code(folder: Path, mark: Path) -> None:
+    text = f"open({str(mark)!r}, 'w').close()\nfrom transformers import PretrainedConfig, XLMRobertaModel, XLMRobertaTokenizerFast\n"
+    text += "class EvilConfig(PretrainedConfig):\n    model_type = 'evil'\nclass EvilModel(XLMRobertaModel): pass\n"
+    text += "class EvilTokenizer(XLMRobertaTokenizerFast): pass\n"
+    (folder / "evil.py").write_text(text)
+
+
+def edit(file: Path, **changes: object) -> None:
+    file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
+
+
+CONFIG = {"AutoConfig": "evil.EvilConfig", "AutoModel": "evil.EvilModel", "AutoModelForMaskedLM": "evil.EvilModel"}
+
+
+@pytest.fixture
+def evil(tmp_path):
+    make_backbone(tmp_path / "evil")
+    code(tmp_path / "evil", tmp_path / "was-here")
+    return tmp_path / "evil"
+
+
+@pytest.mark.parametrize("model_type", ["evil", None])
+def test_a_model_with_code_of_its_own_runs_none(evil, tmp_path, model_type, monkeypatch):
+    monkeypatch.setattr("builtins.input", lambda *words: "y")  # what `transformers` would ask for consent
+    changes = {"auto_map": CONFIG, **({"model_type": model_type} if model_type else {})}
+    edit(evil / "config.json", **changes)
+    if model_type:
+        with pytest.raises(InputError) as refused:
+            load_backbone(reference(evil))
+        assert "Traceback" not in str(refused.value) and "evil" in str(refused.value)
+    else:  # a known architecture is loaded by the library's own code
+        assert type(load_backbone(reference(evil)).model).__module__.startswith("adapters.")
+    assert not (tmp_path / "was-here").exists()
+
+
+def test_a_tokenizer_with_code_of_its_own_runs_none(evil, tmp_path, monkeypatch):
+    monkeypatch.setattr("builtins.input", lambda *words: "y")
+    auto = {"AutoTokenizer": ["evil.EvilTokenizer", "evil.EvilTokenizer"]}
+    edit(evil / "tokenizer_config.json", auto_map=auto, tokenizer_class="EvilTokenizer")
+    try:
+        load_backbone(reference(evil))
+    except InputError as refused:
+        assert "tokenizer" in str(refused)
+    assert not (tmp_path / "was-here").exists()
+
+
+class RunsCode:
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self):
+        return open, (str(self.mark), "w")
+
+
+def test_weights_that_are_a_pickle_are_not_loaded(evil, tmp_path):
+    (evil / "model.safetensors").unlink()
+    (evil / "pytorch_model.bin").write_bytes(pickle.dumps({"x": RunsCode(tmp_path / "was-here")}))
+    with pytest.raises(InputError, match="safetensors"):
+        load_backbone(reference(evil))
+    assert not (tmp_path / "was-here").exists()
+
+
+def test_a_directory_that_changed_since_it_was_pinned_is_refused(evil):
+    pinned = reference(evil)
+    edit(evil / "config.json", auto_map=CONFIG)
+    with pytest.raises(InputError):
+        load_backbone(pinned)

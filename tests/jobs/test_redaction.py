@@ -1,0 +1,61 @@
+"""Secrets by their form: hidden, and nothing else is."""
+
+import time
+
+import pytest
+
+from jobs.redaction import redacted, redacted_words
+
+KEY = "-----BEGIN RSA PRIVATE KEY-----\nMIIEow+/=\nabc\n-----END RSA PRIVATE KEY-----"
+
+
+@pytest.mark.parametrize(
+    ("text", "safe"),
+    [
+        ("http://user:pass@host:5000/x", "http://[hidden]@host:5000/x"),
+        ("postgresql://me:s3cr3t@db/mlflow failed", "postgresql://[hidden]@db/mlflow failed"),
+        ("key AKIAABCDEFGHIJKLMNOP here", "key [hidden] here"),
+        ("HF said hf_abcdefghijklmnopqrstuvwxyz", "HF said [hidden]"),
+        ("ghp_abcdefghijklmnopqrstuvwxyz0123 no", "[hidden] no"),
+        (f"a {KEY} b", "a [hidden] b"),
+        ("AWS_SECRET_ACCESS_KEY=wJalrXUtnFEMI/K7MDENG", "AWS_SECRET_ACCESS_KEY=[hidden]"),
+        ('{"password": "hunter22", "a": 1}', '{"password": "[hidden]", "a": 1}'),
+        ("?api_key=12345678&x=1", "?api_key=[hidden]&x=1"),
+        ("Authorization: Bearer abcdefgh", "Authorization: [hidden]"),
+    ],
+)
+def test_a_secret_is_hidden_and_what_stands_around_it_stays(text, safe):
+    assert redacted(text) == safe
+    assert redacted(safe) == safe
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "the tokenizer has no mask token, so masked LM is impossible",
+        "tokens_per_second: 20000.0",
+        "max_tokens=1000000",
+        "http://127.0.0.1:5000/#/experiments",
+        "sqlite:////data/ws/mlflow.db",
+        "s3://bucket/prefix",
+        "language-adapter/gl-s42-8c2f3a1b90de: adapter.safetensors has 3 bytes, not 40",
+    ],
+)
+def test_a_harmless_text_stays_as_it_is(text):
+    assert redacted(text) == text
+
+
+def test_a_command_line_hides_the_word_after_an_option_that_is_named_like_a_secret():
+    words = ["run", "x.yaml", "--token", "abc", "--tracking", "http://a:b@h", "--set", "password=hunter22"]
+    safe = ["run", "x.yaml", "--token", "[hidden]", "--tracking", "http://[hidden]@h", "--set", "password=[hidden]"]
+    assert redacted_words(words) == safe
+    assert redacted_words(["--token=abcdefgh", "--tokenizer", "x"]) == ["--token=[hidden]", "--tokenizer", "x"]
+
+
+@pytest.mark.parametrize(
+    "text", ["a" * 300_000, "://" * 100_000, "password" * 40_000, "-----BEGIN " * 30_000, "x:" * 150_000]
+)
+def test_a_long_text_is_read_in_no_time(text):
+    started = time.process_time()
+    redacted(text)
+    assert time.process_time() - started < 20  # seconds of a slow machine; a search that goes back takes hours
