@@ -172,7 +172,7 @@ def test_a_variable_that_a_shell_would_read_otherwise_is_refused(value, tmp_path
     ],
 )
 def test_a_secret_in_the_campaign_is_refused_and_not_repeated(secret, tmp_path):
-    with pytest.raises(InputError, match="would be written into the manifests") as refused:
+    with pytest.raises(InputError, match="stands in the campaign") as refused:
         _rendered(_campaign(tmp_path, description=secret))
     assert secret not in str(refused.value)
 
