@@ -47,7 +47,7 @@ class Ia3Config:
 class LokrConfig:
     """The Kronecker adapter, LoKr in PEFT: delta W = A kron B on every module of `target_modules`.
 
-    `factor`: PEFT's `decompose_factor`, the size that the first factor aims at. B starts at zero.
+    `kronecker_factor`: PEFT's `decompose_factor`, the size that A aims at. A starts at zero, B is drawn.
     """
 
     kronecker_factor: int

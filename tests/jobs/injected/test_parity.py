@@ -12,6 +12,7 @@ from tiny_models import FAMILIES, VOCABULARY, make_model
 from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForSeq2SeqLM
 
 from jobs.adapters.formats import read_adapter, write_adapter
+from jobs.device_memory import SavedBytes
 from jobs.injected.initial import initial_weights
 from jobs.injected.model import InjectedModel, token_losses
 from jobs.injected.rows import PromptedExample, collate, prompted
@@ -169,3 +170,40 @@ def test_the_initial_adapter_changes_nothing_and_depends_on_its_seed_alone(model
     assert torch.equal(injected.token_losses(batch, vectors), token_losses(model, batch))
     write_adapter(first, tmp_path)
     assert read_adapter(tmp_path).kind == kind
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [*(("llama", kind) for kind in ("lora", "ia3", "lokr", "prefix")), ("mt5", "lora"), ("gemma2", "ia3")],
+)
+def test_bfloat16_weights_as_on_a_gpu_leave_losses_and_gradients_near_those_of_float32(tmp_path, name, kind):
+    ref = make_model(tmp_path, name)
+    model = load_language_model(ref, "cpu")
+    adapter = variant(initial_weights(model, configuration(name, kind), "theta_pre"), 4)
+    batch = collate([[prompted(one, model) for one in examples(model.family, 1)]], model)
+    found = []
+    for dtype in (torch.float32, torch.bfloat16):
+        model.model.to(dtype)
+        injected = InjectedModel(model, adapter)
+        vectors = injected.layout.flatten(adapter.tensors)[None].requires_grad_()
+        losses = injected.token_losses(batch, vectors)
+        assert losses.dtype == torch.float32
+        found.append((losses.mean(), torch.autograd.grad(losses.mean(), vectors)[0][0]))
+    (plain, expected), (near, gradient) = found
+    assert near.item() == pytest.approx(plain.item(), rel=0.05)
+    assert gradient.dtype == torch.float32
+    assert torch.nn.functional.cosine_similarity(gradient, expected, dim=0).item() > 0.9
+
+
+def test_nothing_is_kept_for_layers_below_the_first_adapter(models):
+    _, model = models("llama")
+    batch = collate([[prompted(one, model) for one in examples("decoder", 1)]], model)
+    kept = []
+    for layer in (0, 1):
+        adapter = initial_weights(model, LoraConfig(2, 4.0, (f"layers.{layer}.self_attn.q_proj",)), "theta_pre")
+        injected = InjectedModel(model, adapter)
+        counter = SavedBytes.beside(model.model.parameters())
+        with counter.counting():
+            injected.token_losses(batch, injected.layout.flatten(adapter.tensors)[None].requires_grad_())
+        kept.append(counter.total)
+    assert kept[1] < 0.6 * kept[0]
