@@ -52,7 +52,8 @@ class Bucket:
         self.protocol, _, path = self.uri.partition("://")
         self._base = path.strip("/")
         try:
-            self._fs = _filesystem(self.protocol, tuple(os.environ.get(name, "") for name in ADDRESSED_BY))
+            account = tuple(os.environ.get(name, "") for name in ADDRESSED_BY)
+            self._fs = _filesystem(self.protocol, account, os.getpid())  # a client does not survive a fork
         except ImportError as missing:
             todo = f"install it: pip install 'adapterfleet[{PROTOCOLS[self.protocol]}]'"
             raise InputError(Fault("the bucket's client is not installed", self.uri, str(missing), todo)) from missing
@@ -201,7 +202,7 @@ def safe_names(names: Iterable[str]) -> Sequence[str]:
 
 
 @lru_cache(maxsize=4)
-def _filesystem(protocol: str, addressed_by: tuple[str, ...]) -> Any:
+def _filesystem(protocol: str, account: tuple[str, ...], process: int) -> Any:
     """One client per process and account: making one costs more than a hundred requests."""
     return fsspec.filesystem(protocol, skip_instance_cache=True, use_listings_cache=False, **OPTIONS[protocol])
 

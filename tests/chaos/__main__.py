@@ -66,7 +66,7 @@ def _write(options: argparse.Namespace, outcomes: Sequence[Outcome]) -> None:
             json.dumps({**document, "outcomes": [asdict(one) for one in outcomes]}, indent=1) + "\n"
         )
     if options.table:
-        options.table.write_text(markdown(outcomes), encoding="utf-8")
+        options.table.write_text(f"# Faults\n\nWritten by `make chaos`.\n\n{markdown(outcomes)}", encoding="utf-8")
 
 
 def _options() -> argparse.Namespace:
