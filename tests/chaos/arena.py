@@ -21,10 +21,10 @@ from orchestrator.plan import plan_campaign
 from orchestrator.references import References
 from orchestrator.run import RunSettings, run_campaign
 from orchestrator.store import ArtifactStore, open_store, workspace_path
+from tests.orchestrator.same_results import content
 from tests.orchestrator.small_campaign import write_campaign
 
 checkpoint.SECONDS = 0.0  # a checkpoint after every batch: a fault finds training on its way
-TIMED = {"seconds", "tokens_per_second", "resumed_from_step"}  # tells of the way, not of the result
 FAILED, REFUSED = 1, 2
 LONGEST = 240.0  # seconds after which a run counts as hanging
 
@@ -110,15 +110,7 @@ def is_over(child: int) -> bool:
 
 def contents(store: ArtifactStore) -> dict[str, tuple]:
     """Of every record all that must not depend on what happened on the way: identity, metrics, file hashes."""
-    return {record.key: _content(record) for record in store.records()}
-
-
-def _content(record) -> tuple:
-    metrics = {name: value for name, value in record.metrics.items() if name not in TIMED}
-    series = {name: curve for name, curve in record.series.items() if name not in TIMED}
-    details = {name: value for name, value in record.details.items() if name not in TIMED}
-    files = {name: digest for name, digest in record.files.items() if name != "README.md"}
-    return record.payload, record.inputs, metrics, series, details, files
+    return {record.key: content(record) for record in store.records()}
 
 
 def finished(place: str) -> dict[str, str]:

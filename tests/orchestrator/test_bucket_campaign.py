@@ -12,10 +12,8 @@ from orchestrator.plan import plan_campaign
 from orchestrator.references import References
 from orchestrator.run import RunSettings, run_campaign
 from orchestrator.store import open_store, workspace_path
+from tests.orchestrator.same_results import content
 from tests.orchestrator.small_campaign import write_campaign
-
-# What tells of the way and not of the result.
-TIMED = {"seconds", "tokens_per_second", "resumed_from_step"}
 
 
 @pytest.fixture(scope="module")
@@ -28,15 +26,6 @@ def run(file, place):
     plan = plan_campaign(load_campaign(file), References(workspace / "cache"))
     outcome = run_campaign(plan, RunSettings(workspace, "local", tracking="off"), Console(file=io.StringIO()))
     return outcome, open_store(workspace)
-
-
-def content(record):
-    """All of a record that must not depend on where it is kept."""
-    metrics = {name: value for name, value in record.metrics.items() if name not in TIMED}
-    series = {name: curve for name, curve in record.series.items() if name not in TIMED}
-    details = {name: value for name, value in record.details.items() if name not in TIMED}
-    files = {name: digest for name, digest in record.files.items() if name != "README.md"}
-    return record.payload, record.inputs, metrics, series, details, files
 
 
 def test_a_campaign_in_a_bucket_gives_the_records_and_files_of_one_in_a_directory(file, s3, tmp_path, monkeypatch):

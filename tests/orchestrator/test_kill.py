@@ -9,13 +9,12 @@ from pathlib import Path
 import pytest
 
 from orchestrator.store import ArtifactStore
+from tests.orchestrator.same_results import content
 from tests.orchestrator.small_campaign import write_campaign
 
 ROOT = Path(__file__).parents[2]
 MOMENTS = 10
 SEED = 7
-# What tells of the way and not of the result: what a clock measured, and from where a training went on.
-TIMED = {"seconds", "tokens_per_second", "resumed_from_step"}
 
 
 @pytest.fixture(scope="module")
@@ -30,15 +29,6 @@ def killed(tmp_path_factory):
     assert answer.returncode == 0, answer.stderr[-3000:]
     facts = json.loads(answer.stdout)
     return folder / "calm", [folder / f"killed-{n}" for n in range(facts["workspaces"])], facts
-
-
-def content(record):
-    """All of a record that must not depend on what happened on the way."""
-    metrics = {name: value for name, value in record.metrics.items() if name not in TIMED}
-    series = {name: curve for name, curve in record.series.items() if name not in TIMED}
-    details = {name: value for name, value in record.details.items() if name not in TIMED}
-    files = {name: digest for name, digest in record.files.items() if name != "README.md"}
-    return record.payload, record.inputs, metrics, series, details, files
 
 
 def test_records_and_weights_are_those_of_an_undisturbed_run(killed):
