@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from jobs.metrics import f1, mlm_loss
-from jobs.spec import Mixture, SearchSpace, StrategySpec
+from jobs.spec import Mixture, MixtureSpace, SearchSpace, SimplexSpace, StrategySpec
 from search_spaces.strategies.strategy import MODEL_BASED, Observation, Trial, make_strategy
+from search_spaces.weights import pair_candidate
 
 SURFACES = Path(__file__).parent / "surfaces"
 METRICS = {"f1": f1, "mlm_loss": mlm_loss}
@@ -60,7 +61,99 @@ def load_surface(file: Path) -> Surface:
     return Surface(file.stem, facts, weights, stored["statistics"].astype(np.float64), places)
 
 
-def trace(surface: Surface, space: SearchSpace, spec: StrategySpec, budget: float) -> list[tuple[float, float]]:
+@dataclass(frozen=True, slots=True, eq=False)
+class Curves:
+    """The lambda curves of one search of the quickstart, all of whose candidates were scored."""
+
+    name: str
+    sign: float
+    space: MixtureSpace
+    table: Mapping[Mixture, float]
+
+    def observation(self, trial: Trial) -> Observation:
+        """The recorded mean."""
+        return Observation(trial, self.table[trial.candidate.mixture])
+
+
+def load_curves() -> list[Curves]:
+    """Every search of the quickstart that was recorded."""
+    found = []
+    for entry in json.loads((SURFACES / "lines.json").read_text(encoding="utf-8")):
+        sign = 1.0 if entry["mode"] == "max" else -1.0
+        space = MixtureSpace(tuple(map(tuple, entry["pairs"])), tuple(entry["lambdas"]))
+        table = {
+            pair_candidate(pair, value).mixture: sign * mean
+            for pair, means in zip(space.pairs, entry["means"], strict=True)
+            for value, mean in zip(space.lambdas, means, strict=True)
+        }
+        found.append(Curves(f"{entry['target']}/{entry['task']}", sign, space, table))
+    return found
+
+
+# How near to the best counts as there: F1 points, or nats where a loss is searched.
+NEAR_LINE = {1.0: 0.1, -1.0: 0.01}
+NEAR_SUBSET = {1.0: 0.3, -1.0: 0.01}
+
+
+def lines() -> dict[str, Any]:
+    """One-dimensional searches: the share of the grid that each strategy needs."""
+    rows = []
+    for curves in load_curves():
+        best, count = max(curves.table.values()), len(curves.table)
+        for name, seeds in (("grid", 1), ("coarse", 1), ("tpe", 5), ("gp", 3)):
+            needed = []
+            for seed in range(seeds):
+                curve = trace(curves, curves.space, StrategySpec(name, evaluations=count, seed=seed), count)
+                needed.append(first_within(curve, best - NEAR_LINE[curves.sign]))
+            rows.append({"search": curves.name, "grid": count, "strategy": name, "needed": needed})
+    return {"near": "0.1 F1, 0.01 nat", "aim": "a quarter of the grid", "rows": rows, "summary": summary(rows, "grid")}
+
+
+def subsets() -> dict[str, Any]:
+    """Mixtures of subsets of eight languages in steps of 0.2, against all 792 of them."""
+    rows = []
+    for file in sorted(SURFACES.glob("*.npz")):
+        surface = load_surface(file)
+        space = SimplexSpace(tuple(surface.facts["pool"]), 0.2)
+        grid = [number for number, row in enumerate(surface.weights) if np.allclose(row * 5, np.round(row * 5))]
+        best = float(surface.values()[grid].max())
+        for name, seeds in (("greedy", 1), ("halving", 5), ("tpe", 5), ("cma", 5), ("gp", 2)):
+            needed, gaps = [], []
+            for seed in range(seeds):
+                curve = trace(surface, space, StrategySpec(name, evaluations=60, seed=seed), 60)
+                needed.append(first_within(curve, best - NEAR_SUBSET[surface.sign]))
+                gaps.append(round(best - curve[-1][1], 4))
+            rows.append(
+                {"search": surface.name, "grid": len(grid), "strategy": name, "needed": needed, "gap at the end": gaps}
+            )
+    return {"near": "0.3 F1, 0.01 nat", "aim": "5 % of the subsets", "rows": rows, "summary": summary(rows, "grid")}
+
+
+def first_within(curve: list[tuple[float, float]], wanted: float) -> float | None:
+    """Evaluations spent when the best first was good enough; None when it never was."""
+    return next((round(spent, 2) for spent, best in curve if best >= wanted - 1e-9), None)
+
+
+def summary(rows: list[dict[str, Any]], total: str) -> dict[str, Any]:
+    """Per strategy: runs that got there, and the share of all candidates that the median and the worst run needed."""
+    found = {}
+    for name in dict.fromkeys(row["strategy"] for row in rows):
+        shares = [n / row[total] if n is not None else float("inf") for row in rows if row["strategy"] == name
+                  for n in row["needed"]]  # fmt: skip
+        there = [share for share in shares if share != float("inf")]
+        median = sorted(shares)[len(shares) // 2]
+        found[name] = {
+            "runs": len(shares),
+            "reached": len(there),
+            "median share": round(median, 4) if median != float("inf") else None,
+            "worst share of those that reached it": round(max(there), 4) if there else None,
+        }
+    return found
+
+
+def trace(
+    surface: Surface | Curves, space: SearchSpace, spec: StrategySpec, budget: float
+) -> list[tuple[float, float]]:
     """(evaluations spent, best value on the whole set) after each trial, in the order that a session gives them."""
     strategy, asked, told, spent, best = make_strategy(space, spec), [], 0, 0.0, -np.inf
     seen: dict[tuple[Mixture, float], Observation] = {}

@@ -20,12 +20,12 @@ from orchestrator.sections import (
     LanguagesSection,
     Name,
     ResourcesSection,
-    SearchSection,
     Section,
     TrackingSection,
 )
 from orchestrator.sections_adapters import LanguageAdapterSection, TaskAdapterSection
 from orchestrator.sections_comparisons import ComparisonSection
+from orchestrator.sections_search import SearchSection
 from orchestrator.sections_tasks import TaskSection, model_faults
 from orchestrator.yaml_lines import VARIABLE, Document, Location, nearest, read_yaml, substitute, validate
 from search_spaces.languages import resolve_language

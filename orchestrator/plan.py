@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from jobs.spec import BackboneRef, MergeSpec, MixtureSpace, SearchSpec
+from jobs.spec import BackboneRef, MergeSpec, SearchSpec
 from orchestrator.campaign import Campaign
 from orchestrator.plan_adapters import AdapterSteps
 from orchestrator.plan_comparisons import Comparison, System, SystemRole, merged_system
 from orchestrator.plan_mixtures import mixture_comparisons
 from orchestrator.references import References
 from orchestrator.related import related_languages
+from orchestrator.search_plan import planned_space
 from orchestrator.sections_comparisons import ComparisonSection
 from orchestrator.sections_tasks import TaskSection
 from orchestrator.step import Step, make_step
 from search_spaces.relatedness import Selection
-from search_spaces.weights import lambda_grid
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,7 @@ class _Planner:
         return Comparison(section, target, task.ref, related, search, merges, systems, task.language)
 
     def _search(self, target: str, task: TaskSection, pairs: tuple[tuple[str, str], ...]) -> Step:
-        space = MixtureSpace(pairs, lambda_grid(self.campaign.search.lambda_step))
+        space = planned_space(self.campaign.search, pairs)
         inputs = {"theta_pre": self.adapters.theta_pre}
         for seed in self.campaign.seeds:
             for code in dict.fromkeys(code for pair in pairs for code in pair):

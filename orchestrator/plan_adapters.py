@@ -20,6 +20,7 @@ from jobs.spec import (
 from orchestrator.campaign import Campaign
 from orchestrator.methods import MULTILINGUAL
 from orchestrator.references import References, missing_adapters, trained_languages
+from orchestrator.search_plan import planned_strategy, search_faults
 from orchestrator.sections_tasks import TaskSection
 from orchestrator.step import Step, make_step
 
@@ -91,7 +92,10 @@ class AdapterSteps:
         return {"task": self.task(task, seed)} if self.stacked and not is_language_model(task.kind) else {}
 
     def search_spec(self, target: str, task: TaskSection, space: SearchSpace) -> SearchSpec:
-        """The search of `space` on the target's validation data."""
+        """The search of `space` on the target's validation data; what makes it impossible joins the faults."""
+        section = self.campaign.search
+        strategy = planned_strategy(section, space, target)
+        self.references.faults += search_faults(section, space, strategy, target)
         return SearchSpec(
             target=target,
             task=task.ref,

@@ -129,13 +129,6 @@ class LanguagesSection(Section):
     leave_out: tuple[LanguageCode, ...] = Field((), description="never among the best covered")
 
 
-class SearchSection(Section):
-    """Lambda grid 0..1 with this step; validation data only."""
-
-    lambda_step: Annotated[float, Field(gt=0, le=0.5)] = 0.05
-    max_length: Annotated[int, Field(ge=8)] = 128
-
-
 class TrackingSection(Section):
     """Where MLflow keeps the mirror of the records; default: a database inside the workspace."""
 

@@ -103,6 +103,8 @@ def strategy_faults(space: SearchSpace, strategy: StrategySpec, where: str = "se
         yield Fault("coarse-to-fine searches lines and ranges with a step", where, todo="try greedy, tpe or cma")
     if strategy.name == "greedy" and not isinstance(space, SimplexSpace | SubsetSpace):
         yield Fault("greedy selection chooses among languages", where, type(space).__name__, "search subsets")
+    if strategy.name == "cma" and isinstance(space, LineSpace | MixtureSpace):
+        yield Fault("CMA-ES needs more than one dimension", where, todo="try coarse, tpe or gp for lambda")
     for start in strategy.starts:
         unknown = [key for key, _ in start.weights if key not in keys_of(space)]
         if unknown:

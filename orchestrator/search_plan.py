@@ -1,0 +1,99 @@
+"""What a campaign's search section means for one target: the space, its starts, the strategy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from jobs.errors import Fault, InputError
+from jobs.spec import (
+    GRID,
+    LineSpace,
+    Mixture,
+    MixtureSpace,
+    RuleSpace,
+    SearchSpace,
+    SimplexSpace,
+    StrategySpec,
+    SubsetSpace,
+)
+from orchestrator.sections_search import SearchSection
+from search_spaces.aggregation import typology_weights
+from search_spaces.faults import space_faults, strategy_faults
+from search_spaces.space import keys_of, size
+from search_spaces.weights import lambda_grid
+
+MIDDLE = 0.5
+
+
+def planned_space(section: SearchSection, pairs: Sequence[tuple[str, str]]) -> SearchSpace:
+    """The section's space over the languages of `pairs`; without one, lambdas of each pair."""
+    wanted, keys = section.space, tuple(dict.fromkeys(key for pair in pairs for key in pair))
+    if wanted is None:
+        return MixtureSpace(tuple(pairs), lambda_grid(section.lambda_step))
+    weights: SimplexSpace | SubsetSpace
+    if wanted.kind == "simplex":
+        weights = SimplexSpace(keys, wanted.step)
+    else:
+        weights = SubsetSpace(keys, min(wanted.largest, len(keys)), wanted.smallest, (), wanted.step)
+    if wanted.rule == "task_arithmetic":
+        return weights
+    return RuleSpace(weights, wanted.rule, tuple(sorted(wanted.options.items())))
+
+
+def planned_strategy(section: SearchSection, space: SearchSpace, target: str) -> StrategySpec:
+    """The section's strategy with its starts; a grid has none, and one candidate needs no search."""
+    if section.strategy == "grid" or (isinstance(space, LineSpace) and size(space) == 1):
+        return GRID if not section.minutes else StrategySpec(minutes=section.minutes)
+    return StrategySpec(
+        name=section.strategy,
+        evaluations=section.evaluations,
+        minutes=section.minutes,
+        starts=tuple(dict.fromkeys(_starts(section, space, target))),
+        finalists=section.finalists,
+        ahead=section.ahead,
+        seed=section.seed,
+    )
+
+
+def search_faults(section: SearchSection, space: SearchSpace, strategy: StrategySpec, target: str) -> Iterator[Fault]:
+    """What makes the search impossible; nothing for the default grid, which cannot be wrong."""
+    if section.space is None and strategy == GRID and not section.evaluations:
+        return
+    where = f"search, target {target}"
+    wrong = list(space_faults(space, keys_of(space), where))
+    yield from wrong
+    if not wrong:  # an impossible space has no size to compare a budget with
+        budget = StrategySpec("grid", section.evaluations) if strategy == GRID else strategy
+        yield from strategy_faults(space, budget, where)
+
+
+def _starts(section: SearchSection, space: SearchSpace, target: str) -> Iterator[Mixture]:
+    """Mixtures by the section's names; lines of other rules than task arithmetic have none."""
+    if isinstance(space, LineSpace | RuleSpace):
+        return
+    keys = keys_of(space)
+    for name in section.starts:
+        if name == "equal":
+            yield from _equal(space)
+        elif name == "alone" and section.strategy != "greedy":  # whose first round they are
+            yield from (Mixture(((key, 1.0),)) for key in keys)
+        elif name == "typology":
+            yield from _typology(target, keys)
+
+
+def _equal(space: SearchSpace) -> Iterator[Mixture]:
+    if isinstance(space, MixtureSpace):
+        yield from (Mixture(((a, MIDDLE), (b, MIDDLE))) for a, b in space.pairs)
+    else:
+        keys = keys_of(space)
+        yield Mixture(tuple((key, 1.0 / len(keys)) for key in keys))
+
+
+def _typology(target: str, keys: Sequence[str]) -> Iterator[Mixture]:
+    """TIPA's weights; none where no distance is known."""
+    try:
+        weights = typology_weights(target, [key for key in keys if key != target], "syntactic").weights
+    except InputError:
+        return
+    if weights:
+        yield Mixture(tuple(weights.items()))
