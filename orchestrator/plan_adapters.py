@@ -105,6 +105,7 @@ class AdapterSteps:
             seeds=self.campaign.seeds,
             max_length=task.max_length or self.campaign.search.max_length,
             mask_probability=self.campaign.language_adapter.training.mask_probability,
+            strategy=strategy,
         )
 
     def evaluation(

@@ -19,6 +19,7 @@ from orchestrator.report_lambda import lambda_section, related_section
 from orchestrator.report_markdown import markdown
 from orchestrator.report_papers import papers_section
 from orchestrator.report_results import gain_cell, gains_section, results_section
+from orchestrator.report_search import search_section
 from orchestrator.report_summary import summary
 from orchestrator.report_training import training_section
 from orchestrator.report_wording import DASH, baseline, score, task_title
@@ -67,6 +68,7 @@ def build(inputs: ReportInputs, results: Sequence[Result], folder: Path) -> Docu
         papers_section(inputs, results),
         gains_section(results),
         lambda_section(inputs, results),
+        search_section(results),
         related_section(inputs, results),
         loading_section(inputs, results),
         vectors_section(inputs, folder),

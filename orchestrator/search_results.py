@@ -63,14 +63,26 @@ class Search:
     examples: int
     seconds: float
     curves: tuple[LambdaCurve, ...]
+    best_so_far: tuple[float, ...] = ()
+    strategy: str = "grid"
+    spent: float = math.nan
+    hits: int = 0
+    space: int | None = None
+    constant: bool = False
+
+    @property
+    def on_line(self) -> bool:
+        """Whether the winner is a point of a line of lambdas."""
+        return not math.isnan(self.winner_lambda)
 
 
 @dataclass(frozen=True, slots=True)
 class Flatness:
     """How much the search was worth against lambda 0.5 of the winner's pair; gains positive is better.
 
-    `spread`: standard error over seeds of the validation gain, nan with one seed. `plateau`: lowest and highest
-    lambda around the winner whose validation mean is within `tolerance` of the best.
+    Off the lines, against the equal mixture or the first start. `spread`: standard error of the validation gain: over
+    seeds, with one seed paired over examples; nan where neither is known. `plateau`: lowest and highest lambda around
+    the winner whose validation mean is within `tolerance` of the best; nan off the lines.
     """
 
     validation_gain: float
@@ -94,13 +106,15 @@ def read_search(inputs: ReportInputs, comparison: Comparison) -> Search | None:
         return None
     candidates, winner = record.details["candidates"], record.details["winner"]
     better: Callable[[float, float], bool] = operator.gt if comparison.mode == "max" else operator.lt
-    best = 0
+    best, so_far = 0, []
     for at, candidate in enumerate(candidates):
         best = at if better(candidate["mean"], candidates[best]["mean"]) else best
+        so_far.append(float(candidates[best]["mean"]))
+    cost = record.details.get("cost", {})
     return Search(
         key=record.key,
         winner_pair=_pair(winner),
-        winner_lambda=float(winner["lambda"]),
+        winner_lambda=float(winner.get("lambda", math.nan)),
         winner_mean=float(winner["mean"]),
         winner_weights=tuple(sorted(winner["weights"].items())),
         evaluations=int(record.details.get("evaluations", len(candidates))),
@@ -108,11 +122,17 @@ def read_search(inputs: ReportInputs, comparison: Comparison) -> Search | None:
         examples=int(record.details.get("examples", 0)),
         seconds=float(record.provenance.get("seconds", 0.0)),
         curves=_curves(candidates),
+        best_so_far=tuple(so_far),
+        strategy=cost.get("strategy", "grid"),
+        spent=float(cost.get("spent", len(candidates))),
+        hits=int(cost.get("hits", 0)),
+        space=cost.get("space"),
+        constant=bool(record.details.get("constant", False)),
     )
 
 
 def _curves(candidates: list[dict[str, Any]]) -> tuple[LambdaCurve, ...]:
-    ordered = sorted(candidates, key=lambda c: (_pair(c), c["lambda"]))
+    ordered = sorted((c for c in candidates if "lambda" in c), key=lambda c: (_pair(c), c["lambda"]))
     curves = []
     for pair, group in groupby(ordered, key=_pair):
         points = list(group)
@@ -145,8 +165,13 @@ def read_flatness(
     inputs: ReportInputs, comparison: Comparison, search: Search, gains: tuple[Gain, ...]
 ) -> Flatness | None:
     """The winner against lambda 0.5 of its pair; None when that was never scored. `gains`: those on test data."""
-    candidates = inputs.records[comparison.search].details["candidates"]
-    ours = [c for c in candidates if _pair(c) == search.winner_pair]
+    details = inputs.records[comparison.search].details
+    default = details.get("default", {})
+    paired = float("nan" if default.get("error") is None else default["error"])
+    if not search.on_line:
+        nowhere = (math.nan, math.nan)
+        return Flatness(float(default["gain"]), paired, None, nowhere, 0.0) if default else None
+    ours = [c for c in details["candidates"] if "lambda" in c and _pair(c) == search.winner_pair]
     middle = next((c for c in ours if abs(c["lambda"] - DEFAULT_LAMBDA) < 1e-9), None)
     winner = next((c for c in ours if abs(c["lambda"] - search.winner_lambda) < 1e-9), None)
     if middle is None or winner is None:
@@ -154,7 +179,7 @@ def read_flatness(
     sign = 1 if comparison.mode == "max" else -1
     seeds = winner["scores"].keys() & middle["scores"].keys()
     differences = [sign * (winner["scores"][seed] - middle["scores"][seed]) for seed in sorted(seeds)]
-    spread = stdev(differences) / math.sqrt(len(differences)) if len(differences) > 1 else math.nan
+    spread = stdev(differences) / math.sqrt(len(differences)) if len(differences) > 1 else paired
     curve = next((curve for curve in search.curves if curve.pair == search.winner_pair), None)
     if curve is None:
         return None
@@ -189,4 +214,4 @@ def _plateau(curve: LambdaCurve, chosen: float, sign: int, tolerance: float) -> 
 
 
 def _pair(candidate: Mapping[str, Any]) -> tuple[str, ...]:
-    return tuple(candidate["pair"])
+    return tuple(candidate.get("pair", ()))

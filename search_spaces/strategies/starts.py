@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from jobs.spec import Mixture
+from jobs.spec import Mixture, SearchSpace
+from search_spaces.coordinates import candidate_at, point_of
 from search_spaces.strategies.strategy import Observation, Strategy, Trial
 from search_spaces.weights import Candidate
 
@@ -12,9 +13,9 @@ from search_spaces.weights import Candidate
 class WithStarts:
     """The starts in their order, then what `strategy` asks for; it is told of all of them."""
 
-    def __init__(self, starts: Sequence[Mixture], strategy: Strategy) -> None:
+    def __init__(self, starts: Sequence[Candidate], strategy: Strategy) -> None:
         """`starts` need not lie on the space's grid."""
-        self._starts = [Candidate(mixture) for mixture in starts]
+        self._starts = list(starts)
         self._strategy = strategy
 
     def ask(self) -> Trial | None:
@@ -24,3 +25,10 @@ class WithStarts:
     def tell(self, observation: Observation) -> None:
         """Pass it on."""
         self._strategy.tell(observation)
+
+
+def placed(space: SearchSpace, mixture: Mixture) -> Candidate:
+    """The space's own candidate of a mixture, which knows its line and lambda; else the mixture as it is."""
+    point = point_of(space, mixture)
+    own = candidate_at(space, point) if point is not None else None
+    return own if own is not None and own.mixture == mixture else Candidate(mixture)

@@ -43,9 +43,9 @@ class Strategy(Protocol):
 
 def make_strategy(space: SearchSpace, spec: StrategySpec) -> Strategy:
     """The strategy that `spec` names, its `starts` tried first."""
-    from search_spaces.strategies.starts import WithStarts
+    from search_spaces.strategies.starts import WithStarts, placed
 
-    return WithStarts(spec.starts, _maker(spec.name)(space, spec))
+    return WithStarts([placed(space, mixture) for mixture in spec.starts], _maker(spec.name)(space, spec))
 
 
 # Strategies whose proposals rest on all scores so far: they run at most `ahead` trials ahead of what they know.

@@ -23,7 +23,7 @@ from orchestrator.results import campaign_results
 from tests.orchestrator.synthetic_campaign import CAMPAIGN, Synthetic, copy_workspace, make_workspace
 
 TITLES = (
-    "Summary", "Results", "Gains", "Lambda", "Related languages", "Load the winner", "Language vectors", "Training",
+    "Summary", "Results", "Gains", "Lambda", "Search", "Related languages", "Load the winner", "Language vectors", "Training",
     "Reuse and cost", "Provenance",
 )  # fmt: skip
 VOID = {"meta", "br", "img", "link", "input", "hr"}

@@ -1,0 +1,94 @@
+"""A campaign whose searches leave the lines of lambda: planned, run, reported; and what such a file may get wrong."""
+
+from __future__ import annotations
+
+import pytest
+
+from jobs.errors import InputError
+from jobs.spec import GRID, Mixture, SimplexSpace, SubsetSpace
+from orchestrator.campaign import load_campaign
+from orchestrator.execute import execute
+from orchestrator.executors import LocalExecutor
+from orchestrator.index import write_index
+from orchestrator.plan import plan_campaign
+from orchestrator.references import References
+from orchestrator.report import write_report
+from orchestrator.run import write_card
+from orchestrator.store import ArtifactStore, campaign_folder
+from tests.orchestrator.small_campaign import write_campaign
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    made = tmp_path_factory.mktemp("campaign")
+    write_campaign(made, steps=4)
+    return made
+
+
+def planned(folder, search, top=2):
+    text = (folder / "campaign.yaml").read_text(encoding="utf-8")
+    text = text.replace("search: {lambda_step: 0.5, max_length: 16}", f"search: {{max_length: 16, {search}}}")
+    text = text.replace("related: {by: syntactic, top: 1}", f"related: {{by: syntactic, top: {top}}}")
+    file = folder / "other.yaml"
+    file.write_text(text, encoding="utf-8")
+    return plan_campaign(load_campaign(file), References(folder / "cache"))
+
+
+def test_a_search_of_a_simplex_is_run_merged_tested_and_reported_and_costs_nothing_again(folder, tmp_path):
+    plan = planned(folder, "space: {kind: simplex, step: 0.5}, strategy: greedy, evaluations: 6")
+    store = ArtifactStore(tmp_path)
+    summary = execute(plan.steps, store, LocalExecutor(), lambda event: None, {}, write_card)
+    assert not summary.errors
+    write_index(plan, campaign_folder(store.root, "small"))
+    report = write_report(store.root, "small").markdown.read_text(encoding="utf-8")
+    for comparison in plan.comparisons:
+        details = store.find(comparison.search).details
+        assert details["cost"]["strategy"] == "greedy" and 4 <= details["cost"]["spent"] <= 6
+        assert set(details["winner"]["weights"]) <= {"en", "es", "pt"} and "lambda" not in details["winner"]
+        merged = store.find(comparison.merges[0][1])
+        assert merged.details["weights"] == details["winner"]["weights"]
+    assert "## Search" in report and "greedy" in report
+    again = planned(folder, "space: {kind: simplex, step: 0.5}, strategy: greedy, evaluations: 5")
+    summary = execute(again.steps, store, LocalExecutor(), lambda event: None, {}, write_card)
+    for comparison in again.comparisons:
+        cost = store.find(comparison.search).details["cost"]
+        assert cost["hits"] == cost["trials"] and cost["computed"] == 0
+
+
+def test_the_default_is_the_grid_of_the_papers(folder):
+    spec = planned(folder, "lambda_step: 0.5").comparisons[0].search.spec
+    assert spec.strategy == GRID and spec.space.lambdas == (0.0, 0.5, 1.0)
+
+
+def test_adaptive_searches_start_with_what_needs_no_search(folder):
+    spec = planned(folder, "strategy: coarse").comparisons[0].search.spec
+    alone = {Mixture(((code, 1.0),)) for code in ("en", "es", "pt")}
+    middles = {Mixture((("en", 0.5), (code, 0.5))) for code in ("es", "pt")}
+    assert set(spec.strategy.starts) == alone | middles
+    subsets = planned(folder, "space: {kind: subsets, largest: 2}, strategy: tpe, evaluations: 9, starts: [typology]")
+    spec = subsets.comparisons[0].search.spec
+    assert spec.space == SubsetSpace(spec.space.pool, 2) and len(spec.strategy.starts) == 1
+    assert sum(weight for _, weight in spec.strategy.starts[0].weights) == pytest.approx(1)
+    simplex = planned(folder, "space: {kind: simplex, step: 0.25}, strategy: greedy").comparisons[0].search.spec
+    assert simplex.space == SimplexSpace(simplex.space.simplex, 0.25)
+
+
+@pytest.mark.parametrize(
+    ("search", "message"),
+    [
+        ("space: {kind: simplex, step: 0.3}, strategy: greedy", "cannot sum to one"),
+        ("space: {kind: simplex}", "has no grid"),
+        ("space: {kind: simplex}, strategy: tpe", "endless search"),
+        ("space: {kind: subsets, step: 0.5, largest: 3}, strategy: greedy", "cannot reach the simplex"),
+        ("space: {kind: subsets, smallest: 4, largest: 4}, strategy: greedy", "no subset is of that size"),
+        ("strategy: greedy", "chooses among languages"),
+        ("strategy: cma, evaluations: 20", "more than one dimension"),
+        ("strategy: tpe, evaluations: 2", "smaller than the warm starts"),
+        ("lambda_step: 0.1, evaluations: 5", "does not reach through the grid"),
+        ("space: {kind: subsets, rule: ties, step: 0.5, largest: 2}, strategy: tpe, evaluations: 9", "does not weigh"),
+        ("space: {kind: subsets, options: {density: [0.2]}}", "task arithmetic has no options"),
+    ],
+)
+def test_searches_that_cannot_work_are_refused_before_anything_runs(folder, search, message):
+    with pytest.raises(InputError, match=message):
+        planned(folder, search)
