@@ -24,11 +24,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 
-def strategies() -> dict[str, Any]:
+def strategies(gp: int) -> dict[str, Any]:
     """Evaluations to reach the best of the full grid within 0.1 (lines) and 0.3 (subsets of eight languages)."""
-    from search_strategies import lines, subsets
+    from search_strategies import lines, overhead, subsets
 
-    return {"lines": lines(), "subsets": subsets()}
+    return {"overhead at 1,000 trials": overhead(), "lines": lines(gp), "subsets": subsets(gp)}
 
 
 def trials(workspace: Path) -> dict[str, Any]:
@@ -43,9 +43,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("part", choices=("strategies", "trials"))
     parser.add_argument("--workspace", type=Path)
+    parser.add_argument("--gp", type=int, default=0, help="runs with Gaussian processes, which take minutes")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
-    found = strategies() if arguments.part == "strategies" else trials(arguments.workspace)
+    found = strategies(arguments.gp) if arguments.part == "strategies" else trials(arguments.workspace)
     document = json.loads(arguments.out.read_text(encoding="utf-8")) if arguments.out.is_file() else {}
     machine = {"cores": os.cpu_count(), "python": platform.python_version(), "load": os.getloadavg()[0]}
     document[arguments.part] = {"machine": machine, **found}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import tempfile
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +12,21 @@ from typing import Any
 
 import numpy as np
 
+from jobs.job import JobCall, TrialScores
 from jobs.metrics import f1, mlm_loss
-from jobs.spec import Mixture, MixtureSpace, SearchSpace, SimplexSpace, StrategySpec
+from jobs.spec import (
+    BackboneRef,
+    DataRef,
+    Mixture,
+    MixtureSpace,
+    SearchSpace,
+    SearchSpec,
+    SimplexSpace,
+    StrategySpec,
+    TaskRef,
+)
+from orchestrator.score_cache import ScoreCache
+from orchestrator.search_session import Session
 from search_spaces.strategies.strategy import MODEL_BASED, Observation, Trial, make_strategy
 from search_spaces.weights import pair_candidate
 
@@ -95,13 +110,13 @@ NEAR_LINE = {1.0: 0.1, -1.0: 0.01}
 NEAR_SUBSET = {1.0: 0.3, -1.0: 0.01}
 
 
-def lines() -> dict[str, Any]:
-    """One-dimensional searches: the share of the grid that each strategy needs."""
+def lines(gp: int) -> dict[str, Any]:
+    """One-dimensional searches: the share of the grid that each strategy needs. `gp`: runs of Gaussian processes."""
     rows = []
     for curves in load_curves():
         best, count = max(curves.table.values()), len(curves.table)
-        for name, seeds in (("grid", 1), ("coarse", 1), ("tpe", 5), ("gp", 3)):
-            needed = []
+        for name, seeds in (("grid", 1), ("coarse", 1), ("tpe", 5), ("gp", gp)):
+            needed: list[float | None] = []
             for seed in range(seeds):
                 curve = trace(curves, curves.space, StrategySpec(name, evaluations=count, seed=seed), count)
                 needed.append(first_within(curve, best - NEAR_LINE[curves.sign]))
@@ -109,7 +124,7 @@ def lines() -> dict[str, Any]:
     return {"near": "0.1 F1, 0.01 nat", "aim": "a quarter of the grid", "rows": rows, "summary": summary(rows, "grid")}
 
 
-def subsets() -> dict[str, Any]:
+def subsets(gp: int) -> dict[str, Any]:
     """Mixtures of subsets of eight languages in steps of 0.2, against all 792 of them."""
     rows = []
     for file in sorted(SURFACES.glob("*.npz")):
@@ -117,8 +132,9 @@ def subsets() -> dict[str, Any]:
         space = SimplexSpace(tuple(surface.facts["pool"]), 0.2)
         grid = [number for number, row in enumerate(surface.weights) if np.allclose(row * 5, np.round(row * 5))]
         best = float(surface.values()[grid].max())
-        for name, seeds in (("greedy", 1), ("halving", 5), ("tpe", 5), ("cma", 5), ("gp", 2)):
-            needed, gaps = [], []
+        for name, seeds in (("greedy", 1), ("halving", 5), ("tpe", 5), ("cma", 5), ("gp", gp)):
+            needed: list[float | None] = []
+            gaps = []
             for seed in range(seeds):
                 curve = trace(surface, space, StrategySpec(name, evaluations=60, seed=seed), 60)
                 needed.append(first_within(curve, best - NEAR_SUBSET[surface.sign]))
@@ -129,6 +145,29 @@ def subsets() -> dict[str, Any]:
     return {"near": "0.3 F1, 0.01 nat", "aim": "5 % of the subsets", "rows": rows, "summary": summary(rows, "grid")}
 
 
+def overhead() -> dict[str, float]:
+    """Milliseconds of a trial beside its score, at 1,000 trials: asking, log on disk, score cache; without Ray."""
+    found = {}
+    line = MixtureSpace((("en", "es"),), tuple(number / 999 for number in range(1000)))
+    for name, space in (("grid", line), ("tpe", SimplexSpace(("en", "es", "pt", "fr")))):
+        task, data = TaskRef("ner", "ner", ("O",)), DataRef("text", "gl", "0")
+        spec = SearchSpec("gl", task, data, BackboneRef("b", "0"), space, (1,), 16, strategy=StrategySpec(name, 1000))
+        with tempfile.TemporaryDirectory() as folder:
+            place = Path(folder)
+            roles = {f"language:{key}@1": place / key for key in ("en", "es", "pt", "fr")}
+            for own in roles.values():
+                own.mkdir()
+                (own / "adapter.safetensors").write_text(own.name)
+            call = JobCall("search", spec, roles, place, place / "checkpoint", place / "cache")
+            started = time.perf_counter()
+            session, count = Session(call, ScoreCache(place / "scores")), 0
+            while (trial := session.ask()) is not None:
+                session.tell(trial, TrialScores({1: float(count % 7)}, {1: (0.0,) * 20}, 0.0))
+                count += 1
+            found[f"{name}, ms"] = round(1000 * (time.perf_counter() - started) / count, 3)
+    return found
+
+
 def first_within(curve: list[tuple[float, float]], wanted: float) -> float | None:
     """Evaluations spent when the best first was good enough; None when it never was."""
     return next((round(spent, 2) for spent, best in curve if best >= wanted - 1e-9), None)
@@ -137,7 +176,7 @@ def first_within(curve: list[tuple[float, float]], wanted: float) -> float | Non
 def summary(rows: list[dict[str, Any]], total: str) -> dict[str, Any]:
     """Per strategy: runs that got there, and the share of all candidates that the median and the worst run needed."""
     found = {}
-    for name in dict.fromkeys(row["strategy"] for row in rows):
+    for name in dict.fromkeys(row["strategy"] for row in rows if row["needed"]):
         shares = [n / row[total] if n is not None else float("inf") for row in rows if row["strategy"] == name
                   for n in row["needed"]]  # fmt: skip
         there = [share for share in shares if share != float("inf")]

@@ -1,0 +1,149 @@
+"""Wall-clock of searches over real adapters: 21 lambdas in four ways, and two evaluators against one."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from search_surfaces import search_of
+
+TARGET, TASK = "gl", "ner"
+CHILD = """
+import sys, time
+sys.path.insert(0, {root!r}); sys.path.insert(0, {here!r})
+from pathlib import Path
+from search_trials import call_of, worker_scores
+call, mixtures = call_of(Path({workspace!r}), Path({folder!r}))
+worker_scores(call, [mixtures[{number}]])
+"""
+
+
+def measure(workspace: Path) -> dict[str, Any]:
+    """Seconds of every way, and their ratios."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        call, mixtures = call_of(workspace, folder)
+        worker_scores(call, mixtures[:1])
+        best = _warm(call, mixtures)
+        fresh = [_timed(lambda number=number: _fresh(workspace, folder, number))[0] for number in (0, 10, 20)]  # type: ignore[misc]
+        ours = {workers: _searched(call, workers, folder / f"tune-{workers}") for workers in (1, 2)}
+        defaults = _default_tune(call, mixtures, folder)
+    fresh_all = sum(fresh) / len(fresh) * len(mixtures)
+    return {
+        "candidates": len(mixtures),
+        "bare forward passes, s": round(best, 2),
+        "(a) a fresh process per lambda, s": round(fresh_all, 1),
+        "(a) measured on": len(fresh),
+        "(b) Tune's default function trials, s": round(defaults, 1),
+        "ours, one evaluator, s": round(ours[1], 2),
+        "ours, two evaluators, s": round(ours[2], 2),
+        "times faster than (a)": round(fresh_all / ours[1], 2),
+        "times faster than (b)": round(defaults / ours[1], 2),
+        "of the bare passes": round(ours[1] / best, 2),
+        "efficiency of two evaluators": round(ours[1] / ours[2] / 2, 2),
+    }
+
+
+def call_of(workspace: Path, folder: Path) -> tuple[Any, list[Any]]:
+    """The quickstart's search for one target as a call with fresh directories, and its 21 mixtures of one pair."""
+    from jobs.job import JobCall
+    from jobs.spec import MixtureSpace
+    from search_spaces.space import candidates
+    from search_spaces.weights import lambda_grid
+
+    spec, roles = search_of(workspace, TARGET, TASK)
+    spec = replace(spec, space=MixtureSpace(spec.space.pairs[:1], lambda_grid(0.05)))
+    for part in ("out", "checkpoint"):
+        (folder / part).mkdir(exist_ok=True)
+    call = JobCall("search", spec, roles, folder / "out", folder / "checkpoint", workspace / "cache")
+    return call, [candidate.mixture for candidate in candidates(spec.space)]
+
+
+def worker_scores(call: Any, mixtures: list[Any]) -> None:
+    """A worker made for these mixtures alone."""
+    from jobs.worker import Worker
+
+    worker = Worker()
+    for mixture in mixtures:
+        worker.score(call, mixture)
+
+
+def _timed(work: Callable[[], Any]) -> tuple[float, Any]:
+    started = time.perf_counter()
+    result = work()
+    return time.perf_counter() - started, result
+
+
+def _warm(call: Any, mixtures: list[Any]) -> float:
+    """Seconds of the mixtures alone, everything loaded."""
+    from jobs.worker import Worker
+
+    worker = Worker()
+    worker.score(call, mixtures[0])
+    seconds, _ = _timed(lambda: [worker.score(call, mixture) for mixture in mixtures])
+    return seconds
+
+
+def _fresh(workspace: Path, folder: Path, number: int) -> None:
+    here = Path(__file__).parent
+    code = CHILD.format(
+        root=str(here.parent), here=str(here), workspace=str(workspace), folder=str(folder), number=number
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def _searched(call: Any, count: int, storage: Path) -> float:
+    """Our search on `count` warm evaluators that hold the data already, the Tune run's own start included."""
+    import ray
+
+    from jobs.ray_worker import WarmWorker
+    from orchestrator.ray_executor import ENVIRONMENT
+    from orchestrator.ray_search import run_searches
+    from orchestrator.search_session import Session
+
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    ray.init(address="local", num_cpus=max(2, count), include_dashboard=False, log_to_driver=False)
+    try:
+        from jobs.ray_mailbox import open_mailbox
+
+        mailbox = open_mailbox()
+        workers: list[Any] = [ray.remote(num_cpus=1)(WarmWorker).remote(mailbox.name) for _ in range(count)]
+        first = Session(call).ask()
+        assert first is not None
+        ray.get([worker.score.remote(call, first.candidate.mixture, 1.0) for worker in workers])
+        session = Session(call)
+        seconds, _ = _timed(lambda: run_searches("b", [session], workers, lambda s, over: None, str(storage), 1))
+        (call.checkpoint / "trials.jsonl").unlink()
+        return seconds
+    finally:
+        ray.shutdown()
+
+
+def _default_tune(call: Any, mixtures: list[Any], folder: Path) -> float:
+    """Tune as its documentation begins: a function trial for each lambda, which loads what it needs."""
+    import ray
+    from ray import tune
+
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+    try:
+
+        def trial(config: dict[str, Any]) -> dict[str, float]:
+            worker_scores(call, [mixtures[config["number"]]])
+            return {"done": 1.0}
+
+        tuner = tune.Tuner(
+            trial,
+            param_space={"number": tune.grid_search(list(range(len(mixtures))))},
+            run_config=tune.RunConfig(storage_path=str(folder / "default"), verbose=0),
+        )
+        return _timed(tuner.fit)[0]
+    finally:
+        ray.shutdown()
