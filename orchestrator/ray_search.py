@@ -130,6 +130,11 @@ class Asker(Searcher):
             self._on_trial(session, True)
 
 
+def _directory(trial: Any) -> str:
+    """Tune would write the whole mixture into the name."""
+    return str(trial.trial_id)
+
+
 def run_searches(
     name: str, sessions: Sequence[Session], workers: Sequence[Any], on_trial: OnTrial, storage: str, attempts: int
 ) -> None:
@@ -145,7 +150,13 @@ def run_searches(
     tuner = tune.Tuner(
         tune.with_resources(trainable, TRIAL_RESOURCES),
         # As many trials as workers: with one more, Tune took three times as long to hand its actors on.
-        tune_config=TuneConfig(search_alg=asker, num_samples=-1, reuse_actors=True, max_concurrent_trials=len(workers)),
+        tune_config=TuneConfig(
+            search_alg=asker,
+            num_samples=-1,
+            reuse_actors=True,
+            max_concurrent_trials=len(workers),
+            trial_dirname_creator=_directory,
+        ),
         run_config=RunConfig(
             name=name,
             storage_path=storage,
