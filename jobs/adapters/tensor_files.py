@@ -32,6 +32,7 @@ _SAFETENSORS_NAMES = {
 
 
 MAX_NAME = 500
+MAX_HEADER = 100_000_000  # bytes; what the library itself takes
 
 
 class SafetensorsFile(Mapping[str, Tensor]):
@@ -39,6 +40,7 @@ class SafetensorsFile(Mapping[str, Tensor]):
 
     def __init__(self, path: Path) -> None:
         """Open `path`. Raises InputError when the file is truncated or malformed."""
+        _check_header(path)
         try:
             self._file = cast(Any, safe_open)(str(path), framework="pt")
             self._names = dict.fromkeys(sorted(self._file.keys()))
@@ -59,6 +61,17 @@ class SafetensorsFile(Mapping[str, Tensor]):
     def __len__(self) -> int:
         """Number of tensors."""
         return len(self._names)
+
+
+def _check_header(path: Path) -> None:
+    """Raise InputError unless the header's length is possible: before a file that claims gigabytes is mapped."""
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+    except OSError as error:
+        raise InputError(Fault("not a readable safetensors file", str(path), str(error)[:200])) from error
+    if length > min(MAX_HEADER, path.stat().st_size - 8):
+        raise InputError(Fault("not a readable safetensors file", str(path), f"a header of {length} bytes"))
 
 
 def read_tensors(path: Path) -> Mapping[str, Tensor]:
