@@ -43,6 +43,9 @@ XLM_R = {
 }
 
 
+Taken = tuple[float, float]  # wall-clock and processor seconds
+
+
 @dataclass(frozen=True, slots=True)
 class Shape:
     """A backbone and the batch of one language: `rows` of `length` tokens."""
@@ -118,23 +121,23 @@ def one_step(bank: BankPass, languages: list[LanguageLearner]) -> int:
 def time_ours(shape: Shape, languages: int, folder: Path) -> dict[str, Any]:
     """Seconds of an optimizer step of a bank, the first two not counted."""
     bank, active, _ = learners(calls(shape, languages, folder, 1000))
-    seconds, tokens = [], 0
+    taken, tokens = [], 0
     for step in range(shape.steps + 2):
-        begun = time.perf_counter()
+        begun = now()
         count = one_step(bank, active)
         if step >= 2:
-            seconds.append(time.perf_counter() - begun)
+            taken.append(since(begun))
             tokens += count
-    return measured(seconds, tokens, languages)
+    return measured(taken, tokens, languages)
 
 
 def time_trainer(shape: Shape, folder: Path) -> dict[str, Any]:
     """The same of a Trainer: head on all positions, dropout as the scripts leave it, batches padded to one length."""
-    seconds, tokens = run_trainer(shape, folder, LANGUAGES[0], shape.steps + 2)
-    return measured(seconds[2:], tokens, 1)
+    taken, tokens = run_trainer(shape, folder, LANGUAGES[0], shape.steps + 2)
+    return measured(taken[2:], tokens, 1)
 
 
-def run_trainer(shape: Shape, folder: Path, language: str, steps: int) -> tuple[list[float], int]:
+def run_trainer(shape: Shape, folder: Path, language: str, steps: int) -> tuple[list[Taken], int]:
     """Train one language adapter as the paper's script does; seconds of each step, tokens of all but the first two."""
     import adapters
     from transformers import (
@@ -153,14 +156,15 @@ def run_trainer(shape: Shape, folder: Path, language: str, steps: int) -> tuple[
     model.train_adapter(language)
     blocks = text_blocks(DataRef("cldr", language, REVISION), "train", ref, shape.length, folder / "cache")
     rows = [{"input_ids": block.tolist()} for block in blocks]
-    moments: list[float] = []
+    begun: list[Taken] = []
+    taken: list[Taken] = []
 
     class Clock(TrainerCallback):
         def on_step_begin(self, *_: Any, **__: Any) -> None:
-            moments.append(time.perf_counter())
+            begun.append(now())
 
         def on_step_end(self, *_: Any, **__: Any) -> None:
-            moments[-1] = time.perf_counter() - moments[-1]
+            taken.append(since(begun[-1]))
 
     arguments = TrainingArguments(
         str(folder / f"trainer-{os.getpid()}"), per_device_train_batch_size=shape.rows, max_steps=steps,
@@ -174,16 +178,31 @@ def run_trainer(shape: Shape, folder: Path, language: str, steps: int) -> tuple[
     trainer.train()
     model.save_adapter(str(folder / f"trainer-{os.getpid()}"), language, with_head=False)
     mean = sum(len(row["input_ids"]) for row in rows) / len(rows)
-    return moments, round((steps - 2) * shape.rows * mean)
+    return taken, round((steps - 2) * shape.rows * mean)
 
 
-def measured(seconds: list[float], tokens: int, languages: int) -> dict[str, Any]:
-    """Median seconds of a step, tokens a second, peak memory of the process."""
+def now() -> Taken:
+    """Wall-clock and processor seconds of this process."""
+    return time.perf_counter(), time.process_time()
+
+
+def since(begun: Taken) -> Taken:
+    """What has passed of both."""
+    wall, processor = now()
+    return wall - begun[0], processor - begun[1]
+
+
+def measured(taken: list[Taken], tokens: int, languages: int) -> dict[str, Any]:
+    """Medians over the steps, tokens a second, peak memory of the process."""
+    wall = statistics.median(wall for wall, _ in taken)
+    processor = statistics.median(processor for _, processor in taken)
     return {
-        "seconds_per_step": statistics.median(seconds),
-        "seconds_per_step_and_language": statistics.median(seconds) / languages,
-        "tokens_per_second": tokens / len(seconds) / statistics.median(seconds),
-        "steps": len(seconds),
+        "seconds_per_step": wall,
+        "processor_seconds_per_step": processor,
+        "processor_seconds_per_step_and_language": processor / languages,
+        "tokens_per_second": tokens / len(taken) / wall,
+        "tokens_per_processor_second": tokens / len(taken) / processor,
+        "steps": len(taken),
         "languages": languages,
         "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         "threads": torch.get_num_threads(),
@@ -207,10 +226,15 @@ def time_linear(languages: int, steps: int, folder: Path) -> dict[str, Any]:
     bank, active, _ = learners(calls(SHAPES["quickstart"], languages, folder, 1000))
     parts = [active[at : at + 16] for at in range(0, languages, 16)]
     one_step(bank, parts[0])
-    begun = time.perf_counter()
+    begun = now()
     for part in parts:
         for _ in range(steps):
             one_step(bank, part)
-    seconds = time.perf_counter() - begun
-    each = seconds / languages / steps * 1e3
-    return {"languages": languages, "seconds": seconds, "milliseconds_per_language_and_step": each}
+    wall, processor = since(begun)
+    each = processor / languages / steps * 1e3
+    return {
+        "languages": languages,
+        "seconds": wall,
+        "processor_seconds": processor,
+        "processor_milliseconds_per_language_and_step": each,
+    }
