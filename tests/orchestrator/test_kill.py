@@ -20,7 +20,7 @@ SEED = 7
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory):
     folder = tmp_path_factory.mktemp("killed")
-    file = write_campaign(folder / "campaign", steps=30, bank_size=2)
+    file = write_campaign(folder / "campaign", steps=30, bank_size=1)
     command = [sys.executable, str(Path(__file__).with_name("killed_runs.py")), str(file), str(folder)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
     answer = subprocess.run(

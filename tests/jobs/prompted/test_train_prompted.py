@@ -121,7 +121,7 @@ def test_a_candidate_scores_as_the_winner_that_is_merged_from_it(fleet, trained)
     inputs = {"task:gl@1": trained[1], "task:pt@1": other}
     call = fleet.call("search", spec, inputs)
     mixture = Mixture((("task:gl", 0.7), ("task:pt", 0.3)), "linear")
-    candidate = fleet.worker.score(call, mixture)[1]
+    candidate = fleet.worker.score(call, mixture).values[1]
     winner = {"weights": dict(mixture.weights), "method": "linear"}
     (call.output / "winner.json").write_text(json.dumps(winner))
     merge = MergeSpec("gl", "copy", fleet.backbone, 1)
@@ -137,7 +137,7 @@ def test_roles_of_a_mixture_reach_rules_in_which_they_differ(fleet, trained):
     mixture = Mixture((("task:gl", 1.0), ("gl", 0.5), ("en", -0.5)), "adamergex")
     alone = Mixture((("task:gl", 1.0),), "linear")
     # The references are equal, so that they cancel.
-    assert fleet.worker.score(call, mixture) == fleet.worker.score(call, alone)
+    assert fleet.worker.score(call, mixture).values == fleet.worker.score(call, alone).values
 
 
 def test_what_lacks_is_said(fleet):
