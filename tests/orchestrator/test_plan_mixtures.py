@@ -1,4 +1,6 @@
-"""Plans of the papers' methods, on the embedded backbone's name and CLDR data: nothing is trained here."""
+"""Plans of the papers' methods: prompted tasks with LoRA, named entities with MAD-X; nothing is trained here."""
+
+import json
 
 import pytest
 import yaml
@@ -12,7 +14,19 @@ from orchestrator.references import References
 from search_spaces.space import candidates
 
 TRAINING = {"optimizer_steps": 5, "max_length": 32}
-LORA = {"lora": {"rank": 4, "target_modules": ["query", "key"]}, "training": TRAINING}
+LORA = {"lora": {"rank": 4, "target_modules": ["query", "key"]}, "objective": "causal-lm", "training": TRAINING}
+CODES = ("en", "es", "pt", "gl", "fr", "ca", "it")
+
+
+def copying(folder, name, **keys):
+    """A prompted task with data in every language."""
+    for code in CODES:
+        for split in ("train", "validation", "test"):
+            file = folder / "data" / code / f"{split}.jsonl"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(json.dumps({"question": f"{code} {split}", "answer": code}) + "\n")
+    data = {"source": "json", "files": f"{folder}/data/{{language}}/{{split}}.jsonl"}
+    return {"name": name, "kind": "generation", "prompt": "{question}", "answer": " {answer}", "data": data, **keys}
 
 
 def plan(folder, comparison, **changes):
@@ -22,17 +36,20 @@ def plan(folder, comparison, **changes):
         "languages": {"pool": ["en", "es", "pt", "gl", "fr"]},
         "language_adapter": LORA,
         "task_adapter": {"training": TRAINING},
-        "tasks": [
-            {"name": "ner", "kind": "ner", "data": {"source": "cldr"}, "sources": ["en", "es", "pt"]},
-            {"name": "other", "kind": "ner", "data": {"source": "cldr"}},
-        ],
-        "comparisons": [{"name": "table", "kind": "mixture", "tasks": ["ner"], "targets": ["gl"], **comparison}],
+        "tasks": [copying(folder, "copy", sources=["en", "es", "pt"]), copying(folder, "other", prompt="{question}?")],
+        "comparisons": [{"name": "table", "kind": "mixture", "tasks": ["copy"], "targets": ["gl"], **comparison}],
         "search": {"lambda_step": 0.25, "max_length": 32},
         **changes,
     }
     file = folder / "campaign.yaml"
     file.write_text(yaml.safe_dump(document))
     return plan_campaign(load_campaign(file), References(folder / "cache"))
+
+
+def stacked(folder, comparison):
+    """The same with MAD-X adapters and named entities."""
+    tasks = [{"name": "copy", "kind": "ner", "data": {"source": "cldr"}}]
+    return plan(folder, comparison, language_adapter={"training": TRAINING}, tasks=tasks)
 
 
 def searched(comparison):
@@ -94,9 +111,8 @@ def test_adamergex_takes_the_reference_from_language_modelling_or_another_task(t
 
 
 def test_ties_on_stacked_adapters_searches_its_own_lambda(tmp_path):
-    adapter = {"training": TRAINING}
     comparison = {"methods": ["ties-20", "language-arithmetic"], "baselines": ["proxy"], "related": {"top": 1}}
-    found = plan(tmp_path, comparison, language_adapter=adapter)
+    found = stacked(tmp_path, comparison)
     ties, arithmetic = found.comparisons
     mixtures = [candidate.mixture for candidate in candidates(ties.search.spec.space)]
     assert {mixture.method for mixture in mixtures} == {"ties"}
@@ -108,7 +124,7 @@ def test_ties_on_stacked_adapters_searches_its_own_lambda(tmp_path):
 
 def test_a_stacked_task_adapter_cannot_be_merged(tmp_path):
     with pytest.raises(InputError, match="stacked cannot be merged"):
-        plan(tmp_path, {"methods": ["add"]}, language_adapter={"training": TRAINING})
+        stacked(tmp_path, {"methods": ["add"]})
 
 
 def test_a_language_without_adapter_is_named(tmp_path):
@@ -130,7 +146,7 @@ def test_a_method_of_ones_own_takes_a_few_lines(tmp_path):
         ({"methods": []}, "a mixture needs `methods`"),
         ({"methods": ["add"], "baselines": ["best"]}, "a baseline has nothing to search"),
         ({"methods": ["add", "add"]}, "named twice: add"),
-        ({"methods": ["adamergex"], "reference": "nre"}, 'unknown task.*did you mean "ner"'),
+        ({"methods": ["adamergex"], "reference": "othr"}, 'unknown task.*did you mean "other"'),
         ({"methods": [{"name": "x", "weights": {"lang:en": 1}}]}, "not an adapter"),
         ({"methods": [{"name": "x", "weights": {"task:en": "lambda**2"}}]}, "not a weight"),
         ({"kind": "zero-shot", "targets": ["ca"], "methods": ["add"]}, "belong to kind mixture"),
@@ -153,7 +169,7 @@ def test_each_related_language_may_have_a_comparison_of_its_own(tmp_path):
         "baselines": ["proxy", "proxy-related", "half"],
         "related": related,
     }
-    found = plan(tmp_path, comparison, language_adapter={"training": TRAINING})
+    found = stacked(tmp_path, comparison)
     assert len(found.comparisons) == 2
     for one in found.comparisons:
         (code,) = [related.code for related in one.related.chosen]
@@ -164,7 +180,7 @@ def test_each_related_language_may_have_a_comparison_of_its_own(tmp_path):
 
 def test_a_budget_limits_the_targets_own_adapter_alone(tmp_path):
     comparison = {"methods": ["language-arithmetic-own"], "baselines": ["own"], "budgets": [1000, 5000]}
-    found = plan(tmp_path, comparison, language_adapter={"training": TRAINING})
+    found = stacked(tmp_path, comparison)
     assert [one.name for one in found.comparisons] == ["table: 1,000 tokens", "table: 5,000 tokens"]
     for one, budget in zip(found.comparisons, (1000, 5000), strict=True):
         inputs = dict(one.search.inputs)
