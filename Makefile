@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: chaos demo test lint types tests ui backbone report schema clean
+.PHONY: chaos slow demo test lint types tests ui backbone report schema clean
 
 $(STAMP): pyproject.toml requirements.lock
 	$(PYTHON) -m venv $(VENV)
@@ -24,11 +24,17 @@ types: $(STAMP)
 	$(BIN)/mypy
 
 tests: $(STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m "not slow and not ray"
+	$(BIN)/python -m pytest -m "ray and not slow"
 
 chaos: $(STAMP)  ## 200 faults, one after another, an hour or so; the table goes to docs/chaos.md
 	$(BIN)/python -m tests.chaos --faults 200 --json docs/chaos.json --table docs/chaos.md
 	$(BIN)/python -m tests.chaos --only ray --rounds 2 --bank-size 2 --steps 10 --json docs/chaos-ray.json --append docs/chaos.md
+
+slow: $(STAMP)  ## tests on clusters that take minutes, a process each, for Ray keeps a token as long as it lives
+	$(BIN)/python -m pytest -m slow tests/orchestrator/test_ray_cluster.py
+	$(BIN)/python -m pytest -m slow tests/orchestrator/test_ray_jobs.py
+	$(BIN)/python -m pytest -m slow tests/orchestrator/test_ray_operations.py
 
 ui: $(STAMP)  ## MLflow's pages for the workspace
 	$(BIN)/adapterfleet ui

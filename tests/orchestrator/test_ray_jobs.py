@@ -86,6 +86,7 @@ def fleet(environment, *arguments: str) -> subprocess.CompletedProcess:
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200, check=False)
 
 
+@pytest.mark.slow
 def test_a_job_is_stopped_and_goes_on_from_a_driver_elsewhere_and_then_as_a_job_again(
     cluster, campaign_file, environment, tmp_path
 ):

@@ -20,7 +20,7 @@ from orchestrator.sections import ResourcesSection
 from orchestrator.step import make_step
 from tests.orchestrator.toy_steps import BACKBONE, THETA
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(200)]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(200)]
 LOCAL = ("127.", "::1", "::ffff:127.")
 
 
