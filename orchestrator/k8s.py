@@ -31,7 +31,6 @@ from orchestrator.k8s_secrets import secrets_in
 from orchestrator.k8s_shapes import Group, worker_groups
 
 RAY_VERSION = "2.60.0"
-CONFIG_MAP_LIMIT = 1_000_000  # bytes; the API server takes 1 MiB with all that is around the text
 # What stays one word through both shells that KubeRay and Ray's job submission put around the entrypoint.
 PLAIN_WORD = re.compile(r"[A-Za-z0-9_./:=@%+,-]+")
 
@@ -91,10 +90,6 @@ _Dumper.add_representer(str, _text)
 
 
 def _unfit(text: str, tracking: str, variables: Mapping[str, str]) -> Iterator[Fault]:
-    size = len(text.encode())
-    if size > CONFIG_MAP_LIMIT:
-        todo = "put long lists of languages into a file on the store, or split the campaign"
-        yield Fault("the campaign file does not fit into a ConfigMap", "campaign", f"{size} bytes", todo)
     yield from secrets_in(text, "campaign")
     yield from secrets_in(tracking, "tracking")
     for name, value in variables.items():

@@ -17,7 +17,7 @@ from jobs.errors import Fault, InputError, raise_all
 
 Location = tuple[str | int, ...]
 Model = TypeVar("Model", bound=BaseModel)
-# What no campaign needs, and what files that are made to blow up exceed.
+# What no campaign needs, and what files that are made to blow up exceed. A ConfigMap holds MOST_BYTES too.
 MOST_BYTES, MOST_NODES, DEEPEST = 2**19, 50_000, 40
 LONGEST_NUMBER, LONGEST_TEXT, MOST_FAULTS = 100, 200_000, 50
 VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")

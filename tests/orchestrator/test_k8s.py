@@ -178,7 +178,7 @@ def test_a_secret_in_the_campaign_is_refused_and_not_repeated(secret, tmp_path):
 
 
 def test_a_campaign_too_long_for_a_config_map_is_refused(tmp_path):
-    with pytest.raises(InputError, match="does not fit into a ConfigMap"):
+    with pytest.raises(InputError, match="the file is too large"):
         _rendered(_campaign(tmp_path, description="x" * 1_000_001))
 
 
