@@ -86,7 +86,7 @@ def results_table(results: Sequence[Result]) -> TerminalTable:
     table = TerminalTable(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
     for title in ("target", "comparison"):
         table.add_column(title)
-    for title in ("better proxy", "own", "lambda 0.5", "arithmetic", "gain", "95 % interval"):
+    for title in ("baseline", "own", "lambda 0.5", "arithmetic", "gain", "95 % interval"):
         table.add_column(title, justify="right")
     table.add_column("weights")
     for result in results:
@@ -96,7 +96,12 @@ def results_table(results: Sequence[Result]) -> TerminalTable:
 
 def _terminal_row(result: Result) -> list[str]:
     proxy = next((system for system in result.systems if system.name == result.better_proxy), None)
-    systems = (proxy, result.system("own"), result.system("fixed"), result.system("arithmetic"))
+    systems = (
+        proxy or result.system("baseline"),
+        result.system("own"),
+        result.system("fixed"),
+        result.system("arithmetic"),
+    )
     gain = gain_cell(result, baseline(result))
     style = {"gain": "green", "loss": "red"}.get(gain.mark, "dim")
     weights = result.search.winner_weights if result.search else ()
