@@ -10,7 +10,6 @@ from jobs.evaluator import Score, Stack, WarmEvaluator
 from jobs.job import JobCall, JobResult, Progress
 from jobs.masked_set import MaskedSet
 from jobs.metrics import Statistics
-from jobs.mixing import TOLERANCE
 from jobs.spec import EvaluationSpec, Method, needs_task_adapter
 from jobs.tasks.protocol import ScoredSet
 
@@ -55,9 +54,8 @@ def stack_of(call: JobCall, spec: EvaluationSpec) -> Stack:
     languages = tuple((call.inputs[role], weight) for role, weight in spec.weights)
     keys = tuple(role for role, _ in spec.weights)
     theta_pre = call.inputs.get("theta_pre")
-    # A weighted sum, as the spec says: the same as task arithmetic where the weights sum to one.
-    whole = abs(sum(weight for _, weight in languages) - 1.0) <= TOLERANCE
-    method: Method = "task_arithmetic" if theta_pre or whole or not languages else "linear"
+    # A weighted sum, as the spec says; task arithmetic is one, too, where theta_pre counts.
+    method: Method = "task_arithmetic" if theta_pre else "linear"
     return Stack(languages, call.inputs.get("task"), theta_pre, method, keys=keys)
 
 

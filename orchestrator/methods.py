@@ -17,6 +17,7 @@ from typing import Literal
 
 from jobs.errors import Fault, InputError
 from jobs.spec import Method as Rule
+from search_spaces.weights import weight_at
 
 KEY = re.compile(r"^(language|task|reference):(\{(target|source|related|sources|any-related|any-source)\}|[a-zA-Z-]+)$")
 BaselineRole = Literal["baseline", "proxy", "own", "fixed"]
@@ -32,7 +33,7 @@ class Line:
 
     def at(self, lambda_: float) -> float:
         """Its value, free of binary noise."""
-        return float(Fraction(str(self.constant)) + Fraction(str(self.slope)) * Fraction(str(lambda_)))
+        return weight_at(self.constant, self.slope, lambda_)
 
 
 Lines = tuple[tuple[str, Line], ...]

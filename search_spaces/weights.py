@@ -16,9 +16,7 @@ def lambda_grid(step: float) -> tuple[float, ...]:
     """
     if not 0 < step <= 1:
         raise ValueError(f"a lambda step lies in (0, 1], not {step}")
-    exact = Fraction(str(step))
-    values = [float(exact * i) for i in range(int(1 / exact) + 1)]
-    return tuple(values if values[-1] == 1.0 else [*values, 1.0])
+    return lambda_range(0.0, 1.0, step)
 
 
 def lambda_range(low: float, high: float, step: float) -> tuple[float, ...]:
@@ -51,10 +49,14 @@ def pair_candidate(pair: tuple[str, str], lambda_: float) -> Candidate:
     return Candidate(Mixture(tuple((key, weight) for key, weight in mixed.items() if weight != 0.0)), pair, lambda_)
 
 
+def weight_at(constant: float, slope: float, lambda_: float) -> float:
+    """`constant + slope * lambda_` as an exact decimal, free of binary noise."""
+    return float(Fraction(str(constant)) + Fraction(str(slope)) * Fraction(str(lambda_)))
+
+
 def line_candidate(space: LineSpace, line: Line, lambda_: float) -> Candidate:
     """The mixture at `lambda_` of a line. Keys of weight zero are left out: AdaMergeX that moves nothing is linear."""
-    exact = Fraction(str(lambda_))
-    weighted = ((key, float(Fraction(str(constant)) + Fraction(str(slope)) * exact)) for key, constant, slope in line)
+    weighted = ((key, weight_at(constant, slope, lambda_)) for key, constant, slope in line)
     weights = tuple((key, weight) for key, weight in weighted if weight != 0.0)
     options = (*space.options, *(((space.lambda_option, lambda_),) if space.lambda_option else ()))
     method = "linear" if space.method == "adamergex" and len(weights) == 1 else space.method

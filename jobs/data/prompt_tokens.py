@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.data.prompts import PromptedText, prompted_texts
-from jobs.data.ragged import Ids, RaggedFile, write_ragged
+from jobs.data.ragged import Ids, RaggedFile, RaggedRows, write_ragged
 from jobs.data.tokenized import mapped
 from jobs.data.tokenizer import key_of, load_tokenizer, unknown_ids
 from jobs.errors import Fault, InputError
@@ -57,7 +57,7 @@ class PromptTokens:
     gold: int
 
 
-class PromptSet(Sequence[PromptTokens]):
+class PromptSet(RaggedRows[PromptTokens]):
     """The examples of a split, with what the caller may want to state about them.
 
     `cut_prompts`, `cut_answers`: how many examples lost tokens of their prompt, of an answer or a choice.
@@ -66,18 +66,12 @@ class PromptSet(Sequence[PromptTokens]):
 
     def __init__(self, file: RaggedFile) -> None:
         """Wrap a file of `prompt_tokens`."""
-        self._file = file
+        super().__init__(file)
         self.cut_prompts = int(file.meta["cut_prompts"])
         self.cut_answers = int(file.meta["cut_answers"])
         self.unknown_share = float(file.meta["unknown"]) / max(1, int(file.meta["tokens"]))
 
-    def __len__(self) -> int:
-        return len(self._file)
-
-    def __getitem__(self, index: Any) -> Any:
-        if isinstance(index, slice):
-            return [self[place] for place in range(*index.indices(len(self)))]
-        place = index + len(self) if index < 0 else index
+    def _value(self, place: int) -> PromptTokens:
         prompt, answer, joined, lengths, gold = (self._file.row(name, place) for name in _COLUMNS)
         ends = lengths.cumsum()
         choices = tuple(joined[end - length : end] for end, length in zip(ends, lengths, strict=True))

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import uuid
+from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 Ids = NDArray[np.int32]
+T = TypeVar("T")
 # Rows held in memory while writing; also the unit in which a file is mapped.
 BATCH = 10_000
 _META = "meta"
@@ -59,6 +61,26 @@ class RaggedFile:
         """Length of every row."""
         parts = [np.diff(chunk.offsets) for chunk in self._columns[column]]
         return np.concatenate(parts) if parts else np.zeros(0, dtype=np.int64)
+
+
+class RaggedRows(Sequence[T]):
+    """The rows of a file as values: `[i]`, slices and negative places; a subclass says what one row is."""
+
+    def __init__(self, file: RaggedFile) -> None:
+        """Wrap `file`."""
+        self._file = file
+
+    def __len__(self) -> int:
+        return len(self._file)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self[place] for place in range(*index.indices(len(self)))]
+        return self._value(index + len(self) if index < 0 else index)
+
+    @abstractmethod
+    def _value(self, place: int) -> T:
+        """Row `place`. Raises IndexError beyond."""
 
 
 def _chunk(array: pa.LargeListArray) -> _Chunk:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.data.load import describe, load_ner
-from jobs.data.ragged import Ids, RaggedFile, write_ragged
+from jobs.data.ragged import Ids, RaggedFile, RaggedRows, write_ragged
 from jobs.data.reading import Faults
 from jobs.data.sentences import NerSentence
 from jobs.data.tokenized import mapped
@@ -39,7 +39,7 @@ class TokenExample:
     word_labels: Ids
 
 
-class TokenExamples(Sequence[TokenExample]):
+class TokenExamples(RaggedRows[TokenExample]):
     """The examples of a split, with what the caller may want to state about them.
 
     `words`, `lost_words` (beyond `max_length` or without a piece), `unknown_share`
@@ -48,19 +48,13 @@ class TokenExamples(Sequence[TokenExample]):
 
     def __init__(self, file: RaggedFile) -> None:
         """Wrap a file of `token_labels`."""
-        self._file = file
+        super().__init__(file)
         self.words = int(file.meta["words"])
         self.lost_words = int(file.meta["lost_words"])
         self.unknown_share = float(file.meta["unknown"]) / max(1, int(file.meta["pieces"]))
         self.lengths = file.lengths("input_ids")
 
-    def __len__(self) -> int:
-        return len(self._file)
-
-    def __getitem__(self, index: Any) -> Any:
-        if isinstance(index, slice):
-            return [self[place] for place in range(*index.indices(len(self)))]
-        place = index + len(self) if index < 0 else index
+    def _value(self, place: int) -> TokenExample:
         return TokenExample(*(self._file.row(name, place) for name in _COLUMNS))
 
 

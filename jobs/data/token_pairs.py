@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jobs.data.load import load_records
-from jobs.data.ragged import Ids, RaggedFile, write_ragged
+from jobs.data.ragged import Ids, RaggedFile, RaggedRows, write_ragged
 from jobs.data.tokenized import mapped
 from jobs.data.tokenizer import key_of, load_tokenizer, unknown_ids
 from jobs.errors import Fault, InputError
@@ -39,23 +39,17 @@ class TokenPair:
     label: int
 
 
-class TokenPairs(Sequence[TokenPair]):
+class TokenPairs(RaggedRows[TokenPair]):
     """The pairs of a split. `truncated`: how many were cut to `max_length`. `unknown_share`: see `TokenExamples`."""
 
     def __init__(self, file: RaggedFile) -> None:
         """Wrap a file of `token_pairs`."""
-        self._file = file
+        super().__init__(file)
         self.truncated = int(file.meta["truncated"])
         self.unknown_share = float(file.meta["unknown"]) / max(1, int(file.meta["pieces"]))
         self.lengths = file.lengths("input_ids")
 
-    def __len__(self) -> int:
-        return len(self._file)
-
-    def __getitem__(self, index: Any) -> Any:
-        if isinstance(index, slice):
-            return [self[place] for place in range(*index.indices(len(self)))]
-        place = index + len(self) if index < 0 else index
+    def _value(self, place: int) -> TokenPair:
         ids, types, label = (self._file.row(name, place) for name in _COLUMNS)
         return TokenPair(ids, types, int(label[0]))
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jobs.data.load import describe, load_records
-from jobs.data.ragged import Ids, RaggedFile, write_ragged
+from jobs.data.ragged import Ids, RaggedFile, RaggedRows, write_ragged
 from jobs.data.reading import Faults
 from jobs.data.token_pairs import pair_tokenizer
 from jobs.data.tokenized import mapped
@@ -43,7 +43,7 @@ class Window:
     question: int
 
 
-class Windows(Sequence[Window]):
+class Windows(RaggedRows[Window]):
     """The windows of a split in the questions' order. `unknown_share`: see `TokenExamples`.
 
     `questions`: how many there are; `cut_questions`: how many of them were too long for the window.
@@ -51,19 +51,13 @@ class Windows(Sequence[Window]):
 
     def __init__(self, file: RaggedFile) -> None:
         """Wrap a file of `token_windows`."""
-        self._file = file
+        super().__init__(file)
         self.questions = int(file.meta["questions"])
         self.cut_questions = int(file.meta["cut_questions"])
         self.unknown_share = float(file.meta["unknown"]) / max(1, int(file.meta["pieces"]))
         self.lengths = file.lengths("input_ids")
 
-    def __len__(self) -> int:
-        return len(self._file)
-
-    def __getitem__(self, index: Any) -> Any:
-        if isinstance(index, slice):
-            return [self[place] for place in range(*index.indices(len(self)))]
-        place = index + len(self) if index < 0 else index
+    def _value(self, place: int) -> Window:
         ids, types, begins, ends, answer, question = (self._file.row(name, place) for name in _COLUMNS)
         return Window(ids, types, begins, ends, answer, int(question[0]))
 

@@ -12,7 +12,7 @@ import pyarrow as pa  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 from jobs.data.load import describe, load_text
-from jobs.data.ragged import Ids, RaggedFile, write_ragged
+from jobs.data.ragged import Ids, RaggedFile, RaggedRows, write_ragged
 from jobs.data.tokenizer import key_of, load_tokenizer, unknown_ids
 from jobs.errors import Fault, InputError
 from jobs.spec import BackboneRef, DataRef, Split
@@ -23,7 +23,7 @@ _TEXTS_AT_ONCE = 1000
 _LOG = logging.getLogger(__name__)
 
 
-class TextBlocks(Sequence[Ids]):
+class TextBlocks(RaggedRows[Ids]):
     """Blocks of token ids: `[i]` is int32 [length <= max_length] with special tokens, a view of a mapped file.
 
     `unknown_share`: share of the text's own tokens that are unknown or single bytes; 0.05 and more says that the
@@ -33,18 +33,13 @@ class TextBlocks(Sequence[Ids]):
 
     def __init__(self, file: RaggedFile) -> None:
         """Wrap a file of `text_blocks`."""
-        self._file = file
+        super().__init__(file)
         self.tokens = int(file.meta["tokens"])
         self.unknown_share = float(file.meta["unknown"]) / max(1, self.tokens)
         self.lengths: NDArray[np.int64] = file.lengths("ids")
 
-    def __len__(self) -> int:
-        return len(self._file)
-
-    def __getitem__(self, index: Any) -> Any:
-        if isinstance(index, slice):
-            return [self[place] for place in range(*index.indices(len(self)))]
-        return self._file.row("ids", index + len(self) if index < 0 else index)
+    def _value(self, place: int) -> Ids:
+        return self._file.row("ids", place)
 
 
 def text_blocks(data: DataRef, split: Split, backbone: BackboneRef, max_length: int, cache: Path) -> TextBlocks:
