@@ -32,6 +32,8 @@ def content(client: MlflowClient, campaign: str) -> dict[str, Any]:
             "metrics": sorted((m.key, m.value, m.step, str(m.dataset_digest)) for m in model.metrics or []),
         }
     for registered in client.search_registered_models():
+        if registered.tags["campaign"] != campaign:
+            continue  # of another campaign on the same server
         name = registered.name
         versions = {v.version: v for v in client.search_model_versions(f"name = '{name}'")}
         found[f"registered {name}"] = {
