@@ -43,7 +43,7 @@ from orchestrator.store import (
     make_record,
 )
 
-CAMPAIGNS = "campaigns"
+CAMPAIGNS, STATUS_FILE = "campaigns", "status.json"
 
 
 def open_workspace(uri: str) -> Path:
@@ -94,6 +94,16 @@ class BucketStore(ArtifactStore):
         """Whether a run of the campaign goes on now, on any machine."""
         holder = Lease(self.bucket, "").holder()
         return super().is_running(campaign) or (holder is not None and holder.campaign == campaign)
+
+    def pull_status(self, campaign: str) -> None:
+        """Bring the campaign's status here, unless a run on this machine writes it."""
+        key = f"{CAMPAIGNS}/{campaign}/{STATUS_FILE}"
+        text = None if is_held(self.root) else self.bucket.read(key)
+        if text is not None:
+            (self.root / key).parent.mkdir(parents=True, exist_ok=True)
+            beside = (self.root / key).with_suffix(".pulled")
+            beside.write_bytes(text)
+            beside.replace(self.root / key)
 
     def pull_records(self) -> None:
         """Make the records here those of the bucket."""

@@ -16,7 +16,7 @@ from pathlib import Path
 from jobs.errors import Fault, InputError
 from orchestrator.lock import run_lock
 from orchestrator.record import parse_record
-from orchestrator.store import BUCKET_FILE, RECORD_FILE
+from orchestrator.store import RECORD_FILE
 
 DERIVED = ("datasets", "tokenized", "digests")
 
@@ -47,13 +47,10 @@ def find_garbage(root: Path, caches: str = "kept") -> Findings:
     """Look through the workspace at `root`; nothing is changed. `caches`: "kept" or "dropped".
 
     Raises InputError where it cannot be told what campaigns refer to: an index that cannot be read, artifacts without
-    any campaign, a workspace in a bucket (whose objects other machines share).
+    any campaign.
     """
-    if (root / BUCKET_FILE).is_file():
-        todo = "let a lifecycle rule of the bucket do it"
-        raise InputError(Fault("a workspace in a bucket is not cleared from here", str(root), todo=todo))
-    planned = _planned(root)
-    needed = _with_inputs(root, planned)
+    planned = planned_keys(root)
+    needed = needed_keys(root, planned)
     garbage, kept = [], dict[str, tuple[int, int]]()
 
     def keep(reason: str, folder: Path) -> None:
@@ -95,7 +92,7 @@ def remove_garbage(root: Path, caches: str = "kept") -> Findings:
     return findings
 
 
-def _planned(root: Path) -> frozenset[str]:
+def planned_keys(root: Path) -> frozenset[str]:
     """Keys of all steps of the latest plan of every campaign."""
     indices = sorted((root / "campaigns").glob("*/index.json"))
     if not indices and any(_steps(root / "artifacts")):
@@ -114,7 +111,7 @@ def _planned(root: Path) -> frozenset[str]:
     return frozenset(keys)
 
 
-def _with_inputs(root: Path, planned: frozenset[str]) -> set[str]:
+def needed_keys(root: Path, planned: frozenset[str]) -> set[str]:
     """The planned keys and everything that their artifacts were made from."""
     needed, stack = set(planned), list(planned)
     while stack:

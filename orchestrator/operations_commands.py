@@ -6,7 +6,7 @@ import json
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console, RenderableType
@@ -18,7 +18,9 @@ from jobs.errors import Fault, InputError
 from orchestrator.command_options import HERE, CampaignFile, Workspace, load_file, terminal
 
 if TYPE_CHECKING:
+    from orchestrator.garbage import Findings
     from orchestrator.publish import Exported
+    from orchestrator.store import ArtifactStore
 
 REFRESH = 1.0  # seconds between two looks of `status --watch`
 LEVELS = ("info", "warning", "error")
@@ -31,30 +33,30 @@ def status(
     watch: Annotated[bool, typer.Option("--watch", help="look again every second until the run ends")] = False,
 ) -> None:
     """Show how a run stands, from any shell."""
-    from orchestrator.store import campaign_folder
+    from orchestrator.store import open_store
 
-    console, name = terminal(), load_file(file).campaign
-    folder = campaign_folder(workspace, name)
-    shown, goes_on = _state(name, folder, workspace)
+    console, name, store = terminal(), load_file(file).campaign, open_store(workspace)
+    shown, goes_on = _state(name, store)
     if not watch or not goes_on:
         console.print(shown)
         return
     with Live(shown, console=console, auto_refresh=False) as live:
         while goes_on:
             time.sleep(REFRESH)
-            shown, goes_on = _state(name, folder, workspace)
+            store.pull_status(name)
+            shown, goes_on = _state(name, store)
             live.update(shown, refresh=True)
 
 
-def _state(name: str, folder: Path, workspace: Path) -> tuple[RenderableType, bool]:
+def _state(name: str, store: ArtifactStore) -> tuple[RenderableType, bool]:
     """What there is to see, and whether the run goes on."""
     from orchestrator.events import read_status
-    from orchestrator.store import open_store
+    from orchestrator.store import campaign_folder
     from orchestrator.views import status_table
 
-    found, alive = read_status(folder), open_store(workspace).is_running(name)
+    found, alive = read_status(campaign_folder(store.root, name)), store.is_running(name)
     if found is None:
-        return f"campaign {name} has not run in {workspace}", alive
+        return f"campaign {name} has not run in {store.reference.uri if store.reference else store.root}", alive
     return status_table(found, alive), alive
 
 
@@ -107,13 +109,10 @@ def gc(
     caches: Annotated[bool, typer.Option("--caches", help="drop tokenized and converted data too")] = False,
 ) -> None:
     """Find, and with --yes delete, what of a workspace no campaign refers to."""
-    from orchestrator.garbage import find_garbage, remove_garbage
-
     root, console = workspace.resolve(), terminal()
     if not (root / "workspace.json").is_file():
         raise InputError(Fault("not a workspace", str(workspace), todo="name one with --workspace"))
-    dropped = "dropped" if caches else "kept"
-    findings = remove_garbage(root, dropped) if yes else find_garbage(root, dropped)
+    findings = _swept(root, "deleted" if yes else "found", "dropped" if caches else "kept")
     table = Table("deleted" if yes else "would be deleted", "why", "MiB", title=str(root), title_justify="left")
     for one in findings.garbage:
         table.add_row(escape(one.path), one.reason, _mebibytes(one.bytes))
@@ -123,6 +122,21 @@ def gc(
     console.print(table, kept)
     did = "freed" if yes else "would be freed; nothing is deleted without --yes"
     console.print(f"{len(findings.garbage)} directories, {_mebibytes(findings.bytes)} MiB {did}", highlight=False)
+
+
+def _swept(root: Path, what: Literal["found", "deleted"], caches: str) -> Findings:
+    from orchestrator.store import open_store
+
+    store = open_store(root)
+    if store.reference is None:
+        from orchestrator.garbage import find_garbage, remove_garbage
+
+        return remove_garbage(root, caches) if what == "deleted" else find_garbage(root, caches)
+    from orchestrator.bucket_store import BucketStore
+    from orchestrator.garbage_bucket import find_in_bucket, remove_from_bucket
+
+    assert isinstance(store, BucketStore)
+    return remove_from_bucket(store) if what == "deleted" else find_in_bucket(store).findings
 
 
 def export(

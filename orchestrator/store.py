@@ -73,6 +73,9 @@ class ArtifactStore:
         """Whether a run of the campaign goes on now."""
         return is_held(campaign_folder(self.root, campaign))
 
+    def pull_status(self, campaign: str) -> None:
+        """Bring what a run on another machine says of itself here, where the workspace's files do not show it."""
+
     def path(self, key: str) -> Path:
         """Directory of a finished artifact. Where the workspace is a bucket, its record alone may be there."""
         return self.root / "artifacts" / key

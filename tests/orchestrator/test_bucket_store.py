@@ -20,7 +20,9 @@ from jobs.job import JobResult
 from jobs.objects import object_key
 from jobs.replica import Replica
 from jobs.workplace import Workplace, scratch_of
+from orchestrator.events import read_status
 from orchestrator.execute import execute
+from orchestrator.garbage_bucket import find_in_bucket, remove_from_bucket
 from orchestrator.lease import Lease
 from orchestrator.lock import run_lock
 from orchestrator.store import ArtifactStore, CorruptArtifactError, open_store, workspace_path
@@ -341,3 +343,51 @@ def _wait_for_the_server_s_clock(bucket: Bucket) -> None:
         if now > lease:
             return
         time.sleep(0.1)
+
+
+def test_what_nobody_refers_to_goes_from_the_bucket_and_nothing_else(bucket_place, elsewhere):
+    store = opened(bucket_place)
+    carry_out(store)
+    bucket, unfinished = store.bucket, "merge/wanted-0123456789ab"
+    planned = [step.key for step in STEPS[:-1]] + [unfinished]
+    bucket.write("campaigns/toy/index.json", json.dumps({"steps": planned}).encode())
+    litter = ["objects/ab/orphan", f"checkpoints/{A.key}/training-1", f"rejected/{A.key}-1/record.json"]
+    for key in (*litter, f"checkpoints/{unfinished}/training-1"):
+        bucket.write(key, b"12345")
+    (top,) = [record for record in store.records() if record.key == TOP.key]
+    own = object_key(top.files["adapter.txt"][0])
+    before = set(bucket.list(""))
+
+    there = elsewhere(bucket_place)
+    seen = find_in_bucket(there)
+    assert set(bucket.list("")) == before
+    assert set(seen.keys) == {*litter, own, f"artifacts/{TOP.key}/record.json"}
+    assert seen.findings.kept["checkpoints of unfinished steps"] == (1, 5)
+    with Lease(bucket, "toy"), pytest.raises(InputError, match="another run goes on"):
+        remove_from_bucket(there)
+    assert remove_from_bucket(there) == seen.findings
+    assert set(bucket.list("")) == before - set(seen.keys)
+    assert not find_in_bucket(there).keys
+    for record in opened(bucket_place).records():
+        there.verify(record)
+    assert carry_out(opened(bucket_place))[1] == [TOP.key]
+
+
+def test_an_index_in_the_bucket_that_cannot_be_read_deletes_nothing(bucket_place, elsewhere):
+    store = opened(bucket_place)
+    carry_out(store)
+    store.bucket.write("campaigns/toy/index.json", b"{")
+    before = set(store.bucket.list(""))
+    with pytest.raises(InputError, match="nothing is deleted"):
+        remove_from_bucket(elsewhere(bucket_place))
+    assert set(store.bucket.list("")) == before
+
+
+def test_the_status_of_a_run_elsewhere_is_seen_as_it_changes(bucket_place, elsewhere):
+    store = opened(bucket_place)
+    for counts in ({"running": 1}, {"succeeded": 1}):
+        store.bucket.write("campaigns/toy/status.json", json.dumps({"counts": counts}).encode())
+        there = elsewhere(bucket_place)
+        there.pull_status("toy")
+        assert read_status(there.root / "campaigns" / "toy") == {"counts": counts}
+    there.pull_status("never run")
