@@ -16,11 +16,12 @@ import json
 import os
 import resource
 import socket
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
 Result = dict[str, Any]
-BANKS = (1, 4, 16)
+BANKS = (1, 4, 16, 32)
 FLEET, FLEET_STEPS = 16, 40
 LINEAR, LINEAR_STEPS = (8, 32, 128), 4
 CORES = len(os.sched_getaffinity(0))
@@ -81,31 +82,42 @@ def case_banks(folder: Path) -> list[Result]:
 def case_fleet(folder: Path) -> list[Result]:
     """Sixteen small languages from nothing to saved adapters, start-up included, on all cores."""
     used = processor_seconds()
-    ours = run(f"fleet|{FLEET}|{FLEET_STEPS}", folder)
+    # As many processes as cores, one thread each: the best use of the machine by either side.
+    ours, banks = side_by_side([f"fleet|{part}|{CORES}|{FLEET}|{FLEET_STEPS}" for part in range(CORES)], folder)
     our_processor, used = processor_seconds() - used, processor_seconds()
-    begun, waiting, active = time.perf_counter(), list(range(FLEET)), list[subprocess.Popen[str]]()
-    while waiting or active:
-        # As many processes as cores, one thread each: the best use of the machine by one process per language.
-        while waiting and len(active) < CORES:
-            active.append(start(f"lone|{waiting.pop()}|{FLEET_STEPS}", folder, 1))
-        for process in [one for one in active if one.poll() is not None]:
-            if process.returncode:
-                raise RuntimeError((process.stderr.read() if process.stderr else "")[-2000:])
-            active.remove(process)
-        time.sleep(0.05)
-    theirs = time.perf_counter() - begun
+    theirs, lone = side_by_side([f"lone|{number}|{FLEET_STEPS}" for number in range(FLEET)], folder)
+    our_memory = sum(bank["peak_mib"] for bank in banks) / FLEET
+    their_memory = statistics.mean(one["peak_mib"] for one in lone)
     return [
         {
             "what": f"{FLEET} languages, {FLEET_STEPS} optimizer steps each, start-up included",
             "shape": "quickstart",
-            "adapterfleet_seconds": ours["wall_clock"],
+            "adapterfleet_seconds": ours,
             "trainer_seconds": theirs,
-            "times_faster": theirs / ours["wall_clock"],
+            "times_faster": theirs / ours,
             "adapterfleet_processor_seconds": our_processor,
             "trainer_processor_seconds": processor_seconds() - used,
-            "adapterfleet_peak_mib": ours["peak_mib"],
+            "adapterfleet_peak_mib_per_language": our_memory,
+            "trainer_peak_mib_per_language": their_memory,
+            "memory_ratio": their_memory / our_memory,
         }
     ]
+
+
+def side_by_side(measurements: Sequence[str], folder: Path) -> tuple[float, list[Result]]:
+    """Seconds that all of them take, as many at once as there are cores, one thread each; and what they found."""
+    begun, waiting, active, found = time.perf_counter(), list(measurements), list[subprocess.Popen[str]](), []
+    while waiting or active:
+        while waiting and len(active) < CORES:
+            active.append(start(waiting.pop(0), folder, 1))
+        for process in [one for one in active if one.poll() is not None]:
+            out, errors = process.communicate()
+            if process.returncode:
+                raise RuntimeError(errors[-2000:])
+            found.append(json.loads(out.splitlines()[-1]))
+            active.remove(process)
+        time.sleep(0.05)
+    return time.perf_counter() - begun, found
 
 
 def processor_seconds() -> float:
@@ -134,12 +146,29 @@ def case_scaling(shape: str, languages: int, folder: Path) -> list[Result]:
     both = json.loads(outputs[0][0].splitlines()[-1])
     return [
         {
-            "what": "one worker to two",
+            "what": "one worker of a bank to two",
             "shape": shape,
             "languages": languages,
             "seconds_per_step_of_one": alone["seconds_per_step"],
             "seconds_per_step_of_two": both["seconds_per_step"],
             "efficiency": alone["seconds_per_step"] / both["seconds_per_step"] / 2,
+        }
+    ]
+
+
+def case_two_banks(languages: int, folder: Path) -> list[Result]:
+    """Two banks of one worker each, as a campaign has them by default, against one bank alone on the machine."""
+    alone = run(f"ours|quickstart|{languages}", folder, threads=1)
+    _, both = side_by_side([f"ours|quickstart|{languages}"] * 2, folder)
+    slower = statistics.mean(one["seconds_per_step"] for one in both)
+    return [
+        {
+            "what": "one bank to two, of one worker each",
+            "shape": "quickstart",
+            "languages_of_each": languages,
+            "seconds_per_step_of_one": alone["seconds_per_step"],
+            "seconds_per_step_of_two": slower,
+            "efficiency": alone["seconds_per_step"] / slower,
         }
     ]
 
@@ -174,9 +203,9 @@ def measure(what: str, folder: Path) -> Result:
             return cases.time_trainer(cases.SHAPES[rest[0]], folder)
         case "lone":
             cases.run_trainer(cases.SHAPES["quickstart"], folder, cases.LANGUAGES[int(rest[0])], int(rest[1]))
-            return {}
+            return cases.peak_memory()
         case "fleet":
-            return cases.train_fleet(int(rest[0]), int(rest[1]), folder)
+            return cases.train_fleet(*map(int, rest), folder)
         case "linear":
             return cases.time_linear(int(rest[0]), int(rest[1]), folder)
         case "llama":
@@ -193,6 +222,7 @@ CASES: Mapping[str, Callable[[Path], list[Result]]] = {
     "banks": case_banks,
     "fleet": case_fleet,
     "linear": case_linear,
+    "scaling: banks": lambda folder: case_two_banks(8, folder),
     "scaling: quickstart": lambda folder: case_scaling("quickstart", 8, folder),
     "scaling: XLM-R base": lambda folder: case_scaling("XLM-R base, vocabulary 250,002", 1, folder),
     "gpu": case_gpu,
@@ -225,7 +255,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = arguments.folder or Path(name)
         for case in arguments.only:
-            run("ours|quickstart|1", folder) if case == "fleet" else None  # tokenized before either side begins
+            run(f"ours|quickstart|{FLEET}", folder) if case == "fleet" else None  # tokenized before either side begins
             for line in CASES[case](folder):
                 report["results"].append(line)
                 print(json.dumps(line))

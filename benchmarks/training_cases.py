@@ -16,6 +16,7 @@ import torch
 from jobs.adapters.bottleneck import initial_adapter, library_config
 from jobs.backbones import embedded_backbone
 from jobs.bank_pass import BankPass
+from jobs.bank_size import CHOSEN
 from jobs.data.cldr import REVISION
 from jobs.data.tokenized import text_blocks
 from jobs.digest import directory_digest
@@ -204,21 +205,26 @@ def measured(taken: list[Taken], tokens: int, languages: int) -> dict[str, Any]:
         "tokens_per_processor_second": tokens / len(taken) / processor,
         "steps": len(taken),
         "languages": languages,
-        "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        **peak_memory(),
         "threads": torch.get_num_threads(),
     }
 
 
-def train_fleet(languages: int, steps: int, folder: Path) -> dict[str, Any]:
-    """The whole training of a fleet as one bank, checkpoints and adapters written."""
+def train_fleet(part: int, parts: int, languages: int, steps: int, folder: Path) -> dict[str, Any]:
+    """The whole training of a part of a fleet as one bank of the size that is found, adapters written."""
     from jobs.train_languages import train_languages
 
-    made = calls(SHAPES["quickstart"], languages, folder, steps)
-    outcomes = dict(train_languages(made))
+    made = calls(SHAPES["quickstart"], languages, folder, steps)[part::parts]
+    outcomes = dict(train_languages(made, capacity=CHOSEN))
     failed = [one for one in outcomes.values() if isinstance(one, Exception)]
-    if failed or len(outcomes) != languages:
-        raise RuntimeError(f"{len(failed)} of {languages} languages failed: {failed[:1]}")
-    return {"languages": languages, "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+    if failed or len(outcomes) != len(made):
+        raise RuntimeError(f"{len(failed)} of {len(made)} languages failed: {failed[:1]}")
+    return {"languages": len(made), **peak_memory()}
+
+
+def peak_memory() -> dict[str, float]:
+    """The most memory that this process ever had, in MiB."""
+    return {"peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
 
 
 def time_linear(languages: int, steps: int, folder: Path) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 Memory is counted on one row of the first language: what autograd keeps of a row grows with the rows, and each
 language adds its weights, best state, gradient, two moments, and their stacked copy and its gradient. Speed is
-measured on one batch, repeated for 1, 2, 4, ... languages, for as long as packing does not cost time.
+measured on one batch, repeated for 1, 2, 4, ... languages, for as long as packing does not cost time; the smallest size
+that is as fast as the fastest is taken, since it needs the least memory.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ _FLOAT = 4
 # Parts of the logits, and their exponentials and gradients.
 _LOGITS_BYTES = 3 * (64 << 20)
 # Slower by less than this is taken for noise.
-_TOLERANCE = 1.05
+_NOISE = 1.03
 _LOG = logging.getLogger(__name__)
 
 
@@ -93,14 +94,17 @@ class Trial:
         return room // max(1, needed)
 
     def fastest(self, most: int) -> int:
-        """The largest number of languages, at most `most`, that was seen to take no longer for each than one alone."""
-        deadline = time.monotonic() + TRIAL_SECONDS
-        alone, best, size = self._seconds(1), 1, min(2, most)
-        while best < size and time.monotonic() + 3 * alone * size < deadline:
-            if self._seconds(size) > _TOLERANCE * alone * size:
+        """The smallest number of languages, at most `most`, that takes no longer for each than any that was tried."""
+        deadline, size = time.monotonic() + TRIAL_SECONDS, 1
+        each = {size: self._seconds(size)}
+        while size < most:
+            size = min(2 * size, most)
+            if time.monotonic() + 3 * each[1] * size > deadline:
                 break
-            best, size = size, min(2 * size, most)
-        return best
+            each[size] = self._seconds(size) / size
+            if each[size] > _NOISE * min(each.values()):
+                break
+        return min(size for size, seconds in each.items() if seconds <= _NOISE * min(each.values()))
 
     def _row_bytes(self, row: Example) -> int:
         saved = SavedBytes.beside(self.forward.weights())

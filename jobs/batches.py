@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from jobs.data.masking import MaskVocabulary, fixed_mask, mask
+from jobs.dropout import RowDropout, RowsDropout
 from jobs.encoder import Rows
 from jobs.evaluation_sets import MASK_SEED
 from jobs.masked_loss import MaskedRows
@@ -22,14 +23,14 @@ from jobs.masked_loss import MaskedRows
 Ints = NDArray[np.integer[Any]]
 
 _GOLDEN = (5**0.5 - 1) / 2
-_ORDER, _MASKS = 0, 1
+_ORDER, _MASKS, _DROPOUT = 0, 1, 2
 
 
 class Example(NamedTuple):
     """Token ids of one row, the places whose outputs are wanted, and the labels at those places.
 
     `source`: what the encoder of a T5-like model reads; `ids` are then what its decoder is given. `types`: which of
-    two texts each token is of (BERT's token types).
+    two texts each token is of (BERT's token types). `dropout`: how elements are dropped while one learns from the row.
     """
 
     ids: Ints
@@ -37,6 +38,7 @@ class Example(NamedTuple):
     labels: Ints
     source: Ints | None = None
     types: Ints | None = None
+    dropout: RowDropout | None = None
 
     @property
     def tokens(self) -> int:
@@ -85,6 +87,16 @@ class BatchOrder:
     def rng(self, number: int) -> np.random.Generator:
         """The generator of the batch `number`, for masks."""
         return np.random.default_rng([*self._stream, _MASKS, number])
+
+    def dropped(self, examples: list[Example], number: int, rate: float) -> list[Example]:
+        """The examples of the batch `number`, each with masks of its own; as they are where `rate` is 0."""
+        if not rate:
+            return examples
+        seeds = np.random.default_rng([*self._stream, _DROPOUT, number]).integers(1 << 31, size=len(examples))
+        return [
+            example._replace(dropout=RowDropout(seed, rate))
+            for example, seed in zip(examples, seeds.tolist(), strict=True)
+        ]
 
 
 def stream_number(key: str) -> int:
@@ -139,8 +151,21 @@ def collate_rows(groups: Sequence[Sequence[Example]], pad: int, device: torch.de
         _tensor(padded, device),
         _tensor(valid, device),
         None if types is None else _tensor(types, device),
+        _dropout(groups, height, device),
     )
     return rows, _tensor(labels, device)
+
+
+def _dropout(groups: Sequence[Sequence[Example]], height: int, device: torch.device) -> RowsDropout | None:
+    """Of all rows; those that fill up a group drop nothing."""
+    if not any(example.dropout for group in groups for example in group):
+        return None
+    seeds, rates = np.zeros((len(groups), height), dtype=np.int32), np.zeros((len(groups), height), dtype=np.float32)
+    for number, group in enumerate(groups):
+        for row, example in enumerate(group):
+            if example.dropout:
+                seeds[number, row], rates[number, row] = example.dropout
+    return RowsDropout(_tensor(seeds.ravel(), device), _tensor(rates.ravel(), device))
 
 
 def _tensor(array: NDArray[Any], device: torch.device) -> torch.Tensor:

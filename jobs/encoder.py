@@ -1,11 +1,13 @@
 """The frozen encoder (XLM-R, RoBERTa, BERT) with adapters applied group by group, and its masked-LM head.
 
-It reads the weights of the loaded backbone and computes what `adapters` computes with the same adapters active,
-in evaluation mode: the backbone's dropout is off, so a language's result cannot depend on its bank.
+It reads the weights of the loaded backbone and computes what `adapters` computes with the same adapters active, in
+evaluation mode, or with the backbone's dropout where rows bring it along (`jobs.dropout`: masks that depend on the row
+alone, so that a language's result cannot depend on its bank).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -16,6 +18,7 @@ from transformers.activations import get_activation
 
 from jobs.backbone import MASKED_LM_HEAD, Backbone
 from jobs.bank import BankWeights
+from jobs.dropout import Dropout, RowsDropout
 from jobs.frozen_linear import frozen_linear
 
 
@@ -25,7 +28,8 @@ class Rows:
 
     `ids` [G * B, T]; `keep` [G * B, T] is true on tokens, or None when nothing is padded. `places` [G, K]: which
     of a group's B * T positions are wanted, padded with 0; `valid` [G, K] is true on the wanted ones. `types`
-    [G * B, T]: which of two texts a token is of (BERT's token types), None where all rows are one text.
+    [G * B, T]: which of two texts a token is of (BERT's token types), None where all rows are one text. `dropout`: what
+    the rows' masks are drawn by, None where nothing is dropped.
     """
 
     ids: Tensor
@@ -33,6 +37,7 @@ class Rows:
     places: Tensor
     valid: Tensor
     types: Tensor | None = None
+    dropout: RowsDropout | None = None
 
 
 class FrozenEncoder:
@@ -57,15 +62,17 @@ class FrozenEncoder:
         position-wise work is done at the wanted places only.
         """
         groups = rows.places.shape[0]
-        x = self._embed(rows, stack[0], groups)
+        each = None if rows.dropout is None else rows.dropout.places(rows.ids.shape[1])
+        x = self._embed(rows, stack[0], groups, each)
+        drop = each and each.reshape(groups, -1)
         mask = None if rows.keep is None else rows.keep[:, None, None, :]
         last = len(self.layers) - 1
         for index in range(len(self.layers)):
-            context = self._attend(index, x, mask).reshape(groups, -1, x.shape[-1])
+            context = self._attend(index, x, mask, each).reshape(groups, -1, x.shape[-1])
             x = x.reshape(context.shape)
             if index == last:
-                context, x = _at(context, rows.places), _at(x, rows.places)
-            x = self._after_attention(index, context, x, stack)
+                context, x, drop = _at(context, rows.places), _at(x, rows.places), drop and drop.at(rows.places)
+            x = self._after_attention(index, context, x, stack, drop)
             if index < last:
                 x = x.reshape(*rows.ids.shape, -1)
         return x
@@ -77,32 +84,39 @@ class FrozenEncoder:
             hidden = _linear(hidden, module) if isinstance(module, nn.Linear) else module(hidden)
         return hidden if weights.coupling is None else weights.coupling.inverse(hidden, weights.activation)
 
-    def _embed(self, rows: Rows, weights: BankWeights, groups: int) -> Tensor:
+    def _embed(self, rows: Rows, weights: BankWeights, groups: int, drop: Dropout | None) -> Tensor:
         tables, ids = self.embeddings, rows.ids
         positions = torch.arange(self.first_position, self.first_position + ids.shape[1], device=ids.device)
         total = tables.word_embeddings(ids) + tables.position_embeddings(positions)
         types = tables.token_type_embeddings
         # XLM-R and RoBERTa know one type alone.
         own = types.weight[0] if rows.types is None or types.num_embeddings == 1 else types(rows.types)
-        x = _norm(total + own, tables.LayerNorm)
+        x = _dropped(_norm(total + own, tables.LayerNorm), drop, 0)
         if weights.coupling is None:
             return x
         return weights.coupling.forward(x.reshape(groups, -1, x.shape[-1]), weights.activation).reshape(x.shape)
 
-    def _attend(self, index: int, x: Tensor, mask: Tensor | None) -> Tensor:
+    def _attend(self, index: int, x: Tensor, mask: Tensor | None, drop: Dropout | None) -> Tensor:
         weight, bias = self.projections[index]
         projected = frozen_linear(x, weight, bias).view(*x.shape[:2], 3, self.heads, -1)
         q, k, v = projected.permute(2, 0, 3, 1, 4)
-        context = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        if drop is None:
+            context = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        else:
+            scores = q @ k.mT / math.sqrt(q.shape[-1])
+            scores = scores if mask is None else scores.masked_fill(~mask, -math.inf)
+            context = drop.attention(scores.softmax(-1), 3 * index + 1).to(v.dtype) @ v
         return context.transpose(1, 2).flatten(2)
 
-    def _after_attention(self, index: int, context: Tensor, x: Tensor, stack: Sequence[BankWeights]) -> Tensor:
+    def _after_attention(
+        self, index: int, context: Tensor, x: Tensor, stack: Sequence[BankWeights], drop: Dropout | None
+    ) -> Tensor:
         layer = self.layers[index]
         output = layer.attention.output
-        x = _norm(_linear(context, output.dense) + x, output.LayerNorm)
+        x = _norm(_dropped(_linear(context, output.dense), drop, 3 * index + 2) + x, output.LayerNorm)
         inner = self.activation(_linear(x, layer.intermediate.dense))
         # "Pfeiffer": s = FFN(x) + x, then s + A(LN(s)) for each adapter in turn, then the layer's own LN.
-        total = _linear(inner, layer.output.dense) + x
+        total = _dropped(_linear(inner, layer.output.dense), drop, 3 * index + 3) + x
         for weights in stack:
             bottleneck = weights.layers.get(index)
             if bottleneck is not None:
@@ -126,6 +140,10 @@ def _fused_projection(attention: nn.Module) -> tuple[Tensor, Tensor]:
 def _at(x: Tensor, places: Tensor) -> Tensor:
     """Rows of x [G, N, hidden] at places [G, K] -> [G, K, hidden]."""
     return x.gather(1, places[..., None].expand(-1, -1, x.shape[-1]))
+
+
+def _dropped(x: Tensor, drop: Dropout | None, site: int) -> Tensor:
+    return x if drop is None else drop(x, site)
 
 
 def _linear(x: Tensor, module: nn.Module) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,6 +20,7 @@ from jobs.batches import Example, collate
 from jobs.data.masking import MaskVocabulary
 from jobs.data.packed import packed_blocks
 from jobs.data.tokenized import TextBlocks, text_blocks
+from jobs.dropout import refuse_backbone_dropout
 from jobs.encoder import FrozenEncoder, activation_named
 from jobs.errors import Fault, InputError
 from jobs.flops import ModelShape, model_shape
@@ -30,7 +32,7 @@ from jobs.language_learner import Corpus, LanguageLearner, order_of, start_langu
 from jobs.language_model import LanguageModel, load_language_model, require_objective
 from jobs.layout import Layout
 from jobs.masked_loss import MaskedRows, token_losses
-from jobs.spec import AdapterConfig, BackboneRef, BottleneckConfig, LanguageAdapterSpec, Split
+from jobs.spec import AdapterConfig, BackboneRef, BottleneckConfig, LanguageAdapterSpec, Split, adapter_dropout
 from jobs.streams import CausalStream, MaskedStream, PrefixStream, Stream
 
 
@@ -99,7 +101,7 @@ class MadxForward:
         _check_length(spec, self._backbone.max_length)
         tokenizer = self._backbone.tokenizer
         corpus = Corpus(_masked_blocks(call, "train"), _masked_blocks(call, "validation"))
-        stream = _masked_stream(spec, corpus, MaskVocabulary.of_tokenizer(tokenizer))
+        stream = _masked_stream(spec, corpus, tokenizer, spec.training.backbone_dropout)
         return start_language(call, self._theta_pre, corpus, stream, self._backbone.device)
 
     def collate(self, groups: Sequence[Sequence[Example]]) -> MaskedRows:
@@ -141,6 +143,7 @@ class InjectedForward:
         """Read a language's corpus. Raises InputError for what the user can mend."""
         spec = _spec(call)
         require_objective(self._model, spec.objective)
+        refuse_backbone_dropout(spec.training.backbone_dropout, call.name)
         self._model.check_length(spec.training.max_length)
         blocks = _masked_blocks if spec.objective == "masked-lm" else _packed_blocks
         corpus = Corpus(blocks(call, "train"), blocks(call, "validation"))
@@ -159,13 +162,14 @@ class InjectedForward:
         return self.injected.token_losses(batch, vectors)
 
     def _stream(self, spec: LanguageAdapterSpec, corpus: Corpus) -> Stream:
+        order, rate = order_of(spec, corpus), adapter_dropout(spec.adapter)
         match spec.objective:
             case "masked-lm":
-                return _masked_stream(spec, corpus, MaskVocabulary.of_tokenizer(self._model.tokenizer))
+                return _masked_stream(spec, corpus, self._model.tokenizer, rate)
             case "causal-lm":
-                return CausalStream(corpus.train, order_of(spec, corpus))
+                return CausalStream(corpus.train, order, rate)
             case "prefix-lm":
-                return PrefixStream(corpus.train, order_of(spec, corpus), self._model)
+                return PrefixStream(corpus.train, order, self._model, rate)
 
 
 def _spec(call: JobCall) -> LanguageAdapterSpec:
@@ -173,8 +177,9 @@ def _spec(call: JobCall) -> LanguageAdapterSpec:
     return call.spec
 
 
-def _masked_stream(spec: LanguageAdapterSpec, corpus: Corpus, vocabulary: MaskVocabulary) -> MaskedStream:
-    return MaskedStream(corpus.train, order_of(spec, corpus), spec.training.mask_probability, vocabulary)
+def _masked_stream(spec: LanguageAdapterSpec, corpus: Corpus, tokenizer: Any, dropout: float) -> MaskedStream:
+    vocabulary = MaskVocabulary.of_tokenizer(tokenizer)
+    return MaskedStream(corpus.train, order_of(spec, corpus), spec.training.mask_probability, vocabulary, dropout)
 
 
 def _masked_blocks(call: JobCall, split: Split) -> TextBlocks:

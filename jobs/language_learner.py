@@ -86,7 +86,7 @@ def start_language(
     layout = Layout.of(theta_pre.tensors)
     learner = Learner(layout.flatten(theta_pre.tensors).to(device), layout.decayed, spec.training, "min")
     held_out = stream.held_out(corpus.validation, spec.training.evaluation_examples)
-    return LanguageLearner(call, spec, theta_pre, layout, learner, stream, held_out, corpus_details(corpus.train))
+    return LanguageLearner(call, spec, theta_pre, layout, learner, stream, held_out, corpus_details(spec, corpus.train))
 
 
 def order_of(spec: LanguageAdapterSpec, corpus: Corpus) -> BatchOrder:
@@ -95,13 +95,13 @@ def order_of(spec: LanguageAdapterSpec, corpus: Corpus) -> BatchOrder:
     return BatchOrder(lengths, spec.training.batch_size, spec.seed, spec.language)
 
 
-def corpus_details(blocks: TextBlocks) -> dict[str, Any]:
+def corpus_details(spec: LanguageAdapterSpec, blocks: TextBlocks) -> dict[str, Any]:
     """What a record says of a corpus."""
     details: dict[str, Any] = {
         "unknown_share": blocks.unknown_share,
         "corpus_blocks": len(blocks),
         "corpus_tokens": blocks.tokens,
-        "backbone_dropout": 0.0,
+        "backbone_dropout": spec.training.backbone_dropout,
     }
     if blocks.unknown_share >= MANY_UNKNOWN:
         details["warning"] = f"the tokenizer does not know {blocks.unknown_share:.0%} of the corpus's tokens"

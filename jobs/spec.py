@@ -16,6 +16,7 @@ from jobs.spec_adapters import Ia3Config as Ia3Config
 from jobs.spec_adapters import LokrConfig as LokrConfig
 from jobs.spec_adapters import LoraConfig as LoraConfig
 from jobs.spec_adapters import PrefixConfig as PrefixConfig
+from jobs.spec_adapters import adapter_dropout as adapter_dropout
 from jobs.spec_search import GRID as GRID
 from jobs.spec_search import Line as Line
 from jobs.spec_search import LineSpace as LineSpace
@@ -122,6 +123,8 @@ class TrainingConfig:
     scripts do). `evaluate_every` optimizer steps the held-out loss (or metric) is measured, and the best
     checkpoint is kept; `patience` evaluations without gain stop the training, 0 never stops it. `best_by`: whether a
     prompted task is measured by the loss of its answers, one pass, or by its metric; all others have one measure.
+    `backbone_dropout`: rate of the frozen backbone's dropout under bottleneck adapters (the published script leaves
+    XLM-R's 0.1 on); 0 leaves it off.
     """
 
     optimizer_steps: int
@@ -138,6 +141,7 @@ class TrainingConfig:
     patience: int = 0
     max_tokens: int = 0
     best_by: BestBy = "loss"
+    backbone_dropout: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

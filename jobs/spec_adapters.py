@@ -23,13 +23,15 @@ class BottleneckConfig:
 class LoraConfig:
     """LoRA (arXiv 2106.09685) as PEFT has it: delta W = alpha / rank * B A on every module named in `target_modules`.
 
-    A is drawn with `init_seed`, the same for every adapter of a campaign; B is zero.
+    A is drawn with `init_seed`, the same for every adapter of a campaign; B is zero. `dropout`: the share of A's inputs
+    that become zero while it is trained (PEFT's `lora_dropout`).
     """
 
     rank: int
     alpha: float
     target_modules: tuple[str, ...]
     init_seed: int = 42
+    dropout: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,3 +66,8 @@ class PrefixConfig:
 
 
 AdapterConfig = BottleneckConfig | LoraConfig | Ia3Config | LokrConfig | PrefixConfig
+
+
+def adapter_dropout(config: AdapterConfig) -> float:
+    """The share of an adapter's inputs that are dropped in training; LoRA alone has such a setting."""
+    return config.dropout if isinstance(config, LoraConfig) else 0.0

@@ -36,10 +36,12 @@ class MaskedStream:
     order: BatchOrder
     probability: float
     vocabulary: MaskVocabulary
+    dropout: float = 0.0
 
     def batch(self, number: int) -> list[Example]:
         """The batch `number`, masked anew."""
-        return masked_batch(self.blocks, self.order, number, self.probability, self.vocabulary)
+        examples = masked_batch(self.blocks, self.order, number, self.probability, self.vocabulary)
+        return self.order.dropped(examples, number, self.dropout)
 
     def held_out(self, blocks: Sequence[Ints], most: int) -> list[Example]:
         """With fixed masks."""
@@ -52,10 +54,12 @@ class CausalStream:
 
     blocks: Sequence[Ints]
     order: BatchOrder
+    dropout: float = 0.0
 
     def batch(self, number: int) -> list[Example]:
         """The batch `number`."""
-        return [causal(self.blocks[row]) for row in self.order[number].tolist()]
+        examples = [causal(self.blocks[row]) for row in self.order[number].tolist()]
+        return self.order.dropped(examples, number, self.dropout)
 
     def held_out(self, blocks: Sequence[Ints], most: int) -> list[Example]:
         """As they are."""
@@ -73,11 +77,13 @@ class PrefixStream:
     blocks: Sequence[Ints]
     order: BatchOrder
     model: LanguageModel
+    dropout: float = 0.0
 
     def batch(self, number: int) -> list[Example]:
         """The batch `number`, cut anew."""
         rng = self.order.rng(number)
-        return [with_prefix(self.blocks[row], rng, self.model) for row in self.order[number].tolist()]
+        examples = [with_prefix(self.blocks[row], rng, self.model) for row in self.order[number].tolist()]
+        return self.order.dropped(examples, number, self.dropout)
 
     def held_out(self, blocks: Sequence[Ints], most: int) -> list[Example]:
         """With fixed cuts."""

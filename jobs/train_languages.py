@@ -1,9 +1,7 @@
 """Train many language adapters together on one frozen backbone, each as if it were alone.
 
 A batch holds rows of every language of the bank; each language has its own loss mean, gradient, optimizer,
-schedule, data order, masks, best state and end. The backbone's dropout is off: it would be drawn for the whole
-batch, and a language's result would depend on its bank. (The published script trains with the backbone's dropout
-of 0.1; the adapters themselves have none.)
+schedule, data order, masks (of words and of dropout), best state and end.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from jobs.adapters.peft_format import read_adapter, write_adapter
 from jobs.batches import BatchOrder, Example
 from jobs.data.prompt_tokens import PromptSet, prompt_tokens
 from jobs.data.tokenizer import key_of
+from jobs.dropout import refuse_backbone_dropout
 from jobs.errors import Fault, InputError
 from jobs.evaluation_sets import EvaluationSet
 from jobs.injected.model import InjectedModel
@@ -24,7 +25,7 @@ from jobs.language_model import LanguageModel, load_language_model
 from jobs.learner import Learner
 from jobs.prompted_scores import score_prompted
 from jobs.prompted_sets import ChoiceSet, TextSet, prepare_prompted, prompt_request, training_example
-from jobs.spec import DataRef, Split, TaskAdapterSpec, metric_of
+from jobs.spec import DataRef, Split, TaskAdapterSpec, adapter_dropout, metric_of
 from jobs.training_loop import Loop
 
 
@@ -56,6 +57,7 @@ class PromptedTraining:
         if spec.training.max_length > model.max_length:
             got, todo = str(spec.training.max_length), f"use at most {model.max_length}"
             raise InputError(Fault("max_length is beyond the backbone's positions", "training.max_length", got, todo))
+        refuse_backbone_dropout(spec.training.backbone_dropout, call.name)
         self._theta_pre = _theta_pre(call)
         self.injected = InjectedModel(model, self._theta_pre)
         vector = self.injected.layout.flatten(self._theta_pre.tensors).to(model.device)
@@ -73,7 +75,8 @@ class PromptedTraining:
 
     def learn_batch(self, number: int) -> None:
         """Mean loss over the answers' tokens of one batch."""
-        examples = [self._rows[row] for row in self._order[number].tolist()]
+        chosen = [self._rows[row] for row in self._order[number].tolist()]
+        examples = self._order.dropped(chosen, number, adapter_dropout(self._spec.adapter))
         vector = self.learner.vector.clone().requires_grad_()
         loss = self.injected.token_losses(collate([examples], self._model), vector[None]).mean()
         (gradient,) = torch.autograd.grad(loss, vector)

@@ -36,7 +36,7 @@ def train_task(call: JobCall, progress: Progress = no_progress) -> JobResult:
     """Train the task adapter of a `TaskAdapterSpec` and write it with its head into `call.output`.
 
     Input: `language:<code>`, the language adapter of the task's language, which stays frozen. The weights with
-    the best metric on the validation split are kept. The backbone's dropout is off, as in language training.
+    the best metric on the validation split are kept.
     An AdapterHub directory named by the task is written; `load_adapter` brings the head with it. Training that
     was killed goes on from `call.checkpoint`. Raises InputError for what the user can mend.
     """
@@ -76,7 +76,7 @@ class TaskTrainer:
         self._order = BatchOrder(self._train.lengths, spec.training.batch_size, spec.seed, key)
         self.loop = Loop(call, key_of(spec, list(self._layout.shapes)))
         self.details: dict[str, Any] = {
-            "backbone_dropout": 0.0,
+            "backbone_dropout": spec.training.backbone_dropout,
             **self._train.details,
             "language_adapter": self._parts.language.name,
         }
@@ -90,7 +90,8 @@ class TaskTrainer:
 
     def learn_batch(self, number: int) -> None:
         """One gradient of the mean loss over the batch's examples."""
-        examples = [example for row in self._order[number].tolist() for example in self._train.rows(row)]
+        rows = [example for row in self._order[number].tolist() for example in self._train.rows(row)]
+        examples = self._order.dropped(rows, number, self._spec.training.backbone_dropout)
         batch = collate([examples], self._pad, self._encoder.device)
         vector = self.learner.vector.clone().requires_grad_()
         loss = self._task.loss(self._outputs(batch.rows, self._layout.split(vector[None])).float(), batch)

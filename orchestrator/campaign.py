@@ -122,6 +122,7 @@ def json_schema() -> dict[str, Any]:
 def _senseless(campaign: Campaign, document: Document) -> Iterator[Fault]:
     yield from _twice(campaign, document)
     yield from _deepspeed(campaign, document)
+    yield from _dropout(campaign, document)
     tasks = {task.name: task for task in campaign.tasks}
     trained = {resolve_language(code).key for code in campaign.languages.pool}
     best_covered = campaign.languages.best_covered > 0
@@ -174,6 +175,15 @@ def _deepspeed(campaign: Campaign, document: Document) -> Iterator[Fault]:
     except InputError as wrong:
         where = document.where(("resources", "deepspeed"))
         yield from (dataclasses.replace(fault, where=f"{where}: {fault.where}") for fault in wrong.faults)
+
+
+def _dropout(campaign: Campaign, document: Document) -> Iterator[Fault]:
+    sections = {"language_adapter": campaign.language_adapter, "task_adapter": campaign.task_adapter}
+    for key, section in sections.items():
+        rate = section.training.backbone_dropout if section else 0.0
+        if rate and not campaign.language_adapter.stacked:
+            what, todo = "backbone_dropout is for bottleneck adapters alone", "leave it out; `lora` has a `dropout`"
+            yield Fault(what, document.where((key, "training", "backbone_dropout")), str(rate), todo)
 
 
 def _twice(campaign: Campaign, document: Document) -> Iterator[Fault]:

@@ -11,7 +11,7 @@ from jobs.job import JobResult, TrialScores
 from jobs.notes import Send, failure, noted, unheard
 from jobs.spec import LanguageAdapterSpec, SearchSpec
 from jobs.workplace import Workplace
-from orchestrator.banks import bank_key
+from orchestrator.banks import LARGEST_BANK, bank_key
 from orchestrator.execute import Finished, Moved, Work
 from orchestrator.score_cache import SCORES, ScoreCache
 from orchestrator.search import run_search
@@ -27,7 +27,7 @@ class LocalExecutor:
     name = "local"
 
     def __init__(self, bank_size: int = 8, notes: Send = unheard) -> None:
-        """`bank_size`: languages trained together. `notes`: who keeps warnings and tracebacks."""
+        """`bank_size`: languages that share a batch; 0: `jobs.bank_size` decides. `notes`: who keeps warnings."""
         self._notes = notes
         self._bank_size = bank_size
         self._queue: deque[Work] = deque()
@@ -63,7 +63,8 @@ class LocalExecutor:
         return self._run(first)
 
     def _take_alike(self, first: Work) -> list[Work]:
-        alike = [w for w in self._queue if bank_key(w.step.spec) == bank_key(first.step.spec)][: self._bank_size - 1]
+        others = (self._bank_size or LARGEST_BANK) - 1
+        alike = [w for w in self._queue if bank_key(w.step.spec) == bank_key(first.step.spec)][:others]
         self._queue = deque(w for w in self._queue if w not in alike)
         return alike
 
@@ -75,7 +76,7 @@ class LocalExecutor:
         try:
             calls = {work.step.key: self._workplace.open(work.call) for work in works}
             with noted(list(calls), self._notes):
-                for key, outcome in train_languages(list(calls.values()), self._progress):
+                for key, outcome in train_languages(list(calls.values()), self._progress, self._bank_size):
                     left.discard(key)
                     delivered = self._workplace.deliver(calls[key], outcome)
                     yield Finished(key, delivered, time.time() - started, started)

@@ -131,7 +131,7 @@ def _executor(campaign: Campaign, settings: RunSettings, store: ArtifactStore, n
     if settings.executor == "local":
         from orchestrator.executors import LocalExecutor
 
-        return LocalExecutor(campaign.resources.bank_size or 8, notes)
+        return LocalExecutor(campaign.resources.bank_size, notes)
     from orchestrator.ray_executor import RayExecutor
 
     return RayExecutor(campaign.resources, store.root, settings.address, notes, campaign.campaign)

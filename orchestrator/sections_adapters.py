@@ -40,6 +40,9 @@ class TrainingSection(Section):
     patience: Annotated[int, Field(ge=0)] = 0
     max_tokens: Annotated[int, Field(ge=0)] = 0
     best_by: BestBy = Field("loss", description="prompted tasks: keep the lowest loss or the best metric")
+    backbone_dropout: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.0, description="bottleneck adapters: dropout of the frozen backbone; the published script leaves 0.1 on"
+    )
 
     @property
     def config(self) -> TrainingConfig:
@@ -53,6 +56,7 @@ class LoraSection(Section):
     rank: Positive
     alpha: Annotated[float, Field(ge=0)] = Field(0.0, description="scaling is alpha / rank; 0: as the rank")
     target_modules: Modules = Field(description="names of linear modules, e.g. [q_proj, k_proj, v_proj, o_proj]")
+    dropout: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="of A's inputs; PEFT's lora_dropout")
 
 
 class Ia3Section(Section):
@@ -119,9 +123,8 @@ class LanguageAdapterSection(Section):
     def config(self) -> AdapterConfig:
         """The adapter's shape, as specs know it."""
         if self.lora:
-            return LoraConfig(
-                self.lora.rank, self.lora.alpha or float(self.lora.rank), self.lora.target_modules, self.init_seed
-            )
+            alpha = self.lora.alpha or float(self.lora.rank)
+            return LoraConfig(self.lora.rank, alpha, self.lora.target_modules, self.init_seed, self.lora.dropout)
         if self.ia3:
             return Ia3Config(self.ia3.target_modules, self.ia3.feedforward_modules)
         if self.kronecker:

@@ -67,7 +67,8 @@ def peft_settings(model: LanguageModel, config: AdapterConfig) -> tuple[Kind, An
     match config:
         case LoraConfig():
             targets = _checked(model, config.target_modules)
-            return "lora", peft.LoraConfig(r=config.rank, lora_alpha=config.alpha, target_modules=targets)
+            sizes = {"r": config.rank, "lora_alpha": config.alpha, "lora_dropout": config.dropout}
+            return "lora", peft.LoraConfig(**sizes, target_modules=targets)
         case Ia3Config():
             targets = _checked(model, config.target_modules)
             inputs = _checked(model, config.feedforward_modules)

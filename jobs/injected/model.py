@@ -26,6 +26,7 @@ from contextlib import contextmanager
 from torch import Tensor
 
 from jobs.adapters.kinds import Adapter
+from jobs.dropout import RowsDropout
 from jobs.errors import Fault, InputError
 from jobs.injected.places import check_places, places_of
 from jobs.injected.prefix import Prefix, prefix_of
@@ -56,13 +57,14 @@ class InjectedModel:
             check_places(self._places, adapter, self._modules)
 
     @contextmanager
-    def applied(self, vectors: Tensor) -> Iterator[None]:
+    def applied(self, vectors: Tensor, dropout: RowsDropout | None = None) -> Iterator[None]:
         """While it lasts, every pass of `model` has adapter g of `vectors` [G, size] act on the g-th part of its rows.
 
-        The number of rows must be a multiple of G. What passes computed can be differentiated afterwards.
+        The number of rows must be a multiple of G. What passes computed can be differentiated afterwards. `dropout`
+        of the rows: what LoRA drops of its inputs.
         """
         tensors = self.layout.split(vectors)
-        attached = [place.attach(self._modules[place.module], tensors) for place in self._places]
+        attached = [place.attach(self._modules[place.module], tensors, dropout) for place in self._places]
         if self._prefix is not None:
             attached.append(self._prefix.attach(self.model, tensors))
         try:
@@ -73,7 +75,7 @@ class InjectedModel:
 
     def token_losses(self, batch: LmRows, vectors: Tensor) -> Tensor:
         """Cross-entropy in nats of each labelled token [M], group after group, under `vectors` [G, size]."""
-        with self.applied(vectors):
+        with self.applied(vectors, batch.rows.dropout):
             return token_losses(self.language_model, batch)
 
 

@@ -12,6 +12,7 @@ from torch.utils.hooks import RemovableHandle
 
 from jobs.adapters.kinds import Adapter
 from jobs.adapters.lora_modules import LokrModule, LoraModule, lokr_modules, lora_modules
+from jobs.dropout import RowsDropout
 from jobs.errors import Fault, InputError
 from jobs.injected import grouped
 from jobs.injected.targets import Sizes, linear_sizes
@@ -33,15 +34,19 @@ class Place(Protocol):
     def sizes(self, shapes: Mapping[str, tuple[int, ...]]) -> Sizes:
         """(inputs, outputs) that the tensors are made for; 0 fits any."""
 
-    def attach(self, module: nn.Module, tensors: Mapping[str, Tensor]) -> RemovableHandle:
-        """Let stacked `tensors`, name -> [G, *shape], act on the module's rows until the handle is removed."""
+    def attach(self, module: nn.Module, tensors: Mapping[str, Tensor], dropout: RowsDropout | None) -> RemovableHandle:
+        """Let stacked `tensors`, name -> [G, *shape], act on the module's rows until the handle is removed.
+
+        `dropout` of the adapter's inputs, where its kind has one.
+        """
 
 
 @dataclass(frozen=True, slots=True)
 class LoraPlace:
-    """y + scaling * B A x."""
+    """y + scaling * B A dropout(x). `number`: of the place in the model, for masks of its own."""
 
     part: LoraModule
+    number: int
 
     @property
     def module(self) -> str:
@@ -57,12 +62,13 @@ class LoraPlace:
         """From A [r, inputs] and B [outputs, r]."""
         return shapes[self.part.down][1], shapes[self.part.up][0]
 
-    def attach(self, module: nn.Module, tensors: Mapping[str, Tensor]) -> RemovableHandle:
+    def attach(self, module: nn.Module, tensors: Mapping[str, Tensor], dropout: RowsDropout | None) -> RemovableHandle:
         """After the module."""
         down, up, scaling = tensors[self.part.down], tensors[self.part.up], self.part.scaling
 
         def add(_: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
-            return grouped.lora(output, inputs[0], down, up, scaling)
+            x = inputs[0] if dropout is None else dropout.places(inputs[0].shape[1])(inputs[0], self.number)
+            return grouped.lora(output, x, down, up, scaling)
 
         return module.register_forward_hook(add)
 
@@ -85,7 +91,7 @@ class FactorPlace:
         count = max(shapes[self.name])
         return (count, 0) if self.before else (0, count)
 
-    def attach(self, module: nn.Module, tensors: Mapping[str, Tensor]) -> RemovableHandle:
+    def attach(self, module: nn.Module, tensors: Mapping[str, Tensor], dropout: RowsDropout | None) -> RemovableHandle:
         """Before or after the module."""
         factors = tensors[self.name].flatten(1)
 
@@ -121,7 +127,7 @@ class KroneckerPlace:
         first, second = self._factor("lokr_w1", stacked), self._factor("lokr_w2", stacked)
         return first.shape[2] * second.shape[2], first.shape[1] * second.shape[1]
 
-    def attach(self, module: nn.Module, tensors: Mapping[str, Tensor]) -> RemovableHandle:
+    def attach(self, module: nn.Module, tensors: Mapping[str, Tensor], dropout: RowsDropout | None) -> RemovableHandle:
         """After the module."""
         first, second = self._factor("lokr_w1", tensors), self._factor("lokr_w2", tensors)
 
@@ -141,7 +147,8 @@ def places_of(adapter: Adapter) -> tuple[Place, ...]:
     """The places of a LoRA, (IA)3 or LoKr adapter. Raises InputError for variants that compute something else."""
     match adapter.kind:
         case "lora":
-            return tuple(map(LoraPlace, lora_modules(adapter).values()))
+            parts = sorted(lora_modules(adapter).values(), key=lambda part: part.module)
+            return tuple(LoraPlace(part, number) for number, part in enumerate(parts))
         case "lokr":
             return tuple(map(KroneckerPlace, lokr_modules(adapter).values()))
         case "ia3":

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from jobs.data.packed import packed_blocks
+from jobs.dropout import refuse_backbone_dropout
 from jobs.errors import Fault, InputError
 from jobs.job import JobCall
 from jobs.language_learner import Corpus as Blocks
 from jobs.language_learner import check_corpus, corpus_details, order_of
 from jobs.sharded.train import Corpus
-from jobs.spec import LanguageAdapterSpec
+from jobs.spec import LanguageAdapterSpec, adapter_dropout
 from jobs.streams import CausalStream
 
 
@@ -23,5 +24,6 @@ def open_corpus(call: JobCall) -> Corpus:
     train = packed_blocks(spec.corpus, "train", spec.backbone, length, cache)
     held_out = packed_blocks(spec.corpus, "validation", spec.backbone, length, cache)
     check_corpus(spec, train)
-    stream = CausalStream(train, order_of(spec, Blocks(train, held_out)))
-    return Corpus(stream, stream.held_out(held_out, spec.training.evaluation_examples), corpus_details(train))
+    refuse_backbone_dropout(spec.training.backbone_dropout, call.name)
+    stream = CausalStream(train, order_of(spec, Blocks(train, held_out)), adapter_dropout(spec.adapter))
+    return Corpus(stream, stream.held_out(held_out, spec.training.evaluation_examples), corpus_details(spec, train))

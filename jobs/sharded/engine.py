@@ -17,6 +17,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM
 from transformers.integrations import HfDeepSpeedConfig
 
+from jobs.dropout import dropouts_by_row
 from jobs.encoder import Rows
 from jobs.errors import Fault, InputError
 from jobs.layout import Layout
@@ -61,6 +62,7 @@ class ShardedEngine:
         config = peft.PeftConfig.from_pretrained(str(theta_pre))
         config.inference_mode = False
         wrapped = peft.get_peft_model(model, config, autocast_adapter_dtype=False)
+        self._dropouts = dropouts_by_row(wrapped, _NAME)
         self._parameters = {
             name.replace(f".{_NAME}.", "."): parameter
             for name, parameter in wrapped.named_parameters()
@@ -69,7 +71,7 @@ class ShardedEngine:
         self.layout = Layout.of({name: _shape_of(one) for name, one in self._parameters.items()})
         self._adam = torch.optim.AdamW(list(self._parameters.values()), lr=0.0, weight_decay=weight_decay, fused=False)
         self._engine, *_ = deepspeed.initialize(model=wrapped, optimizer=self._adam, config=dict(settings))
-        # No dropout anywhere, as in banks.
+        # The backbone's dropout is off, as in banks, and LoRA's is that of the rows.
         self._engine.eval()
         self._create_moments()
 
@@ -80,6 +82,8 @@ class ShardedEngine:
 
     def token_losses(self, rows: Rows, labels: Tensor) -> Tensor:
         """Cross-entropy in nats of each labelled token [M] of one group's rows."""
+        for module in self._dropouts:
+            module.dropout = rows.dropout
         keep = None if rows.keep is None else rows.keep.long()
         logits = self._engine(input_ids=rows.ids, attention_mask=keep, use_cache=False).logits
         chosen = logits.flatten(0, 1)[rows.places[0][rows.valid[0]]]

@@ -14,7 +14,7 @@ from jobs.digest import directory_digest
 from jobs.job import JobCall
 from jobs.spec import BackboneRef, LanguageAdapterSpec, LoraConfig, TrainingConfig
 
-ADAPTER = LoraConfig(4, 8.0, ("q_proj", "v_proj"))
+ADAPTER = LoraConfig(4, 8.0, ("q_proj", "v_proj"), dropout=0.1)
 TRAINING = TrainingConfig(
     optimizer_steps=12, batch_size=5, gradient_accumulation=2, learning_rate=2e-2, max_length=16, warmup_ratio=0.25,
     weight_decay=0.1, max_grad_norm=0.5, evaluate_every=4, evaluation_examples=7,
@@ -42,8 +42,9 @@ class ShardedFleet:
         torch.manual_seed(5)
         model = LlamaForCausalLM.from_pretrained(self.root / "backbone", dtype=torch.float32).eval()
         settings = peft.LoraConfig(
-            r=ADAPTER.rank, lora_alpha=ADAPTER.alpha, target_modules=list(ADAPTER.target_modules), task_type="CAUSAL_LM"
-        )
+            r=ADAPTER.rank, lora_alpha=ADAPTER.alpha, target_modules=list(ADAPTER.target_modules),
+            lora_dropout=ADAPTER.dropout, task_type="CAUSAL_LM",
+        )  # fmt: skip
         return peft.get_peft_model(model, settings)
 
     def call(self, language: str, run: str, training: TrainingConfig = TRAINING) -> JobCall:

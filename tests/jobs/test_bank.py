@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 import numpy as np
 import pytest
 import torch
+from adapters import AutoAdapterModel
 from tiny_backbone import make_backbone
 
 from jobs import frozen_cross_entropy as module
@@ -12,6 +14,7 @@ from jobs.adapters.adapterhub import write_adapter
 from jobs.adapters.bottleneck import initial_weights, named
 from jobs.backbone import load_backbone
 from jobs.bank import bank_weights, check_fits, check_supported
+from jobs.dropout import RowsDropout
 from jobs.encoder import FrozenEncoder, Rows, activation_named
 from jobs.errors import InputError
 from jobs.frozen_cross_entropy import frozen_cross_entropy
@@ -91,6 +94,59 @@ def test_loss_and_gradients_of_each_language_equal_those_of_adapters_alone(backb
         torch.testing.assert_close(vectors.grad[group], layout.flatten(gradients), rtol=1e-4, atol=1e-6)
         model.delete_adapter(adapter.name)
     model.requires_grad_(False)
+
+
+class _Masks(torch.nn.Module):
+    """In place of one of the library's dropouts: the masks that the bank draws there."""
+
+    def __init__(self, masks, site):
+        super().__init__()
+        self.masks, self.site = masks, site
+
+    def forward(self, x):
+        return (self.masks.attention if x.dim() == 4 else self.masks)(x, self.site)
+
+
+def _site(name):
+    """The number of a dropout of BERT and XLM-R; None for those of the heads."""
+    layer = re.search(r"encoder\.layer\.(\d+)\.(attention\.self|attention\.output|output)\.dropout$", name)
+    if layer is None:
+        return 0 if name.endswith("embeddings.dropout") else None
+    return 3 * int(layer[1]) + 1 + ["attention.self", "attention.output", "output"].index(layer[2])
+
+
+def test_dropout_is_where_the_library_has_it(tmp_path):
+    """The same masks in both: the same loss and gradients."""
+    for kind in ("xlm-roberta", "bert"):
+        ref = make_backbone(tmp_path / kind, kind)
+        backbone = load_backbone(ref, "cpu")
+        (adapter,) = _distinct_adapters(backbone, CONFIGS["madx"], 1)
+        layout = Layout.of(adapter.tensors)
+        ids, labels = _batch(groups=1, rows=5, length=12)
+        rows, flat_labels = _rows(ids, labels, 1)
+        dropout = RowsDropout(torch.arange(5, dtype=torch.int32), torch.full((5,), 0.3))
+        rows = dataclasses.replace(rows, dropout=dropout)
+        vector = layout.flatten(adapter.tensors)[None].requires_grad_()
+        weights = bank_weights(layout.split(vector), activation_named("gelu_new"))
+        loss = token_losses(FrozenEncoder(backbone), MaskedRows(rows, flat_labels), weights).mean()
+        loss.backward()
+
+        model = AutoAdapterModel.from_pretrained(ref.path, attn_implementation="eager")
+        model.load_state_dict(backbone.model.state_dict())
+        write_adapter(adapter, tmp_path / kind / "adapter")
+        model.load_adapter(str(tmp_path / kind / "adapter"), set_active=True)
+        model.train_adapter("a0")
+        model.eval()
+        sites = {name: _site(name) for name, one in model.named_modules() if isinstance(one, torch.nn.Dropout)}
+        assert sorted(site for site in sites.values() if site is not None) == list(range(7))
+        for name, site in sites.items():
+            if site is not None:
+                model.set_submodule(name, _Masks(dropout.places(12), site))
+        expected = model(input_ids=ids, attention_mask=(ids != 1).long(), labels=labels).loss
+        expected.backward()
+        gradients = {n.replace(".a0.", ".*."): p.grad for n, p in model.named_parameters() if ".a0." in n}
+        torch.testing.assert_close(loss.detach(), expected.detach(), rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(vector.grad[0], layout.flatten(gradients), rtol=1e-4, atol=1e-6)
 
 
 def test_a_stack_of_two_adapters_equals_the_stack_of_adapters(backbone, tmp_path):

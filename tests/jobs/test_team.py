@@ -86,9 +86,10 @@ def trained(fleet, tmp_path_factory):
     """Three languages by one worker and by two: one is sound, one diverges, one cannot be read by worker 1."""
     wild = dataclasses.replace(TRAINING, learning_rate=1e30, max_grad_norm=0.0)
     broken = dataclasses.replace(write_corpus(fleet.root / "corpora", "ec"), files=(("train", "/no/such/file"),))
-    alone = [fleet.call("ea", run="alone"), fleet.call("eb", wild, run="alone")]
+    dropped = dataclasses.replace(TRAINING, backbone_dropout=0.1)
+    alone = [fleet.call("ea", dropped, run="alone"), fleet.call("eb", wild, run="alone")]
     outcomes = dict(train_languages(alone))
-    pair = [fleet.call("ea", run="pair"), fleet.call("eb", wild, run="pair"), fleet.call("ec", run="pair")]
+    pair = [fleet.call("ea", dropped, run="pair"), fleet.call("eb", wild, run="pair"), fleet.call("ec", run="pair")]
     unreadable = dataclasses.replace(pair[2], cache=fleet.root / "elsewhere")
     unreadable = dataclasses.replace(unreadable, spec=dataclasses.replace(pair[2].spec, corpus=broken))
     file = tmp_path_factory.mktemp("pair") / "calls"

@@ -69,11 +69,12 @@ def test_plain_adapters_loads_the_result_under_the_language_s_name(fleet):
         assert torch.equal(parameters[name], tensor)
 
 
-def test_an_adapter_does_not_depend_on_the_size_of_its_bank(fleet):
+@pytest.mark.parametrize("rate", [0.0, 0.1])
+def test_an_adapter_does_not_depend_on_the_size_of_its_bank(fleet, rate):
     languages = ["ba", "bb", "bc", "bd", "be", "bf", "bg", "bh"]
-    found = {}
+    found, training = {}, _change(backbone_dropout=rate)
     for size in (1, 3, 8):
-        calls = [fleet.call(language, run=f"bank-{size}") for language in languages[:size]]
+        calls = [fleet.call(language, training, run=f"bank-{size}-{rate}") for language in languages[:size]]
         assert not [one for one in _train(calls).values() if isinstance(one, Exception)]
         found[size] = _weights(calls[0])
     start = load_file(fleet.theta_pre / "adapter.safetensors")
@@ -81,6 +82,17 @@ def test_an_adapter_does_not_depend_on_the_size_of_its_bank(fleet):
     assert moved > 1e-3
     assert _largest_difference(found[1], found[3]) < 1e-5
     assert _largest_difference(found[1], found[8]) < 1e-5
+
+
+def test_dropout_of_the_backbone_changes_what_is_learnt_and_not_what_is_measured(fleet):
+    losses = {}
+    for rate in (0.0, 0.1):
+        call = fleet.call("bi", _change(backbone_dropout=rate), run=f"dropout-{rate}")
+        result = _train([call])["bi"]
+        assert result.details["backbone_dropout"] == rate
+        losses[rate] = [value for _, value in result.series["validation_loss"]]
+    assert losses[0.1] != losses[0.0]
+    assert losses[0.1] == pytest.approx(losses[0.0], rel=0.1)
 
 
 def test_the_same_call_gives_the_same_bytes(fleet):

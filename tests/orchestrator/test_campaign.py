@@ -53,6 +53,15 @@ def test_a_typo_inside_a_list_is_suggested_from_that_section(faults):
     assert "corpora.splits.trian: input should be 'train', 'validation' or 'test'" in said
 
 
+def test_dropout_of_a_backbone_under_lora_is_refused(faults):
+    lora = {"rank": 2, "target_modules": ["q"]}
+    training = {"optimizer_steps": 3, "backbone_dropout": 0.1}
+    said = faults({"language_adapter": {"lora": lora, "training": training}})
+    assert any(
+        "language_adapter.training.backbone_dropout: backbone_dropout is for bottleneck adapters" in s for s in said
+    )
+
+
 def test_a_wrong_type_says_what_was_given(faults, tmp_path):
     (said,) = faults({"language_adapter.training.optimizer_steps": "many"})
     assert said.startswith(f"campaign.yaml:{line_of(tmp_path, 'many')}: language_adapter.training.optimizer_steps: ")

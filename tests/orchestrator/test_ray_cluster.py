@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 import ray
+import torch
 from ray.cluster_utils import Cluster
 from safetensors.torch import load_file
 from torch.testing import assert_close
@@ -38,16 +44,24 @@ def ignore(event: object) -> None:
 
 
 @pytest.fixture(scope="module")
-def steps(tmp_path_factory):
-    file = write_campaign(tmp_path_factory.mktemp("campaign"), steps=600)
-    plan = plan_campaign(load_campaign(file), References(tmp_path_factory.mktemp("cache")))
+def campaign(tmp_path_factory):
+    return write_campaign(tmp_path_factory.mktemp("campaign"), steps=600)
+
+
+@pytest.fixture(scope="module")
+def steps(campaign, tmp_path_factory):
+    plan = plan_campaign(load_campaign(campaign), References(tmp_path_factory.mktemp("cache")))
     return [step for step in plan.steps if step.job in TRAINED]
 
 
 @pytest.fixture(scope="module")
 def local(steps, tmp_path_factory):
+    """The undisturbed run, on one thread as a Ray worker with one CPU has: sums of more threads round otherwise."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     store = ArtifactStore(tmp_path_factory.mktemp("local"))
-    return store, execute(steps, store, LocalExecutor(bank_size=1), ignore, {})
+    yield store, execute(steps, store, LocalExecutor(bank_size=1), ignore, {})
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +95,27 @@ class KillsANode:
             self._cluster.remove_node(self.killed, allow_graceful=False)
         if isinstance(event, Change) and event.state == "succeeded" and self.killed and not self.added:
             self.added = self._cluster.add_node(num_cpus=1)
+
+
+class SignalsAWorker:
+    """Sends a signal to one of the processes that train, once all `languages` have been seen in training."""
+
+    def __init__(self, number: signal.Signals, languages: set[str]) -> None:
+        self._number, self._left = number, set(languages)
+        self.hit: int | None = None
+
+    def __call__(self, event: object) -> None:
+        if isinstance(event, Moved) and event.values.get("optimizer_step"):
+            self._left.discard(event.key.split("/")[1].split("-")[0])
+        if not self._left and self.hit is None:
+            self.hit = next(pid for pid in sorted(trainers(), reverse=True))
+            os.kill(self.hit, self._number)
+
+
+def trainers() -> list[int]:
+    """Process ids of this user's Ray Train workers that are children of this process' cluster."""
+    children = psutil.Process().children(recursive=True)
+    return [child.pid for child in children if "RayTrainWorker" in " ".join(child.cmdline())]
 
 
 def run(steps, workspace: Path, watch, **resources) -> tuple[ArtifactStore, Summary]:
@@ -135,3 +170,36 @@ def test_a_bank_of_two_workers_goes_on_with_one_when_a_node_is_lost(cluster, ste
     finished = run(steps, tmp_path, watch, workers_per_bank=2, attempts=3)
     assert watch.killed is not None
     assert_same(local, finished, 1e-3)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_bank_of_two_workers_survives_the_end_of_one(number, cluster, steps, local, tmp_path):
+    assert ray.cluster_resources()["CPU"] == 2
+    watch = SignalsAWorker(number, {"en", "es", "pt"})
+    finished = run(steps, tmp_path, watch, workers_per_bank=2, attempts=3)
+    assert watch.hit is not None
+    assert_same(local, finished, 1e-3)
+    resumed = [r.details.get("resumed_from_step") for r in finished[1].records.values()]
+    assert any(resumed), "a language went on from its checkpoint"
+
+
+def test_the_same_command_goes_on_after_the_driver_of_a_bank_of_two_workers_was_killed(
+    cluster, campaign, steps, local, tmp_path
+):
+    file = campaign.with_name("two-workers.yaml")
+    file.write_text(campaign.read_text().replace("attempts: 2", "attempts: 2, workers_per_bank: 2"))
+    workspace = tmp_path / "workspace"
+    command = [sys.executable, "-m", "orchestrator", "run", str(file), "-w", str(workspace)]
+    command += ["--tracking", "off", "--address", cluster.address]
+    with (tmp_path / "driver.log").open("wb") as log:
+        driver = subprocess.Popen(command, stdout=log, stderr=log)
+        while not any((workspace / "checkpoints").glob("language-adapter/*/*")):
+            assert driver.poll() is None, (tmp_path / "driver.log").read_text()[-3000:]
+            time.sleep(0.05)
+        driver.kill()
+        driver.wait()
+        assert subprocess.run(command, stdout=log, stderr=log, check=False).returncode == 0
+    store = ArtifactStore(workspace)
+    records = {step.key: store.find(step) for step in steps}
+    assert_same(local, (store, Summary(records=records)), 1e-3)
+    assert any(record.details.get("resumed_from_step") for record in records.values())

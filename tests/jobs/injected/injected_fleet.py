@@ -9,7 +9,7 @@ from tiny_models import make_model
 
 from jobs.initial_adapter import initial_adapter
 from jobs.job import JobCall
-from jobs.spec import InitialAdapterSpec, LanguageAdapterSpec, LoraConfig, TrainingConfig
+from jobs.spec import InitialAdapterSpec, LanguageAdapterSpec, LoraConfig, TrainingConfig, adapter_dropout
 
 TRAINING = TrainingConfig(
     optimizer_steps=50, batch_size=2, learning_rate=3e-3, max_length=16, evaluate_every=25, evaluation_examples=8
@@ -25,7 +25,7 @@ class InjectedFleet:
         self.backbone = make_model(root / "backbone", model)
 
     def theta_pre(self, adapter) -> Path:
-        directory = self.root / f"theta_pre-{type(adapter).__name__}"
+        directory = self.root / f"theta_pre-{type(adapter).__name__}-{adapter_dropout(adapter)}"
         if not directory.exists():
             spec = InitialAdapterSpec(self.backbone, adapter)
             initial_adapter(JobCall("theta_pre", spec, {}, directory, self.root / "none", self.root / "cache"))

@@ -14,10 +14,11 @@ from transformers import AutoModelForCausalLM
 from jobs import checkpoint
 from jobs import train_languages as module
 from jobs.errors import InputError
-from jobs.spec import Ia3Config, LokrConfig, LoraConfig, PrefixConfig
+from jobs.spec import Ia3Config, LokrConfig, LoraConfig, PrefixConfig, adapter_dropout
 from jobs.train_languages import train_languages
 
 IA3 = Ia3Config(("k_proj", "v_proj", "down_proj"), ("down_proj",))
+DROPPED = dataclasses.replace(LORA, dropout=0.2)
 QUICK = dataclasses.replace(TRAINING, learning_rate=3e-2)
 SHORT = dataclasses.replace(TRAINING, optimizer_steps=4, evaluate_every=2)
 
@@ -53,10 +54,10 @@ def _difference(first, second):
     return max(float((first[name] - second[name]).abs().max()) for name in first)
 
 
-@pytest.mark.parametrize("adapter", [LORA, IA3], ids=["lora", "ia3"])
+@pytest.mark.parametrize("adapter", [LORA, DROPPED, IA3], ids=["lora", "lora with dropout", "ia3"])
 def test_an_adapter_does_not_depend_on_the_size_of_its_bank(llama, adapter):
     languages = ["ba", "bb", "bc", "bd", "be", "bf", "bg", "bh"]
-    kind = type(adapter).__name__
+    kind = f"{type(adapter).__name__}-{adapter_dropout(adapter)}"
     found = {}
     for size in (1, 3, 8):
         calls = [llama.call(language, adapter, run=f"{kind}-{size}") for language in languages[:size]]

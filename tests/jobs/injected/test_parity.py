@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import replace
 
 import numpy as np
@@ -13,12 +14,14 @@ from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelFo
 
 from jobs.adapters.formats import read_adapter, write_adapter
 from jobs.device_memory import SavedBytes
+from jobs.dropout import RowDropout, dropouts_by_row
 from jobs.injected.initial import initial_weights
 from jobs.injected.model import InjectedModel, token_losses
 from jobs.injected.rows import PromptedExample, collate, prompted
 from jobs.language_model import load_language_model
 from jobs.masked_loss import group_sums
 from jobs.spec import Ia3Config, LokrConfig, LoraConfig, PrefixConfig
+from jobs.vocabulary_head import vocabulary_head
 
 TARGETS = {
     "llama": (("q_proj", "v_proj", "down_proj"), ("down_proj",)),
@@ -100,6 +103,38 @@ def peft_gradients(model, adapter):
         return {"prompt_embeddings": model.prompt_encoder["default"].embedding.weight.grad}
     named = {name.replace(".default", ""): p.grad for name, p in model.named_parameters() if p.grad is not None}
     return {name: named[name] for name in adapter.tensors}
+
+
+@pytest.mark.parametrize("name", ["llama", "t5", "xlm-roberta"])
+def test_the_dropout_of_lora_is_where_peft_has_it(models, tmp_path, name):
+    """The same masks in both: the same loss and gradients."""
+    ref, model = models(name)
+    theta_pre = initial_weights(model, replace(configuration(name, "lora"), dropout=0.3), "theta_pre")
+    assert theta_pre.settings["lora_dropout"] == 0.3
+    adapter = variant(theta_pre, 0)
+    injected = InjectedModel(model, adapter)
+    chosen = [
+        prompted(one, model)._replace(dropout=RowDropout(7 + n, 0.3)) for n, one in enumerate(examples(model.family, 0))
+    ]
+    batch = collate([chosen], model)
+    vector = injected.layout.flatten(adapter.tensors)[None].requires_grad_()
+    losses = injected.token_losses(batch, vector)
+    losses.mean().backward()
+    assert not torch.allclose(
+        losses, injected.token_losses(collate([[e._replace(dropout=None) for e in chosen]], model), vector)
+    )
+
+    write_adapter(adapter, tmp_path / "adapter")
+    plain = CLASSES[model.family].from_pretrained(ref.path)
+    wrapped = peft.PeftModel.from_pretrained(plain, str(tmp_path / "adapter"), is_trainable=True).eval()
+    own = dataclasses.replace(model, model=wrapped, head=vocabulary_head(wrapped.base_model.model, name == "t5", name))
+    for module in dropouts_by_row(wrapped, "default"):
+        module.dropout = batch.rows.dropout
+    expected = token_losses(own, batch)
+    expected.mean().backward()
+    gradients = peft_gradients(wrapped, adapter)
+    torch.testing.assert_close(losses, expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(vector.grad[0], injected.layout.flatten(gradients), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(("name", "kind"), CASES)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from injected_fleet import TRAINING, InjectedFleet
 from tiny_models import make_model
 from transformers import AutoConfig
 
@@ -15,6 +17,7 @@ from jobs.injected.initial import initial_weights
 from jobs.injected.rows import PromptedExample, prompted
 from jobs.language_model import load_language_model
 from jobs.spec import BackboneRef, Ia3Config, LoraConfig, PrefixConfig
+from jobs.train_languages import train_languages
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +32,14 @@ def test_unknown_target_modules_are_refused_with_those_that_exist(llama):
     assert "no such target module (got query, dense)" in line
     assert "down_proj (2), gate_proj (2), k_proj (2), o_proj (2), q_proj (2), up_proj (2), v_proj (2)" in line
     assert "lm_head" not in line
+
+
+def test_dropout_of_another_library_s_backbone_is_refused(tmp_path):
+    fleet = InjectedFleet(tmp_path, "llama")
+    call = fleet.call("aa", training=replace(TRAINING, backbone_dropout=0.1))
+    outcome = dict(train_languages([call]))["aa"]
+    assert isinstance(outcome, InputError)
+    assert "backbone_dropout is for bottleneck adapters alone" in str(outcome)
 
 
 def test_feed_forward_modules_that_are_no_targets_are_refused(llama):

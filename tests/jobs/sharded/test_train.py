@@ -20,6 +20,7 @@ from transformers import LlamaForCausalLM
 from jobs.batches import collate
 from jobs.checkpoint import saved
 from jobs.course import DivergedError, schedule
+from jobs.dropout import dropouts_by_row
 from jobs.sharded.corpus import open_corpus
 from jobs.sharded.size import model_size
 from jobs.spec import TrainingConfig
@@ -77,8 +78,11 @@ def plain(fleet):
     return {language: train_plainly(fleet, fleet.call(language, "plain")) for language in ("aa", "cc")}
 
 
-def mean_loss(model, rows) -> torch.Tensor:
+def mean_loss(model, rows, dropouts) -> torch.Tensor:
+    """Of PEFT's model, under the masks that the rows bring along."""
     batch = collate([rows], 0, torch.device("cpu"))
+    for module in dropouts:
+        module.dropout = batch.rows.dropout
     keep = None if batch.rows.keep is None else batch.rows.keep.long()
     logits = model(input_ids=batch.rows.ids, attention_mask=keep).logits.flatten(0, 1)
     return torch.nn.functional.cross_entropy(logits[batch.rows.places[0]], batch.labels)
@@ -87,12 +91,13 @@ def mean_loss(model, rows) -> torch.Tensor:
 def train_plainly(fleet, call):
     training, corpus, model = call.spec.training, open_corpus(call), fleet.plain()
     adapter = [one for one in model.parameters() if one.requires_grad]
+    dropouts = dropouts_by_row(model, "default")
     optimizer = torch.optim.AdamW(adapter, training.learning_rate, weight_decay=training.weight_decay)
     curve, best, weights = [], float("inf"), {}
     for step in range(training.optimizer_steps):
         losses = []
         for part in range(training.gradient_accumulation):
-            loss = mean_loss(model, corpus.stream.batch(step * training.gradient_accumulation + part))
+            loss = mean_loss(model, corpus.stream.batch(step * training.gradient_accumulation + part), dropouts)
             (loss / training.gradient_accumulation).backward()
             losses.append(loss.item())
         torch.nn.utils.clip_grad_norm_(adapter, training.max_grad_norm)
@@ -102,7 +107,7 @@ def train_plainly(fleet, call):
         curve.append(sum(losses) / len(losses))
         if (step + 1) % training.evaluate_every == 0:
             with torch.no_grad():
-                value = mean_loss(model, corpus.held_out).item()
+                value = mean_loss(model, corpus.held_out, dropouts).item()
             if value < best:
                 best = value
                 weights = {n: t.clone() for n, t in peft.get_peft_model_state_dict(model).items()}
@@ -136,7 +141,7 @@ def test_peft_loads_what_was_written(fleet, trained, stage):
     calls, outcomes = trained
     model = LlamaForCausalLM.from_pretrained(fleet.root / "backbone").eval()
     loaded = peft.PeftModel.from_pretrained(model, str(calls[stage][0].output))
-    value = mean_loss(loaded, open_corpus(calls[stage][0]).held_out).item()
+    value = mean_loss(loaded, open_corpus(calls[stage][0]).held_out, []).item()
     assert value == pytest.approx(outcomes[stage]["aa"].metrics["validation_loss"], abs=1e-5)
 
 
