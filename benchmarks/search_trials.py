@@ -95,7 +95,7 @@ def _searched(call: Any, count: int, storage: Path) -> tuple[float, float]:
 
     from jobs.ray_worker import WarmWorker
     from orchestrator.ray_executor import ENVIRONMENT
-    from orchestrator.ray_search import run_searches
+    from orchestrator.ray_search import Tuning, run_searches
     from orchestrator.search_session import Session
 
     for name, value in ENVIRONMENT.items():
@@ -110,7 +110,9 @@ def _searched(call: Any, count: int, storage: Path) -> tuple[float, float]:
         assert first is not None
         ray.get([worker.score.remote(call, first.candidate.mixture, 1.0) for worker in workers])
         session = Session(call)
-        seconds, _ = _timed(lambda: run_searches("b", [session], workers, lambda s, over: None, str(storage), 1))
+        seconds, _ = _timed(
+            lambda: run_searches([session], workers, lambda s, over: None, Tuning("b", str(storage), 1))
+        )
         (call.checkpoint / "trials.jsonl").unlink()
         return seconds, session.log.seconds
     finally:

@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import atexit
+import os
 import threading
 from types import TracebackType
 
-# Below the 30 seconds that Kubernetes gives by default.
-GRACE_SECONDS = 25.0
+# Seconds from the signal to the end of the process; below the 30 that Kubernetes gives by default.
+GRACE_SECONDS = float(os.environ.get("ADAPTERFLEET_GRACE_SECONDS", "25"))
+# Of a run that left because it was told to: EX_TEMPFAIL of sysexits.h, nothing is wrong and the same command goes on.
+LEFT = 75
+
+
+class TimeToLeave(SystemExit):
+    """Raised between two batches or trials of a run that was told to end; a training saves its state on the way."""
+
+    def __init__(self) -> None:
+        """Where nobody catches it, it ends the process with `LEFT`."""
+        super().__init__(LEFT)
 
 
 class StopsOnSignal:

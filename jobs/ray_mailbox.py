@@ -16,6 +16,7 @@ from jobs.notes import Note, failure
 
 NAMESPACE = "adapterfleet"
 MOST_NOTES = 10_000  # between two drains
+LATEST = 16  # answers that a sender keeps until somebody looks at them
 Outcome = tuple[str, JobResult | Exception, float]  # call name, what became of it, time of start
 
 
@@ -26,15 +27,25 @@ class Mailbox:
         self._outcomes: list[Outcome] = []
         self._progress: dict[str, dict[str, float]] = {}
         self._notes: list[Note] = []
+        self._leaving = False
 
     def finish(self, outcome: Outcome) -> None:
         """A call has ended."""
         self._progress.pop(outcome[0], None)
         self._outcomes.append(outcome)
 
-    def move(self, name: str, values: dict[str, float]) -> None:
-        """A call has come further."""
+    def move(self, name: str, values: dict[str, float]) -> bool:
+        """A call has come further. Whether it should leave: the driver was told to end."""
         self._progress[name] = values
+        return self._leaving
+
+    def leave(self) -> None:
+        """Tell all who ask that they should save their state and leave."""
+        self._leaving = True
+
+    def is_leaving(self) -> bool:
+        """Whether the driver was told to end."""
+        return self._leaving
 
     def note(self, said: Note) -> None:
         """Something to keep in a step's log."""
@@ -70,13 +81,28 @@ class Sender:
         """`mailbox`: name of the actor."""
         self._mailbox = ray.get_actor(mailbox, namespace=NAMESPACE)
         self._sent: dict[str, float] = {}
+        self._answers: list[Any] = []
 
     def __call__(self, name: str, values: Mapping[str, float]) -> None:
         """Send progress unless the last message of this call is less than half a second old."""
         now = time.monotonic()
         if now - self._sent.get(name, 0.0) >= 0.5:
             self._sent[name] = now
-            self._mailbox.move.remote(name, dict(values))
+            self._answers = [*self._answers[-LATEST:], self._mailbox.move.remote(name, dict(values))]
+
+    def heard_to_leave(self) -> bool:
+        """Whether a message was answered by "leave", or the driver is gone; asks nothing and waits for nothing."""
+        if not self._answers:
+            return False
+        come, self._answers = ray.wait(self._answers, num_returns=len(self._answers), timeout=0)
+        try:
+            return any(ray.get(come))
+        except ray.exceptions.RayActorError:  # the mailbox lives where the driver does
+            return True
+
+    def asks_to_leave(self) -> bool:
+        """Whether the driver leaves, asked for now."""
+        return bool(ray.get(self._mailbox.is_leaving.remote()))
 
     def note(self, said: Note) -> None:
         """Send a line of a step's log; see `jobs.notes.noted`."""

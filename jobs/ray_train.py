@@ -13,7 +13,7 @@ from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer, get_device
 
 from jobs.job import JobCall, JobResult, Progress
-from jobs.leaving import StopsOnSignal
+from jobs.leaving import StopsOnSignal, TimeToLeave
 from jobs.notes import noted
 from jobs.ray_mailbox import Sender
 from jobs.sharded.rule import Scale
@@ -73,6 +73,8 @@ def _train_loop(config: dict[str, Any]) -> None:
 
     use_own_device(get_device())
     team, sender, workplace = joined_team(), Sender(config["mailbox"]), Workplace()
+    if any(team.all(sender.asks_to_leave())):
+        return
     # The first worker says what is left to do, as a call may be committed while the others look.
     left = team.all([call.name for call in config["calls"] if not workplace.is_done(call)])[0]
     # Languages belong to all workers, and the first one answers for them; a task adapter belongs to one of them.
@@ -88,9 +90,12 @@ def _train_loop(config: dict[str, Any]) -> None:
                 if answers:
                     sender.finish(name, workplace.deliver(calls[name], outcome), started)
                 trained += isinstance(outcome, JobResult)
-        except BaseException:
+        except BaseException as end:
             workplace.sync()
-            raise
+            # Of several, the others wait for this one: its failure lets them go, and started again they leave at once.
+            if not isinstance(end, TimeToLeave) or team.size > 1:
+                raise
+            return
     ray.train.report({"trained": trained, "of": len(calls), "seconds": time.time() - started})
 
 
@@ -103,11 +108,13 @@ class Reports:
     answers: bool
 
     def __call__(self, name: str, values: Mapping[str, float]) -> None:
-        """Send; raises SystemExit, which saves the training, when the process has been told to end."""
+        """Send. What saves the training is raised when this process is told to end, or the driver (TimeToLeave)."""
         if self.stopped.is_set():
             raise SystemExit("told to end")
         if self.answers:
             self.sender(name, values)
+            if self.sender.heard_to_leave():
+                raise TimeToLeave
 
 
 def _outcomes(

@@ -24,8 +24,11 @@ class WarmWorker:
         self._searches: dict[str, JobCall] = {}
 
     def run(self, call: JobCall) -> None:
-        """Run one call; its outcome goes to the mailbox. A call that was committed already is left alone."""
-        if call.bucket is None and self._workplace.is_done(call):
+        """Run one call; its outcome goes to the mailbox. A call that was committed already is left alone.
+
+        So is every call that has not begun when the driver is told to end.
+        """
+        if self._sender.asks_to_leave() or (call.bucket is None and self._workplace.is_done(call)):
             return
         started = time.time()
         outcome: JobResult | Exception

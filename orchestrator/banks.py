@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Iterable, Sequence
+from itertools import accumulate
 from typing import TypeVar
 
 from jobs.spec import LanguageAdapterSpec, Spec, TaskAdapterSpec
@@ -21,11 +22,14 @@ def bank_key(spec: Spec) -> Hashable:
 
 
 def split_banks(works: Sequence[T], at_once: int, bank_size: int) -> Iterable[Sequence[T]]:
-    """Split into banks of equal length: `bank_size`, or (0) so that `at_once` banks share the work.
+    """Split into banks of `bank_size`, or (0) so that `at_once` banks share the work; lengths differ by one at most.
 
-    What a language learns does not depend on its bank, so this decides speed alone. With 0, those that do not fit the
-    device together wait inside their bank (`jobs.bank_size`).
+    `works`: most urgent first. They come together in the first banks, which are the short ones, as the languages of a
+    bank end together. What a language learns does not depend on its bank, so this decides speed alone. With 0, those
+    that do not fit the device together wait inside their bank (`jobs.bank_size`).
     """
-    size = bank_size or min(LARGEST_BANK, math.ceil(len(works) / max(1, at_once)))
-    count = math.ceil(len(works) / size)
-    return [works[i::count] for i in range(count)]
+    shared = max(min(max(1, at_once), len(works)), math.ceil(len(works) / LARGEST_BANK))
+    count = math.ceil(len(works) / bank_size) if bank_size else shared
+    least, longer = divmod(len(works), count)
+    ends = list(accumulate([least] * (count - longer) + [least + 1] * longer))
+    return [works[begin:end] for begin, end in zip([0, *ends], ends, strict=False)]

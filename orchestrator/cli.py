@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from jobs.errors import Fault, InputError
+from jobs.leaving import LEFT, TimeToLeave
 from jobs.redaction import redacted
 from orchestrator import jobs_commands
 from orchestrator import operations_commands as operations
@@ -21,6 +22,7 @@ from orchestrator.k8s_commands import status as k8s_status
 from orchestrator.merge_commands import compare, inspect, merge
 from orchestrator.plan_commands import plan
 from orchestrator.run import ExecutorName, Outcome, RunSettings, run_campaign
+from orchestrator.stop_command import stop as stop_here
 from orchestrator.store import CorruptArtifactError, open_store
 
 app = typer.Typer(
@@ -58,7 +60,8 @@ def run(
     set_: Set = None,
     executor: Annotated[str, typer.Option(help="ray, or local: one after another in this process")] = "ray",
     address: Annotated[
-        str | None, typer.Option(help="a Ray cluster: auto, HOST:PORT, or http://HOST:8265; default: one of its own")
+        str | None,
+        typer.Option(help="a Ray cluster: auto, HOST:PORT, http://HOST:8265, ray://HOST; default: its own"),
     ] = None,
     tracking: Annotated[str, typer.Option(help="MLflow tracking URI, or off; default: the campaign's")] = "",
 ) -> None:
@@ -70,9 +73,9 @@ def run(
         name = "local"
     else:
         raise InputError(Fault("unknown executor", "--executor", executor, "choose ray or local"))
-    if address and address.startswith(("http://", "https://")):
+    if there := jobs_commands.submission_address(address, os.environ):
         place = open_store(workspace).reference
-        jobs_commands.run_there(file, address, place.uri if place else str(workspace), set_, tracking)
+        jobs_commands.run_there(file, there, place.uri if place else str(workspace), set_, tracking)
     planned = plan_file(file, workspace, set_)
     outcome = run_campaign(planned, RunSettings(workspace, name, address, tracking), console)
     _tell(outcome, workspace)
@@ -174,6 +177,7 @@ for on_adapters in (merge, inspect, compare):
 for on_kubernetes in (render, submit, k8s_status, logs, stop):
     k8s_app.command(on_kubernetes.__name__)(on_kubernetes)
 app.command("submit")(jobs_commands.submit)
+app.command("stop")(stop_here)
 for of_jobs in (jobs_commands.list_, jobs_commands.status, jobs_commands.logs, jobs_commands.stop):
     jobs_app.command(of_jobs.__name__.rstrip("_"))(of_jobs)
 app.add_typer(languages_app, name="languages")
@@ -192,6 +196,9 @@ def main() -> None:
     except (CorruptArtifactError, OSError) as fault:  # damaged files, a full disk, no right to write
         print(f"error: {redacted(str(fault))}", file=sys.stderr)
         sys.exit(1)
+    except TimeToLeave:
+        print("told to end, and left in order; the same command goes on from here", file=sys.stderr)
+        sys.exit(LEFT)
     except KeyboardInterrupt:
         print("stopped; the same command goes on from here", file=sys.stderr)
         sys.exit(130)

@@ -15,7 +15,9 @@ from typing import Any, Literal, Protocol
 
 from jobs.errors import InputError
 from jobs.job import JobCall, JobResult
+from jobs.leaving import TimeToLeave
 from jobs.redaction import redacted, redacted_words
+from orchestrator.departure import Departure
 from orchestrator.record import Record
 from orchestrator.step import Step
 from orchestrator.store import ArtifactStore, CorruptArtifactError
@@ -27,10 +29,11 @@ State = Literal["reused", "running", "succeeded", "failed", "skipped"]
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """A step that is ready, and the call that carries it out."""
+    """A step that is ready, and the call that carries it out. `rank`: its place in the run; the lowest goes first."""
 
     step: Step
     call: JobCall
+    rank: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +63,10 @@ class Executor(Protocol):
         """Take over steps whose inputs are finished; may group them. Does not block for long."""
 
     def poll(self, timeout: float) -> Sequence[Finished | Moved]:
-        """What happened since the last poll; waits at most `timeout` seconds when nothing did."""
+        """What happened since the last poll; waits at most `timeout` seconds when nothing did.
+
+        Raises TimeToLeave when the run was told to end and what was under way has finished or saved its state.
+        """
 
     def close(self) -> None:
         """Stop what still runs and let go of all resources."""
@@ -106,13 +112,16 @@ def execute(
     watch: Watcher,
     provenance: Mapping[str, Any],
     describe: Describe = describe_nothing,
+    departure: Departure | None = None,
 ) -> Summary:
-    """Bring every step to its end. `steps`: inputs before those that need them.
+    """Bring every step to its end. `steps`: inputs before those that need them, and the most urgent first.
 
     Never raises for a step's failure: see `Summary.errors`. Reused artifacts are verified byte by byte before
     another step consumes them, all others by size; a damaged one is moved to `rejected/` and computed again.
+    Raises TimeToLeave when `departure` told the run to end before every step had come to its own.
     """
     execution = _Execution(list(steps), store, executor, watch)
+    execution.departure = departure or Departure()
     execution.provenance, execution.describe = dict(provenance), describe
     return execution.run()
 
@@ -120,10 +129,12 @@ def execute(
 class _Execution:
     provenance: dict[str, Any]
     describe: Describe
+    departure: Departure
     committers: ThreadPoolExecutor
 
     def __init__(self, steps: list[Step], store: ArtifactStore, executor: Executor, watch: Watcher) -> None:
         self.steps = {step.key: step for step in steps}
+        self.ranks = {step.key: number for number, step in enumerate(steps)}
         self.store, self.executor, self.watch = store, executor, watch
         self.summary = Summary()
         self.waiting: dict[str, int] = {}
@@ -145,6 +156,8 @@ class _Execution:
         with ThreadPoolExecutor(COMMITS_AT_ONCE, "commit") as self.committers:
             while self.submitted:
                 self._take(self.executor.poll(0.5))
+        if len(self.summary.states) < len(self.steps):
+            raise TimeToLeave
         return self.summary
 
     def _take(self, events: Sequence[Finished | Moved]) -> None:
@@ -199,7 +212,7 @@ class _Execution:
 
     def _submit(self, keys: Sequence[str]) -> None:
         works = []
-        for key in keys:
+        for key in () if self.departure.is_due else keys:
             step = self.steps[key]
             inputs = {role: self.store.path(source.key) for role, source in step.inputs}
             try:
@@ -209,7 +222,7 @@ class _Execution:
                 continue
             checkpoint = self.store.checkpoint(step)
             call = JobCall(key, step.spec, inputs, staging, checkpoint, self.store.cache, self.store.reference)
-            works.append(Work(step, call))
+            works.append(Work(step, call, self.ranks[key]))
             self.submitted.add(key)
             self._change(key, "running")
         if works:
@@ -253,10 +266,10 @@ class _Execution:
     def _fail(self, step: Step, error: Exception) -> None:
         self.submitted.discard(step.key)
         self.store.discard(step)
-        text = (
-            "; ".join(map(str, error.faults)) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
-        )
-        text = redacted(text)
+        if self.departure.is_due:
+            return  # whatever stopped it now may be the end of the run: the next one tries it again
+        faults = map(str, error.faults) if isinstance(error, InputError) else [f"{type(error).__name__}: {error}"]
+        text = redacted("; ".join(faults))
         self.summary.errors[step.key] = text
         self._change(step.key, "failed", error=text)
         stack = list(self.dependants[step.key])

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import heapq
 import time
-from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from jobs.job import JobResult, TrialScores
+from jobs.leaving import TimeToLeave
 from jobs.notes import Send, failure, noted, unheard
 from jobs.spec import LanguageAdapterSpec, SearchSpec
 from jobs.workplace import Workplace
 from orchestrator.banks import LARGEST_BANK, bank_key
+from orchestrator.departure import Departure
 from orchestrator.execute import Finished, Moved, Work
 from orchestrator.score_cache import SCORES, ScoreCache
 from orchestrator.search import run_search
@@ -26,26 +28,32 @@ class LocalExecutor:
 
     name = "local"
 
-    def __init__(self, bank_size: int = 8, notes: Send = unheard) -> None:
+    def __init__(self, bank_size: int = 8, notes: Send = unheard, departure: Departure | None = None) -> None:
         """`bank_size`: languages that share a batch; 0: `jobs.bank_size` decides. `notes`: who keeps warnings."""
-        self._notes = notes
+        self._notes, self._departure = notes, departure or Departure()
         self._bank_size = bank_size
-        self._queue: deque[Work] = deque()
+        self._queue: list[tuple[int, str, Work]] = []  # a heap: the most urgent first
         self._moved: list[Moved] = []
         self._running: Iterator[Finished] = iter(())
         self._worker: Worker | None = None
         self._workplace = Workplace()
 
     def submit(self, works: Sequence[Work]) -> None:
-        """Queue the steps in order."""
-        self._queue.extend(works)
+        """Queue the steps by rank."""
+        for work in works:
+            heapq.heappush(self._queue, (work.rank, work.step.key, work))
 
     def poll(self, timeout: float) -> Sequence[Finished | Moved]:
-        """Run until the next step is finished."""
-        finished = next(self._running, None)
-        if finished is None and self._queue:
-            self._running = self._start()
+        """Run until the next step is finished, or, told to end, until a training or a search has saved its state."""
+        try:
             finished = next(self._running, None)
+            if finished is None and self._queue:
+                self._leave_in_time()
+                self._running = self._start()
+                finished = next(self._running, None)
+        except TimeToLeave:
+            self._workplace.sync()
+            raise
         if finished is not None and isinstance(finished.outcome, Exception):
             self._notes(failure(finished.key, finished.outcome))
         moved, self._moved = self._moved, []
@@ -57,16 +65,17 @@ class LocalExecutor:
         self._running = iter(())
 
     def _start(self) -> Iterator[Finished]:
-        first = self._queue.popleft()
+        first = heapq.heappop(self._queue)[-1]
         if isinstance(first.step.spec, LanguageAdapterSpec):
             return self._train([first, *self._take_alike(first)])
         return self._run(first)
 
     def _take_alike(self, first: Work) -> list[Work]:
-        others = (self._bank_size or LARGEST_BANK) - 1
-        alike = [w for w in self._queue if bank_key(w.step.spec) == bank_key(first.step.spec)][:others]
-        self._queue = deque(w for w in self._queue if w not in alike)
-        return alike
+        alike = [item for item in sorted(self._queue) if bank_key(item[-1].step.spec) == bank_key(first.step.spec)]
+        taken = alike[: (self._bank_size or LARGEST_BANK) - 1]
+        self._queue = [item for item in self._queue if item not in taken]
+        heapq.heapify(self._queue)
+        return [work for _, _, work in taken]
 
     def _train(self, works: list[Work]) -> Iterator[Finished]:
         from jobs.train_languages import train_languages
@@ -109,5 +118,10 @@ class LocalExecutor:
             result = worker.run(call, self._progress)
         return self._workplace.deliver(call, result)
 
+    def _leave_in_time(self) -> None:
+        if self._departure.is_due:
+            raise TimeToLeave
+
     def _progress(self, name: str, values: Mapping[str, float]) -> None:
+        self._leave_in_time()
         self._moved.append(Moved(name, dict(values)))

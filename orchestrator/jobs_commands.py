@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
+from urllib.parse import urlsplit
 
 import typer
 from rich.table import Table
@@ -84,8 +86,20 @@ def stop(job: Job, address: Address) -> None:
     terminal().print(f"stopped: {job}" if stopped else f"{job} was over already: {jobs.state(job).status}")
 
 
+def submission_address(address: str | None, environment: Mapping[str, str]) -> str | None:
+    """Where a campaign for the cluster at `address` is submitted over HTTP; None where the driver joins it from here.
+
+    `ray://HOST:PORT` is the door of Ray Client, through which Ray Train and Tune would run here, far from their
+    workers. The campaign goes to the dashboard of that host instead: RAY_API_SERVER_ADDRESS, or its port 8265.
+    """
+    if address and address.startswith("ray://"):
+        host = urlsplit(address).hostname or ""
+        return environment.get("RAY_API_SERVER_ADDRESS") or f"http://{f'[{host}]' if ':' in host else host}:8265"
+    return address if address and address.startswith(("http://", "https://")) else None
+
+
 def run_there(file: Path, address: str, workspace: str, set_: list[str] | None, tracking: str) -> None:
-    """`adapterfleet run --address http://...`: submit, and follow to the end."""
+    """`adapterfleet run --address http://...` or `ray://...`: submit, and follow to the end."""
     jobs = _jobs(address)
     _follow(jobs, _send(jobs, file, workspace, set_, tracking, "ship", []))
 

@@ -46,6 +46,17 @@ def is_held(folder: Path) -> bool:
     return False
 
 
+def holder_of(folder: Path) -> tuple[int, str] | None:
+    """Process id and host of the run that holds the lock of `folder`; None when nobody does."""
+    if not is_held(folder):
+        return None
+    try:
+        found = json.loads((folder / "run.lock").read_text(encoding="utf-8"))
+        return int(found["pid"]), str(found["host"])
+    except (ValueError, KeyError, TypeError):  # it is writing its name this very moment
+        return None
+
+
 def _taken(stream: TextIO) -> bool:
     """Whether the lock is ours now. Tried a few times: `is_held` looks by holding it for an instant."""
     for _ in range(LOOKS):

@@ -7,7 +7,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import ray
 
 from jobs.errors import raise_all
 from jobs.job import JobCall, JobResult
+from jobs.leaving import TimeToLeave
 from jobs.notes import Send, unheard
 from jobs.ray_mailbox import open_mailbox
 from jobs.ray_train import BankResources, train_bank
@@ -22,13 +23,14 @@ from jobs.sharded.rule import Scale
 from jobs.spec import LanguageAdapterSpec, SearchSpec, TaskAdapterSpec
 from jobs.workplace import Workplace
 from orchestrator.banks import bank_key, split_banks
+from orchestrator.departure import Departure
 from orchestrator.execute import Finished, Moved, Work
 from orchestrator.ray_cluster import Cluster
 from orchestrator.ray_connect import connect
 from orchestrator.ray_metrics import CampaignMetrics
-from orchestrator.ray_search import run_searches
+from orchestrator.ray_search import Tuning, run_searches
 from orchestrator.ray_workers import WorkerPool
-from orchestrator.room import SETTLE, bank_room, infeasible, worker_room
+from orchestrator.room import Settling, bank_room, infeasible, worker_room
 from orchestrator.score_cache import SCORES, ScoreCache
 from orchestrator.search import conclude, search_progress
 from orchestrator.search_session import Session
@@ -50,6 +52,14 @@ ENVIRONMENT = {
 
 
 @dataclass(frozen=True, slots=True)
+class Run:
+    """The run that an executor works for: its campaign's name, and whether it has been told to end."""
+
+    campaign: str = ""
+    departure: Departure = field(default_factory=Departure)
+
+
+@dataclass(frozen=True, slots=True)
 class _Ended:
     """A job's thread is over; `failure` is for those of its steps that have no outcome by then."""
 
@@ -68,19 +78,22 @@ class RayExecutor:
         workspace: Path,
         address: str | None = None,
         notes: Send = unheard,
-        campaign: str = "",
+        run: Run | None = None,
     ) -> None:
         """Connect and check that the campaign's requests fit. Raises InputError for one that never can."""
+        run = run or Run()
         for name, value in ENVIRONMENT.items():
             os.environ.setdefault(name, value)
         self._own_cluster = not ray.is_initialized()
         if self._own_cluster:
             connect(address)
+            run.departure.listen_again()
         self._resources, self._storage = resources, workspace / "ray"
         self._cluster = Cluster()
         raise_all(infeasible(resources, self._cluster.nodes()))
         self._workplace = Workplace()
-        self._notes, self._metrics = notes, CampaignMetrics(campaign)
+        self._notes, self._metrics = notes, CampaignMetrics(run.campaign)
+        self._departure, self._told = run.departure, False
         self._mailbox = open_mailbox()
         self._pool = WorkerPool(resources, self._mailbox.name)
         self._trainings: list[Work] = []
@@ -88,7 +101,7 @@ class RayExecutor:
         self._running: dict[str, float] = {}
         self._threads: dict[str, threading.Thread] = {}
         self._events: queue.SimpleQueue[Finished | Moved | _Ended] = queue.SimpleQueue()
-        self._last_submit = 0.0
+        self._settling = Settling()
         self._lent = 0
 
     def submit(self, works: Sequence[Work]) -> None:
@@ -97,28 +110,44 @@ class RayExecutor:
             self._running[work.step.key] = time.time()
             if isinstance(work.step.spec, (LanguageAdapterSpec, TaskAdapterSpec)):
                 self._trainings.append(work)
+                self._settling.news(time.monotonic())
             elif isinstance(work.step.spec, SearchSpec):
                 self._searches.append(work)
+                self._settling.news(time.monotonic())
             else:
                 self._pool.run(work.call)
         self._metrics.hold(self._running)
-        self._last_submit = time.time()
 
     def poll(self, timeout: float) -> Sequence[Finished | Moved]:
         """Start what can start and collect what has happened."""
         deadline = time.time() + timeout
         while True:
-            self._start_banks()
-            self._start_searches()
-            self._pool.fit(self._worker_room(), self._lent if self._active("search") else 0)
+            under_way = self._under_way()
+            if self._departure.is_due:
+                self._say_goodbye()
+            else:
+                self._start_banks()
+                self._start_searches()
+                self._pool.fit(self._worker_room(), self._lent if self._active("search") else 0)
             events = [*self._collect(), *self._pool.lost()]
             for event in events:
                 if isinstance(event, Finished):
                     self._running.pop(event.key, None)
             self._metrics.take(events, self._running)
+            if self._told and not events and not (under_way and self._departure.seconds_left):
+                raise TimeToLeave
             if events or time.time() >= deadline:
                 return events
             time.sleep(0.05)
+
+    def _say_goodbye(self) -> None:
+        """Tell the workers, once: trainings save and leave, searches end with the trials that live."""
+        if not self._told:
+            self._told = True
+            ray.get(self._mailbox.actor.leave.remote())
+
+    def _under_way(self) -> bool:
+        return bool(self._active("bank") or self._active("search") or self._pool.is_at_work())
 
     def close(self) -> None:
         """Stop workers, and the cluster if it was started here."""
@@ -142,6 +171,7 @@ class RayExecutor:
         ended = {event.key for event in events if isinstance(event, Finished)}
         for note in noted:
             if isinstance(note, _Ended):
+                self._settling.news(time.monotonic())
                 lost = (key for key in note.keys if key in self._running and key not in ended)
                 events += [Finished(key, note.failure) for key in lost]
         return events
@@ -149,19 +179,21 @@ class RayExecutor:
     def _start_banks(self) -> None:
         active = self._active("bank")
         room = bank_room(self._cluster.nodes(), self._resources)
-        if not self._trainings or active >= room or time.time() - self._last_submit < SETTLE:
+        if not self._trainings or active >= room or time.monotonic() < self._settling.over:
             return
-        groups: dict[Any, list[Work]] = {}
-        for work in self._trainings:
-            groups.setdefault(bank_key(work.step.spec), []).append(work)
-        alike = next(iter(groups.values()))
-        for bank in list(split_banks(alike, room - active, self._resources.bank_size))[: room - active]:
-            self._trainings = [work for work in self._trainings if work not in bank]
+        self._trainings.sort(key=lambda work: work.rank)
+        first = bank_key(self._trainings[0].step.spec)
+        alike = [work for work in self._trainings if bank_key(work.step.spec) == first]
+        banks = list(split_banks(alike, room - active, self._resources.bank_size))[: room - active]
+        begun = {work.step.key for bank in banks for work in bank}
+        self._trainings = [work for work in self._trainings if work.step.key not in begun]
+        for bank in banks:
             self._thread("bank", self._train, [work.call for work in bank])
 
     def _start_searches(self) -> None:
-        if self._searches and not self._active("search") and time.time() - self._last_submit >= SETTLE:
-            calls, self._searches = [work.call for work in self._searches], []
+        if self._searches and not self._active("search") and time.monotonic() >= self._settling.over:
+            calls = [work.call for work in sorted(self._searches, key=lambda work: work.rank)]
+            self._searches = []
             self._lent = max(1, self._worker_room())
             workers = self._pool.lend(self._lent)
             self._thread("search", lambda name, calls: self._search(name, calls, workers), calls)
@@ -205,7 +237,8 @@ class RayExecutor:
 
         cache = ScoreCache(here[0].cache / SCORES)
         sessions = [Session(call, cache) for call in here]
-        run_searches(name, sessions, workers, on_trial, str(self._storage), self._resources.attempts)
+        tuning = Tuning(name, str(self._storage), self._resources.attempts, lambda: self._departure.is_due)
+        run_searches(sessions, workers, on_trial, tuning)
 
     def _worker_room(self) -> int:
         """Warm workers that fit beside the banks that run or wait, on the nodes that there are now."""

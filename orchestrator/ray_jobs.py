@@ -22,6 +22,7 @@ from ray.exceptions import AuthenticationError
 from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
 from jobs.errors import Fault, InputError
+from jobs.leaving import GRACE_SECONDS
 from orchestrator.bundle import CAMPAIGN_FILE
 from orchestrator.ray_connect import SECONDS, TOKEN
 from orchestrator.versions import STAMP, stamp
@@ -32,6 +33,8 @@ CHATTY = (
     "ray.dashboard.modules.job.sdk",
     "ray._private.runtime_env.packaging",
 )
+# Ray kills a driver that it has told to end after 3 seconds unless it is told otherwise: too soon for a checkpoint.
+PATIENCE = {"RAY_JOB_STOP_WAIT_TIME_S": f"{GRACE_SECONDS + 5:.0f}"}
 RECONNECTS = 20
 STARTING = 60.0  # seconds that a cluster gets until a node of it takes jobs
 T = TypeVar("T")
@@ -78,7 +81,7 @@ class RayJobs:
             "entrypoint": shlex.join(words),
             "submission_id": f"{campaign}-{moment}-{uuid.uuid4().hex[:4]}",
             "metadata": {MADE_BY: campaign},
-            "runtime_env": {"working_dir": str(bundle), "env_vars": {**environment, STAMP: stamp()}},
+            "runtime_env": {"working_dir": str(bundle), "env_vars": {**PATIENCE, **environment, STAMP: stamp()}},
         }
         deadline = time.monotonic() + STARTING
         while True:

@@ -19,6 +19,7 @@ from search_spaces.strategies.strategy import Trial
 # Told after each trial, and once more, with True, when a search is over.
 OnTrial = Callable[[Session, bool], None]
 # A trial only waits for a warm worker. It must not ask for any CPU: the workers may hold them all.
+FINISHED: str = Searcher.FINISHED
 TRIAL_RESOURCES = tune.PlacementGroupFactory([{"memory": 2**20}])
 
 
@@ -48,6 +49,20 @@ class CandidateTrial(tune.Trainable):
         """Nothing to load."""
 
 
+def _never() -> bool:
+    return False
+
+
+@dataclass(frozen=True, slots=True)
+class Tuning:
+    """A Tune run: its name, where Ray keeps its own results, tries of a trial, and whether no more may begin."""
+
+    name: str
+    storage: str
+    attempts: int
+    leaving: Callable[[], bool] = _never
+
+
 @dataclass(frozen=True, slots=True)
 class _Live:
     session: Session
@@ -62,10 +77,15 @@ class Asker(Searcher):
     trials of the others.
     """
 
-    def __init__(self, sessions: Sequence[Session], workers: int, on_trial: OnTrial) -> None:
-        """Closes the searches that have nothing left to score. `on_trial` is told in the thread that runs Tune."""
+    def __init__(
+        self, sessions: Sequence[Session], workers: int, on_trial: OnTrial, leaving: Callable[[], bool] = _never
+    ) -> None:
+        """Closes the searches that have nothing left to score. `on_trial` is told in the thread that runs Tune.
+
+        `leaving`: whether no more trials may begin; those that live are waited for.
+        """
         super().__init__()
-        self._on_trial = on_trial
+        self._on_trial, self._leaving = on_trial, leaving
         self._open = list(sessions)
         self._first = {session.call.name: session.ask() for session in sessions}
         self._own = [deque(s for n, s in enumerate(sessions) if n % workers == w) for w in range(workers)]
@@ -89,6 +109,8 @@ class Asker(Searcher):
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """A trial for a worker that has none; None while scores are waited for; FINISHED when all is done."""
+        if self._leaving():
+            return FINISHED
         busy = {live.worker for live in self._live.values()}
         for worker in (number for number in range(len(self._own)) if number not in busy):
             for session in self._in_turn(worker):
@@ -97,7 +119,7 @@ class Asker(Searcher):
                     self._live[trial_id] = _Live(session, trial, worker)
                     return {"search": session.call.name, "worker": worker, "trial": trial}
                 self._close(session)
-        return None if self._open else Searcher.FINISHED
+        return None if self._open else FINISHED
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Keep the scores; a trial that failed for good ends its search."""
@@ -135,14 +157,12 @@ def _directory(trial: Any) -> str:
     return str(trial.trial_id)
 
 
-def run_searches(
-    name: str, sessions: Sequence[Session], workers: Sequence[Any], on_trial: OnTrial, storage: str, attempts: int
-) -> None:
+def run_searches(sessions: Sequence[Session], workers: Sequence[Any], on_trial: OnTrial, tuning: Tuning) -> None:
     """Bring all searches to their end; blocks. See `OnTrial`.
 
-    Raises RuntimeError when a trial failed more often than `attempts`.
+    Raises RuntimeError when a trial failed more often than `tuning.attempts`.
     """
-    asker = Asker(sessions, len(workers), on_trial)
+    asker = Asker(sessions, len(workers), on_trial, tuning.leaving)
     if asker.over:
         return
     calls = {session.call.name: session.call for session in sessions}
@@ -158,10 +178,10 @@ def run_searches(
             trial_dirname_creator=_directory,
         ),
         run_config=RunConfig(
-            name=name,
-            storage_path=storage,
+            name=tuning.name,
+            storage_path=tuning.storage,
             verbose=0,
-            failure_config=FailureConfig(max_failures=attempts - 1),
+            failure_config=FailureConfig(max_failures=tuning.attempts - 1),
             checkpoint_config=CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
         ),
     )

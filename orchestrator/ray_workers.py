@@ -55,6 +55,11 @@ class WorkerPool:
                 self.done(references[reference])
         return failures
 
+    def is_at_work(self) -> bool:
+        """Whether a call has not come back yet."""
+        references = [running.reference for running in self._running.values()]
+        return bool(references) and bool(ray.wait(references, num_returns=len(references), timeout=0)[1])
+
     def fit(self, room: int, lent: int) -> None:
         """Start or stop workers so that at most `room` are there; idle ones only, and none of the first `lent`.
 

@@ -3,13 +3,38 @@
 from __future__ import annotations
 
 import heapq
+import math
 from collections.abc import Iterator, Mapping, Sequence
 
 from jobs.errors import Fault
 from orchestrator.sections import ResourcesSection
 
 SETTLE = 0.7  # seconds without news before banks and searches start, so that those that are ready go together
+LONGEST_SETTLE = 3.0  # seconds after which they start however much news there is
 Node = Mapping[str, float]  # "CPU" and "GPU" of one machine
+
+
+class Settling:
+    """Holds new banks and searches back while news arrives: a step that is ready, a bank that has ended.
+
+    Those that become ready together go together, and a place that a bank leaves waits until it is known what its
+    results made ready, which may be more urgent than what waits already.
+    """
+
+    def __init__(self) -> None:
+        """Nothing has happened yet."""
+        self._first = self._last = -math.inf
+
+    def news(self, now: float) -> None:
+        """Something happened at `now` (seconds of any clock)."""
+        if now >= self.over:
+            self._first = now
+        self._last = now
+
+    @property
+    def over(self) -> float:
+        """The moment from which banks and searches may start."""
+        return min(self._last + SETTLE, self._first + LONGEST_SETTLE)
 
 
 def places(nodes: Sequence[Node], cpus: float, gpus: float) -> int:

@@ -6,6 +6,7 @@ import importlib.metadata
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -16,6 +17,7 @@ from jobs.notes import Send
 from orchestrator.campaign import Campaign
 from orchestrator.card import card, has_card
 from orchestrator.cost import cost_model
+from orchestrator.departure import Departure
 from orchestrator.display import display
 from orchestrator.events import EventLog
 from orchestrator.execute import (
@@ -37,8 +39,11 @@ from orchestrator.report import ReportPaths, write_report
 from orchestrator.step import Step
 from orchestrator.step_logs import StepLogs
 from orchestrator.store import ArtifactStore, CorruptArtifactError, campaign_folder, open_store
+from orchestrator.urgency import most_urgent_first
 
 VERSIONED = ("torch", "transformers", "adapters", "peft", "ray", "datasets", "mlflow", "lang2vec", "babel", "numpy")
+MIRROR_SECONDS = 30.0  # that an interrupted run waits for its tracking server
+SPARE_SECONDS = 2.0  # of a grace period, for what comes after that
 ExecutorName = Literal["ray", "local"]
 
 
@@ -63,23 +68,26 @@ class Outcome:
 def run_campaign(plan: Plan, settings: RunSettings, console: Console) -> Outcome:
     """Bring every step of the plan to its end, write the report, and bring MLflow up to date.
 
-    Raises InputError when another run of the campaign goes on, or resources are asked for that no node has.
+    Raises InputError when another run of the campaign goes on, or resources are asked for that no node has, and
+    TimeToLeave when SIGTERM ended it (see `orchestrator.departure`).
     """
     store = open_store(settings.workspace)
     name = plan.campaign.campaign
     folder = campaign_folder(store.root, name)
     # Two campaigns may share steps, so a workspace has one run at a time; the campaign's own lock tells `status`.
-    with run_lock(folder), run_lock(store.root), store.lease(name) as still_ours:
+    with Departure() as departure, run_lock(folder), run_lock(store.root), store.lease(name) as still_ours:
         write_index(plan, folder)
         log = EventLog(folder, len(plan.steps))
         logs = StepLogs(folder)
-        executor = LazyExecutor(lambda: _executor(plan.campaign, settings, store, logs.add), settings.executor)
+        start = partial(_executor, plan.campaign, settings, store, logs.add, departure)
+        executor = LazyExecutor(start, settings.executor)
         mirror = _Mirror(plan, settings, store, console)
         try:
-            summary = _execute(plan, store, executor, (log, logs, mirror, lambda _: still_ours()), console)
+            watchers = (log, logs, mirror, lambda _: still_ours())
+            summary = _execute(plan, store, executor, watchers, console, departure)
         except BaseException:
             log.close("interrupted")
-            mirror.stop()
+            mirror.stop(departure.seconds_left)
             raise
         log.close("failed" if summary.errors else "finished")
         report = write_report(store.root, name)
@@ -88,17 +96,23 @@ def run_campaign(plan: Plan, settings: RunSettings, console: Console) -> Outcome
 
 
 def _execute(
-    plan: Plan, store: ArtifactStore, executor: Executor, watchers: Sequence[Watcher], console: Console
+    plan: Plan,
+    store: ArtifactStore,
+    executor: Executor,
+    watchers: Sequence[Watcher],
+    console: Console,
+    departure: Departure,
 ) -> Summary:
+    costs = cost_model(store.records(_leave_to_execute))
     try:
-        with display(console, plan.steps, cost_model(store.records(_leave_to_execute))) as view:
+        with display(console, plan.steps, costs) as view:
 
             def watch(event: Change | Moved) -> None:
                 for watcher in (*watchers, view):
                     watcher(event)
 
             facts = execution_facts(_versions(), _git_commit())
-            return execute(plan.steps, store, executor, watch, facts, write_card)
+            return execute(most_urgent_first(plan.steps, costs), store, executor, watch, facts, write_card, departure)
     finally:
         executor.close()
 
@@ -127,14 +141,16 @@ class LazyExecutor:
             self._made.close()
 
 
-def _executor(campaign: Campaign, settings: RunSettings, store: ArtifactStore, notes: Send) -> Executor:
+def _executor(
+    campaign: Campaign, settings: RunSettings, store: ArtifactStore, notes: Send, departure: Departure
+) -> Executor:
     if settings.executor == "local":
         from orchestrator.executors import LocalExecutor
 
-        return LocalExecutor(campaign.resources.bank_size, notes)
-    from orchestrator.ray_executor import RayExecutor
+        return LocalExecutor(campaign.resources.bank_size, notes, departure)
+    from orchestrator.ray_executor import RayExecutor, Run
 
-    return RayExecutor(campaign.resources, store.root, settings.address, notes, campaign.campaign)
+    return RayExecutor(campaign.resources, store.root, settings.address, notes, Run(campaign.campaign, departure))
 
 
 class _Mirror:
@@ -164,10 +180,10 @@ class _Mirror:
             self._writer.report(report)
             self._writer.close()
 
-    def stop(self) -> None:
-        """Wait for what is still to be sent, of a run that was interrupted."""
+    def stop(self, seconds_left: float) -> None:
+        """Wait for what is still to be sent, of a run that was interrupted; what is not waits on disk."""
         if self._writer is not None:
-            self._writer.close()
+            self._writer.close(max(0.0, min(MIRROR_SECONDS, seconds_left - SPARE_SECONDS)))
 
 
 def _leave_to_execute(damage: CorruptArtifactError) -> None:

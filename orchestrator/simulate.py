@@ -19,6 +19,7 @@ from orchestrator.sections import ResourcesSection
 from orchestrator.simulate_engine import START_UP, Engine, Overheads, Span
 from orchestrator.simulate_nodes import Cluster
 from orchestrator.step import Step
+from orchestrator.urgency import most_urgent_first
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +84,12 @@ def simulate(
 ) -> Schedule:
     """Run `steps` (those still to do, inputs first) on `cluster`. Inputs that are not among them count as finished.
 
+    As `run` does it, the most urgent ones go first (`orchestrator.urgency`).
     Raises InputError for steps of unknown cost, all jobs at once, and for requests that no node can meet.
     """
     raise_all(infeasible(resources, cluster.rooms()))
     seconds = _seconds(steps, costs)
+    steps = most_urgent_first(steps, costs)
     extra = overheads or Overheads()
     engine = Engine(steps, seconds, resources, cluster, extra)
     engine.run()

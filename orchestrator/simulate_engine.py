@@ -16,7 +16,7 @@ from functools import partial
 from jobs.spec import LanguageAdapterSpec, SearchSpec, TaskAdapterSpec
 from orchestrator.banks import bank_key, split_banks
 from orchestrator.cost import trials
-from orchestrator.room import SETTLE, bank_room, worker_room
+from orchestrator.room import Settling, bank_room, worker_room
 from orchestrator.sections import ResourcesSection
 from orchestrator.simulate_nodes import Cluster, Machines, Seat
 from orchestrator.step import Step
@@ -74,25 +74,25 @@ class Engine:
         cluster: Cluster,
         extra: Overheads,
     ) -> None:
-        """`seconds`: of each step alone, start-up left out."""
+        """`steps`: most urgent first. `seconds`: of each step alone, start-up left out."""
         self.ends: dict[str, float] = {}
         self.spans: list[Span] = []
-        self._seconds, self._asked, self._extra = seconds, resources, extra
+        self._steps, self._seconds, self._asked, self._extra = steps, seconds, resources, extra
         self._machines, self._rooms = Machines(cluster), cluster.rooms()
         self._bank_room = bank_room(self._rooms, resources)
         self._worker_rooms: dict[int, int] = {}
-        self._now = self._driver = self._settled = 0.0
+        self._now = self._driver = 0.0
+        self._settling = Settling()
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._count = 0
         self._trainings: dict[Hashable, list[Step]] = {}
         self._searches: list[Step] = []
         self._calls: deque[Step] = deque()
-        self._banks = 0
-        self._unseated: deque[list[Step]] = deque()
+        self._unseated: deque[Sequence[Step]] = deque()
         self._workers: list[_Worker] = []
         self._idle: list[_Worker] = []
         self._pieces_left: dict[str, int] = {}  # of the search run that goes on
-        self._lent = self._starting = 0
+        self._banks = self._lent = self._starting = 0
         self._waiting: dict[str, int] = {}
         self._dependants: dict[str, list[Step]] = defaultdict(list)
         known = {step.key for step in steps}
@@ -101,7 +101,8 @@ class Engine:
             self._waiting[step.key] = len(sources)
             for source in sources:
                 self._dependants[source].append(step)
-        self._steps = steps
+        ranks = {step.key: number for number, step in enumerate(steps)}
+        self._rank_of: Callable[[Step], int] = lambda step: ranks[step.key]
 
     def run(self) -> None:
         """Until every step is recorded."""
@@ -124,11 +125,13 @@ class Engine:
                 self._searches.append(step)
             else:
                 self._calls.append(step)
-        self._settled = self._now + SETTLE
-        if self._trainings or self._searches:
-            self._at(self._settled, lambda: None)
-        elif self._calls:
-            self._at(self._now, lambda: None)
+        if any(isinstance(step.spec, (LanguageAdapterSpec, TaskAdapterSpec, SearchSpec)) for step in steps):
+            self._news()
+        self._at(self._now, lambda: None)
+
+    def _news(self) -> None:
+        self._settling.news(self._now)
+        self._at(self._settling.over, lambda: None)
 
     def _end(self, step: Step) -> None:
         """The work is done; the driver records it, one step after another, and its dependants may start."""
@@ -146,7 +149,7 @@ class Engine:
             self._submit(ready)
 
     def _start_what_can(self) -> None:
-        settled = self._now >= self._settled - 1e-9
+        settled = self._now >= self._settling.over - 1e-9
         if settled and self._trainings and self._banks < self._bank_room:
             self._start_banks()
         while self._unseated and (seat := self._bank_seat()):
@@ -156,13 +159,13 @@ class Engine:
         self._give_calls()
 
     def _start_banks(self) -> None:
-        """As `RayExecutor`: those of one kind first, in equal banks, as many as there is room for."""
-        key, alike = next(iter(self._trainings.items()))
+        """As `RayExecutor`: those alike the most urgent one, in equal banks, as many as there is room for."""
+        for alike in self._trainings.values():
+            alike.sort(key=self._rank_of)
+        key, alike = min(self._trainings.items(), key=lambda item: self._rank_of(item[1][0]))
         room = self._bank_room - self._banks
-        banks = [list(bank) for bank in split_banks(alike, room, self._asked.bank_size)][:room]
-        taken = {step.key for bank in banks for step in bank}
-        left = [step for step in alike if step.key not in taken]
-        if left:
+        banks = list(split_banks(alike, room, self._asked.bank_size))[:room]
+        if left := alike[sum(map(len, banks)) :]:
             self._trainings[key] = left
         else:
             del self._trainings[key]
@@ -197,6 +200,7 @@ class Engine:
     def _bank_over(self, seat: Seat) -> None:
         self._banks -= 1
         self._machines.give_back(seat)
+        self._news()
 
     def _start_searches(self) -> None:
         """One run of all that are ready, on as many workers as find a seat."""
@@ -208,7 +212,7 @@ class Engine:
         self._lent = min(wanted, len(self._workers))
         for worker in self._workers[: self._lent]:
             worker.lent = True
-        searches, self._searches = self._searches, []
+        searches, self._searches = sorted(self._searches, key=self._rank_of), []
         self._at(self._now + self._extra.search, partial(self._lend, searches))
 
     def _lend(self, searches: Sequence[Step]) -> None:

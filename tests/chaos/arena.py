@@ -16,6 +16,7 @@ import jobs.worker  # noqa: F401 - what a run would import
 import orchestrator.figures
 import orchestrator.lineage  # noqa: F401
 from jobs import checkpoint
+from jobs.leaving import LEFT, TimeToLeave
 from orchestrator.campaign import load_campaign
 from orchestrator.plan import plan_campaign
 from orchestrator.references import References
@@ -73,6 +74,8 @@ def start(file: Path, place: str, disturb: Disturb | None = None, tracking: str 
         with Path(os.devnull).open("w") as nothing:
             os.dup2(nothing.fileno(), 1)
             code = _run(file, place, disturb, tracking, Console(file=nothing))
+    except TimeToLeave:
+        code = LEFT
     except BaseException as fault:  # noqa: BLE001 - told, and then this process is gone
         code = REFUSED if type(fault).__name__ == "InputError" else 70
         if code == 70 and not isinstance(fault, (SystemExit, KeyboardInterrupt)):

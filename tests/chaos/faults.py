@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from jobs.leaving import LEFT
 from tests.chaos import disturbances as inside
 from tests.chaos.arena import FAILED, REFUSED, Arena, Disturb, finish, finished, is_over, start
 from tests.chaos.verdict import check
@@ -36,14 +37,15 @@ def go_on(arena: Arena, place: str, damaged: set[str] = frozenset()) -> None:
     check(arena, place, before, finished(place), damaged)
 
 
-def signalled(number: int) -> Callable[[Arena, str, random.Random], None]:
-    """A signal at a random moment of a run."""
+def signalled(number: int, code: int) -> Callable[[Arena, str, random.Random], None]:
+    """A signal at a random moment of a run, which then ends with `code`; before it listens, with the signal."""
 
     def meet(arena: Arena, place: str, rng: random.Random) -> None:
         child = start(arena.file, place)
         time.sleep(rng.uniform(0.02, 0.9 * arena.seconds))
         os.kill(child, number)
-        finish(child)
+        ended = finish(child)
+        assert ended in (0, code, -number), f"the run ended with {ended}"
         go_on(arena, place)
 
     return meet
@@ -181,12 +183,12 @@ SHORT = (
     "two drivers at once",
 )
 LOCAL = (
-    Fault("driver killed", "SIGKILL of the driver at a random moment", signalled(signal.SIGKILL)),
+    Fault("driver killed", "SIGKILL of the driver at a random moment", signalled(signal.SIGKILL, -signal.SIGKILL)),
     Fault("driver killed at a sync", "SIGKILL while a file is synced to disk", killed_at("fsync")),
     Fault("driver killed at a rename", "SIGKILL right before a file or directory gets its name", killed_at("replace")),
     Fault("driver killed four times", "SIGKILL of four runs in a row", killed_often),
-    Fault("driver preempted", "SIGTERM at a random moment", signalled(signal.SIGTERM)),
-    Fault("driver interrupted", "SIGINT (Ctrl-C) at a random moment", signalled(signal.SIGINT)),
+    Fault("driver preempted", "SIGTERM at a random moment", signalled(signal.SIGTERM, LEFT)),
+    Fault("driver interrupted", "SIGINT (Ctrl-C) at a random moment", signalled(signal.SIGINT, 70)),
     Fault("store: write error", "one write of the store fails with EIO", write_fails(errno.EIO)),
     Fault("store: disk full", "one write of the store fails with ENOSPC", write_fails(errno.ENOSPC)),
     Fault("store: torn artifact", "after a kill a file of an artifact is cut or changed", torn("artifacts")),

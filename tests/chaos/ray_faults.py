@@ -18,6 +18,7 @@ from typing import Any
 import psutil
 from ray.cluster_utils import Cluster
 
+from jobs.leaving import LEFT
 from tests.chaos.arena import FAILED, LONGEST, Arena, finished
 from tests.chaos.faults import Fault
 from tests.chaos.verdict import check
@@ -77,7 +78,7 @@ def _hit_driver(cluster: Cluster, number: int) -> Meet:
         _wait_for(lambda: next(Path(place).glob("artifacts/*/*/record.json"), None), run)
         time.sleep(rng.uniform(0.0, 8.0))
         run.send_signal(number)
-        _end(cluster, arena, place, run, expected=(0, -number, 128 + number, 130))
+        _end(cluster, arena, place, run, expected=(0, -number, 130, LEFT))
 
     return meet
 

@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from small_campaign import write_campaign
 
 from jobs.errors import InputError
+from jobs.leaving import LEFT
 from orchestrator.campaign import ResourcesSection, load_campaign
 from orchestrator.execute import Change, Summary, execute
 from orchestrator.executors import LocalExecutor
@@ -97,20 +98,23 @@ def test_ray_gives_the_records_that_the_local_executor_gives_even_when_workers_a
     assert not list((tmp_path / "staging").glob("*/*"))
 
 
-def test_a_killed_driver_loses_nothing_and_its_cluster_dies_with_it(campaign_file, local, tmp_path):
+def test_a_driver_that_is_told_to_end_or_killed_loses_nothing_and_its_cluster_dies_with_it(
+    campaign_file, local, tmp_path
+):
     command = [sys.executable, "-m", "orchestrator", "run", str(campaign_file), "-w", str(tmp_path)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    first = subprocess.Popen([*command, "--tracking", "off"], env=environment, stdout=subprocess.DEVNULL)
-    trained = tmp_path / "artifacts" / "language-adapter"
-    deadline = time.time() + 120
-    while not list(trained.glob("*/record.json")) and first.poll() is None and time.time() < deadline:
-        time.sleep(0.2)
-    first.kill()
-    first.wait()
+    for number, job, code in ((signal.SIGTERM, "initial-adapter", LEFT), (signal.SIGKILL, "language-adapter", -9)):
+        run = subprocess.Popen([*command, "--tracking", "off"], env=environment, stdout=subprocess.DEVNULL)
+        deadline = time.time() + 120
+        while not list(tmp_path.glob(f"artifacts/{job}/*/record.json")) and time.time() < deadline:
+            assert run.poll() is None
+            time.sleep(0.2)
+        run.send_signal(number)
+        assert run.wait(60) == code
     before = {file: file.stat().st_mtime_ns for file in tmp_path.glob("artifacts/*/*/record.json")}
     assert before
-    second = subprocess.run([*command, "--tracking", "off"], env=environment, capture_output=True, text=True)
-    assert second.returncode == 0, second.stderr
+    last = subprocess.run([*command, "--tracking", "off"], env=environment, capture_output=True, text=True)
+    assert last.returncode == 0, last.stderr
     store = ArtifactStore(tmp_path)
     summary = Summary(records={record.key: record for record in store.records()})
     assert_same_results(*local, store, summary)

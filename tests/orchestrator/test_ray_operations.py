@@ -15,7 +15,7 @@ import ray
 
 from jobs.job import JobCall
 from orchestrator.execute import Finished, Work
-from orchestrator.ray_executor import RayExecutor
+from orchestrator.ray_executor import RayExecutor, Run
 from orchestrator.sections import ResourcesSection
 from orchestrator.step import make_step
 from tests.orchestrator.toy_steps import BACKBONE, THETA
@@ -59,7 +59,7 @@ def test_a_cluster_of_one_s_own_is_local_guarded_measured_and_heard(tmp_path, mo
     output = tmp_path / "out"
     output.mkdir()
     call = JobCall(step.key, step.spec, {}, output, tmp_path / "checkpoint", tmp_path / "cache")
-    executor = RayExecutor(ResourcesSection(), tmp_path, notes=heard.append, campaign="toy")
+    executor = RayExecutor(ResourcesSection(), tmp_path, notes=heard.append, run=Run("toy"))
     try:
         executor.submit([Work(step, call)])
         outcomes: list[Finished] = []

@@ -9,7 +9,7 @@ import ray
 from jobs.job import JobCall, TrialScores, no_progress
 from jobs.spec import BackboneRef, DataRef, MixtureSpace, SearchSpec, SimplexSpace, StrategySpec, TaskRef
 from orchestrator.ray_executor import ENVIRONMENT
-from orchestrator.ray_search import Asker, run_searches
+from orchestrator.ray_search import Asker, Tuning, run_searches
 from orchestrator.score_cache import ScoreCache
 from orchestrator.search import conclude, run_search
 from orchestrator.search_session import Session
@@ -116,7 +116,7 @@ def test_one_tune_run_finds_what_one_process_finds(workers, tmp_path):
     calls = [make_call(tmp_path / "ray", strategy.name, space, strategy) for space, strategy in SEARCHES]
     over = Concluded()
     sessions = [Session(call) for call in calls]
-    run_searches("searches", sessions, workers, over, str(tmp_path / "tune"), attempts=2)
+    run_searches(sessions, workers, over, Tuning("searches", str(tmp_path / "tune"), attempts=2))
     assert over == one_after_another(tmp_path / "alone")
 
 
@@ -124,5 +124,6 @@ def test_searches_without_anything_left_start_no_tune_run(workers, tmp_path):
     call = make_call(tmp_path, "grid", PAIRS, StrategySpec())
     run_search(call, lambda trial: TrialScores({1: value(trial.candidate.mixture), 2: 0.0}), no_progress)
     over = []
-    run_searches("none", [Session(call)], workers, lambda s, done: over.append((s, done)), str(tmp_path / "tune"), 1)
+    tuning = Tuning("none", str(tmp_path / "tune"), 1)
+    run_searches([Session(call)], workers, lambda s, done: over.append((s, done)), tuning)
     assert [done for _, done in over] == [True] and not (tmp_path / "tune").exists()
