@@ -29,12 +29,13 @@ def render(
     """Write the RayJob and the ConfigMap of a campaign as YAML; no cluster is needed."""
     from orchestrator.k8s import as_yaml
 
-    text = as_yaml(_rendered(file, options, set_))
+    manifests = _rendered(file, options, set_)
+    text = as_yaml(manifests)
     if out is None:
         print(text, end="")
         return
     out.write_text(text, encoding="utf-8")
-    Console().print(f"written: {out}", soft_wrap=True)
+    Console().print(f"written: {out} (RayJob {manifests[-1]['metadata']['name']})", soft_wrap=True)
 
 
 def submit(file: CampaignFile, options: OptionsFile = None, set_: Set = None, context: Context = None) -> None:

@@ -115,7 +115,7 @@ def _kueue(spec: dict[str, Any], cluster: dict[str, Any]) -> Iterator[str]:
 def pods(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Every pod template of a document, by its place."""
     spec = document.get("spec") or {}
-    if document["kind"] == "Deployment":
+    if document["kind"] in ("Deployment", "StatefulSet"):
         return {"pod": spec["template"]}
     if document["kind"] not in ("RayJob", "RayCluster"):
         return {}
@@ -156,8 +156,10 @@ def pod_faults(document: dict[str, Any]) -> list[str]:
             faults.append(f"{place}: mounts a token that it does not need")
         if "adapterfleet.io/component" not in pod["metadata"]["labels"]:
             faults.append(f"{place}: the network policies do not know it")
-        if place.startswith(("head", "workers")) and not _shared_memory(spec):
-            faults.append(f"{place}: /dev/shm is no memory volume")
+        if place.startswith(("head", "workers")):
+            faults += [f"{place}: {fault}" for fault in _ray_pod(spec)]
+        if document["kind"] == "RayJob" and place == "head" and "lifecycle" not in spec["containers"][0]:
+            faults.append(f"{place}: an eviction kills the driver")
     return faults
 
 
@@ -167,6 +169,8 @@ def _container(container: dict[str, Any]) -> Iterator[str]:
         yield "may become root"
     if context.get("capabilities") != {"drop": ["ALL"]}:
         yield "keeps capabilities"
+    if context.get("readOnlyRootFilesystem") is not True and "image" in container:  # KubeRay makes the autoscaler's
+        yield "may write to its root"
     if context.get("seccompProfile") != {"type": "RuntimeDefault"}:
         yield "no seccomp profile"
     if context.get("privileged"):
@@ -180,6 +184,15 @@ def _container(container: dict[str, Any]) -> Iterator[str]:
     for entry in container.get("env", ()):
         if re.search("TOKEN|SECRET|PASSWORD|ACCESS_KEY", entry["name"]) and "value" in entry:
             yield f"{entry['name']} is written out"
+
+
+def _ray_pod(spec: dict[str, Any]) -> Iterator[str]:
+    if not _shared_memory(spec):
+        yield "/dev/shm is no memory volume"
+    waits = {entry["name"]: entry.get("value", "0") for entry in spec["containers"][0]["env"]}
+    grace, stop = (int(waits.get(name, 0)) for name in ("ADAPTERFLEET_GRACE_SECONDS", "RAY_JOB_STOP_WAIT_TIME_S"))
+    if not 0 < grace < stop < spec.get("terminationGracePeriodSeconds", 30):
+        yield "the pod is killed before its processes have left"
 
 
 def _shared_memory(spec: dict[str, Any]) -> bool:

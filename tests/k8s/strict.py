@@ -17,6 +17,7 @@ MODELS = {
     "ServiceAccount": "V1ServiceAccount",
     "PersistentVolumeClaim": "V1PersistentVolumeClaim",
     "Deployment": "V1Deployment",
+    "StatefulSet": "V1StatefulSet",
     "Service": "V1Service",
     "NetworkPolicy": "V1NetworkPolicy",
     "ConfigMap": "V1ConfigMap",

@@ -13,6 +13,7 @@ from tests.k8s.rules import controller_faults, pod_faults, pods
 from tests.k8s.strict import MODELS, form_faults
 
 BUILDS = ["platform", "base", "standing", "overlays/cpu", "overlays/gpu", "overlays/kueue", "overlays/spot"]
+BUILDS.append("overlays/postgresql")
 JOBS = [name for name in BUILDS if name not in ("platform", "standing")]
 
 
@@ -181,6 +182,15 @@ RULES = {
         "path": "/spec/rayClusterSpec/workerGroupSpecs/0/template/spec/containers/0/resources/limits/memory",
         "value": "9Gi",
     },
+    "a head that is gone before its driver": {
+        "op": "replace",
+        "path": "/spec/rayClusterSpec/headGroupSpec/template/spec/terminationGracePeriodSeconds",
+        "value": 30,
+    },
+    "a driver that hears nothing of an eviction": {
+        "op": "remove",
+        "path": "/spec/rayClusterSpec/headGroupSpec/template/spec/containers/0/lifecycle",
+    },
     "a token written out": {
         "op": "add",
         "path": "/spec/rayClusterSpec/headGroupSpec/template/spec/containers/0/env/-",
@@ -201,6 +211,8 @@ WORDS = {
     "a submitter that may be root": "submitter/ray-job-submitter: ",
     "an unrestricted autoscaler": "autoscaler: ",
     "memory beyond the request": "workers banks/ray-worker: memory request and limit differ",
+    "a head that is gone before its driver": "head: the pod is killed before its processes have left",
+    "a driver that hears nothing of an eviction": "head: an eviction kills the driver",
     "a token written out": "HF_TOKEN is written out",
 }
 
@@ -218,12 +230,24 @@ def test_a_patch_that_breaks_a_rule_is_found(rule, tmp_path):
 
 def test_only_ray_pods_reach_the_control_plane_and_the_client_port():
     policies = {d["metadata"]["name"]: d["spec"] for d in build(K8S / "platform") if d["kind"] == "NetworkPolicy"}
-    assert policies["adapterfleet-closed"]["ingress"] == []
+    assert policies["adapterfleet-closed"] == {"podSelector": {}, "policyTypes": ["Ingress"], "ingress": []}
     free, dashboard = policies["adapterfleet-ray"]["ingress"]
     ray = {"app.kubernetes.io/part-of": "adapterfleet", "adapterfleet.io/component": "ray"}
     assert free == {"from": [{"podSelector": {"matchLabels": ray}}]}
     assert dashboard["ports"] == [{"protocol": "TCP", "port": 8265}]
     assert [entry["port"] for rule in policies["adapterfleet-mlflow"]["ingress"] for entry in rule["ports"]] == [5000]
+
+
+def test_a_database_of_one_s_own_is_reached_by_mlflow_alone_and_keeps_its_password_in_a_secret():
+    documents = build(K8S / "overlays/postgresql")
+    (policy,) = [d for d in documents if d["kind"] == "NetworkPolicy" and "postgresql" in d["metadata"]["name"]]
+    (rule,) = policy["spec"]["ingress"]
+    assert [peer["podSelector"]["matchLabels"]["adapterfleet.io/component"] for peer in rule["from"]] == ["mlflow"]
+    assert policy["spec"]["egress"] == []
+    container = only(documents, "StatefulSet")["spec"]["template"]["spec"]["containers"][0]
+    assert container["securityContext"]["readOnlyRootFilesystem"]
+    (password,) = [entry for entry in container["env"] if "PASSWORD" in entry["name"]]
+    assert password["valueFrom"]["secretKeyRef"]["name"] == "adapterfleet-postgresql"
 
 
 def test_mlflow_answers_to_the_names_that_campaigns_call_it_by():

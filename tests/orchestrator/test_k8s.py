@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from jobs.errors import InputError
 from orchestrator.campaign import load_campaign
+from orchestrator.cli import main
 from orchestrator.k8s import as_yaml, render, render_cluster
 from orchestrator.k8s_commands import logs, status, stop, submit
 from orchestrator.k8s_commands import render as render_command
@@ -338,6 +339,30 @@ def test_a_cluster_that_does_not_answer_is_named(tmp_path, monkeypatch):
     monkeypatch.setenv("KUBECONFIG", str(kubeconfig(tmp_path, "http://127.0.0.1:9")))
     with pytest.raises(InputError, match="does not answer"):
         submit(BASE)
+
+
+@pytest.mark.parametrize(
+    ("words", "fault"),
+    [
+        (
+            ["render", str(BASE), "--options", "small.yaml"],
+            "worker group banks: the worker group can never be scheduled",
+        ),
+        (["submit", str(BASE)], "no Kubernetes cluster is configured"),
+        (["status", "on-kubernetes"], "no Kubernetes cluster is configured"),
+        (["render", "absent.yaml"], "absent.yaml"),
+    ],
+)
+def test_every_fault_of_the_command_is_a_line_and_exit_code_2(words, fault, tmp_path, monkeypatch, capsys):
+    (tmp_path / "small.yaml").write_text("largest_node: {cpus: 2, memory_gib: 64}\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "absent"))
+    monkeypatch.setattr("sys.argv", ["adapterfleet", "k8s", *words])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    lines = capsys.readouterr().err.splitlines()
+    assert ended.value.code == 2 and all(line.startswith("error: ") for line in lines)
+    assert any(fault in line for line in lines), lines
 
 
 @pytest.mark.parametrize(("text", "number"), [("500m", 0.5), ("2", 2), ("2Gi", 2**31), ("1e3", 1000), ("3k", 3000)])
