@@ -26,7 +26,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # servers and workspaces are cleaned up
     with ExitStack() as stack, tempfile.TemporaryDirectory(prefix="chaos-", ignore_cleanup_errors=True) as folder:
         arena = Arena.made(Path(folder), options.bank_size, options.steps)
-        faults = _faults(options.only, Path(folder), stack)
+        faults = [one for one in _faults(options.only, Path(folder), stack) if options.named in one.name]
         chosen = drawn(faults, options.rounds * len(faults) or options.faults, options.seed)
         outcomes: list[Outcome] = []
         for outcome in meet_all(arena, chosen):
@@ -74,6 +74,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--faults", type=int, default=200, help="how many")
     parser.add_argument("--rounds", type=int, default=0, help="every fault that often, instead of a number")
     parser.add_argument("--only", choices=["short", "local", "served", "ray", "all"], default="all")
+    parser.add_argument("--named", default="", help="of those, the ones whose names hold this text")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--bank-size", type=int, default=1, help="1: every byte must be the same; more: up to rounding")
     parser.add_argument("--steps", type=int, default=30, help="optimizer steps of each training")

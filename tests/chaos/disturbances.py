@@ -40,6 +40,21 @@ def write_error(number: int = errno.EIO) -> None:
     raise OSError(number, os.strerror(number))
 
 
+def upload_fails(count: int) -> None:
+    """The `count`th upload of this process to a bucket fails."""
+    from jobs.bucket import Bucket, BucketError
+
+    left, real = [count], Bucket.upload
+
+    def counted(bucket: Bucket, files: Any) -> None:
+        left[0] -= 1
+        if left[0] == 0:
+            raise BucketError(f"{bucket.uri}: the bucket is out of order")
+        real(bucket, files)
+
+    Bucket.upload = counted
+
+
 def slow_disk(seconds: float) -> None:
     """Every sync takes that long."""
     real = os.fsync

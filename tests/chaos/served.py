@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import resource
 import signal
 import subprocess
 import sys
@@ -16,10 +17,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.error import URLError
 
-from tests.chaos.arena import Arena, finish, finished, start
+import psutil
+
+from tests.chaos import disturbances as inside
+from tests.chaos.arena import FAILED, Arena, finish, finished, start
 from tests.chaos.faults import Fault, go_on
 from tests.chaos.verdict import check, check_mlflow
-from tests.orchestrator.s3_server import CREDENTIALS, free_port, s3_server
+from tests.orchestrator.s3_server import CREDENTIALS, free_port, s3_process
 
 BUCKET = "chaos"
 
@@ -34,8 +38,9 @@ class Tracking:
         self.process: subprocess.Popen | None = None
 
     def up(self) -> None:
-        """Start it unless it runs, and wait for it."""
+        """Start it unless it runs, and wait for it; its disk has room again."""
         if self.process is not None and self.process.poll() is None:
+            self.limit_files(resource.RLIM_INFINITY)
             return
         command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self._port)]
         command += ["--backend-store-uri", f"sqlite:///{self._folder}/mlflow.db", "--workers", "1"]
@@ -51,6 +56,13 @@ class Tracking:
             else:
                 return
         raise AssertionError("the tracking server did not start")
+
+    def limit_files(self, size: int) -> None:
+        """Writes of its processes beyond `size` bytes of a file fail from now on, as on a full disk."""
+        if self.process is not None and self.process.poll() is None:
+            server = psutil.Process(self.process.pid)
+            for process in (server, *server.children(recursive=True)):
+                resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
 
     def send(self, number: int) -> None:
         """A signal to all its processes."""
@@ -109,6 +121,11 @@ def _gone(tracking: Tracking, after: float) -> None:
     tracking.send(signal.SIGKILL)
 
 
+def _full(tracking: Tracking, after: float) -> None:
+    time.sleep(after)
+    tracking.limit_files(1)
+
+
 def killed_while_sending(tracking: Tracking) -> Callable[[Arena, str, random.Random], None]:
     """SIGKILL of the driver while it sends to the server."""
 
@@ -134,6 +151,7 @@ def tracking_faults(folder: Path) -> tuple[tuple[Fault, ...], Tracking]:
     return (
         Fault("tracking server: down", "SIGKILL of the MLflow server during a run, up again a second later", while_it_runs(_down)(tracking)),
         Fault("tracking server: gone", "SIGKILL of the MLflow server during a run, up again for the next one", while_it_runs(_gone)(tracking)),
+        Fault("tracking server: disk full", "the MLflow server's disk is full from a random moment on, until the next run", while_it_runs(_full)(tracking)),
         Fault("tracking server: slow", "the MLflow server stands still for seconds, three times", while_it_runs(_slow)(tracking)),
         Fault("driver killed while sending", "SIGKILL of a driver that sends to an MLflow server", killed_while_sending(tracking)),
     ), tracking  # fmt: skip
@@ -142,13 +160,15 @@ def tracking_faults(folder: Path) -> tuple[tuple[Fault, ...], Tracking]:
 @contextmanager
 def bucket_faults(scratch: Path) -> Iterator[tuple[Fault, ...]]:
     """The faults around one S3 server; while it runs, the environment names it."""
-    with s3_server() as address:
+    with s3_process() as (address, server):
         os.environ.update({**CREDENTIALS, "AWS_ENDPOINT_URL": address})
         import s3fs
 
         s3fs.S3FileSystem(endpoint_url=address, skip_instance_cache=True).mkdir(BUCKET)
         yield (
             Fault("bucket: driver killed", "SIGKILL of a driver whose workspace is a bucket; it goes on elsewhere", _killed(scratch)),
+            Fault("bucket: slow", "the bucket's server stands still for seconds, three times", _slow_bucket(scratch, server)),
+            Fault("bucket: write error", "one upload to the bucket fails", _refused(scratch)),
             Fault("bucket: two drivers", "two machines run the workspace of a bucket at once", _two(scratch)),
         )  # fmt: skip
 
@@ -166,6 +186,38 @@ def _killed(scratch: Path) -> Callable[[Arena, str, random.Random], None]:
         time.sleep(rng.uniform(0.1, 1.2) * arena.seconds)
         os.kill(child, signal.SIGKILL)
         finish(child)
+        _elsewhere(scratch)
+        go_on(arena, place)
+
+    return meet
+
+
+def _slow_bucket(scratch: Path, server: subprocess.Popen) -> Callable[[Arena, str, random.Random], None]:
+    def meet(arena: Arena, place: str, rng: random.Random) -> None:
+        place = f"s3://{BUCKET}/{uuid.uuid4().hex}"
+        _elsewhere(scratch)
+        child = start(arena.file, place)
+        time.sleep(rng.uniform(0.1, 0.9) * arena.seconds)
+        for _ in range(3):
+            server.send_signal(signal.SIGSTOP)
+            time.sleep(1.5)
+            server.send_signal(signal.SIGCONT)
+            time.sleep(0.2)
+        code = finish(child)
+        assert code == 0, f"the run ended with {code}"
+        _elsewhere(scratch)
+        go_on(arena, place)
+
+    return meet
+
+
+def _refused(scratch: Path) -> Callable[[Arena, str, random.Random], None]:
+    def meet(arena: Arena, place: str, rng: random.Random) -> None:
+        place = f"s3://{BUCKET}/{uuid.uuid4().hex}"
+        _elsewhere(scratch)
+        count = rng.randint(1, 16)
+        code = finish(start(arena.file, place, lambda: inside.upload_fails(count)))
+        assert code in (0, FAILED), code
         _elsewhere(scratch)
         go_on(arena, place)
 

@@ -28,6 +28,13 @@ def free_port() -> int:
 @contextmanager
 def s3_server() -> Iterator[str]:
     """The server's address; it has no bucket yet."""
+    with s3_process() as (address, _):
+        yield address
+
+
+@contextmanager
+def s3_process() -> Iterator[tuple[str, subprocess.Popen]]:
+    """The server's address, and the server itself."""
     port = free_port()
     address = f"http://127.0.0.1:{port}"
     server = subprocess.Popen(
@@ -36,7 +43,7 @@ def s3_server() -> Iterator[str]:
     )  # fmt: skip
     try:
         _wait(address, server)
-        yield address
+        yield address, server
     finally:
         server.kill()
         server.wait()
