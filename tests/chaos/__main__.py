@@ -27,6 +27,7 @@ def main() -> int:
     with ExitStack() as stack, tempfile.TemporaryDirectory(prefix="chaos-", ignore_cleanup_errors=True) as folder:
         arena = Arena.made(Path(folder), options.bank_size, options.steps)
         faults = [one for one in _faults(options.only, Path(folder), stack) if options.named in one.name]
+        assert faults, f"no fault is named like {options.named}"
         chosen = drawn(faults, options.rounds * len(faults) or options.faults, options.seed)
         outcomes: list[Outcome] = []
         for outcome in meet_all(arena, chosen):
