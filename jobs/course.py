@@ -138,8 +138,15 @@ class Course:
 
 
 def schedule(step: int, training: TrainingConfig) -> float:
-    """Factor of the learning rate for the optimizer step `step`, counted from 0: linear warm-up, linear decay."""
+    """Factor of the learning rate for the optimizer step `step`, counted from 0, as transformers has it."""
     warmup = math.ceil(training.optimizer_steps * training.warmup_ratio)
     if step < warmup:
         return step / warmup
-    return max(0.0, (training.optimizer_steps - step) / max(1, training.optimizer_steps - warmup))
+    left = max(0.0, (training.optimizer_steps - step) / max(1, training.optimizer_steps - warmup))
+    match training.lr_scheduler_type:
+        case "linear":
+            return left
+        case "cosine":
+            return 0.5 * (1.0 + math.cos(math.pi * (1.0 - left)))
+        case "constant_with_warmup":
+            return 1.0

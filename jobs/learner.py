@@ -17,7 +17,7 @@ __all__ = ["DivergedError", "Learner", "schedule"]
 
 
 class Learner(Course):
-    """An adapter as one float32 vector with its own AdamW, linear schedule, gradient clipping and best state."""
+    """An adapter as one float32 vector with its own AdamW, schedule, gradient clipping and best state."""
 
     def __init__(self, vector: Tensor, decayed: int, training: TrainingConfig, better: Literal["min", "max"]) -> None:
         """`vector` [size] is taken over and trained in place; weight decay applies to its first `decayed` elements.

@@ -113,18 +113,19 @@ class DataRef:
 
 
 BestBy = Literal["loss", "metric"]
+SchedulerType = Literal["linear", "cosine", "constant_with_warmup"]
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingConfig:
     """How one adapter is trained; lengths in optimizer steps and tokenizer tokens.
 
-    Linear warm-up over `warmup_ratio` of the optimizer steps, then linear decay to zero (as the published
-    scripts do). `evaluate_every` optimizer steps the held-out loss (or metric) is measured, and the best
-    checkpoint is kept; `patience` evaluations without gain stop the training, 0 never stops it. `best_by`: whether a
-    prompted task is measured by the loss of its answers, one pass, or by its metric; all others have one measure.
-    `backbone_dropout`: rate of the frozen backbone's dropout under bottleneck adapters (the published script leaves
-    XLM-R's 0.1 on); 0 leaves it off.
+    Linear warm-up over `warmup_ratio` of the optimizer steps, then `lr_scheduler_type`: decay to zero by a line (as the
+    scripts of language arithmetic do) or by half a cosine (AdaMergeX), or none. `evaluate_every` optimizer steps the
+    held-out loss (or metric) is measured, and the best checkpoint is kept; `patience` evaluations without gain stop
+    the training, 0 never stops it. `best_by`: whether a prompted task is measured by the loss of its answers, one
+    pass, or by its metric; all others have one measure. `backbone_dropout`: rate of the frozen backbone's dropout
+    under bottleneck adapters (the published script leaves XLM-R's 0.1 on); 0 leaves it off.
     """
 
     optimizer_steps: int
@@ -142,6 +143,7 @@ class TrainingConfig:
     max_tokens: int = 0
     best_by: BestBy = "loss"
     backbone_dropout: float = 0.0
+    lr_scheduler_type: SchedulerType = "linear"
 
 
 @dataclass(frozen=True, slots=True)

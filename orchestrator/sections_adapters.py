@@ -15,6 +15,7 @@ from jobs.spec import (
     LoraConfig,
     Objective,
     PrefixConfig,
+    SchedulerType,
     TrainingConfig,
 )
 from orchestrator.sections import Positive, Section, Share
@@ -32,6 +33,7 @@ class TrainingSection(Section):
     learning_rate: Annotated[float, Field(gt=0)] = 1e-4
     max_length: Annotated[int, Field(ge=8)] = 128
     warmup_ratio: Share = 0.0
+    lr_scheduler_type: SchedulerType = "linear"
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
     mask_probability: Annotated[float, Field(gt=0, lt=1)] = 0.15

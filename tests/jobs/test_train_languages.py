@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from tiny_fleet import TRAINING, Fleet, write_corpus
+from transformers import get_scheduler
 
 from jobs import checkpoint
 from jobs import train_languages as module
@@ -275,6 +276,17 @@ def test_the_schedule_is_linear_up_and_linear_down():
     assert [round(schedule(step, training), 3) for step in range(10)] == [
         0.0, 0.5, 1.0, 0.875, 0.75, 0.625, 0.5, 0.375, 0.25, 0.125,
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["linear", "cosine", "constant_with_warmup"])
+def test_schedules_are_those_of_transformers(kind):
+    training = TrainingConfig(optimizer_steps=12, batch_size=1, warmup_ratio=0.25, lr_scheduler_type=kind)
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)
+    reference = get_scheduler(kind, optimizer, num_warmup_steps=3, num_training_steps=12)
+    for step in range(12):
+        assert schedule(step, training) == pytest.approx(reference.get_last_lr()[0])
+        optimizer.step()
+        reference.step()
 
 
 def test_a_learner_takes_the_steps_of_plain_adamw():
