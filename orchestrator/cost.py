@@ -53,12 +53,12 @@ class CostModel:
 def cost_model(records: Iterable[Record], assumed: Mapping[str, float] | None = None) -> CostModel:
     """From the records of a workspace.
 
-    Members of a bank, and searches of one run, share their host and their start: together they took as long as the
-    one that took longest. With several evaluators at once a search's seconds per trial come out too short by their
-    number.
+    Members of a bank share their host and their start: together they took as long as the one that took longest. A
+    search counts what its trials took on their evaluators, however many there were; one that the cache of scores
+    answered tells nothing.
     """
     runs: dict[tuple[str, str, str], list[Record]] = defaultdict(list)
-    for record in records:
+    for record in (record for record in records if _recorded_units(record)):
         start = f"{record.provenance.get('host')} {record.provenance['started']}" if _shares(record) else record.key
         runs[record.job, record.spec["backbone"]["revision"], start].append(record)
     seconds: dict[tuple[str, str], list[tuple[float, float]]] = defaultdict(list)
@@ -80,11 +80,13 @@ def _candidates(space: SearchSpace) -> int:
 
 
 def _shares(record: Record) -> bool:
-    return record.job in ("language-adapter", "search") and "started" in record.provenance
+    return record.job == "language-adapter" and "started" in record.provenance
 
 
 def _recorded_seconds(record: Record) -> float:
-    """Training counts the seconds that the job itself measured."""
+    """Training counts the seconds that the job itself measured, a search those of its trials."""
+    if record.job == "search":
+        return float(record.details["cost"]["seconds"])
     return float(record.metrics.get("seconds", record.provenance.get("seconds", 0.0)))
 
 
@@ -92,7 +94,7 @@ def _recorded_units(record: Record) -> float:
     if "training" in record.spec:
         return _tokens(record.spec["training"])
     if record.job == "search":
-        return float(record.details.get("evaluations", 1) * len(record.spec["seeds"]))
+        return float(record.details.get("cost", {}).get("computed", 0.0) * len(record.spec["seeds"]))
     return 1.0
 
 

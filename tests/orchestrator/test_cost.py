@@ -3,6 +3,7 @@ from dataclasses import replace
 import pytest
 
 from orchestrator.cost import cost_model
+from orchestrator.record import Record
 from orchestrator.step import make_step
 from orchestrator.store import ArtifactStore
 from tests.orchestrator.campaign_files import planned
@@ -38,3 +39,14 @@ def test_finished_steps_of_the_job_are_better_than_a_guess(store):
     commit(store, A)
     model = cost_model(store.records())
     assert model.seconds(B) == 2.0 and model.seconds(THETA) is None
+
+
+def test_a_search_costs_what_its_trials_took_and_one_that_the_cache_answered_tells_nothing():
+    def search(name, computed, seconds):
+        spec = {"backbone": {"revision": "r"}, "seeds": [1, 2]}
+        details = {"evaluations": 4, "cost": {"computed": computed, "seconds": seconds}}
+        return Record(name, "search", name, name, {"spec": spec}, {}, {}, {}, {}, details, {"seconds": 30.0})
+
+    model = cost_model([search("a", 4.0, 8.0), search("b", 2.0, 4.0), search("c", 0.0, 0.0)])
+    assert model.seen["search", "r"] == pytest.approx(1.0)
+    assert not cost_model([search("c", 0.0, 0.0)]).seen
