@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import tempfile
@@ -12,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from search_evaluators import searched
 from search_surfaces import search_of
 
 TARGET, TASK = "gl", "ner"
@@ -32,7 +32,7 @@ def measure(workspace: Path) -> dict[str, Any]:
         call, mixtures = call_of(workspace, folder)
         worker_scores(call, mixtures[:1])  # tokenizes once, for all ways alike
         fresh = [_timed(lambda number=number: _fresh(workspace, folder, number))[0] for number in (0, 10, 20)]  # type: ignore[misc]
-        ours = {workers: _searched(call, workers, folder / f"tune-{workers}") for workers in (1, 2)}
+        ours = {workers: searched(call, workers, folder / f"tune-{workers}") for workers in (1, 2)}
         defaults = _default_tune(call, mixtures, folder)
     (one, passes), (two, _) = ours[1], ours[2]
     fresh_all = sum(fresh) / len(fresh) * len(mixtures)
@@ -87,36 +87,6 @@ def _fresh(workspace: Path, folder: Path, number: int) -> None:
         root=str(here.parent), here=str(here), workspace=str(workspace), folder=str(folder), number=number
     )
     subprocess.run([sys.executable, "-c", code], check=True)
-
-
-def _searched(call: Any, count: int, storage: Path) -> tuple[float, float]:
-    """Our search on `count` evaluators that hold the data, with Tune's own start; and its scoring time alone."""
-    import ray
-
-    from jobs.ray_worker import WarmWorker
-    from orchestrator.ray_executor import ENVIRONMENT
-    from orchestrator.ray_search import Tuning, run_searches
-    from orchestrator.search_session import Session
-
-    for name, value in ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
-    ray.init(address="local", num_cpus=max(2, count), include_dashboard=False, log_to_driver=False)
-    try:
-        from jobs.ray_mailbox import open_mailbox
-
-        mailbox = open_mailbox()
-        workers: list[Any] = [ray.remote(num_cpus=1)(WarmWorker).remote(mailbox.name) for _ in range(count)]
-        first = Session(call).ask()
-        assert first is not None
-        ray.get([worker.score.remote(call, first.candidate.mixture, 1.0) for worker in workers])
-        session = Session(call)
-        seconds, _ = _timed(
-            lambda: run_searches([session], workers, lambda s, over: None, Tuning("b", str(storage), 1))
-        )
-        (call.checkpoint / "trials.jsonl").unlink()
-        return seconds, session.log.seconds
-    finally:
-        ray.shutdown()
 
 
 def _default_tune(call: Any, mixtures: list[Any], folder: Path) -> float:

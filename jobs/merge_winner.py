@@ -25,7 +25,7 @@ def merge(call: JobCall) -> JobResult:
     """
     spec = call.spec
     assert isinstance(spec, MergeSpec)
-    winner = read_winner(_input(call, "search"))
+    winner = read_winner(_input(call, "search"), spec.best_for)
     sources = {key: read_adapter(_input(call, mixture_role(key, spec.seed))) for key, _ in winner.weights}
     base = read_adapter(call.inputs[BASE]) if BASE in call.inputs else None
     merged = _in_memory(mix(winner, sources, base, "merged"), spec.target)
@@ -42,14 +42,16 @@ def _in_memory(adapter: Adapter, name: str) -> Adapter:
     return named(adapter, name, dict(adapter.tensors))
 
 
-def read_winner(search: Path) -> Mixture:
+def read_winner(search: Path, best_for: str = "") -> Mixture:
     """The winner in a search artifact: {"weights": {key: weight}}, with "method" and "options" unless task arithmetic.
 
+    `best_for`: the best candidate for that objective of a joint search, likewise, from {"best_for": {name: ...}}.
     Raises InputError when it is missing or malformed.
     """
     path = search / WINNER
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
+        found = found["best_for"][best_for] if best_for else found
         weights = tuple((str(key), float(weight)) for key, weight in found["weights"].items())
         winner = Mixture(weights, found.get("method", "task_arithmetic"), tuple(found.get("options", {}).items()))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

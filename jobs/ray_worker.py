@@ -40,9 +40,9 @@ class WarmWorker:
             outcome = error
         self._sender.finish(call.name, outcome, started)
 
-    def score(self, call: JobCall, mixture: Mixture, share: float) -> TrialScores:
-        """Scores of one candidate of the search `call` on the first `share` of the validation set."""
+    def score(self, call: JobCall, mixture: Mixture, share: float, objective: str = "") -> TrialScores:
+        """Scores of one candidate of the search `call` on the first `share` of an objective's validation set."""
         with noted([call.name], self._sender.note):
             if call.name not in self._searches:
                 self._searches[call.name] = self._workplace.open(call)
-            return self._worker.score(self._searches[call.name], mixture, share)
+            return self._worker.score(self._searches[call.name], mixture, share, objective)

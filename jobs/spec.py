@@ -18,6 +18,7 @@ from jobs.spec_adapters import LoraConfig as LoraConfig
 from jobs.spec_adapters import PrefixConfig as PrefixConfig
 from jobs.spec_adapters import adapter_dropout as adapter_dropout
 from jobs.spec_search import GRID as GRID
+from jobs.spec_search import Choice as Choice
 from jobs.spec_search import Line as Line
 from jobs.spec_search import LineSpace as LineSpace
 from jobs.spec_search import Method as Method
@@ -186,12 +187,30 @@ class TaskAdapterSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class SearchObjective:
+    """What a mixture is scored by: one target's validation data for one task."""
+
+    target: str
+    task: TaskRef
+    data: DataRef
+    max_length: int
+
+    @property
+    def name(self) -> str:
+        """`<task>/<target>`; no other objective of a search has it."""
+        return f"{self.task.name}/{self.target}"
+
+
+@dataclass(frozen=True, slots=True)
 class SearchSpec:
     """Find the candidate with the best mean validation score over `seeds`.
 
     Always on the validation split: there is no split field, so the test split cannot leak into a search.
     Inputs: what the keys of the space stand for (`mixture_role`), `theta_pre` where the rule needs it, and
     `task@<seed>`, unless masked LM, where a task adapter is stacked on the mixture.
+
+    `also`: further objectives of one joint search. Then every candidate is scored for all of them, `choice` says which
+    one wins, and task adapters are the inputs `task.<name>@<seed>`. The first start is what gains are counted from.
     """
 
     target: str
@@ -203,6 +222,21 @@ class SearchSpec:
     max_length: int
     mask_probability: float = 0.15
     strategy: StrategySpec = GRID
+    also: tuple[SearchObjective, ...] = ()
+    choice: Choice = "regret"
+
+    @property
+    def objectives(self) -> tuple[SearchObjective, ...]:
+        """All that a candidate is scored by; one, but for a joint search."""
+        return (SearchObjective(self.target, self.task, self.data, self.max_length), *self.also)
+
+    def objective(self, name: str) -> SearchObjective:
+        """The one of that name; "" for the first. Raises KeyError for a name that none has."""
+        return self.objectives[0] if not name else {one.name: one for one in self.objectives}[name]
+
+    def task_role(self, objective: SearchObjective, seed: int) -> str:
+        """The input that is the task adapter of an objective."""
+        return f"task.{objective.task.name}@{seed}" if self.also else f"task@{seed}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,12 +245,14 @@ class MergeSpec:
 
     By default theta_pre + sum of w_i (theta_i - theta_pre): language arithmetic (arXiv 2404.15737).
     Inputs: `search`, `theta_pre` where the rule needs it, and those that the keys of the search's space stand for.
+    `best_for`: of a joint search the best candidate for this objective alone, in place of the winner.
     """
 
     target: str
     task: str
     backbone: BackboneRef
     seed: int
+    best_for: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -112,6 +112,8 @@ class RuleSpace:
 
 SearchSpace = WeightSpace | LineSpace | RuleSpace
 StrategyName = Literal["grid", "coarse", "tpe", "gp", "cma", "halving", "greedy"]
+# Which of the mixtures that were scored for several objectives wins: see `search_spaces.joint`.
+Choice = Literal["regret", "mean", "worst"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,17 +62,21 @@ class Worker:
             case SearchSpec():
                 raise TypeError("a search is many calls of `score`: its executor runs it")
 
-    def score(self, call: JobCall, mixture: Mixture, share: float = 1.0) -> TrialScores:
-        """Scores of one candidate of the search `call` on the first `share` of the validation set."""
+    def score(self, call: JobCall, mixture: Mixture, share: float = 1.0, objective: str = "") -> TrialScores:
+        """Scores of one candidate of the search `call` on the first `share` of an objective's validation set."""
         spec = call.spec
         assert isinstance(spec, SearchSpec)
         started = time.perf_counter()
-        part = replace(spec.data, share=share) if share != 1.0 else spec.data
-        data = EvaluationSet(spec.task, part, "validation", spec.max_length, spec.mask_probability)
-        warm_for = self._language_evaluator if _asks_language_model(spec.task, call.inputs) else self._evaluator
-        evaluator = Evaluator(warm_for(spec.backbone, call.cache), data, call.inputs)
+        wanted = spec.objective(objective)
+        part = replace(wanted.data, share=share) if share != 1.0 else wanted.data
+        data = EvaluationSet(wanted.task, part, "validation", wanted.max_length, spec.mask_probability)
+        warm_for = self._language_evaluator if _asks_language_model(wanted.task, call.inputs) else self._evaluator
+        # An evaluator knows one task, whose adapter has the same role in every search.
+        tasks = {f"task@{seed}": spec.task_role(wanted, seed) for seed in spec.seeds}
+        inputs = {**call.inputs, **{own: call.inputs[role] for own, role in tasks.items() if role in call.inputs}}
+        evaluator = Evaluator(warm_for(spec.backbone, call.cache), data, inputs)
         scores = {seed: evaluator.evaluate(mixture, seed) for seed in spec.seeds}
-        name, _ = metric_of(spec.task)
+        name, _ = metric_of(wanted.task)
         folds = {s: leave_one_out(score.statistics, metric_over(name, score.columns)) for s, score in scores.items()}
         return TrialScores({seed: s.value for seed, s in scores.items()}, folds, time.perf_counter() - started)
 

@@ -25,9 +25,9 @@ from jobs.spec import (
     Spec,
     TaskAdapterSpec,
     TrainingConfig,
-    metric_named,
 )
 from orchestrator.card_loading import PEFT_WEIGHTS_FILE, loading_code, own_loading_code, peft_loading_code
+from orchestrator.card_search import plain_number, search_facts, search_targets
 from orchestrator.record import Record
 
 CARD_FILE = "README.md"
@@ -148,20 +148,22 @@ def _merge(spec: MergeSpec, inputs: Mapping[str, Record], result: JobResult) -> 
     weights: Mapping[str, float] = result.details["weights"]
     method = result.details.get("method", "task_arithmetic")
     cited = " (Language Arithmetic, arXiv 2404.15737)" if method == "task_arithmetic" else ""
-    task = search.inputs.get(f"task@{spec.seed}", "")
+    task = search.inputs.get(f"task@{spec.seed}", search.inputs.get(f"task.{spec.task}@{spec.seed}", ""))
+    targets, (facts, said) = search_targets(spec, search), search_facts(spec, search)
     corpora = {r.spec["language"]: DataRef(**r.spec["corpus"]) for r in inputs.values() if "corpus" in r.spec}
     used = {code: corpora[code] for code in weights if code in corpora}
     in_peft = any(PEFT_WEIGHTS_FILE in record.files for record in inputs.values())
     stacked = loading_code(spec.backbone, ".", task=_beside(task) if task else "")
     return _page(
-        _front(spec.backbone, [spec.target], list(used.values()), "peft" if in_peft else "adapters"),
-        f"Language arithmetic for {spec.target}: {spec.task}",
-        f"An adapter for `{spec.target}` made without training: {_RULES.get(method, method)} over the adapters of "
+        _front(spec.backbone, targets, list(used.values()), "peft" if in_peft else "adapters"),
+        f"Language arithmetic for {', '.join(targets)}: {spec.task}",
+        f"An adapter for {', '.join(f'`{code}`' for code in targets)} made without training: "
+        f"{_RULES.get(method, method)} over the adapters of "
         f"{', '.join(f'`{code}`' for code in weights)}{cited}.",
         [
             ("Data of the merged adapters", _list([(code, _data_words(data)) for code, data in used.items()])),
             ("Recipe", _list([*_rule_facts(result.details), ("seed", str(spec.seed))])),
-            ("Results", _search_results(search)),
+            ("Results", "\n\n".join((_list(facts), said))),
             ("Parents", _parents(inputs)),
             ("How to load it", _snippet(peft_loading_code(spec.backbone, ".") if in_peft else stacked)),
         ],
@@ -256,20 +258,7 @@ _TASK_METRICS = {
 
 
 def _results(metrics: Mapping[str, float], named: Mapping[str, str]) -> str:
-    return _list([(words, _number(metrics[name])) for name, words in named.items() if name in metrics])
-
-
-def _search_results(search: Record) -> str:
-    winner: dict[str, Any] = search.details["winner"]
-    scores = ", ".join(f"{_number(score)} (seed {seed})" for seed, score in sorted(winner["scores"].items()))
-    task = search.spec["task"]
-    metric, _ = metric_named(task["kind"], task.get("metric", ""))
-    facts = [(f"validation {metric}, mean over seeds", _number(winner["mean"])), ("each seed", scores)]
-    return _list(facts) + "\n\nThe weights were chosen on validation data. Test scores stand in the campaign's report."
-
-
-def _number(value: float) -> str:
-    return f"{value:,.0f}" if float(value).is_integer() else f"{value:.4g}"
+    return _list([(words, plain_number(metrics[name])) for name, words in named.items() if name in metrics])
 
 
 def _parents(inputs: Mapping[str, Record]) -> str:

@@ -44,13 +44,17 @@ def explain(
     workspace: Workspace = HERE,
     set_: Set = None,
 ) -> None:
-    """Say why a step is new: what differs from the nearest finished step of that name."""
+    """Say why a step is new: what differs from the nearest finished step of that name, or from an earlier search."""
     from orchestrator.explain import explain as compare
     from orchestrator.explain import find_step
+    from orchestrator.search_changes import change_lines
     from orchestrator.views import explanation_table
 
-    found = find_step(plan_file(file, workspace, set_).steps, step)
-    console.print(explanation_table(compare(found, open_store(workspace).records(partial(say_broken, console)))))
+    steps, store = plan_file(file, workspace, set_).steps, open_store(workspace)
+    found = find_step(steps, step)
+    console.print(explanation_table(compare(found, store.records(partial(say_broken, console)))))
+    for line in change_lines(store, steps, [found]):
+        console.print(line, soft_wrap=True, markup=False)
 
 
 @app.command()

@@ -70,8 +70,8 @@ def cost_model(records: Iterable[Record], assumed: Mapping[str, float] | None = 
 
 
 def trials(spec: SearchSpec) -> int:
-    """Candidates that a search scores: its budget, or at most its space."""
-    return spec.strategy.evaluations or _candidates(spec.space)
+    """What a search scores: its budget, or at most its space; a candidate once for each objective."""
+    return (spec.strategy.evaluations or _candidates(spec.space)) * len(spec.objectives)
 
 
 @lru_cache(maxsize=10_000)
@@ -94,7 +94,9 @@ def _recorded_units(record: Record) -> float:
     if "training" in record.spec:
         return _tokens(record.spec["training"])
     if record.job == "search":
-        return float(record.details.get("cost", {}).get("computed", 0.0) * len(record.spec["seeds"]))
+        objectives = 1 + len(record.spec.get("also", ()))
+        computed = float(record.details.get("cost", {}).get("computed", 0.0))
+        return computed * objectives * len(record.spec["seeds"])
     return 1.0
 
 

@@ -111,7 +111,7 @@ class LocalExecutor:
         if isinstance(work.step.spec, SearchSpec):
 
             def score(trial: Trial) -> TrialScores:
-                return worker.score(call, trial.candidate.mixture, trial.share)
+                return worker.score(call, trial.candidate.mixture, trial.share, trial.objective)
 
             result = run_search(call, score, self._progress, ScoreCache(call.cache / SCORES))
         else:

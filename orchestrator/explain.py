@@ -63,13 +63,15 @@ def explain(step: Step, records: Iterable[Record]) -> Explanation:
     now = payload(step)
     if not alike:
         return Explanation(step, None, ())
-    nearest = min(alike, key=lambda r: (len(list(_differences(r.payload, now, ""))), r.key))
-    return Explanation(step, nearest, tuple(_differences(nearest.payload, now, "")))
+    nearest = min(alike, key=lambda r: (len(list(differences(r.payload, now, ""))), r.key))
+    return Explanation(step, nearest, tuple(differences(nearest.payload, now, "")))
 
 
-def _differences(before: Any, now: Any, path: str) -> Iterator[Difference]:
-    if isinstance(before, dict) and isinstance(now, dict):
-        for key in sorted(before.keys() | now.keys()):
-            yield from _differences(before.get(key), now.get(key), f"{path}.{key}" if path else key)
+def differences(before: Any, now: Any, path: str) -> Iterator[Difference]:
+    """Every value in which two trees of plain JSON differ; `path`: where they stand."""
+    if isinstance(before, dict | None) and isinstance(now, dict | None):  # None: a part that is all at its default
+        there, here = before or {}, now or {}
+        for key in sorted(there.keys() | here.keys()):
+            yield from differences(there.get(key), here.get(key), f"{path}.{key}" if path else key)
     elif before != now:
         yield Difference(path, before, now)

@@ -21,6 +21,7 @@ from orchestrator.report_panels import (
     HeatPanel,
     LambdaPanel,
     Panel,
+    ParetoPanel,
     TrainingPanel,
 )
 
@@ -193,7 +194,59 @@ def _densities(panel: DensityPanel) -> Figure:
     return figure
 
 
+def _pareto(panel: ParetoPanel) -> Figure:
+    figure, axes = _axes(4.2, 3.0, panel.title)
+    scores = np.asarray(panel.scores)
+    if len(panel.objectives) == 2:
+        _plane(axes, panel, scores)
+    else:
+        _side_by_side(axes, panel, scores)
+    return figure
+
+
+def _plane(axes: Axes, panel: ParetoPanel, scores: Any) -> None:
+    axes.plot(scores[:, 0], scores[:, 1], "o", markersize=3.5, color=LIGHT["fixed"], alpha=0.55, linestyle="none")
+    front = scores[sorted(panel.front, key=lambda at: scores[at, 0])]
+    axes.plot(front[:, 0], front[:, 1], "o-", markersize=5, linewidth=1.1, color=LIGHT["proxy-1"], zorder=4)
+    for at, colour, mark in ((panel.reference, "proxy-2", "s"), (panel.chosen, "arithmetic", "o")):
+        axes.plot(
+            *scores[at], mark, markersize=8, color=LIGHT[colour], markeredgecolor=LIGHT["paper"], zorder=6
+        )  # fmt: skip
+    axes.set_xlabel(panel.objectives[0].label)
+    axes.set_ylabel(panel.objectives[1].label)
+    axes.margins(0.08)
+    if panel.objectives[0].falling:
+        axes.invert_xaxis()
+    if panel.objectives[1].falling:
+        axes.invert_yaxis()
+    axes.locator_params(nbins=5)
+
+
+def _side_by_side(axes: Axes, panel: ParetoPanel, scores: Any) -> None:
+    low, high = scores.min(axis=0), scores.max(axis=0)
+    worst = np.where([one.falling for one in panel.objectives], high, low)
+    best = low + high - worst
+    span = np.where(high > low, best - worst, 1.0)
+    heights = np.where(high > low, (scores - worst) / span, 0.5)
+    places = np.arange(len(panel.objectives))
+    marked = {panel.reference: ("proxy-2", 1.8, 5), panel.chosen: ("arithmetic", 2.4, 6)}
+    marked = {**dict.fromkeys(panel.front, ("proxy-1", 1.1, 4)), **marked}
+    for at, row in enumerate(heights):
+        colour, width, order = marked.get(at, ("fixed", 0.6, 3))
+        alpha = 0.4 if at not in marked else 0.75 if order == 4 else 1.0
+        axes.plot(places, row, "o-", color=LIGHT[colour], linewidth=width, markersize=2, zorder=order, alpha=alpha)
+    for place, (bottom, top) in enumerate(zip(worst, best, strict=True)):
+        axes.annotate(f"{top:.4g}", (place, 1.02), ha="center", va="bottom", fontsize=7, color=LIGHT["muted"])
+        axes.annotate(f"{bottom:.4g}", (place, -0.02), ha="center", va="top", fontsize=7, color=LIGHT["muted"])
+    axes.set_xticks(places, [one.label for one in panel.objectives])
+    axes.set_yticks([])
+    axes.set_ylim(-0.12, 1.12)
+    axes.set_xlim(-0.3, len(places) - 0.7)
+    axes.grid(visible=False, axis="y")
+
+
 _DRAWINGS: dict[type[Any], Callable[[Any], Figure]] = {
+    ParetoPanel: _pareto,
     LambdaPanel: _lambda_curves,
     GainPanel: _gain_bars,
     TrainingPanel: _training,

@@ -45,10 +45,14 @@ class Registry:
         if merge.key not in versions:
             tags = {"key": merge.key, "fingerprint": merge.fingerprint, "seed": seed}
             if seed in scores:
-                tags[f"validation_{comparison['metric']}"] = f"{scores[seed]:.4f}"
+                metric = search.details.get("metric", comparison["metric"])
+                tags[f"validation_{metric}"] = f"{scores[seed]:.4f}"
             versions[merge.key] = self._create(name, tags, merge, model)
         self._link(model, versions[merge.key])
-        self._crown(name, comparison, scores, list(versions.values()))
+        # A joint search has a measure and a direction of its own.
+        sign = 1 if search.details.get("mode", comparison["mode"]) == "max" else -1
+        signed = {seed: sign * value for seed, value in scores.items()}
+        self._crown(name, comparison, signed, list(versions.values()))
 
     def _ensure_name(self, name: str, comparison: dict[str, Any]) -> None:
         if name in self._known:
@@ -88,12 +92,12 @@ class Registry:
     def _crown(
         self, name: str, comparison: dict[str, Any], scores: dict[str, float], versions: list[ModelVersion]
     ) -> None:
-        sign = 1 if comparison["mode"] == "max" else -1
+        """`scores`: of each seed, higher is better."""
         current = {key: v for v in versions if (key := v.tags.get("key")) in comparison["merges"].values()}
         scored = [v for v in current.values() if v.tags.get("seed") in scores]
         if not scored:
             return
-        best = max(scored, key=lambda v: (sign * scores[v.tags["seed"]], -int(v.tags["seed"])))
+        best = max(scored, key=lambda v: (scores[v.tags["seed"]], -int(v.tags["seed"])))
         try:
             alias = self.client.get_model_version_by_alias(name, CHAMPION).version
         except MlflowException:  # no version has the alias yet

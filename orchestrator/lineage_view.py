@@ -179,10 +179,9 @@ def _curves(record: Record, start: int, end: int) -> Iterator[Point]:
 
 def _data(record: Record) -> Iterator[DataView]:
     spec = record.spec
-    for name in ("corpus", "data"):
-        if name in spec:
-            context = {"search": "validation"}.get(record.job, spec.get("split", "train"))
-            yield data_view(spec[name], context)
+    used = [spec[name] for name in ("corpus", "data") if name in spec]
+    for ref in (*used, *(objective["data"] for objective in spec.get("also", ()))):
+        yield data_view(ref, {"search": "validation"}.get(record.job, spec.get("split", "train")))
 
 
 def data_view(ref: Mapping[str, Any], context: str) -> DataView:
@@ -230,8 +229,7 @@ def _best_so_far(record: Record, start: int, end: int) -> Iterator[Point]:
     candidates = _candidates(record)
     if not candidates:
         return
-    task = record.spec["task"]
-    metric, mode = metric_named(task["kind"], task.get("metric", ""))
+    metric, mode = _measure(record)
     better = max if mode == "max" else min
     best = candidates[0]["mean"]
     for i, candidate in enumerate(candidates):
@@ -245,13 +243,21 @@ def _candidates(record: Record) -> list[dict[str, Any]]:
     return found
 
 
+def _measure(record: Record) -> tuple[str, str]:
+    """What a search's candidates are compared by, and which way is better."""
+    task = record.spec["task"]
+    metric, mode = metric_named(task["kind"], task.get("metric", ""))
+    return record.details.get("metric", metric), record.details.get("mode", mode)
+
+
 def _trials(record: Record, end: int) -> Iterator[TrialView]:
     winner = record.details.get("winner", {}).get("weights")
     for i, candidate in enumerate(_candidates(record)):
-        task = record.spec["task"]
-        metric = f"validation_{metric_named(task['kind'], task.get('metric', ''))[0]}"
+        metric = f"validation_{_measure(record)[0]}"
         points = [Point(metric, candidate["mean"], end)]
         points += [Point(f"{metric}_s{seed}", value, end) for seed, value in candidate["scores"].items()]
+        for objective, found in candidate.get("objectives", {}).items():
+            points.append(Point(f"validation/{objective}", found["mean"], end))
         weights = candidate["weights"]
         tags = {"key": f"{record.key}#{i}", "job": "trial", "trial": str(i)}
         if weights == winner:

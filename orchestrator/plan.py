@@ -9,6 +9,7 @@ from jobs.spec import BackboneRef, MergeSpec, SearchSpec
 from orchestrator.campaign import Campaign
 from orchestrator.plan_adapters import AdapterSteps
 from orchestrator.plan_comparisons import Comparison, System, SystemRole, merged_system
+from orchestrator.plan_joint import joint_comparisons
 from orchestrator.plan_mixtures import mixture_comparisons
 from orchestrator.references import References
 from orchestrator.related import related_languages
@@ -77,6 +78,9 @@ class _Planner:
         for section in self.campaign.comparisons:
             if section.kind == "mixture":
                 yield from mixture_comparisons(self.adapters, section)
+                continue
+            if section.kind == "joint":
+                yield from joint_comparisons(self.adapters, section)
                 continue
             anchors = {tasks[name].language for name in section.tasks}
             pool = [code for code in (section.related.pool or self.adapters.languages) if code not in anchors]

@@ -7,10 +7,12 @@ from dataclasses import dataclass, field, replace
 from jobs.errors import raise_all
 from jobs.spec import (
     BackboneRef,
+    Choice,
     DataRef,
     EvaluationSpec,
     InitialAdapterSpec,
     LanguageAdapterSpec,
+    SearchObjective,
     SearchSpace,
     SearchSpec,
     Split,
@@ -20,7 +22,7 @@ from jobs.spec import (
 from orchestrator.campaign import Campaign
 from orchestrator.methods import MULTILINGUAL
 from orchestrator.references import References, missing_adapters, trained_languages
-from orchestrator.search_plan import planned_strategy, search_faults
+from orchestrator.search_plan import joint_strategy, planned_strategy, search_faults
 from orchestrator.sections_tasks import TaskSection
 from orchestrator.step import Step, make_step
 
@@ -94,18 +96,46 @@ class AdapterSteps:
     def search_spec(self, target: str, task: TaskSection, space: SearchSpace) -> SearchSpec:
         """The search of `space` on the target's validation data; what makes it impossible joins the faults."""
         section = self.campaign.search
-        strategy = planned_strategy(section, space, target)
+        strategy = planned_strategy(section, space, (target,))
         self.references.faults += search_faults(section, space, strategy, target)
+        scored = self.objective(target, task)
         return SearchSpec(
-            target=target,
-            task=task.ref,
-            data=self._evaluation_data(task, target, "validation"),
+            target=scored.target,
+            task=scored.task,
+            data=scored.data,
             backbone=self.backbone,
             space=space,
             seeds=self.campaign.seeds,
-            max_length=task.max_length or self.campaign.search.max_length,
+            max_length=scored.max_length,
             mask_probability=self.campaign.language_adapter.training.mask_probability,
             strategy=strategy,
+        )
+
+    def objective(self, target: str, task: TaskSection) -> SearchObjective:
+        """What candidates are scored by: the target's validation data for the task."""
+        data = self._evaluation_data(task, target, "validation")
+        return SearchObjective(target, task.ref, data, task.max_length or self.campaign.search.max_length)
+
+    def joint_search_spec(
+        self, objectives: tuple[SearchObjective, ...], space: SearchSpace, choice: Choice
+    ) -> SearchSpec:
+        """The search of one mixture for all of `objectives`; what makes it impossible joins the faults."""
+        section, targets = self.campaign.search, tuple(dict.fromkeys(one.target for one in objectives))
+        strategy = joint_strategy(section, space, targets)
+        self.references.faults += search_faults(section, space, strategy, ", ".join(targets))
+        first, *others = objectives
+        return SearchSpec(
+            target=first.target,
+            task=first.task,
+            data=first.data,
+            backbone=self.backbone,
+            space=space,
+            seeds=self.campaign.seeds,
+            max_length=first.max_length,
+            mask_probability=self.campaign.language_adapter.training.mask_probability,
+            strategy=strategy,
+            also=tuple(others),
+            choice=choice,
         )
 
     def evaluation(

@@ -38,8 +38,8 @@ class CandidateTrial(tune.Trainable):
     def step(self) -> dict[str, Any]:
         """Score the candidate; the trial is done."""
         search, worker, trial = (self.config[name] for name in ("search", "worker", "trial"))
-        mixture = trial.candidate.mixture
-        scores = ray.get(self._workers[worker].score.remote(self._calls[search], mixture, trial.share))
+        asked = (self._calls[search], trial.candidate.mixture, trial.share, trial.objective)
+        scores = ray.get(self._workers[worker].score.remote(*asked))
         return {"scores": scores, "done": True}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:

@@ -11,10 +11,12 @@ from pathlib import Path
 from rich.markup import escape
 from rich.table import Table as TerminalTable
 
+from orchestrator.joint_results import as_result, joint_results
 from orchestrator.page import page, theme
 from orchestrator.report_blocks import Document, FigureRef, Section, figures
 from orchestrator.report_campaign import cost_section, loading_section, provenance_section, vectors_section
 from orchestrator.report_inputs import ReportInputs, read_inputs
+from orchestrator.report_joint import joint_section
 from orchestrator.report_lambda import lambda_section, related_section
 from orchestrator.report_markdown import markdown
 from orchestrator.report_papers import papers_section
@@ -62,13 +64,15 @@ def write_report(workspace: Path, campaign: str) -> ReportPaths:
 
 def build(inputs: ReportInputs, results: Sequence[Result], folder: Path) -> Document:
     """The report's content, most important first; `folder` keeps what is slow to compute."""
+    joint = joint_results(inputs)
     sections: tuple[Section | None, ...] = (
         summary(inputs, results),
         results_section(inputs, results) if results else None,
         papers_section(inputs, results),
         gains_section(results),
         lambda_section(inputs, results),
-        search_section(results),
+        joint_section(joint),
+        search_section([*(one for one in results if one.comparison.kind != "joint"), *map(as_result, joint)]),
         related_section(inputs, results),
         loading_section(inputs, results),
         vectors_section(inputs, folder),
@@ -96,8 +100,9 @@ def results_table(results: Sequence[Result]) -> TerminalTable:
 
 def _terminal_row(result: Result) -> list[str]:
     proxy = next((system for system in result.systems if system.name == result.better_proxy), None)
+    first = result.system("baseline")
     systems = (
-        proxy or result.system("baseline"),
+        first if result.comparison.kind == "joint" else proxy or first,
         result.system("own"),
         result.system("fixed"),
         result.system("arithmetic"),

@@ -25,7 +25,8 @@ _ALONE = {
 
 def lambda_section(inputs: ReportInputs, results: Sequence[Result]) -> Section | None:
     """Validation score against lambda, one panel a comparison (arXiv 2404.15737, Fig. 5), and how flat it is."""
-    searched = [result for result in results if result.search and result.search.curves]
+    alone = [result for result in results if result.comparison.kind != "joint"]
+    searched = [result for result in alone if result.search and result.search.curves]
     if not searched:
         return None
     ordered = [result for group in grouped(searched).values() for result in group]

@@ -98,4 +98,27 @@ class DensityPanel:
     density: tuple[tuple[float, ...], ...]
 
 
-Panel = LambdaPanel | GainPanel | TrainingPanel | HeatPanel | DensityPanel
+@dataclass(frozen=True, slots=True)
+class Objective:
+    """An axis of scores; `falling`: lower ones are better, and the axis is turned so that better is up or right."""
+
+    label: str
+    falling: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ParetoPanel:
+    """Candidates by their scores, [candidates][objectives]; the numbers of those on the front, and of marked ones.
+
+    Two objectives span a plane; more stand side by side, each scaled to its own range.
+    """
+
+    title: str
+    objectives: tuple[Objective, ...]
+    scores: tuple[tuple[float, ...], ...]
+    front: tuple[int, ...]
+    chosen: int
+    reference: int
+
+
+Panel = ParetoPanel | LambdaPanel | GainPanel | TrainingPanel | HeatPanel | DensityPanel

@@ -83,8 +83,8 @@ def _table(inputs: ReportInputs, group: Sequence[Result]) -> tuple[tuple[Column,
 
 
 def _titles(group: Sequence[Result]) -> Mapping[str, str]:
-    """Slot -> column title; a mixture's systems have labels of their own."""
-    if group[0].comparison.kind != "mixture":
+    """Slot -> column title; the systems of mixtures and joint comparisons have labels of their own."""
+    if group[0].comparison.kind not in ("mixture", "joint"):
         return _SLOTS
     colours = system_colours(group[0].comparison)
     return {colours[system.name]: system.label for system in reversed(group[0].systems)}

@@ -21,7 +21,9 @@ _POINTS = {
     "rouge2": "ROUGE-2",
     "rougeL": "ROUGE-L",
 }
-_METRICS = {**_LOSSES, **_POINTS}
+# What a joint search is chosen by, as a share of the plain mean's error.
+_JOINT = {"joint_regret": "greatest loss", "joint_mean": "mean gain", "joint_worst": "least gain"}
+_METRICS = {**_LOSSES, **_POINTS, **_JOINT}
 _TASKS = {
     "ner": "NER",
     "classification": "Classification",
@@ -35,12 +37,17 @@ _DIRECTIONS = {"mlm_loss": "nat per masked token, lower is better", "lm_loss": "
 
 def score(metric: str, value: float) -> str:
     """A score with the metric's digits; a dash for nan."""
-    return DASH if math.isnan(value) else f"{value:.{_digits(metric)}f}".replace("-", "−")
+    return DASH if math.isnan(value) else _written(metric, value, "")
 
 
 def signed(metric: str, value: float) -> str:
     """A difference with its sign; a dash for nan."""
-    return DASH if math.isnan(value) else f"{value:+.{_digits(metric)}f}".replace("-", "−")
+    return DASH if math.isnan(value) else _written(metric, value, "+")
+
+
+def _written(metric: str, value: float, sign: str) -> str:
+    text = f"{100 * value:{sign}.2f} %" if metric in _JOINT else f"{value:{sign}.{_digits(metric)}f}"
+    return text.replace("-", "−")
 
 
 def _digits(metric: str) -> int:
@@ -100,8 +107,8 @@ def file_stem(*parts: str) -> str:
 
 
 def baseline(result: Result) -> Gain | None:
-    """The gain that decides a comparison: over the own adapter, the better proxy, or a mixture's first baseline."""
-    order = {"enhancement": ("own", "proxy"), "mixture": ("baseline", "own", "proxy")}
+    """The gain that decides a comparison: over the own adapter, the better proxy, or the first baseline."""
+    order = {"enhancement": ("own", "proxy"), "mixture": ("baseline", "own", "proxy"), "joint": ("baseline",)}
     gains = map(result.gain, order.get(result.comparison.kind, ("proxy",)))
     return next((gain for gain in gains if gain is not None), None)
 

@@ -36,6 +36,7 @@ from orchestrator.lock import run_lock
 from orchestrator.plan import Plan
 from orchestrator.record import Record
 from orchestrator.report import ReportPaths, write_report
+from orchestrator.search_changes import change_lines
 from orchestrator.step import Step
 from orchestrator.step_logs import StepLogs
 from orchestrator.store import ArtifactStore, CorruptArtifactError, campaign_folder, open_store
@@ -76,6 +77,8 @@ def run_campaign(plan: Plan, settings: RunSettings, console: Console) -> Outcome
     folder = campaign_folder(store.root, name)
     # Two campaigns may share steps, so a workspace has one run at a time; the campaign's own lock tells `status`.
     with Departure() as departure, run_lock(folder), run_lock(store.root), store.lease(name) as still_ours:
+        for line in change_lines(store, plan.steps):
+            console.print(f"note: {line}", style="yellow", soft_wrap=True, markup=False)
         write_index(plan, folder)
         log = EventLog(folder, len(plan.steps))
         logs = StepLogs(folder)

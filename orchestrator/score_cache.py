@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.job import JobCall, TrialScores
-from jobs.spec import JOBS, SearchSpec, is_language_model, metric_of, mixture_role
+from jobs.spec import JOBS, SearchObjective, SearchSpec, is_language_model, metric_of, mixture_role
 from orchestrator.fingerprint import fingerprint
 from orchestrator.store import RECORD_FILE
 from search_spaces.strategies.strategy import Trial
@@ -74,29 +74,31 @@ class ScoreCache:
 
     def _context(self, call: JobCall, trial: Trial) -> str:
         """What all scores on one evaluation set share: a directory's name."""
-        spec = _spec(call)
+        spec, objective = _spec(call), _objective(call, trial)
         return fingerprint(
             {
                 "version": JOBS[SearchSpec][1],
                 "backbone": spec.backbone,
-                "task": spec.task,
-                "metric": metric_of(spec.task)[0],
-                "data": replace(spec.data, share=trial.share),
-                "max_length": spec.max_length,
+                "task": objective.task,
+                "metric": metric_of(objective.task)[0],
+                "data": replace(objective.data, share=trial.share),
+                "max_length": objective.max_length,
                 "mask_probability": spec.mask_probability,
             }
         )[:32]
 
     def _key(self, call: JobCall, trial: Trial, seed: int) -> str:
-        mixture = trial.candidate.mixture
+        mixture, objective = trial.candidate.mixture, _objective(call, trial)
         weights = [(key, self._digest(call, mixture_role(key, seed)), weight) for key, weight in mixture.weights]
-        below = ["theta_pre", *([] if is_language_model(_spec(call).task.kind) else [f"task@{seed}"])]
+        below = {"theta_pre": "theta_pre"}
+        if not is_language_model(objective.task.kind):
+            below["task"] = _spec(call).task_role(objective, seed)
         return fingerprint(
             {
                 "weights": weights,
                 "method": mixture.method,
                 "options": mixture.options,
-                "below": {role.partition("@")[0]: self._digest(call, role) for role in below if role in call.inputs},
+                "below": {name: self._digest(call, role) for name, role in below.items() if role in call.inputs},
             }
         )
 
@@ -110,6 +112,11 @@ class ScoreCache:
 def _spec(call: JobCall) -> SearchSpec:
     assert isinstance(call.spec, SearchSpec)
     return call.spec
+
+
+def _objective(call: JobCall, trial: Trial) -> SearchObjective:
+    """What the trial is scored by. A joint search shares its scores with the searches of single objectives."""
+    return _spec(call).objective(trial.objective)
 
 
 def _adapter_digest(folder: Path) -> str:

@@ -10,7 +10,9 @@ from typing import Any
 from jobs.job import JobCall, JobResult, Progress, TrialScores
 from jobs.spec import Mixture, SearchSpec, metric_of
 from orchestrator.score_cache import ScoreCache
-from orchestrator.search_session import Finished, Session
+from orchestrator.search_joint import judged_jointly
+from orchestrator.search_scores import Finished
+from orchestrator.search_session import Session
 from orchestrator.trial_log import mixture_json
 from search_spaces.space import candidates
 from search_spaces.strategies.paired import paired_error
@@ -31,38 +33,53 @@ def run_search(call: JobCall, score: Score, progress: Progress, cache: ScoreCach
 
 
 def search_progress(session: Session) -> dict[str, float]:
-    """Evaluations so far, how many there will be, and the best mean on the whole validation set."""
+    """Evaluations so far, how many there will be, and the best on the whole validation set.
+
+    The best mean; in a joint search the best of what the strategy is told.
+    """
     whole = [one for one in session.finished if one.trial.share == 1.0]
-    best = max(whole, key=session.value).mean if whole else float("nan")
+    best = max(whole, key=session.value) if whole else None
+    shown = math.nan if best is None else session.value(best) if session.spec.also else best.means[0]
     done = sum(one.trial.share for one in session.finished)
-    return {"trial": round(done, 2), "of": max(session.expected, math.ceil(done)), "best": best}
+    return {"trial": round(done, 2), "of": max(session.expected, math.ceil(done)), "best": shown}
 
 
 def conclude(session: Session) -> JobResult:
     """Choose the winner and write `winner.json`.
 
-    The best mean over seeds among the candidates scored on the whole validation set; ties go to lambda nearest 0.5,
-    then to the earlier pair: a mixture that is no better than another is not preferred for being extreme. Raises
-    ArithmeticError for a score that is no number.
+    The best mean over seeds among the candidates scored on the whole validation set, or the best by a joint search's
+    choice; ties go to lambda nearest 0.5, then to the earlier pair: a mixture that is no better than another is not
+    preferred for being extreme. Raises ArithmeticError for a score that is no number.
     """
     spec, finished = session.spec, session.finished
-    unusable = [one.trial.candidate for one in finished if not _finite(one.scores)]
+    unusable = [one.trial.candidate for one in finished if not one.finite]
     if unusable:
         named = ", ".join(json.dumps(mixture_json(candidate.mixture)["weights"]) for candidate in unusable[:5])
         raise ArithmeticError(f"no finite score for {named} ({len(unusable)} of {len(finished)} candidates)")
     whole = _ordered(spec, [one for one in finished if one.trial.share == 1.0])
     if not whole:
         raise ArithmeticError("no candidate was scored on the whole validation set: give the search a larger budget")
-    metric, mode = metric_of(spec.task)
     lines = list(dict.fromkeys(one.trial.candidate.pair for one in whole))
-    winner = min(whole, key=lambda one: (-session.value(one), *_plainness(one, lines)))
-    row = _row(winner)
-    (session.call.output / WINNER_FILE).write_text(json.dumps(row, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    ties = [_plainness(one, lines) for one in whole]
     rows = [_row(one) for one in whole]
-    details = {"candidates": rows, "winner": row, "evaluations": len(rows), "metric": metric, "mode": mode}
-    details |= {"cost": _cost(session), "constant": len({one["mean"] for one in rows}) == 1 and len(rows) > 1}
-    details |= _against_default(session, winner, whole)
-    return JobResult(metrics={f"validation_{metric}": row["mean"]}, details=details)
+    details = judged_jointly(session, whole, rows, ties) if spec.also else _judged(session, whole, rows, ties)
+    row = details["winner"]
+    best_for = {"best_for": details["best_for"]} if spec.also else {}
+    text = json.dumps({**row, **best_for}, indent=1, sort_keys=True)
+    (session.call.output / WINNER_FILE).write_text(text + "\n", encoding="utf-8")
+    details |= {"evaluations": len(rows), "cost": _cost(session)}
+    return JobResult(metrics={f"validation_{details['metric']}": row["mean"]}, details=details)
+
+
+def _judged(
+    session: Session, whole: list[Finished], rows: list[dict[str, Any]], ties: list[tuple[float, ...]]
+) -> dict[str, Any]:
+    """The candidates, the winner by its mean, and the winner against the default."""
+    metric, mode = metric_of(session.spec.task)
+    winner = min(range(len(whole)), key=lambda at: (-session.value(whole[at]), *ties[at]))
+    constant = len({one["mean"] for one in rows}) == 1 and len(rows) > 1
+    details = {"candidates": rows, "winner": rows[winner], "metric": metric, "mode": mode, "constant": constant}
+    return details | _against_default(session, whole[winner], whole)
 
 
 def _ordered(spec: SearchSpec, whole: list[Finished]) -> list[Finished]:
@@ -82,21 +99,17 @@ def _plainness(one: Finished, lines: list[tuple[str, ...]]) -> tuple[float, ...]
     return max(weights) - min(weights), len(weights), 0.0
 
 
-def _finite(scores: TrialScores) -> bool:
-    return all(map(math.isfinite, scores.values.values()))
-
-
 def _row(one: Finished) -> dict[str, Any]:
     candidate = one.trial.candidate
     line = {} if candidate.lambda_ is None else {"pair": list(candidate.pair), "lambda": candidate.lambda_}
-    scores = {str(seed): value for seed, value in sorted(one.scores.values.items())}
-    return {**mixture_json(candidate.mixture), **line, "scores": scores, "mean": one.mean}
+    scores = {str(seed): value for seed, value in sorted(one.each[0].values.items())}
+    return {**mixture_json(candidate.mixture), **line, "scores": scores, "mean": one.means[0]}
 
 
 def _cost(session: Session) -> dict[str, Any]:
     """What the search took: evaluations in units of the whole set, those that the cache answered, seconds."""
     strategy, log = session.spec.strategy, session.log
-    computed = [one for one in session.finished if one.scores.seconds > 0]
+    computed = [one.trial.share for one in session.finished for part in one.each if part.seconds > 0]
     return {
         "strategy": strategy.name,
         "budget": strategy.evaluations,
@@ -105,7 +118,7 @@ def _cost(session: Session) -> dict[str, Any]:
         "trials": len(session.finished),
         "spent": round(session.spent, 4),
         "hits": len(log.hits),
-        "computed": round(sum(one.trial.share for one in computed), 4),
+        "computed": round(sum(computed) / len(session.spec.objectives), 4),
         "seconds": round(log.seconds, 3),
     }
 
@@ -116,9 +129,9 @@ def _against_default(session: Session, winner: Finished, whole: list[Finished]) 
     if default is None:
         return {}
     errors = [
-        paired_error(folds, default.scores.folds[seed])
-        for seed, folds in winner.scores.folds.items()
-        if seed in default.scores.folds
+        paired_error(folds, default.each[0].folds[seed])
+        for seed, folds in winner.each[0].folds.items()
+        if seed in default.each[0].folds
     ]
     known = [error for error in errors if not math.isnan(error)]
     # Seeds share their examples, so their errors are averaged, not divided by their number.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from jobs.errors import Fault, InputError
 from jobs.spec import (
@@ -40,7 +41,7 @@ def planned_space(section: SearchSection, pairs: Sequence[tuple[str, str]]) -> S
     return RuleSpace(weights, wanted.rule, tuple(sorted(wanted.options.items())))
 
 
-def planned_strategy(section: SearchSection, space: SearchSpace, target: str) -> StrategySpec:
+def planned_strategy(section: SearchSection, space: SearchSpace, targets: Sequence[str]) -> StrategySpec:
     """The section's strategy with its starts; a grid has none, and one candidate needs no search."""
     if section.strategy == "grid" or (isinstance(space, LineSpace) and size(space) == 1):
         return GRID if not section.minutes else StrategySpec(minutes=section.minutes)
@@ -48,11 +49,22 @@ def planned_strategy(section: SearchSection, space: SearchSpace, target: str) ->
         name=section.strategy,
         evaluations=section.evaluations,
         minutes=section.minutes,
-        starts=tuple(dict.fromkeys(_starts(section, space, target))),
+        starts=tuple(dict.fromkeys(_starts(section, space, targets))),
         finalists=section.finalists,
         ahead=section.ahead,
         seed=section.seed,
     )
+
+
+def joint_strategy(section: SearchSection, space: SearchSpace, targets: Sequence[str]) -> StrategySpec:
+    """The same for a joint search: whatever the strategy, the plain mean of all adapters is its first start."""
+    planned = planned_strategy(section, space, targets)
+    return replace(planned, starts=tuple(dict.fromkeys((plain_mean(keys_of(space)), *planned.starts))))
+
+
+def plain_mean(keys: Sequence[str]) -> Mixture:
+    """All adapters with equal weights that sum to one."""
+    return Mixture(tuple((key, 1.0 / len(keys)) for key in keys))
 
 
 def search_faults(section: SearchSection, space: SearchSpace, strategy: StrategySpec, target: str) -> Iterator[Fault]:
@@ -63,11 +75,10 @@ def search_faults(section: SearchSection, space: SearchSpace, strategy: Strategy
     wrong = list(space_faults(space, keys_of(space), where))
     yield from wrong
     if not wrong:  # an impossible space has no size to compare a budget with
-        budget = StrategySpec("grid", section.evaluations) if strategy == GRID else strategy
-        yield from strategy_faults(space, budget, where)
+        yield from strategy_faults(space, replace(strategy, evaluations=section.evaluations), where)
 
 
-def _starts(section: SearchSection, space: SearchSpace, target: str) -> Iterator[Mixture]:
+def _starts(section: SearchSection, space: SearchSpace, targets: Sequence[str]) -> Iterator[Mixture]:
     """Mixtures by the section's names; lines of other rules than task arithmetic have none."""
     if isinstance(space, LineSpace | RuleSpace):
         return
@@ -78,15 +89,14 @@ def _starts(section: SearchSection, space: SearchSpace, target: str) -> Iterator
         elif name == "alone" and section.strategy != "greedy":  # whose first round they are
             yield from (Mixture(((key, 1.0),)) for key in keys)
         elif name == "typology":
-            yield from _typology(target, keys)
+            yield from (start for target in targets for start in _typology(target, keys))
 
 
 def _equal(space: SearchSpace) -> Iterator[Mixture]:
     if isinstance(space, MixtureSpace):
         yield from (Mixture(((a, MIDDLE), (b, MIDDLE))) for a, b in space.pairs)
     else:
-        keys = keys_of(space)
-        yield Mixture(tuple((key, 1.0 / len(keys)) for key in keys))
+        yield plain_mean(keys_of(space))
 
 
 def _typology(target: str, keys: Sequence[str]) -> Iterator[Mixture]:

@@ -10,6 +10,7 @@ from itertools import groupby
 from statistics import fmean, stdev
 from typing import Any
 
+from orchestrator.record import Record
 from orchestrator.report_inputs import Comparison, ReportInputs
 
 DEFAULT_LAMBDA = 0.5
@@ -104,8 +105,24 @@ def read_search(inputs: ReportInputs, comparison: Comparison) -> Search | None:
     record = inputs.records.get(comparison.search)
     if record is None:
         return None
-    candidates, winner = record.details["candidates"], record.details["winner"]
-    better: Callable[[float, float], bool] = operator.gt if comparison.mode == "max" else operator.lt
+    return search_of(
+        record, comparison.mode, seen_rows(record, comparison), _seen(record.details["winner"], comparison)
+    )
+
+
+def seen_rows(record: Record, comparison: Comparison) -> list[dict[str, Any]]:
+    """The search's candidates with the scores that count for the comparison: of a joint search, its objective's."""
+    return [_seen(row, comparison) for row in record.details["candidates"]]
+
+
+def _seen(row: dict[str, Any], comparison: Comparison) -> dict[str, Any]:
+    objectives = row.get("objectives")
+    return row if objectives is None else {**row, **objectives[f"{comparison.task}/{comparison.target}"]}
+
+
+def search_of(record: Record, mode: str, candidates: list[dict[str, Any]], winner: dict[str, Any]) -> Search:
+    """A finished search by the scores of these rows."""
+    better: Callable[[float, float], bool] = operator.gt if mode == "max" else operator.lt
     best, so_far = 0, []
     for at, candidate in enumerate(candidates):
         best = at if better(candidate["mean"], candidates[best]["mean"]) else best
@@ -154,7 +171,7 @@ def alone_scores(inputs: ReportInputs, comparison: Comparison) -> dict[str, floa
     """Validation mean of each language's adapter alone: the candidates that put all weight on one language."""
     record = inputs.records.get(comparison.search)
     alone = {}
-    for candidate in record.details["candidates"] if record else ():
+    for candidate in seen_rows(record, comparison) if record else ():
         used = [code for code, weight in candidate["weights"].items() if abs(weight) > 1e-9]
         if len(used) == 1 and abs(candidate["weights"][used[0]] - 1) < 1e-9:
             alone[used[0]] = float(candidate["mean"])
@@ -164,8 +181,13 @@ def alone_scores(inputs: ReportInputs, comparison: Comparison) -> dict[str, floa
 def read_flatness(
     inputs: ReportInputs, comparison: Comparison, search: Search, gains: tuple[Gain, ...]
 ) -> Flatness | None:
-    """The winner against lambda 0.5 of its pair; None when that was never scored. `gains`: those on test data."""
+    """The winner against lambda 0.5 of its pair; None when that was never scored. `gains`: those on test data.
+
+    None for an objective of a joint search too, whose winner was not chosen for it alone.
+    """
     details = inputs.records[comparison.search].details
+    if comparison.kind == "joint":
+        return None
     default = details.get("default", {})
     paired = float("nan" if default.get("error") is None else default["error"])
     if not search.on_line:

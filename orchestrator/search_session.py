@@ -8,12 +8,14 @@ a kill it asks for the finished ones again, which the trial log answers.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
-from statistics import fmean
+from collections import deque
+from dataclasses import replace
 
 from jobs.job import JobCall, TrialScores
-from jobs.spec import SearchSpec, metric_of
+from jobs.spec import SearchSpec
+from orchestrator.fingerprint import canonical_json
 from orchestrator.score_cache import ScoreCache
+from orchestrator.search_scores import Finished, fold_values, value
 from orchestrator.trial_log import TrialLog, trial_key
 from search_spaces.space import size
 from search_spaces.strategies.strategy import MODEL_BASED, Observation, Trial, make_strategy
@@ -21,19 +23,6 @@ from search_spaces.strategies.strategy import MODEL_BASED, Observation, Trial, m
 # Proposals in a row that were tried before, after which a strategy has nothing new to say.
 REPEATS = 100
 _EPSILON = 1e-9
-
-
-@dataclass(frozen=True, slots=True)
-class Finished:
-    """A trial and its scores."""
-
-    trial: Trial
-    scores: TrialScores
-
-    @property
-    def mean(self) -> float:
-        """Mean over seeds, in the metric's own direction."""
-        return fmean(self.scores.values.values())
 
 
 class Session:
@@ -44,12 +33,15 @@ class Session:
         assert isinstance(call.spec, SearchSpec)
         self.call, self.spec = call, call.spec
         self.log = TrialLog(call.checkpoint)
+        self.log.keep_settings(canonical_json(self.spec))
         self._cache = cache
         self.space_size = size(self.spec.space)
         self._strategy = make_strategy(self.spec.space, self.spec.strategy)
-        self._sign = 1.0 if metric_of(self.spec.task)[1] == "max" else -1.0
         self._asked: list[Trial] = []
         self._distinct: dict[str, Trial] = {}
+        self._scores_of: dict[str, Finished] = {}
+        self._spent = 0.0
+        self._parts: deque[Trial] = deque()  # of the last candidate, the objectives that were not asked for yet
         self._told = self._repeats = 0
         self._over = False
 
@@ -59,21 +51,25 @@ class Session:
         One that was scored before, in this search or, by digest, in another, is answered here.
         """
         while True:
-            trial = self._next()
-            if trial is None:
-                return None
-            key = trial_key(trial)
-            if key in self._distinct:
-                self._repeats += 1
+            if not self._parts:
+                trial = self._next()
+                if trial is None:
+                    return None
+                key = trial_key(trial)
+                if key in self._distinct:
+                    self._repeats += 1
+                    continue
+                self._repeats = 0
+                self._distinct[key] = trial
+                self._spent += trial.share
+                self._parts.extend(self._parts_of(trial))
+            part = self._parts.popleft()
+            if trial_key(part) in self.log.scores:
                 continue
-            self._repeats = 0
-            self._distinct[key] = trial
-            if key in self.log.scores:
-                continue
-            known = self._cache.find(self.call, trial) if self._cache else None
+            known = self._cache.find(self.call, part) if self._cache else None
             if known is None:
-                return trial
-            self.log.add(trial, known, hit=True)
+                return part
+            self.log.add(part, known, hit=True)
 
     def tell(self, trial: Trial, scores: TrialScores) -> None:
         """Keep the scores of a trial that was asked for."""
@@ -84,17 +80,23 @@ class Session:
     @property
     def done(self) -> bool:
         """Whether every trial is scored and none will be asked for; call after `ask` gave None."""
-        return self._over and not self._finalists() and all(key in self.log.scores for key in self._distinct)
+        return self._over and not self._finalists() and all(map(self._scored, self._distinct))
 
     @property
     def finished(self) -> list[Finished]:
-        """Trials with scores, in the order of the asking."""
-        return [Finished(t, self.log.scores[key]) for key, t in self._distinct.items() if key in self.log.scores]
+        """Candidates with all their scores, in the order of the asking."""
+        return [found for key in self._distinct if (found := self._scored(key)) is not None]
+
+    @property
+    def reference(self) -> Finished | None:
+        """The first candidate, from which a joint search counts gains; None before it is scored."""
+        first = next(iter(self._distinct), None)
+        return None if first is None else self._scored(first)
 
     @property
     def spent(self) -> float:
         """Evaluations asked for so far, in units of the whole validation set; repeated ones are free."""
-        return sum(trial.share for trial in self._distinct.values())
+        return self._spent
 
     @property
     def expected(self) -> int:
@@ -103,8 +105,8 @@ class Session:
         return count or self.spec.strategy.evaluations or math.ceil(self.spent)
 
     def value(self, finished: Finished) -> float:
-        """The mean with the metric's direction: higher is better."""
-        return self._sign * finished.mean
+        """The mean with the metric's direction, or in a joint search what the strategy is told; higher is better."""
+        return value(self.spec, finished, self.reference)
 
     def _next(self) -> Trial | None:
         while not self._over:
@@ -121,9 +123,24 @@ class Session:
                 self._over = True
             elif not self._tell_one():
                 return None
-        waiting = [key for key in self._distinct if key not in self.log.scores]
-        last = self._finalists() if not waiting else []
+        last = self._finalists() if all(map(self._scored, self._distinct)) else []
         return last[0] if last else None
+
+    def _parts_of(self, trial: Trial) -> tuple[Trial, ...]:
+        """A candidate's trials, one for each objective."""
+        if not self.spec.also:
+            return (trial,)
+        return tuple(replace(trial, objective=objective.name) for objective in self.spec.objectives)
+
+    def _scored(self, key: str) -> Finished | None:
+        """A candidate with its scores once all of them are there."""
+        if key not in self._scores_of:
+            trial = self._distinct[key]
+            scores = [self.log.scores.get(trial_key(part)) for part in self._parts_of(trial)]
+            if None in scores:
+                return None
+            self._scores_of[key] = Finished(trial, tuple(one for one in scores if one is not None))
+        return self._scores_of[key]
 
     def _is_full(self, behind: int) -> bool:
         return self.spec.strategy.name in MODEL_BASED and behind >= max(1, self.spec.strategy.ahead)
@@ -131,14 +148,13 @@ class Session:
     def _tell_one(self) -> bool:
         """Tell the strategy the first score that it does not know; False while it is not there."""
         trial = self._asked[self._told]
-        scores = self.log.scores.get(trial_key(trial))
-        if scores is None:
+        finished = self._scored(trial_key(trial))
+        if finished is None:
             return False
-        value = self._sign * fmean(scores.values.values())
-        folds = tuple(self._sign * fmean(each) for each in zip(*scores.folds.values(), strict=True))
+        worth = self.value(finished)
         self._told += 1
-        if math.isfinite(value):
-            self._strategy.tell(Observation(trial, value, folds))
+        if math.isfinite(worth):
+            self._strategy.tell(Observation(trial, worth, fold_values(self.spec, finished, self.reference)))
             return True
         self._over = True  # `conclude` says which candidate has no score
         return True

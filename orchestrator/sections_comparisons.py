@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
+from jobs.spec import Choice
 from jobs.spec import Method as Rule
 from orchestrator.methods import KEY, PRESETS, Method, is_searched, parse_line
 from orchestrator.sections import Distance, LanguageCode, Name, Positive, Section
@@ -74,11 +75,12 @@ class ComparisonSection(Section):
 
     zero-shot: LA(anchor, related) for targets without an adapter. enhancement: LA(anchor, target) and
     LA(related, target) for targets that have one. The anchor is the task's language. mixture: the `methods` named
-    here, each searched and tested against all `baselines`.
+    here, each searched and tested against all `baselines`. joint: one merge, of the anchors and all targets' related
+    languages, for every target on every task at once.
     """
 
     name: Name
-    kind: Literal["zero-shot", "enhancement", "mixture"]
+    kind: Literal["zero-shot", "enhancement", "mixture", "joint"]
     targets: tuple[LanguageCode, ...] = Field(min_length=1)
     tasks: tuple[Name, ...] = Field(min_length=1)
     related: RelatedSection = RelatedSection()
@@ -87,6 +89,11 @@ class ComparisonSection(Section):
     budgets: tuple[Positive, ...] = Field(
         (), description="kind mixture: a comparison for each training length of the target's own adapter, in tokens"
     )
+    choose: Choice = Field(
+        "regret",
+        description="kind joint: the merge that loses least where it loses most against the best for that alone "
+        "(regret), gains most on average (mean), or gains most where it gains least (worst)",
+    )
     reference: str = Field("", description="AdaMergeX's reference task; default: language modelling")
     published: str = Field("", description="file of the paper's figures, for a table beside ours")
 
@@ -94,6 +101,10 @@ class ComparisonSection(Section):
     def _methods_fit_kind(self) -> ComparisonSection:
         if self.kind != "mixture" and (self.methods or self.baselines or self.reference or self.budgets):
             raise ValueError("`methods`, `baselines`, `budgets` and `reference` belong to kind mixture")
+        if self.kind == "joint" and len(self.targets) * len(self.tasks) < 2:
+            raise ValueError("a joint comparison needs two objectives or more: name several `targets` or `tasks`")
+        if self.kind != "joint" and "choose" in self.model_fields_set:
+            raise ValueError("`choose` belongs to kind joint")
         if self.kind == "mixture" and not self.methods:
             raise ValueError("a mixture needs `methods`")
         if searched := [one.name for one in chosen_methods(self.baselines) if is_searched(one)]:

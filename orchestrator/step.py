@@ -24,6 +24,9 @@ from jobs.spec import (
 from orchestrator.fingerprint import canonical_json, fingerprint
 from search_spaces.space import keys_of
 
+# Characters of an evaluation's name that list its adapters; more do not fit into a path.
+LONGEST_PARTS = 140
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Step:
@@ -56,14 +59,28 @@ def step_name(spec: Spec) -> str:
         case TaskAdapterSpec():
             return f"{spec.task.name}-{spec.language}-s{spec.seed}"
         case SearchSpec():
-            return f"{spec.target}-{spec.task.name}-{_space_name(spec.space)}"
+            found = spec.objectives
+            return "-".join(
+                [
+                    joined_name(one.target for one in found),
+                    joined_name(one.task.name for one in found),
+                    _space_name(spec.space),
+                ]
+            )
         case MergeSpec():
-            return f"{spec.target}-{spec.task}-s{spec.seed}"
+            return f"{spec.target}-{spec.task}-{'best-' if spec.best_for else ''}s{spec.seed}"
         case EvaluationSpec():
-            parts = [role.removeprefix("language:") + ("" if w == 1 else f"{w:g}") for role, w in spec.weights]
-            return f"{spec.target}-{spec.task.name}-{'-'.join(parts)}-s{spec.seed}"
+            parts = "-".join(role.removeprefix("language:") + ("" if w == 1 else f"{w:g}") for role, w in spec.weights)
+            parts = parts if len(parts) <= LONGEST_PARTS else f"{len(spec.weights)}adapters"
+            return f"{spec.target}-{spec.task.name}-{parts}-s{spec.seed}"
         case _:
             return "theta-pre"
+
+
+def joined_name(parts: Iterable[str]) -> str:
+    """`gl`, `gl-ca-uk`; of more than three the first and how many others."""
+    distinct = list(dict.fromkeys(parts))
+    return "-".join(distinct) if len(distinct) <= 3 else f"{distinct[0]}-and-{len(distinct) - 1}-more"
 
 
 def _space_name(space: SearchSpace) -> str:

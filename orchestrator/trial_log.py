@@ -12,13 +12,16 @@ from jobs.job import TrialScores
 from jobs.spec import Mixture
 from search_spaces.strategies.strategy import Trial
 
+TRIALS_FILE = "trials.jsonl"
+SETTINGS_FILE = "search.json"  # what the trials are of: beside them, so that a search with other settings can say so
+
 
 class TrialLog:
     """Trials by key, in the order in which they were finished. `hits`: those that the score cache answered."""
 
     def __init__(self, checkpoint: Path) -> None:
         """Read what an earlier try left; a torn last line counts as not there."""
-        self._file = checkpoint / "trials.jsonl"
+        self._file = checkpoint / TRIALS_FILE
         self.scores: dict[str, TrialScores] = {}
         self.hits: set[str] = set()
         for key, scores, hit in _read_trials(self._file):
@@ -42,6 +45,15 @@ class TrialLog:
             os.fsync(stream.fileno())
         self._torn = False
 
+    def keep_settings(self, text: str) -> None:
+        """Write the search's settings, plain JSON, beside the trials; once, whole or not at all."""
+        file = self._file.with_name(SETTINGS_FILE)
+        if not file.is_file():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            beside = file.with_name(f".{file.name}.{os.getpid()}")
+            beside.write_text(text, encoding="utf-8")
+            beside.replace(file)
+
     @property
     def seconds(self) -> float:
         """Scoring time of all trials, earlier runs of the search included."""
@@ -51,8 +63,9 @@ class TrialLog:
 def trial_key(trial: Trial) -> str:
     """The mixture as canonical JSON, with the share where it is not all: equal trials are scored once."""
     named = mixture_json(trial.candidate.mixture)
-    share = {"share": trial.share} if trial.share != 1.0 else {}
-    return json.dumps(named["weights"] if len(named) == 1 and not share else {**named, **share}, sort_keys=True)
+    part: dict[str, Any] = {"share": trial.share} if trial.share != 1.0 else {}
+    part |= {"objective": trial.objective} if trial.objective else {}
+    return json.dumps(named["weights"] if len(named) == 1 and not part else {**named, **part}, sort_keys=True)
 
 
 def mixture_json(mixture: Mixture) -> dict[str, Any]:

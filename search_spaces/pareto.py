@@ -1,4 +1,4 @@
-"""One mixture for several tasks or targets: which candidates no other beats everywhere, and a balanced one of them."""
+"""One mixture for several tasks or targets: which candidates no other beats everywhere."""
 
 from __future__ import annotations
 
@@ -22,21 +22,6 @@ def pareto_front(searches: Sequence[Scores]) -> tuple[Mixture, ...]:
         if not any(_dominates(other, candidate, searches) for other in front):
             front.append(candidate)
     return tuple(front)
-
-
-def balanced(searches: Sequence[Scores]) -> Mixture:
-    """Of the front, the mixture whose worst loss is least: losses against each search's best, in units of its range.
-
-    The Chebyshev scalarisation with equal weights. A search in which all score the same counts for nothing.
-    """
-    front, common = pareto_front(searches), _common(searches)
-    ranges = [(max(s[one] for one in common), min(s[one] for one in common)) for s in searches]
-
-    def losses(one: Mixture) -> list[float]:
-        each = zip(searches, ranges, strict=True)
-        return sorted(((best - s[one]) / (best - worst) if best > worst else 0.0 for s, (best, worst) in each))[::-1]
-
-    return min(front, key=losses)
 
 
 def _common(searches: Sequence[Scores]) -> list[Mixture]:

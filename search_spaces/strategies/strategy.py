@@ -12,10 +12,14 @@ from search_spaces.weights import Candidate
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """A candidate to score on the first `share` of the validation set."""
+    """A candidate to score on the first `share` of the validation set.
+
+    `objective`: the name of the one that is scored, in a joint search; a strategy's own trials mean all of them.
+    """
 
     candidate: Candidate
     share: float = 1.0
+    objective: str = ""
 
 
 @dataclass(frozen=True, slots=True)

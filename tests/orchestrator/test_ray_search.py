@@ -7,7 +7,17 @@ import pytest
 import ray
 
 from jobs.job import JobCall, TrialScores, no_progress
-from jobs.spec import BackboneRef, DataRef, MixtureSpace, SearchSpec, SimplexSpace, StrategySpec, TaskRef
+from jobs.spec import (
+    BackboneRef,
+    DataRef,
+    Mixture,
+    MixtureSpace,
+    SearchObjective,
+    SearchSpec,
+    SimplexSpace,
+    StrategySpec,
+    TaskRef,
+)
 from orchestrator.ray_executor import ENVIRONMENT
 from orchestrator.ray_search import Asker, Tuning, run_searches
 from orchestrator.score_cache import ScoreCache
@@ -18,7 +28,14 @@ from search_spaces.weights import lambda_grid
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(200)]
 PAIRS = MixtureSpace((("en", "pt"),), lambda_grid(0.1))
 SIMPLEX = SimplexSpace(("en", "es", "pt", "fr"), 0.2)
-SEARCHES = [(PAIRS, StrategySpec()), (SIMPLEX, StrategySpec("tpe", 12)), (SIMPLEX, StrategySpec("halving", 4))]
+MEAN = Mixture((("en", 0.5), ("pt", 0.5)))
+SEARCHES = [
+    (PAIRS, StrategySpec()),
+    (SIMPLEX, StrategySpec("tpe", 12)),
+    (SIMPLEX, StrategySpec("halving", 4)),
+    (PAIRS, StrategySpec("coarse", starts=(MEAN,))),  # of two objectives
+]
+ALSO = SearchObjective("ca", TaskRef("text", "masked-lm"), DataRef("text", "ca", "sha256:0"), 16)
 
 
 def value(mixture):
@@ -26,15 +43,16 @@ def value(mixture):
     return 10 - (weights.get("pt", 0) - 0.6) ** 2 - (weights.get("en", 0) - 0.4) ** 2
 
 
-def scores(mixture, share):
-    return TrialScores({1: value(mixture), 2: value(mixture) + share}, {}, 1.0)
+def scores(mixture, share, objective=""):
+    worth = 2 * dict(mixture.weights).get("en", 0.0) if objective == "text/ca" else value(mixture)
+    return TrialScores({1: worth, 2: worth + share}, {}, 1.0)
 
 
 class Scorer:
     """Scores by a formula what a warm worker scores by forward passes."""
 
-    def score(self, call, mixture, share):
-        return scores(mixture, share)
+    def score(self, call, mixture, share, objective):
+        return scores(mixture, share, objective)
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +70,8 @@ def make_call(folder, name, space, strategy):
     for part in ("out", "checkpoint"):
         (folder / name / part).mkdir(parents=True, exist_ok=True)
     task, data = TaskRef("ner", "ner", ("O",)), DataRef("text", "gl", "sha256:0")
-    spec = SearchSpec("gl", task, data, BackboneRef("b", "0"), space, (1, 2), 16, strategy=strategy)
+    also = (ALSO,) if strategy.starts else ()
+    spec = SearchSpec("gl", task, data, BackboneRef("b", "0"), space, (1, 2), 16, strategy=strategy, also=also)
     roles = {f"language:{key}@{seed}": folder / f"{key}-{seed}" for key in ("en", "es", "pt", "fr") for seed in (1, 2)}
     for place in roles.values():
         place.mkdir(exist_ok=True)
@@ -68,7 +87,7 @@ def one_after_another(folder):
 
 
 def score_trial(trial):
-    return scores(trial.candidate.mixture, trial.share)
+    return scores(trial.candidate.mixture, trial.share, trial.objective)
 
 
 def without_cost(details):
@@ -105,7 +124,7 @@ def test_searches_share_workers_and_one_that_fails_harms_no_other(workers, tmp_p
             asker.on_trial_complete(name, None, error=True)
         else:
             asker.on_trial_complete(name, {"scores": score_trial(point["trial"])})
-    assert asker.over and over.keys() == {"grid", "tpe", "halving"}
+    assert asker.over and over.keys() == {"grid", "tpe", "halving", "coarse"}
     alone = one_after_another(tmp_path / "alone")
     assert {name: without_cost(found) for name, found in over.items()} == {
         name: without_cost(found) for name, found in alone.items()

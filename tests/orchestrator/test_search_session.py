@@ -13,6 +13,7 @@ from jobs.spec import (
     Mixture,
     MixtureSpace,
     RuleSpace,
+    SearchObjective,
     SearchSpec,
     SimplexSpace,
     StrategySpec,
@@ -38,11 +39,22 @@ SEARCHES = [
     (SubsetSpace(POOL, 3), StrategySpec("greedy")),
     (SIMPLEX, StrategySpec("halving", 10)),
 ]
+MEAN = (Mixture((("en", 0.5), ("pt", 0.5))),)
+TEXT = SearchObjective("ca", TaskRef("text", "masked-lm"), DATA, 16)
+JOINT = [
+    (PAIRS, StrategySpec(starts=MEAN)),
+    (PAIRS, StrategySpec("coarse", starts=MEAN)),
+    (SIMPLEX, StrategySpec("tpe", 20, starts=MEAN)),
+    (SIMPLEX, StrategySpec("halving", 10, starts=MEAN)),
+]
 IDS = [spec.name for _, spec in SEARCHES]
+ALL = [*SEARCHES, *JOINT]
+ALL_IDS = [*IDS, *(f"joint-{spec.name}" for _, spec in JOINT)]
 
 
 def search_spec(space, strategy, task=NER):
-    return SearchSpec("gl", task, DATA, BackboneRef("b", "0"), space, (1, 2), 16, strategy=strategy)
+    also = (TEXT,) if strategy.starts == MEAN and strategy.name != "cma" else ()
+    return SearchSpec("gl", task, DATA, BackboneRef("b", "0"), space, (1, 2), 16, strategy=strategy, also=also)
 
 
 def make_call(folder, spec, adapters=None):
@@ -54,6 +66,8 @@ def make_call(folder, spec, adapters=None):
 
 def score(trial):
     weights = trial.candidate.weights
+    if trial.objective == TEXT.name:  # a loss, least with English alone
+        return TrialScores(dict.fromkeys((1, 2), 3 - weights.get("en", 0)), {1: (1.0, 2.0), 2: (1.0, 2.0)}, 1.0)
     value = 10 - (weights.get("pt", 0) - 0.6) ** 2 - (weights.get("en", 0) - 0.4) ** 2
     folds = tuple(value + 0.001 * i for i in range(5))
     return TrialScores({1: value, 2: value + 0.5}, {1: folds, 2: folds}, 2.0)
@@ -71,7 +85,7 @@ def run_with_workers(session, workers, seed):
         session.tell(trial, score(trial))
 
 
-@pytest.mark.parametrize(("space", "strategy"), SEARCHES, ids=IDS)
+@pytest.mark.parametrize(("space", "strategy"), ALL, ids=ALL_IDS)
 def test_many_workers_find_what_one_finds(space, strategy, tmp_path):
     one = run_search(make_call(tmp_path / "one", search_spec(space, strategy)), score, no_progress)
     for workers in (2, 7):
@@ -80,7 +94,7 @@ def test_many_workers_find_what_one_finds(space, strategy, tmp_path):
         assert many.details == one.details and session.done
 
 
-@pytest.mark.parametrize(("space", "strategy"), SEARCHES, ids=IDS)
+@pytest.mark.parametrize(("space", "strategy"), ALL, ids=ALL_IDS)
 def test_a_killed_search_goes_on_within_its_budget(space, strategy, tmp_path):
     whole = run_search(make_call(tmp_path / "whole", search_spec(space, strategy)), score, no_progress)
     call, tried = make_call(tmp_path / "killed", search_spec(space, strategy)), []
@@ -98,7 +112,8 @@ def test_a_killed_search_goes_on_within_its_budget(space, strategy, tmp_path):
     resumed = run_search(call, mortal, no_progress)
     scored = [key for key in tried if key != "killed"]
     assert resumed.details == whole.details
-    assert len(scored) == len(set(scored)) == whole.details["cost"]["trials"]
+    objectives = len(whole.details.get("objectives", [""]))
+    assert len(scored) == len(set(scored)) == whole.details["cost"]["trials"] * objectives
     if strategy.evaluations:
         assert resumed.details["cost"]["spent"] <= strategy.evaluations
 
@@ -217,3 +232,30 @@ def test_the_winner_says_its_rule(tmp_path):
     run_search(call, score, no_progress)
     winner = json.loads((call.output / "winner.json").read_text())
     assert winner["method"] == "ties" and winner["options"]["density"] in (0.2, 0.8)
+
+
+def test_a_joint_search_keeps_within_its_budget_of_candidates_and_scores_each_for_all(tmp_path):
+    details = run_search(make_call(tmp_path, search_spec(*JOINT[2])), score, no_progress).details
+    assert details["cost"]["spent"] <= 20 and details["cost"]["trials"] == len(details["candidates"])
+    assert details["cost"]["seconds"] == pytest.approx(3.0 * details["cost"]["trials"])
+    assert [one["best"] for one in details["objectives"]] != [0, 0] and details["mode"] == "max"
+
+
+def test_an_objective_that_is_constant_is_said_and_has_no_say(tmp_path):
+    def flat(trial):
+        return score(trial) if trial.objective == TEXT.name else TrialScores({1: 3.0, 2: 3.0})
+
+    for choice in ("regret", "mean", "worst"):
+        spec = dataclasses.replace(search_spec(*JOINT[0]), choice=choice)
+        details = run_search(make_call(tmp_path / choice, spec), flat, no_progress).details
+        assert [one["constant"] for one in details["objectives"]] == [True, False]
+        assert details["winner"]["weights"] == {"en": 1.0}
+        assert details["default"]["gain"] == pytest.approx(0.2)  # half a nat of two and a half
+
+
+def test_a_joint_search_that_scores_no_number_fails(tmp_path):
+    def broken(trial):
+        return TrialScores({1: float("nan"), 2: 1.0}) if trial.objective == TEXT.name else score(trial)
+
+    with pytest.raises(ArithmeticError, match="no finite score"):
+        run_search(make_call(tmp_path, search_spec(*JOINT[1])), broken, no_progress)
