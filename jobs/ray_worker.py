@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 
+import ray
+
 from jobs.job import JobCall, JobResult, TrialScores
 from jobs.notes import noted
 from jobs.ray_mailbox import Sender
@@ -16,8 +18,13 @@ class WarmWorker:
 
     def __init__(self, mailbox: str) -> None:
         """Imports the model libraries once; the backbone is loaded with the first call that needs it."""
+        import torch
+
         from jobs.worker import Worker
 
+        # The cores that this actor asked for, whatever the node's environment says: evaluators beside each other
+        # would otherwise take each other's, and spinning threads cost more than they do.
+        torch.set_num_threads(max(1, int(ray.get_runtime_context().get_assigned_resources().get("CPU", 1))))
         self._worker = Worker()
         self._sender = Sender(mailbox)
         self._workplace = Workplace()

@@ -10,7 +10,8 @@ from jobs.spec import MergeSpec, SearchObjective, SearchSpec, is_language_model
 from orchestrator.plan_adapters import AdapterSteps
 from orchestrator.plan_comparisons import Comparison, System, merged_system
 from orchestrator.related import related_languages
-from orchestrator.search_plan import plain_mean, planned_space
+from orchestrator.search_plan import planned_space
+from orchestrator.search_starts import plain_mean
 from orchestrator.sections_comparisons import ComparisonSection
 from orchestrator.sections_tasks import TaskSection
 from orchestrator.step import Step, joined_name, make_step

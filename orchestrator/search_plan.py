@@ -1,15 +1,14 @@
-"""What a campaign's search section means for one target: the space, its starts, the strategy."""
+"""What a campaign's search section means for its targets: the space, the strategy, and what is wrong with them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from jobs.errors import Fault, InputError
+from jobs.errors import Fault
 from jobs.spec import (
     GRID,
     LineSpace,
-    Mixture,
     MixtureSpace,
     RuleSpace,
     SearchSpace,
@@ -17,13 +16,11 @@ from jobs.spec import (
     StrategySpec,
     SubsetSpace,
 )
+from orchestrator.search_starts import plain_mean, starts_of
 from orchestrator.sections_search import SearchSection
-from search_spaces.aggregation import typology_weights
 from search_spaces.faults import space_faults, strategy_faults
 from search_spaces.space import keys_of, size
 from search_spaces.weights import lambda_grid
-
-MIDDLE = 0.5
 
 
 def planned_space(section: SearchSection, pairs: Sequence[tuple[str, str]]) -> SearchSpace:
@@ -49,7 +46,7 @@ def planned_strategy(section: SearchSection, space: SearchSpace, targets: Sequen
         name=section.strategy,
         evaluations=section.evaluations,
         minutes=section.minutes,
-        starts=tuple(dict.fromkeys(_starts(section, space, targets))),
+        starts=tuple(dict.fromkeys(starts_of(section, space, targets))),
         finalists=section.finalists,
         ahead=section.ahead,
         seed=section.seed,
@@ -62,11 +59,6 @@ def joint_strategy(section: SearchSection, space: SearchSpace, targets: Sequence
     return replace(planned, starts=tuple(dict.fromkeys((plain_mean(keys_of(space)), *planned.starts))))
 
 
-def plain_mean(keys: Sequence[str]) -> Mixture:
-    """All adapters with equal weights that sum to one."""
-    return Mixture(tuple((key, 1.0 / len(keys)) for key in keys))
-
-
 def search_faults(section: SearchSection, space: SearchSpace, strategy: StrategySpec, target: str) -> Iterator[Fault]:
     """What makes the search impossible; nothing for the default grid, which cannot be wrong."""
     if section.space is None and strategy == GRID and not section.evaluations:
@@ -76,34 +68,3 @@ def search_faults(section: SearchSection, space: SearchSpace, strategy: Strategy
     yield from wrong
     if not wrong:  # an impossible space has no size to compare a budget with
         yield from strategy_faults(space, replace(strategy, evaluations=section.evaluations), where)
-
-
-def _starts(section: SearchSection, space: SearchSpace, targets: Sequence[str]) -> Iterator[Mixture]:
-    """Mixtures by the section's names; lines of other rules than task arithmetic have none."""
-    if isinstance(space, LineSpace | RuleSpace):
-        return
-    keys = keys_of(space)
-    for name in section.starts:
-        if name == "equal":
-            yield from _equal(space)
-        elif name == "alone" and section.strategy != "greedy":  # whose first round they are
-            yield from (Mixture(((key, 1.0),)) for key in keys)
-        elif name == "typology":
-            yield from (start for target in targets for start in _typology(target, keys))
-
-
-def _equal(space: SearchSpace) -> Iterator[Mixture]:
-    if isinstance(space, MixtureSpace):
-        yield from (Mixture(((a, MIDDLE), (b, MIDDLE))) for a, b in space.pairs)
-    else:
-        yield plain_mean(keys_of(space))
-
-
-def _typology(target: str, keys: Sequence[str]) -> Iterator[Mixture]:
-    """TIPA's weights; none where no distance is known."""
-    try:
-        weights = typology_weights(target, [key for key in keys if key != target], "syntactic").weights
-    except InputError:
-        return
-    if weights:
-        yield Mixture(tuple(weights.items()))

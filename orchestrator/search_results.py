@@ -172,6 +172,8 @@ def alone_scores(inputs: ReportInputs, comparison: Comparison) -> dict[str, floa
     record = inputs.records.get(comparison.search)
     alone = {}
     for candidate in seen_rows(record, comparison) if record else ():
+        if candidate.get("method", "linear") != "linear":
+            continue  # one adapter by TIES or DARE is not the adapter as it is
         used = [code for code, weight in candidate["weights"].items() if abs(weight) > 1e-9]
         if len(used) == 1 and abs(candidate["weights"][used[0]] - 1) < 1e-9:
             alone[used[0]] = float(candidate["mean"])

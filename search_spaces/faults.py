@@ -14,12 +14,16 @@ from jobs.spec import (
     SimplexSpace,
     StrategySpec,
     SubsetSpace,
+    WeightSpace,
 )
 from search_spaces.simplex import parts_of
 from search_spaces.space import keys_of, size
 
 # Rules whose weights mean something; TIES takes sets.
 _EQUAL_WEIGHTS = ("ties",)
+# The options of each rule, and those that say how low-rank adapters are merged by any.
+_OPTIONS: dict[str, tuple[str, ...]] = {"ties": ("density", "lambda"), "dare": ("density", "seed")}
+_OF_ALL = ("space", "rank")
 MOST = 1_000_000  # candidates of a grid
 
 
@@ -50,12 +54,43 @@ def _empty(space: SearchSpace, where: str) -> Iterator[Fault]:
                 yield Fault("the space holds no candidate", where, todo="give at least one range that is not zero")
         case RuleSpace():
             yield from _empty(space.weights, where)
-            for name, values in space.options:
-                if not values:
-                    yield Fault("the option has no value to try", where, name)
-            equal = isinstance(space.weights, SubsetSpace) and not space.weights.step
-            if space.method in _EQUAL_WEIGHTS and not equal:
-                yield Fault(f"{space.method} does not weigh its sources", where, todo="search subsets without a step")
+            yield from _rule(space, where)
+
+
+def _rule(space: RuleSpace, where: str) -> Iterator[Fault]:
+    """Options and weights that the rule cannot take."""
+    known = _OPTIONS.get(space.method, ())
+    given = [name for name, _ in space.options]
+    for name, values in space.options:
+        if not values:
+            yield Fault("the option has no value to try", where, name)
+        if name not in (*known, *_OF_ALL):
+            todo = f"known: {', '.join((*known, *_OF_ALL))}"
+            yield Fault(f"{space.method} has no such option", where, name, todo)
+        if name == "density" and not all(isinstance(value, float | int) and 0 < value <= 1 for value in values):
+            got = ", ".join(map(str, values))
+            yield Fault("a density is a share above 0 and up to 1", f"{where}, density", got)
+    if space.method == "dare" and "density" not in given:
+        yield Fault("dare needs values of its option", where, "density", "e.g. density: [0.2, 0.5, 0.8]")
+    equal = isinstance(space.weights, SubsetSpace) and not space.weights.step
+    if space.method in _EQUAL_WEIGHTS and not equal:
+        yield Fault(f"{space.method} does not weigh its sources", where, todo="search subsets without a step")
+    if space.method == "slerp" and _most_members(space.weights) > 2:
+        todo = "search subsets of at most 2, or a simplex of 2 languages"
+        yield Fault("slerp lies between two adapters", where, f"up to {_most_members(space.weights)}", todo)
+    if space.method == "adamergex":
+        todo = "use a comparison of kind mixture with the method adamergex"
+        yield Fault("AdaMergeX moves one task adapter by two others; no weights of languages do", where, todo=todo)
+
+
+def _most_members(space: WeightSpace) -> int:
+    match space:
+        case MixtureSpace():
+            return 2
+        case SubsetSpace():
+            return len(space.always) + min(space.largest, len(space.pool))
+        case SimplexSpace() | RangeSpace():
+            return len(keys_of(space))
 
 
 def _subset(space: SubsetSpace, where: str) -> Iterator[Fault]:

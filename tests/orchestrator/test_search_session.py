@@ -10,6 +10,7 @@ from jobs.job import JobCall, TrialScores, no_progress
 from jobs.spec import (
     BackboneRef,
     DataRef,
+    LineSpace,
     Mixture,
     MixtureSpace,
     RuleSpace,
@@ -31,6 +32,8 @@ SIMPLEX = SimplexSpace(POOL, 0.2)
 PAIRS = MixtureSpace((("en", "es"), ("en", "pt")), lambda_grid(0.05))
 DATA = DataRef("text", "gl", "sha256:0")
 NER = TaskRef("ner", "ner", ("O",))
+TIES = RuleSpace(SubsetSpace(POOL, 3), "ties", (("density", (0.2, 0.5, 0.8)),))
+LINE = LineSpace(((("en", 0.0, 1.0), ("pt", 1.0, -1.0)),), lambda_grid(0.02))
 SEARCHES = [
     (PAIRS, StrategySpec()),
     (PAIRS, StrategySpec("coarse")),
@@ -38,6 +41,8 @@ SEARCHES = [
     (SIMPLEX, StrategySpec("cma", 20, starts=(Mixture((("en", 0.5), ("pt", 0.5))),))),
     (SubsetSpace(POOL, 3), StrategySpec("greedy")),
     (SIMPLEX, StrategySpec("halving", 10)),
+    (TIES, StrategySpec("tpe", 12, starts=(Mixture((("en", 1.0),)), Mixture((("en", 0.5), ("pt", 0.5)), "ties")))),
+    (LINE, StrategySpec("coarse", 12, starts=(Mixture((("en", 0.5), ("pt", 0.5)), "linear"),))),
 ]
 MEAN = (Mixture((("en", 0.5), ("pt", 0.5))),)
 TEXT = SearchObjective("ca", TaskRef("text", "masked-lm"), DATA, 16)

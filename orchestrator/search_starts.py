@@ -1,0 +1,79 @@
+"""Mixtures that cost no search and are tried first: equal weights, each adapter alone, the weights of typology."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from jobs.errors import InputError
+from jobs.spec import LineSpace, Mixture, MixtureSpace, Option, RuleSpace, SearchSpace
+from orchestrator.sections_search import SearchSection
+from search_spaces.aggregation import typology_weights
+from search_spaces.space import keys_of
+from search_spaces.weights import line_candidate
+
+MIDDLE = 0.5
+# Rules that take any weights; the others have starts of equal weights alone, and slerp those of two adapters.
+_WEIGHING = ("task_arithmetic", "linear", "dare")
+
+
+def starts_of(section: SearchSection, space: SearchSpace, targets: Sequence[str]) -> Iterator[Mixture]:
+    """Mixtures by the section's names, for a search for `targets`. They need not lie on the space's grid."""
+    for name in section.starts:
+        if name == "equal":
+            yield from _equal(space)
+        elif name == "alone" and section.strategy != "greedy":  # whose first round they are
+            yield from _alone(space)
+        elif name == "typology":
+            yield from _typology(space, targets)
+
+
+def plain_mean(keys: Sequence[str]) -> Mixture:
+    """All adapters with equal weights that sum to one."""
+    return Mixture(tuple((key, 1.0 / len(keys)) for key in keys))
+
+
+def _equal(space: SearchSpace) -> Iterator[Mixture]:
+    """The middle of every line; elsewhere all adapters alike, by the space's rule with the middle of its options."""
+    match space:
+        case MixtureSpace():
+            yield from (Mixture(((a, MIDDLE), (b, MIDDLE))) for a, b in space.pairs)
+        case LineSpace():
+            middle = sorted(space.lambdas)[len(space.lambdas) // 2]
+            yield from (line_candidate(space, line, middle).mixture for line in space.lines)
+        case RuleSpace():
+            for mixture in _equal(space.weights):
+                if space.method in (*_WEIGHING, "ties") or (space.method == "slerp" and len(mixture.weights) == 2):
+                    yield Mixture(mixture.weights, space.method, _middle_options(space))
+        case _:
+            yield plain_mean(keys_of(space))
+
+
+def _alone(space: SearchSpace) -> Iterator[Mixture]:
+    """Every adapter as it was trained: the ends of lines that are one; elsewhere each key, whatever the rule."""
+    if not isinstance(space, LineSpace):
+        yield from (Mixture(((key, 1.0),)) for key in keys_of(space))
+        return
+    for line in space.lines:
+        for end in (min(space.lambdas), max(space.lambdas)):
+            mixture = line_candidate(space, line, end).mixture
+            if len(mixture.weights) == 1 and mixture.weights[0][1] == 1.0:
+                yield mixture
+
+
+def _typology(space: SearchSpace, targets: Sequence[str]) -> Iterator[Mixture]:
+    """TIPA's weights of each target; none where no distance is known, on lines, and by rules that weigh alike."""
+    rule = space.method if isinstance(space, RuleSpace) else "task_arithmetic"
+    if isinstance(space, LineSpace) or rule not in _WEIGHING:
+        return
+    options = _middle_options(space) if isinstance(space, RuleSpace) else ()
+    for target in targets:
+        try:
+            weights = typology_weights(target, [key for key in keys_of(space) if key != target], "syntactic").weights
+        except InputError:
+            continue
+        if weights:
+            yield Mixture(tuple(weights.items()), rule, options)
+
+
+def _middle_options(space: RuleSpace) -> tuple[Option, ...]:
+    return tuple((name, values[len(values) // 2]) for name, values in space.options if values)
