@@ -66,12 +66,10 @@ def measured_search(folder: Path, sentences: int) -> tuple[Any, list[Any]]:
 
 def _write(file: Path, language: str, count: int) -> None:
     """The first `count` training sentences of the CLDR's task, repeated where there are fewer."""
-    from jobs.data.cldr_ner import LABELS, sentences
+    from jobs.data.cldr_ner import sentences
 
     rows = sentences(language, "train")
-    number = {label: place for place, label in enumerate(LABELS)}
     with file.open("w", encoding="utf-8") as stream:
         for place in range(count):
             row = rows[place % len(rows)]
-            tags = [number[tag] for tag in row.tags]
-            stream.write(json.dumps({"tokens": row.tokens, "ner_tags": tags}, ensure_ascii=False) + "\n")
+            stream.write(json.dumps({"tokens": row.tokens, "ner_tags": row.tags}, ensure_ascii=False) + "\n")

@@ -37,11 +37,9 @@ def search_progress(session: Session) -> dict[str, float]:
 
     The best mean; in a joint search the best of what the strategy is told.
     """
-    whole = [one for one in session.finished if one.trial.share == 1.0]
-    best = max(whole, key=session.value) if whole else None
+    best = session.best
     shown = math.nan if best is None else session.value(best) if session.spec.also else best.means[0]
-    done = sum(one.trial.share for one in session.finished)
-    return {"trial": round(done, 2), "of": max(session.expected, math.ceil(done)), "best": shown}
+    return {"trial": round(session.scored, 2), "of": max(session.expected, math.ceil(session.scored)), "best": shown}
 
 
 def conclude(session: Session) -> JobResult:

@@ -41,6 +41,8 @@ class Session:
         self._distinct: dict[str, Trial] = {}
         self._scores_of: dict[str, Finished] = {}
         self._spent = 0.0
+        self.best: Finished | None = None  # of those scored on the whole set, as far as is known
+        self.scored = 0.0  # evaluations with all their scores
         self._parts: deque[Trial] = deque()  # of the last candidate, the objectives that were not asked for yet
         self._told = self._repeats = 0
         self._over = False
@@ -64,16 +66,17 @@ class Session:
                 self._spent += trial.share
                 self._parts.extend(self._parts_of(trial))
             part = self._parts.popleft()
-            if trial_key(part) in self.log.scores:
-                continue
-            known = self._cache.find(self.call, part) if self._cache else None
-            if known is None:
-                return part
-            self.log.add(part, known, hit=True)
+            if trial_key(part) not in self.log.scores:
+                known = self._cache.find(self.call, part) if self._cache else None
+                if known is None:
+                    return part
+                self.log.add(part, known, hit=True)
+            self._scored(_candidate_key(part))
 
     def tell(self, trial: Trial, scores: TrialScores) -> None:
         """Keep the scores of a trial that was asked for."""
         self.log.add(trial, scores)
+        self._scored(_candidate_key(trial))
         if self._cache:
             self._cache.add(self.call, trial, scores)
 
@@ -140,7 +143,14 @@ class Session:
             if None in scores:
                 return None
             self._scores_of[key] = Finished(trial, tuple(one for one in scores if one is not None))
+            self._follow(self._scores_of[key])
         return self._scores_of[key]
+
+    def _follow(self, finished: Finished) -> None:
+        """Keep count, so that saying how far the search is does not go through all candidates every time."""
+        self.scored += finished.trial.share
+        if finished.trial.share == 1.0 and (self.best is None or self.value(finished) > self.value(self.best)):
+            self.best = finished
 
     def _is_full(self, behind: int) -> bool:
         return self.spec.strategy.name in MODEL_BASED and behind >= max(1, self.spec.strategy.ahead)
@@ -181,3 +191,7 @@ class Session:
         best = sorted(last.values(), key=lambda one: (-one.trial.share, -self.value(one)))
         top = best[: max(1, self.spec.strategy.finalists)]
         return [replace(one.trial, share=1.0) for one in top if one.trial.share != 1.0]
+
+
+def _candidate_key(trial: Trial) -> str:
+    return trial_key(replace(trial, objective="") if trial.objective else trial)
