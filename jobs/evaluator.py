@@ -14,6 +14,7 @@ from torch import Tensor
 from jobs.adapters.adapterhub import read_adapter
 from jobs.adapters.heads import HeadLayers, head_layers
 from jobs.adapters.kinds import Adapter
+from jobs.adapters.memory import bytes_of, in_memory
 from jobs.arithmetic.combine import base_weights
 from jobs.backbone import load_backbone
 from jobs.bank import BankWeights, bank_weights, check_supported
@@ -100,6 +101,7 @@ class WarmEvaluator:
         self._sets = Recent(self._prepare, lambda prepared: 1, _SETS)
         self._vectors = Recent(self._load_language, lambda source: source.vector.nbytes, _ADAPTER_BYTES)
         self._tasks = Recent(self._load_task, lambda task: 1, _TASKS)
+        self._adapters: Recent[Path, Adapter] = Recent(lambda at: in_memory(self._read(at)), bytes_of, _ADAPTER_BYTES)
         self._slots: dict[tuple[Layout, str], _Slot] = {}
 
     def prepared(self, evaluation: EvaluationSet) -> ScoredSet | MaskedSet:
@@ -171,10 +173,12 @@ class WarmEvaluator:
         return slot.weights
 
     def _ruled(self, stack: Stack) -> BankWeights:
-        """A rule that is no sum: computed from the files, then written into the slot."""
-        mixture = Mixture(tuple((str(path), weight) for path, weight in stack.languages), stack.method, stack.options)
-        base = self._read(stack.theta_pre) if stack.theta_pre is not None else None
-        merged = mix(mixture, {str(path): self._read(path) for path, _ in stack.languages}, base, "candidate")
+        """A rule that is no sum: computed by the same code as a winner, then written into the slot."""
+        keys = stack.keys or tuple(str(path) for path, _ in stack.languages)
+        named = list(zip(keys, stack.languages, strict=True))
+        mixture = Mixture(tuple((key, weight) for key, (_, weight) in named), stack.method, stack.options)
+        base = self._adapters[stack.theta_pre] if stack.theta_pre is not None else None
+        merged = mix(mixture, {key: self._adapters[path] for key, (path, _) in named}, base, "candidate")
         slot = self._vectors[stack.languages[0][0]].slot
         slot.vector[0].copy_(Layout.of(merged.tensors).flatten(merged.tensors))
         return slot.weights

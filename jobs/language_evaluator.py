@@ -11,6 +11,7 @@ import torch
 
 from jobs.adapters.formats import read_adapter
 from jobs.adapters.kinds import Adapter
+from jobs.adapters.memory import bytes_of, in_memory
 from jobs.errors import Fault, InputError
 from jobs.evaluation_sets import EvaluationSet
 from jobs.evaluator import Stack
@@ -41,7 +42,9 @@ class LanguageEvaluator:
         self.model = load_language_model(backbone, device)
         self.cache = cache
         self._sets = Recent(self._prepare, lambda prepared: 1, _SETS)
-        self._adapters = Recent(_in_memory, _bytes, _ADAPTER_BYTES)
+        self._adapters: Recent[Path, Adapter] = Recent(
+            lambda directory: in_memory(read_adapter(directory)), bytes_of, _ADAPTER_BYTES
+        )
 
     def prepared(self, evaluation: EvaluationSet) -> ChoiceSet | TextSet | HeldOutText:
         """The batches of a set, built on first use. Raises InputError for faulty data."""
@@ -86,12 +89,3 @@ class LanguageEvaluator:
         base = None if stack.theta_pre is None else self._adapters[stack.theta_pre]
         merged = mix(Mixture(weights, stack.method, stack.options), sources, base, "candidate")
         return replace(merged, tensors=dict(merged.tensors))
-
-
-def _in_memory(directory: Path) -> Adapter:
-    adapter = read_adapter(directory)
-    return replace(adapter, tensors={name: tensor.clone() for name, tensor in adapter.tensors.items()})
-
-
-def _bytes(adapter: Adapter) -> int:
-    return sum(tensor.nbytes for tensor in adapter.tensors.values())

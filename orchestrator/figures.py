@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import re
+import textwrap
 from collections.abc import Callable
 from typing import Any
 
@@ -195,7 +196,7 @@ def _densities(panel: DensityPanel) -> Figure:
 
 
 def _pareto(panel: ParetoPanel) -> Figure:
-    figure, axes = _axes(4.2, 3.0, panel.title)
+    figure, axes = _axes(max(4.2, 1.15 * len(panel.objectives)), 3.0, panel.title)
     scores = np.asarray(panel.scores)
     if len(panel.objectives) == 2:
         _plane(axes, panel, scores)
@@ -209,9 +210,7 @@ def _plane(axes: Axes, panel: ParetoPanel, scores: Any) -> None:
     front = scores[sorted(panel.front, key=lambda at: scores[at, 0])]
     axes.plot(front[:, 0], front[:, 1], "o-", markersize=5, linewidth=1.1, color=LIGHT["proxy-1"], zorder=4)
     for at, colour, mark in ((panel.reference, "proxy-2", "s"), (panel.chosen, "arithmetic", "o")):
-        axes.plot(
-            *scores[at], mark, markersize=8, color=LIGHT[colour], markeredgecolor=LIGHT["paper"], zorder=6
-        )  # fmt: skip
+        axes.plot(*scores[at], mark, markersize=8, color=LIGHT[colour], markeredgecolor=LIGHT["paper"], zorder=6)
     axes.set_xlabel(panel.objectives[0].label)
     axes.set_ylabel(panel.objectives[1].label)
     axes.margins(0.08)
@@ -238,7 +237,7 @@ def _side_by_side(axes: Axes, panel: ParetoPanel, scores: Any) -> None:
     for place, (bottom, top) in enumerate(zip(worst, best, strict=True)):
         axes.annotate(f"{top:.4g}", (place, 1.02), ha="center", va="bottom", fontsize=7, color=LIGHT["muted"])
         axes.annotate(f"{bottom:.4g}", (place, -0.02), ha="center", va="top", fontsize=7, color=LIGHT["muted"])
-    axes.set_xticks(places, [one.label for one in panel.objectives])
+    axes.set_xticks(places, [textwrap.fill(one.label, 14) for one in panel.objectives])
     axes.set_yticks([])
     axes.set_ylim(-0.12, 1.12)
     axes.set_xlim(-0.3, len(places) - 0.7)

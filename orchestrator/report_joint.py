@@ -80,8 +80,10 @@ def _sentence(joint: JointResult) -> str:
 
 def _figure(joint: JointResult) -> FigureRef:
     axes = tuple(Objective(_title(joint, at), one.comparison.mode == "min") for at, one in enumerate(joint.objectives))
+    tasks = {task_title(one.comparison): None for one in joint.objectives}
+    title = f"{joint.name}, {next(iter(tasks))}" if len(tasks) == 1 else joint.name
     panel = ParetoPanel(
-        joint.name, axes, tuple(one.scores for one in joint.candidates), joint.front, joint.chosen, joint.reference
+        title, axes, tuple(one.scores for one in joint.candidates), joint.front, joint.chosen, joint.reference
     )
     chosen = joint.candidates[joint.chosen]
     told = ", ".join(
