@@ -114,7 +114,9 @@ def searched(call: Any, count: int, storage: Path) -> tuple[float, float]:
         assert first is not None
         ray.get([worker.score.remote(call, first.candidate.mixture, 1.0) for worker in workers])
         session = Session(call)
-        _, seconds = _timed(lambda: run_searches([session], workers, lambda s, over: None, Tuning("b", str(storage), 1)))
+        _, seconds = _timed(
+            lambda: run_searches([session], workers, lambda s, over: None, Tuning("b", str(storage), 1))
+        )
         (call.checkpoint / "trials.jsonl").unlink()
         return seconds, session.log.seconds
     finally:
@@ -154,12 +156,15 @@ def many_trials(count: int, workers: int = 2) -> dict[str, Any]:
             actors: list[Any] = [ray.remote(num_cpus=1)(Instant).remote() for _ in range(workers)]
             ray.get([actor.score.remote(call, None, 1.0) for actor in actors])
             session = Session(call)
-            _, seconds = _timed(lambda: run_searches([session], actors, lambda s, over: None, Tuning("m", str(folder), 1)))
+            processes, seconds = _timed(
+                lambda: run_searches([session], actors, lambda s, over: None, Tuning("m", str(folder), 1))
+            )
         finally:
             ray.shutdown()
     return {
         "trials": count,
         "evaluators": workers,
+        "processes that trials waited in": processes,
         "seconds": round(seconds, 1),
         "of a trial, ms": round(1000 * seconds / count, 1),
     }

@@ -3,10 +3,12 @@
 from statistics import fmean
 
 import pytest
+from typer.testing import CliRunner
 
 from jobs.errors import InputError
 from jobs.spec import MergeSpec
 from orchestrator.campaign import load_campaign
+from orchestrator.cli import app
 from orchestrator.execute import execute
 from orchestrator.executors import LocalExecutor
 from orchestrator.fingerprint import canonical_json
@@ -92,9 +94,15 @@ def test_scores_are_shared_with_the_searches_of_single_objectives_both_ways(fini
     for comparison in plan.comparisons:
         cost = store.find(comparison.search).details["cost"]
         assert cost["hits"] == cost["trials"] and cost["computed"] == 0
-    again = plan_of(folder, JOINT.replace("top: 2", "top: 2}, choose: mean").replace("mean}}", "mean}"))
+    again = plan_of(folder, JOINT.replace("kind: joint", "kind: joint, choose: mean"))
     assert again.comparisons[0].search.key != finished[1].comparisons[0].search.key
-    summary = execute(again.steps, store, LocalExecutor(), lambda event: None, {}, write_card)
+    file = folder / "again.yaml"
+    file.write_text((folder / "joint.yaml").read_text("utf-8").replace("campaign: small", "campaign: again"), "utf-8")
+    argv = ["run", str(file), "-w", str(store.root), "--executor", "local", "--tracking", "off"]
+    shown = CliRunner().invoke(app, argv)
+    assert shown.exit_code == 0, shown.output
+    told = " ".join(shown.output.split())
+    assert "whose settings were others: choice the default -> mean; 6 of 6 candidates have scores that are kept" in told
     details = store.find(again.comparisons[0].search).details
     assert details["cost"]["computed"] == 0 and details["metric"] == "joint_mean"
 
