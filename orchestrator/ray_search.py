@@ -183,8 +183,10 @@ class KeepingScheduler(FIFOScheduler):  # type: ignore[misc]
         request = trial.placement_group_factory
         if request not in self._kept:
             self._kept.add(request)
-            # Not part of Tune's public interface, which has no such setting.
-            tune_controller._tune_controller._actor_cache.increase_max(request)
+            # Not part of Tune's public interface, which has no such setting: without it searches are only slower.
+            cache = getattr(getattr(tune_controller, "_tune_controller", None), "_actor_cache", None)
+            if cache is not None:
+                cache.increase_max(request)
 
     def choose_trial_to_run(self, tune_controller: Any) -> TuneTrial | None:
         """No preference: Tune starts what is pending in its order, and need not look through all trials each time."""
