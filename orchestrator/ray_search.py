@@ -232,4 +232,4 @@ def run_searches(sessions: Sequence[Session], workers: Sequence[Any], on_trial: 
     failed = [result.error for result in results if result.error is not None]
     if failed:
         raise RuntimeError(f"{len(failed)} trials failed; the first: {failed[0]}")
-    return len({(result.metrics["hostname"], result.metrics["pid"]) for result in results})
+    return len({(result.metrics.get("hostname"), result.metrics.get("pid")) for result in results if result.metrics})
