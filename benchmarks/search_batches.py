@@ -38,6 +38,7 @@ def measure() -> dict[str, Any]:
                             "together, ms": round(1000 * several / together, 2),
                             "gain": round(one / max(TOGETHER) / (several / together), 3),
                             "largest difference": float((alone()[:together] - grouped()).abs().max()),
+                            "of one candidate from another": float((alone()[0] - alone()[1]).abs().max()),
                         }
                     )
     return {"threads": torch.get_num_threads(), "rows": rows}
