@@ -2,11 +2,13 @@
 
 One file holds one learner at one time of its bank: tensors, and plain values as JSON. Files are written beside
 and renamed. When all learners of a bank have written theirs, older ones are removed, so that a process killed in
-between leaves every learner with a file of one common time.
+between leaves every learner with a file of one common time. A file says the digest of what it holds: one that a disk
+has changed is passed over like one that was cut short.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -16,13 +18,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from jobs.learner import Learner
 
-VERSION = 1
+VERSION = 2
 # Between two checkpoints of a training; a cluster that loses nodes often wants less.
 SECONDS = float(os.environ.get("ADAPTERFLEET_CHECKPOINT_SECONDS", "20"))
 # Writing checkpoints may take at most this share of the time.
@@ -118,7 +121,7 @@ def write_checkpoint(directory: Path, one: Saved, state: State, identity: str) -
     """Write `state` as `one.path` in `directory`, whole or not at all."""
     directory.mkdir(parents=True, exist_ok=True)
     beside = directory / f".{one.path.name}.{os.getpid()}"
-    document = {"version": VERSION, "identity": identity, "progress": state.progress}
+    document = {"version": VERSION, "identity": identity, "progress": state.progress, "digest": _digest(state)}
     # One metadata key: with several, the bytes differ from process to process.
     save_file(dict(state.tensors), beside, metadata={"state": json.dumps(document)})
     with beside.open("rb") as file:
@@ -148,4 +151,16 @@ def _read(path: Path, identity: str) -> State:
             raise ValueError("a checkpoint of another version")
         if document["identity"] != identity:
             raise ValueError("a checkpoint of another training")
-        return State({name: file.get_tensor(name).clone() for name in file.keys()}, document["progress"])  # noqa: SIM118
+        state = State({name: file.get_tensor(name).clone() for name in file.keys()}, document["progress"])  # noqa: SIM118
+        if document["digest"] != _digest(state):
+            raise ValueError("the checkpoint's bytes have changed")
+        return state
+
+
+def _digest(state: State) -> str:
+    """SHA-256 of all values, names and shapes."""
+    found = hashlib.sha256(json.dumps(state.progress, sort_keys=True).encode())
+    for name, tensor in sorted(state.tensors.items()):
+        found.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
+        found.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()

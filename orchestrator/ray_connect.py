@@ -23,6 +23,7 @@ from orchestrator.versions import STAMP, check_stamp
 
 SECONDS = 5.0  # a cluster that does not answer by then is not there; Ray itself waits for more than ten minutes
 INSIDE_A_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # set where the code came with the job already
+_LOG = logging.getLogger(__name__)
 TOKEN = "set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH as on the cluster"
 
 
@@ -42,13 +43,19 @@ def connect(address: str | None) -> None:
         check_stamp(os.environ[STAMP])
     _check_reachable(address)
     try:
-        _init(address=address, runtime_env=_code())
+        dashboard = _init(address=address, runtime_env=_code())
     except (ConnectionError, RuntimeError) as fault:
         raise InputError(_told(address, fault)) from fault
+    if not dashboard:
+        _LOG.warning(
+            "the cluster at %s has no dashboard, and Ray Train needs it to free a killed driver's places", address
+        )
 
 
-def _init(**options: Any) -> None:
-    ray.init(log_to_driver=False, logging_level=logging.ERROR, configure_logging=True, **options)
+def _init(**options: Any) -> str:
+    """Join; the address of the cluster's dashboard, "" where there is none."""
+    context = ray.init(log_to_driver=False, logging_level=logging.ERROR, configure_logging=True, **options)
+    return str(context.dashboard_url or "")
 
 
 def _code() -> dict[str, Any] | None:

@@ -41,7 +41,7 @@ def ray_faults() -> Iterator[tuple[Fault, ...]]:
 
 
 def _with_cluster(scratch: Path) -> Iterator[tuple[Fault, ...]]:
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
     try:
         for _ in range(NODES - 1):
             _add_node(cluster, scratch)

@@ -44,6 +44,21 @@ def test_a_torn_file_is_said_and_the_older_one_used(tmp_path):
     assert len(faults) == 1 and newest.name in faults[0]
 
 
+def test_no_changed_byte_is_taken_for_what_was_written(tmp_path):
+    _write(tmp_path, 10)
+    _write(tmp_path, 20)
+    newest = saved(tmp_path)[0].path
+    sound = newest.read_bytes()
+    used = []
+    for position in range(len(sound)):
+        newest.write_bytes(sound[:position] + bytes([sound[position] ^ 0xFF]) + sound[position + 1 :])
+        state, faults = read_checkpoint(tmp_path, 20, "x")
+        assert torch.equal(state.tensors["weights"], torch.full((3,), float(state.progress["optimizer_steps"])))
+        used.append(state.progress["optimizer_steps"])
+        assert bool(faults) == (used[-1] == 10)
+    assert used.count(20) == 0
+
+
 def test_older_checkpoints_and_half_written_files_are_removed(tmp_path):
     for time in (10, 20):
         _write(tmp_path, time)

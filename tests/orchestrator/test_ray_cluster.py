@@ -66,10 +66,13 @@ def local(steps, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def cluster():
-    """A head that computes nothing and two nodes of one CPU; checkpoints every half second."""
+    """A head that computes nothing and two nodes of one CPU; checkpoints every half second.
+
+    With the dashboard, as clusters have it: Ray Train asks it whether a driver lives whose places it should give back.
+    """
     environment = pytest.MonkeyPatch()
     environment.setenv("ADAPTERFLEET_CHECKPOINT_SECONDS", "0.5")
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
     for _ in range(2):
         cluster.add_node(num_cpus=1)
     ray.init(address=cluster.address, log_to_driver=False)
