@@ -158,6 +158,13 @@ class BucketStore(ArtifactStore):
         self.bucket.delete(self.bucket.list(f"checkpoints/{step.key}"))
         return record
 
+    def drop_spent_checkpoints(self) -> None:
+        """In the bucket too."""
+        super().drop_spent_checkpoints()
+        keys = [key for key in self.bucket.list("checkpoints") if (self.path(_step_of(key)) / RECORD_FILE).is_file()]
+        if keys:
+            self.bucket.delete(keys)
+
     def verify(self, record: Record) -> None:
         """Bring the artifact here and compare every byte. Raises CorruptArtifactError for damage in the bucket."""
         for name, (digest, _) in record.files.items():
@@ -202,3 +209,8 @@ def _check_workspace(bucket: Bucket) -> None:
         return
     text = text or bucket.read("workspace.json") or b""
     check_format(text.decode(errors="replace"), f"{bucket.uri}/workspace.json")
+
+
+def _step_of(key: str) -> str:
+    """`checkpoints/<job>/<name>/...` -> `<job>/<name>`."""
+    return "/".join(key.split("/")[1:3])

@@ -79,6 +79,7 @@ def run_campaign(plan: Plan, settings: RunSettings, console: Console) -> Outcome
     with Departure() as departure, run_lock(folder), run_lock(store.root), store.lease(name) as still_ours:
         for line in change_lines(store, plan.steps):
             console.print(f"note: {line}", style="yellow", soft_wrap=True, markup=False)
+        store.drop_spent_checkpoints()
         write_index(plan, folder)
         log = EventLog(folder, len(plan.steps))
         logs = StepLogs(folder)

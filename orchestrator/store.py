@@ -6,8 +6,7 @@ Layout of a workspace:
     artifacts/<job>/<name>-<fp12>/record.json  with the step's files beside it
     staging/<job>/<name>-<fp12>/               a step being written; deleted and begun anew after a kill
     checkpoints/<job>/<name>-<fp12>/           what a killed training goes on from; deleted on commit
-    cache/                                     derived data that can be rebuilt
-    rejected/                                  artifacts whose bytes did not match their record
+    cache/, rejected/                          derived data; artifacts whose bytes did not match their record
     campaigns/<name>/                          index.json, events.jsonl, status.json, run.lock, report/
 """
 
@@ -128,6 +127,12 @@ class ArtifactStore:
         self._listing.pop(step.job, None)
         shutil.rmtree(self.checkpoint(step), ignore_errors=True)
         return record
+
+    def drop_spent_checkpoints(self) -> None:
+        """Delete checkpoints of finished steps: a kill between a commit's last two motions leaves one."""
+        for left in (self.root / "checkpoints").glob("*/*"):
+            if (self.path("/".join(left.parts[-2:])) / RECORD_FILE).is_file():
+                shutil.rmtree(left, ignore_errors=True)
 
     def discard(self, step: Step) -> None:
         """Delete what a failed step left in staging: on a full disk that room is needed."""

@@ -187,6 +187,10 @@ def test_checkpoints_follow_to_another_node_and_go_with_the_commit(bucket_place,
     assert (store.checkpoint(A) / "training-2.safetensors").read_bytes() == b"two"
     commit(store, A)
     assert not bucket.list("checkpoints")
+    for step in (A, B):
+        bucket.write(f"checkpoints/{step.key}/training-3.safetensors", b"three")
+    store.drop_spent_checkpoints()
+    assert list(bucket.list("checkpoints")) == [f"checkpoints/{B.key}/training-3.safetensors"]
 
 
 def test_campaign_files_follow_unless_a_run_writes_them_here(bucket_place, elsewhere):

@@ -35,6 +35,14 @@ def test_a_committed_step_is_found_with_all_its_files(store):
     assert not staging.exists() and not store.has(B) and store.find(B) is None
 
 
+def test_a_checkpoint_that_a_kill_left_beside_a_finished_step_goes_with_the_next_run(store):
+    commit(store, A)
+    for step in (A, B):
+        store.checkpoint(step).mkdir(parents=True)
+    store.drop_spent_checkpoints()
+    assert not store.checkpoint(A).exists() and store.checkpoint(B).exists()
+
+
 def test_a_record_survives_its_own_text(store):
     commit(store, A)
     record = store.find(A)
