@@ -188,3 +188,18 @@ def test_a_budget_limits_the_targets_own_adapter_alone(tmp_path):
         assert inputs["language:en@42"].spec.training.max_tokens == 0
         (own,) = [system for system in one.systems if system.role == "own"]
         assert dict(own.evaluations[0][1].inputs)["language:gl"] is inputs["language:gl@42"]
+
+
+def test_a_joint_search_of_low_rank_adapters_weighs_languages_for_losses_on_text(tmp_path):
+    comparison = {"kind": "joint", "targets": ["ca", "it"], "tasks": ["text"], "related": {"top": 2}}
+    catalan, italian = plan(tmp_path, comparison, tasks=[{"name": "text", "kind": "causal-lm"}]).comparisons
+    spec = catalan.search.spec
+    assert catalan.search is italian.search and [one.name for one in spec.objectives] == ["text/ca", "text/it"]
+    assert not any(role.startswith("task") for role, _ in catalan.search.inputs)
+    assert {key for weights in searched(catalan) for key in weights} >= {"en", "es"}
+
+
+def test_a_joint_search_does_not_weigh_adapters_of_prompted_tasks(tmp_path):
+    comparison = {"kind": "joint", "targets": ["ca", "it"], "tasks": ["copy"]}
+    with pytest.raises(InputError, match="weighs language adapters alone"):
+        plan(tmp_path, comparison)
