@@ -1,8 +1,8 @@
 """Scores that were computed before, by digest: a repeated candidate costs nothing, in another campaign too.
 
 A score's key covers the bytes of every adapter, the rule with its weights and options, the backbone, the evaluation
-set and the metric. Each process appends to files of its own, and a torn line is not there, so that writers need no
-lock and a killed one spoils nothing.
+set and the metric. Each process appends to files of its own, and a torn or changed line is not there, so that writers
+need no lock and a killed one spoils nothing.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import Any
 from jobs.job import JobCall, TrialScores
 from jobs.spec import JOBS, SearchObjective, SearchSpec, is_language_model, metric_of, mixture_role
 from orchestrator.fingerprint import fingerprint
+from orchestrator.sealed import opened, sealed
 from orchestrator.store import RECORD_FILE
 from search_spaces.strategies.strategy import Trial
 
@@ -58,7 +59,7 @@ class ScoreCache:
             if math.isfinite(value) and key not in self._scores(context):
                 folds = tuple(scores.folds.get(seed, ()))
                 self._scores(context)[key] = (value, folds)
-                lines.append(json.dumps({"key": key, "value": value, "folds": folds}) + "\n")
+                lines.append(sealed({"key": key, "value": value, "folds": folds}) + "\n")
         if lines:
             file = self._folder / context / self._writer
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -139,9 +140,7 @@ def _says(name: str) -> bool:
 def _read(file: Path) -> dict[str, _Seen]:
     found = {}
     for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            entry = json.loads(line)
+        entry = opened(line)
+        if entry is not None:  # torn by a kill, damaged, or being written this moment
             found[str(entry["key"])] = (float(entry["value"]), tuple(map(float, entry["folds"])))
-        except (ValueError, KeyError, TypeError):
-            continue  # torn by a kill, or being written this moment
     return found

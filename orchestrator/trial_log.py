@@ -10,6 +10,7 @@ from typing import Any
 
 from jobs.job import TrialScores
 from jobs.spec import Mixture
+from orchestrator.sealed import opened, sealed
 from search_spaces.strategies.strategy import Trial
 
 TRIALS_FILE = "trials.jsonl"
@@ -20,7 +21,7 @@ class TrialLog:
     """Trials by key, in the order in which they were finished. `hits`: those that the score cache answered."""
 
     def __init__(self, checkpoint: Path) -> None:
-        """Read what an earlier try left; a torn last line counts as not there."""
+        """Read what an earlier try left; a line that is torn or changed counts as not there."""
         self._file = checkpoint / TRIALS_FILE
         self.scores: dict[str, TrialScores] = {}
         self.hits: set[str] = set()
@@ -40,7 +41,7 @@ class TrialLog:
         line |= {"seconds": round(scores.seconds, 4)} | ({"hit": True} if hit else {})
         self._file.parent.mkdir(parents=True, exist_ok=True)
         with self._file.open("a", encoding="utf-8") as stream:
-            stream.write("\n" * self._torn + json.dumps(line) + "\n")
+            stream.write("\n" * self._torn + sealed(line) + "\n")
             stream.flush()
             os.fsync(stream.fileno())
         self._torn = False
@@ -78,11 +79,10 @@ def mixture_json(mixture: Mixture) -> dict[str, Any]:
 def _read_trials(file: Path) -> Iterator[tuple[str, TrialScores, bool]]:
     if not file.is_file():
         return
-    for line in file.read_text(encoding="utf-8").splitlines():
-        try:
-            trial = json.loads(line)
-        except ValueError:
-            continue  # the line that a kill tore; its trial is run again
+    for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
+        trial = opened(line)
+        if trial is None:
+            continue  # torn by a kill, or damaged: its trial is run again
         values = {int(seed): value for seed, value in trial["scores"].items()}
         folds = {int(seed): tuple(folds) for seed, folds in trial.get("folds", {}).items()}
         yield trial["trial"], TrialScores(values, folds, trial.get("seconds", 0.0)), trial.get("hit", False)

@@ -6,9 +6,17 @@ from typing import Any
 
 from orchestrator.record import Record
 
-# What tells of the way and not of the result: what a clock or the machine measured, from where a training went on,
-# and which trials a search had still to do.
-OF_THE_WAY = {"seconds", "tokens_per_second", "resumed_from_step", "memory_bytes", "mfu", "cost"}
+# What tells of the way and not of the result: what a clock or the machine measured, from where a training went on and
+# from where it could not, and which trials a search had still to do.
+OF_THE_WAY = {
+    "seconds",
+    "tokens_per_second",
+    "resumed_from_step",
+    "checkpoints_not_used",
+    "memory_bytes",
+    "mfu",
+    "cost",
+}
 
 
 def content(record: Record) -> tuple[dict[str, Any], ...]:

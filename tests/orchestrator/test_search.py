@@ -84,6 +84,21 @@ def test_a_torn_line_is_tried_again_and_does_not_spoil_the_next(call):
     assert set(TrialLog(call.checkpoint).scores) == {trial_key(first), trial_key(third)}
 
 
+def test_a_changed_byte_anywhere_in_a_line_is_seen_and_its_trial_run_again(call):
+    log = TrialLog(call.checkpoint)
+    first, second, *_ = map(Trial, candidates(SPACE))
+    log.add(first, score(first))
+    log.add(second, score(second))
+    file = call.checkpoint / "trials.jsonl"
+    whole, known = file.read_bytes(), log.scores
+    for place in range(len(whole)):
+        for mask in (0x01, 0xFF):
+            file.write_bytes(whole[:place] + bytes([whole[place] ^ mask]) + whole[place + 1 :])
+            found = TrialLog(call.checkpoint).scores
+            assert len(found) < 2 or whole[place] == ord("\n"), place
+            assert all(known[key] == scores for key, scores in found.items()), place
+
+
 def test_a_score_that_is_no_number_fails_the_search(call):
     with pytest.raises(ArithmeticError, match="no finite score for"):
         run_search(call, lambda trial: TrialScores({1: 1.0, 2: math.nan}), no_progress)
