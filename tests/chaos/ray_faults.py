@@ -19,7 +19,7 @@ import psutil
 from ray.cluster_utils import Cluster
 
 from jobs.leaving import LEFT
-from tests.chaos.arena import FAILED, LONGEST, Arena, finished
+from tests.chaos.arena import FAILED, LONGEST, REFUSED, Arena, finished
 from tests.chaos.faults import Fault
 from tests.chaos.verdict import check
 from tests.orchestrator.s3_server import CREDENTIALS, s3_server
@@ -51,6 +51,8 @@ def _with_cluster(scratch: Path) -> Iterator[tuple[Fault, ...]]:
             Fault("ray: evaluator killed", "SIGKILL of a warm worker", _hit(cluster, "WarmWorker", signal.SIGKILL)),
             Fault("ray: node lost", "a whole node goes, and another comes later", _lose_node(cluster, scratch, str)),
             Fault("ray: node lost, bucket", "the same; the workspace is a bucket, and no node sees another's files", _lose_node(cluster, scratch, _in_bucket)),
+            Fault("ray: poison language", "one language's data is gone when its worker looks for it", _poison(cluster)),
+            Fault("ray: two drivers", "a second driver on the same workspace and cluster", _two(cluster)),
             Fault("ray: driver killed", "SIGKILL of the driver; the cluster stays", _hit_driver(cluster, signal.SIGKILL)),
             Fault("ray: driver preempted", "SIGTERM to the driver; the cluster stays", _hit_driver(cluster, signal.SIGTERM)),
         )  # fmt: skip
@@ -79,6 +81,39 @@ def _hit_driver(cluster: Cluster, number: int) -> Meet:
         time.sleep(rng.uniform(0.0, 8.0))
         run.send_signal(number)
         _end(cluster, arena, place, run, expected=(0, -number, 130, LEFT))
+
+    return meet
+
+
+def _poison(cluster: Cluster) -> Meet:
+    def meet(arena: Arena, place: str, rng: random.Random) -> None:
+        run = _start(cluster, arena, place)
+        _wait_for(lambda: next(Path(place).glob("campaigns/*/index.json"), None), run)  # the plan has read the data
+        file = arena.file.parent / "data" / f"{rng.choice(['es', 'pt'])}-train.txt"
+        aside = file.rename(file.with_suffix(".aside"))
+        try:
+            code = _wait(run)
+        finally:
+            aside.rename(file)
+        assert code == FAILED, f"the run ended with {code}: {_log(arena)}"
+        before = finished(place)
+        assert sum(key.startswith("language-adapter/") for key in before) == 2, sorted(before)
+        again = _wait(_start(cluster, arena, place))
+        assert again == 0, f"the same command ended with {again}: {_log(arena)}"
+        check(arena, place, before, finished(place))
+
+    return meet
+
+
+def _two(cluster: Cluster) -> Meet:
+    def meet(arena: Arena, place: str, rng: random.Random) -> None:
+        run = _start(cluster, arena, place)
+        _wait_for(lambda: next(Path(place).glob("campaigns/*/index.json"), None), run)
+        time.sleep(rng.uniform(0.0, 5.0))
+        if run.poll() is None:
+            code = _wait(_start(cluster, arena, place))
+            assert code == REFUSED or run.poll() is not None, f"the second driver ended with {code}"
+        _end(cluster, arena, place, run)
 
     return meet
 
