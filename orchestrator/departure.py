@@ -46,9 +46,10 @@ class Departure:
         if self.is_due:
             raise TimeToLeave
         self._until = time.monotonic() + self._grace
-        self._timer = threading.Timer(self._grace, os.kill, (os.getpid(), signal.SIGTERM))
-        self._timer.daemon = True
-        self._timer.start()
+        if self._listens:  # to anybody else the second signal would be the end
+            self._timer = threading.Timer(self._grace, os.kill, (os.getpid(), signal.SIGTERM))
+            self._timer.daemon = True
+            self._timer.start()
 
     def __enter__(self) -> Departure:
         """Listen to SIGTERM, where this is the main thread: no other may."""

@@ -52,6 +52,13 @@ def test_the_end_of_the_grace_period_ends_a_run_that_looks_at_nothing():
         time.sleep(5.0)
 
 
+def test_where_nobody_listens_no_signal_follows():
+    departure = Departure(grace=0.05)
+    departure.begin()
+    time.sleep(0.3)
+    assert departure.is_due and departure.seconds_left == 0.0
+
+
 def test_what_is_finished_is_recorded_and_nothing_more_begins(tmp_path):
     departure, store = Departure(), ArtifactStore(tmp_path)
 
