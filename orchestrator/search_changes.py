@@ -14,7 +14,7 @@ from jobs.job import JobCall
 from jobs.spec import SearchSpec
 from orchestrator.explain import Difference, differences
 from orchestrator.fingerprint import canonical_json
-from orchestrator.record import Record
+from orchestrator.record import parse_record
 from orchestrator.score_cache import SCORES, ScoreCache
 from orchestrator.step import Step
 from orchestrator.store import RECORD_FILE, ArtifactStore
@@ -55,7 +55,8 @@ class Change:
 
 def earlier_searches(store: ArtifactStore) -> list[Earlier]:
     """Every search of the workspace that says its settings."""
-    found = [_finished(record) for record in store.records(lambda damage: None) if record.job == "search"]
+    records = sorted((store.root / "artifacts" / "search").glob(f"*/{RECORD_FILE}"))
+    found = [one for file in records if (one := _finished(file)) is not None]
     for file in sorted((store.root / "checkpoints" / "search").glob(f"*/{SETTINGS_FILE}")):
         spec = _settings(file)
         if spec is not None:
@@ -144,7 +145,11 @@ def _asked(spec: Mapping[str, Any]) -> Asked:
     return spec["backbone"]["revision"], tuple(sorted(scored))
 
 
-def _finished(record: Record) -> Earlier:
+def _finished(file: Path) -> Earlier | None:
+    try:
+        record = parse_record(file.read_text(encoding="utf-8"))
+    except ValueError:
+        return None  # the execution says so, and computes it again
     return Earlier(record.key, True, len(record.details.get("candidates", ())), record.spec)
 
 
