@@ -17,6 +17,7 @@ from jobs.adapters.card import card
 from jobs.adapters.digest import file_digests
 from jobs.adapters.formats import write_adapter
 from jobs.adapters.kinds import Adapter
+from jobs.adapters.weight_files import weights_file
 from jobs.errors import Fault, InputError
 from jobs.merging.merged import Merged
 from jobs.merging.plan import plan_merge
@@ -110,14 +111,13 @@ def _record(
 
 def _parent(term: Term, weighted: bool, directory: Path) -> dict[str, Any]:
     files = file_digests(resolved_path(term.path, directory))
-    weights = next(name for name in files if name.endswith((".safetensors", ".bin")) and "head" not in name)
     return {
         "role": term.role,
         "adapter": term.path,
         "name": term.adapter.name,
         # A non-linear rule has no coefficients to tell.
         "weight": term.weight if (weighted and term.role != "base") or term.weight else None,
-        "sha256": files[weights],
+        "sha256": files[weights_file(files)],
         "files": files,
     }
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
 
+from jobs.adapters.weight_files import is_peft, weights_file
 from jobs.job import JobResult
 from jobs.spec import (
-    METRICS,
     AdapterConfig,
     BackboneRef,
     BottleneckConfig,
@@ -24,14 +22,23 @@ from jobs.spec import (
     PrefixConfig,
     Spec,
     TaskAdapterSpec,
-    TrainingConfig,
 )
-from orchestrator.card_loading import PEFT_WEIGHTS_FILE, loading_code, own_loading_code, peft_loading_code
-from orchestrator.card_search import plain_number, search_facts, search_targets
+from orchestrator.card_facts import (
+    LANGUAGE_METRICS,
+    RULES,
+    TASK_METRICS,
+    adapter_facts,
+    data_facts,
+    data_words,
+    result_facts,
+    rule_facts,
+    training_facts,
+)
+from orchestrator.card_loading import loading_code, own_loading_code, peft_loading_code, peft_stacking_code
+from orchestrator.card_search import search_facts, search_targets
 from orchestrator.record import Record
 
 CARD_FILE = "README.md"
-WEIGHTS_FILE = "adapter.safetensors"
 _KINDS: dict[type[AdapterConfig], str] = {
     BottleneckConfig: "MAD-X",
     LoraConfig: "LoRA",
@@ -77,7 +84,7 @@ def _initial(spec: InitialAdapterSpec) -> str:
         f"The untrained adapter on `{spec.backbone.name}` from which every language adapter of a campaign starts; "
         "language vectors are differences from it.",
         [
-            ("Recipe", _list(_adapter_facts(spec.adapter))),
+            ("Recipe", _list(adapter_facts(spec.adapter))),
             ("How to load it", _snippet(own_loading_code(spec.backbone, spec.adapter))),
         ],
     )
@@ -90,9 +97,9 @@ def _language(spec: LanguageAdapterSpec, inputs: Mapping[str, Record], result: J
         f"A {_KINDS[type(spec.adapter)]} language adapter for `{spec.language}` on the frozen `{spec.backbone.name}`, "
         f"trained by {_OBJECTIVES[spec.objective]}.",
         [
-            ("Data", _list(_data_facts(spec.corpus))),
-            ("Recipe", _list([*_adapter_facts(spec.adapter), *_training_facts(spec.training, spec.seed)])),
-            ("Results", _results(result.metrics, _LANGUAGE_METRICS)),
+            ("Data", _list(data_facts(spec.corpus))),
+            ("Recipe", _list([*adapter_facts(spec.adapter), *training_facts(spec.training, spec.seed)])),
+            ("Results", _list(result_facts(result.metrics, LANGUAGE_METRICS))),
             ("Parents", _parents(inputs)),
             ("How to load it", _snippet(own_loading_code(spec.backbone, spec.adapter))),
         ],
@@ -100,19 +107,19 @@ def _language(spec: LanguageAdapterSpec, inputs: Mapping[str, Record], result: J
 
 
 def _task(spec: TaskAdapterSpec, inputs: Mapping[str, Record], result: JobResult) -> str:
-    language = inputs.get(f"language:{spec.language}")
-    if language is None:
+    if spec.task.prompt:
         return _prompted_task(spec, inputs, result)
+    language = inputs[f"language:{spec.language}"]
     return _page(
         _front(spec.backbone, [spec.language], [spec.data], "adapters"),
         f"Task adapter: {spec.task.name} in {spec.language}",
         f"A task adapter with its head for `{spec.task.name}`, trained in `{spec.language}` on top of that language's "
         "frozen adapter. For another language, stack it on that language's adapter or merge instead.",
         [
-            ("Data", _list(_data_facts(spec.data))),
+            ("Data", _list(data_facts(spec.data))),
             ("Labels", ", ".join(f"`{label}`" for label in spec.task.labels)),
-            ("Recipe", _list([*_adapter_facts(spec.adapter), *_training_facts(spec.training, spec.seed)])),
-            ("Results", _results(result.metrics, _TASK_METRICS)),
+            ("Recipe", _list([*adapter_facts(spec.adapter), *training_facts(spec.training, spec.seed)])),
+            ("Results", _list(result_facts(result.metrics, TASK_METRICS))),
             ("Parents", _parents(inputs)),
             ("How to load it", _snippet(loading_code(spec.backbone, ".", language=_beside(language.key)))),
         ],
@@ -123,18 +130,25 @@ def _prompted_task(spec: TaskAdapterSpec, inputs: Mapping[str, Record], result: 
     task, data = spec.task, (spec.data, *spec.more_data)
     asked = [("prompt", _quoted(task.prompt)), ("answer", _quoted(task.answer))]
     asked += [("choice", _quoted(choice)) for choice in task.choices]
+    below = inputs.get(f"language:{spec.language}")
+    alone = "For another language, merge it with language adapters of its shape."
+    stacked = (
+        "It was trained on top of that language's frozen adapter (MAD-X, arXiv 2005.00052): use both, for another "
+        "language that language's adapter."
+    )
+    own = own_loading_code(spec.backbone, spec.adapter)
     return _page(
         _front(spec.backbone, [one.language for one in data], data, _library(spec.adapter)),
         f"Task adapter: {task.name} in {spec.language}",
         f"A {_KINDS[type(spec.adapter)]} adapter of the frozen `{spec.backbone.name}` that answers prompts of "
-        f"`{task.name}`. For another language, merge it with language adapters of its shape.",
+        f"`{task.name}`. {stacked if below else alone}",
         [
-            ("Data", "\n\n".join(_list(_data_facts(one)) for one in data)),
+            ("Data", "\n\n".join(_list(data_facts(one)) for one in data)),
             ("What it is asked", _list([(name, text) for name, text in asked if text])),
-            ("Recipe", _list([*_adapter_facts(spec.adapter), *_training_facts(spec.training, spec.seed)])),
-            ("Results", _results(result.metrics, _TASK_METRICS)),
+            ("Recipe", _list([*adapter_facts(spec.adapter), *training_facts(spec.training, spec.seed)])),
+            ("Results", _list(result_facts(result.metrics, TASK_METRICS))),
             ("Parents", _parents(inputs)),
-            ("How to load it", _snippet(own_loading_code(spec.backbone, spec.adapter))),
+            ("How to load it", _snippet(f"{own}\n{peft_stacking_code(_beside(below.key))}" if below else own)),
         ],
     )
 
@@ -152,38 +166,22 @@ def _merge(spec: MergeSpec, inputs: Mapping[str, Record], result: JobResult) -> 
     targets, (facts, said) = search_targets(spec, search), search_facts(spec, search)
     corpora = {r.spec["language"]: DataRef(**r.spec["corpus"]) for r in inputs.values() if "corpus" in r.spec}
     used = {code: corpora[code] for code in weights if code in corpora}
-    in_peft = any(PEFT_WEIGHTS_FILE in record.files for record in inputs.values())
+    in_peft = any(is_peft(record.files) for record in inputs.values())
     stacked = loading_code(spec.backbone, ".", task=_beside(task) if task else "")
     return _page(
         _front(spec.backbone, targets, list(used.values()), "peft" if in_peft else "adapters"),
         f"Language arithmetic for {', '.join(targets)}: {spec.task}",
         f"An adapter for {', '.join(f'`{code}`' for code in targets)} made without training: "
-        f"{_RULES.get(method, method)} over the adapters of "
+        f"{RULES.get(method, method)} over the adapters of "
         f"{', '.join(f'`{code}`' for code in weights)}{cited}.",
         [
-            ("Data of the merged adapters", _list([(code, _data_words(data)) for code, data in used.items()])),
-            ("Recipe", _list([*_rule_facts(result.details), ("seed", str(spec.seed))])),
+            ("Data of the merged adapters", _list([(code, data_words(data)) for code, data in used.items()])),
+            ("Recipe", _list([*rule_facts(result.details), ("seed", str(spec.seed))])),
             ("Results", "\n\n".join((_list(facts), said))),
             ("Parents", _parents(inputs)),
             ("How to load it", _snippet(peft_loading_code(spec.backbone, ".") if in_peft else stacked)),
         ],
     )
-
-
-_RULES = {"task_arithmetic": "task arithmetic", "linear": "a weighted sum", "ties": "TIES merging", "dare": "DARE"}
-
-
-def _rule_facts(details: Mapping[str, Any]) -> list[tuple[str, str]]:
-    weights, method = details["weights"], details.get("method", "task_arithmetic")
-    options = [(name, str(value)) for name, value in details.get("options", {}).items()]
-    if method == "task_arithmetic":
-        formula = " + ".join(f"{weight:g} · (theta_{key} − theta_pre)" for key, weight in weights.items())
-        return [("theta", f"theta_pre + {formula}"), ("method", method), *options]
-    return [
-        ("weights", ", ".join(f"{weight:g} {key}" for key, weight in weights.items())),
-        ("method", method),
-        *options,
-    ]
 
 
 def _page(front: str, title: str, lead: str, sections: Sequence[tuple[str, str]]) -> str:
@@ -205,66 +203,10 @@ def _front(backbone: BackboneRef, languages: Sequence[str], data: Sequence[DataR
     return "\n".join([*lines, "---"])
 
 
-def _adapter_facts(adapter: AdapterConfig) -> list[tuple[str, str]]:
-    if not isinstance(adapter, BottleneckConfig):
-        return [(name.replace("_", " "), _setting(value)) for name, value in dataclasses.asdict(adapter).items()]
-    facts = [("bottleneck", f"reduction factor {adapter.reduction_factor}, {adapter.non_linearity}")]
-    if adapter.invertible_reduction_factor:
-        facts.append(("invertible adapter", f"NICE, reduction factor {adapter.invertible_reduction_factor}"))
-    return [*facts, ("initialization seed", str(adapter.init_seed))]
-
-
-def _setting(value: object) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, tuple) else f"{value}"
-
-
-def _training_facts(training: TrainingConfig, seed: int) -> list[tuple[str, str]]:
-    batch = training.batch_size * training.gradient_accumulation
-    return [
-        ("optimizer steps", f"{training.optimizer_steps:,}"),
-        ("batch", f"{batch} sequences of at most {training.max_length} tokens"),
-        ("learning rate", f"{training.learning_rate:g}"),
-        ("seed", str(seed)),
-    ]
-
-
-def _data_facts(data: DataRef) -> list[tuple[str, str]]:
-    named = " ".join(part for part in (data.dataset, data.subset, data.directory) if part)
-    facts = [
-        ("source", f"{data.source} {named}".strip()),
-        ("language", data.language),
-        ("revision", f"`{data.revision}`"),
-    ]
-    return [*facts, *((f"most examples of {split}", f"{count:,}") for split, count in data.limits)]
-
-
-def _data_words(data: DataRef) -> str:
-    return " ".join(
-        part for part in (data.source, data.dataset, data.subset, data.directory, f"`{data.revision}`") if part
-    )
-
-
-_LANGUAGE_METRICS = {
-    "validation_loss": "held-out loss, nat per masked token",
-    "best_optimizer_step": "kept checkpoint, optimizer step",
-    "tokens": "tokens seen",
-}
-_TASK_METRICS = {
-    **{f"validation_{name}": f"validation {name.replace('_', ' ')}" for known in METRICS.values() for name, _ in known},
-    "validation_f1": "validation F1",
-    "validation_loss": "validation loss, nat per token of the answers",
-    "best_optimizer_step": "kept checkpoint, optimizer step",
-}
-
-
-def _results(metrics: Mapping[str, float], named: Mapping[str, str]) -> str:
-    return _list([(words, plain_number(metrics[name])) for name, words in named.items() if name in metrics])
-
-
 def _parents(inputs: Mapping[str, Record]) -> str:
     rows = []
     for role, record in sorted(inputs.items()):
-        weights = next((name for name in (WEIGHTS_FILE, PEFT_WEIGHTS_FILE) if name in record.files), "")
+        weights = weights_file(record.files)
         digest = record.files[weights][0] if weights else record.fingerprint
         kind = "sha256 of the weights" if weights else "fingerprint of the step"
         rows.append(f"| {role} | `{record.key}` | {kind} `{digest}` |")

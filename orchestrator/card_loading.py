@@ -7,8 +7,6 @@ import json
 from jobs.backbones import embedded_backbone
 from jobs.spec import AdapterConfig, BackboneRef, BottleneckConfig
 
-PEFT_WEIGHTS_FILE = "adapter_model.safetensors"
-
 
 def loading_code(backbone: BackboneRef, adapter: str, task: str = "", language: str = "") -> str:
     """Python that loads an adapter directory with plain `adapters` and activates it.
@@ -51,6 +49,16 @@ def peft_loading_code(backbone: BackboneRef, adapter: str) -> str:
         f"model = PeftModel.from_pretrained(model, {json.dumps(adapter)})",
     ]
     return "\n".join([*imports, *lines])
+
+
+def peft_stacking_code(language: str) -> str:
+    """Further lines for `peft_loading_code`: the language adapter in the directory `language` acts below."""
+    return "\n".join(
+        [
+            f'model.load_adapter({json.dumps(language)}, adapter_name="language")',
+            'model.base_model.set_adapter(["language", "default"])',
+        ]
+    )
 
 
 def own_loading_code(backbone: BackboneRef, adapter: AdapterConfig) -> str:

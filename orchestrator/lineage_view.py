@@ -13,6 +13,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from datetime import datetime
 from typing import Any, get_type_hints
 
+from jobs.adapters.weight_files import weights_file
 from jobs.redaction import redacted
 from jobs.spec import IDENTITY, JOBS, metric_named
 from orchestrator.record import Record
@@ -20,7 +21,6 @@ from orchestrator.record import Record
 LONGEST_VALUE = 500  # characters of a parameter; whole lists stand in record.json, an artifact of the run
 DIGEST_LENGTH = 36  # of a data set in MLflow
 MODEL_JOBS = frozenset({"initial-adapter", "language-adapter", "task-adapter", "merge"})
-WEIGHTS_FILE = "adapter.safetensors"
 _CLASSES = {name: spec for spec, (name, _) in JOBS.items()}
 
 
@@ -211,7 +211,9 @@ def _backbone(record: Record) -> ModelView:
 
 def _produced(record: Record) -> ModelView:
     tags = {"key": record.key, "job": record.job, "fingerprint": record.fingerprint}
-    tags |= {f"sha256.{name}": digest for name, (digest, _) in record.files.items() if name == WEIGHTS_FILE}
+    tags |= {
+        f"sha256.{name}": digest for name, (digest, _) in record.files.items() if name == weights_file(record.files)
+    }
     tags |= {k: v for k, v in _tags(record).items() if k in {"language", "target", "task", "seed"}}
     return ModelView(record.key, model_name(f"{record.job}-{record.name}"), record.job, tags, _params(record))
 

@@ -10,9 +10,10 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
+from jobs.adapters.weight_files import is_peft
 from jobs.errors import InputError
 from jobs.spec import BackboneRef
-from orchestrator.card_loading import PEFT_WEIGHTS_FILE, loading_code, peft_loading_code
+from orchestrator.card_loading import loading_code, peft_loading_code
 from orchestrator.record import Record
 from orchestrator.report_blocks import (
     Block,
@@ -43,7 +44,7 @@ def loading_section(inputs: ReportInputs, results: Sequence[Result]) -> Section 
         return None
     best, seed, key = max(merged, key=lambda entry: _clearness(entry[0]))
     record = inputs.records[key]
-    load = peft_loading_code if PEFT_WEIGHTS_FILE in record.files else loading_code
+    load = peft_loading_code if is_peft(record.files) else loading_code
     code = load(BackboneRef(**record.spec["backbone"]), _shown(inputs, key))
     text = (
         f"The merge for {best.target_name} ({task_title(best.comparison)}, seed {seed}), whose gain is the clearest of "
@@ -88,7 +89,8 @@ def vectors_section(inputs: ReportInputs, folder: Path) -> Section | None:
     low, high, mean = _off_diagonal(cosine)
     near = sum(vectors.near_zero) / len(vectors.near_zero)
     text = (
-        f"A language vector is tau = theta − theta_pre, here of seed {vectors.seed}. Similarities run from "
+        f"A language vector is tau = theta − theta_pre over the adapter's own parameters, here of seed {vectors.seed}. "
+        f"Similarities run from "
         f"{low:.2f} to {high:.2f}, {mean:.2f} on average. On average {near:.0%} of a vector's weights are near zero "
         f"(below {NEAR_ZERO:g} of its root mean square); of a Gaussian (dashed) it would be {GAUSSIAN_NEAR_ZERO:.0%}."
     )

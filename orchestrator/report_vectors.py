@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import safe_open
 
+from jobs.adapters.weight_files import weights_file
 from jobs.errors import Fault, InputError
 from orchestrator.record import Record
 from orchestrator.report_inputs import ReportInputs
 
-WEIGHTS_FILE = "adapter.safetensors"
 CACHE_FORMAT = 1
 BINS = 81
 REACH = 4.0  # the histogram covers -4 to 4 times each vector's own root mean square
@@ -69,11 +69,11 @@ def language_vectors(inputs: ReportInputs, cache: Path) -> LanguageVectors | Non
 
 def measure(inputs: ReportInputs, adapters: Mapping[str, Record]) -> LanguageVectors:
     """Read the adapters of `adapters` (language -> record), one tensor of all languages at a time."""
-    files = [inputs.store.fetch(record.key) / WEIGHTS_FILE for record in adapters.values()]
+    files = [_weights(inputs, record.key) for record in adapters.values()]
     bases = {record.inputs["theta_pre"] for record in adapters.values()}
     if len(bases) != 1:
         raise InputError(Fault("language vectors need one theta_pre for all languages", got=", ".join(sorted(bases))))
-    differences = _Differences(files, inputs.store.fetch(bases.pop()) / WEIGHTS_FILE)
+    differences = _Differences(files, _weights(inputs, bases.pop()))
     gram = np.zeros((len(files), len(files)))
     size = 0
     for name in differences.names:
@@ -125,16 +125,29 @@ class _Differences:
         return np.stack(others) - base
 
 
+def _weights(inputs: ReportInputs, key: str) -> Path:
+    folder = inputs.store.fetch(key)
+    name = weights_file({file.name for file in folder.iterdir()})
+    if not name:
+        raise InputError(Fault("the adapter has no weights", str(folder)))
+    return folder / name
+
+
 def _open(file: Path) -> Any:
     return safe_open(str(file), framework="numpy")
 
 
 def _one_seed(records: list[Record]) -> dict[str, Record]:
-    """The adapters of the seed with most languages, the first such seed."""
+    """The adapters of the seed with most languages, the first such seed; of several budgets the largest."""
     seeds: dict[int, dict[str, Record]] = {}
-    for record in records:
+    for record in sorted(records, key=_budget):
         seeds.setdefault(int(record.spec["seed"]), {})[record.spec["language"]] = record
     return max(seeds.values(), key=len) if seeds else {}
+
+
+def _budget(record: Record) -> float:
+    """Tokens that an adapter was trained on at most; infinity where nothing but the optimizer steps ends it."""
+    return float(record.spec["training"].get("max_tokens") or math.inf)
 
 
 def similar_order(cosine: tuple[tuple[float, ...], ...]) -> list[int]:

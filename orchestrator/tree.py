@@ -13,10 +13,11 @@ from typing import Any
 from rich.text import Text
 from rich.tree import Tree
 
+from jobs.adapters.weight_files import weights_file
 from jobs.errors import Fault, InputError
 from jobs.spec import is_language_model, metric_named
 from orchestrator.lineage_disk import read_record
-from orchestrator.lineage_view import WEIGHTS_FILE, backbone_key, data_name
+from orchestrator.lineage_view import backbone_key, data_name
 from orchestrator.record import Record
 from orchestrator.store import RECORD_FILE, ArtifactStore
 
@@ -108,7 +109,7 @@ class _Growth:
         """The node of an artifact and everything below it."""
         if record is None:
             return Node(key, MISSING, role, weight, "", (("", "not in this workspace"),), ())
-        sha = record.files.get(WEIGHTS_FILE, ("", 0))[0]
+        sha = record.files.get(weights_file(record.files), ("", 0))[0]
         if self._seen(key):
             return Node(key, record.job, role, weight, sha, (), (), above=True)
         facts = (*_facts(record), *self._scores(key, record.job))

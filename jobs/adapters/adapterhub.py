@@ -15,12 +15,11 @@ from jobs.adapters.names import bind_names, free_head_names, free_names, without
 from jobs.adapters.paths import adapter_directory, checked_name, inner_file, read_json
 from jobs.adapters.settings import check_settings
 from jobs.adapters.tensor_files import check_tensors, read_tensors, write_pickle, write_safetensors
+from jobs.adapters.weight_files import ADAPTERHUB_HEAD_WEIGHTS, ADAPTERHUB_WEIGHTS
 from jobs.errors import Fault, InputError
 
 CONFIG = "adapter_config.json"
-WEIGHTS = ("adapter.safetensors", "pytorch_adapter.bin")
 HEAD_CONFIG = "head_config.json"
-HEAD_WEIGHTS = ("model_head.safetensors", "pytorch_model_head.bin")
 
 _REFUSED_ARCHITECTURES = {
     "prompt_tuning": "prompt tuning stands in none of the merged methods",
@@ -45,7 +44,7 @@ def read_adapter(path: Path | str) -> Adapter:
     name = checked_name(config.get("name"), f"{config_path}: name")
     kind = _kind(config["config"], config_path)
     check_settings(config["config"], str(config_path))
-    stored = _weights(directory, WEIGHTS)
+    stored = _weights(directory, ADAPTERHUB_WEIGHTS)
     check_tensors(stored, str(path))
     tensors = without_aliases(free_names(stored, name, str(path)), str(path))
     backbone = _backbone(config)
@@ -63,13 +62,13 @@ def write_adapter(adapter: Adapter, path: Path | str) -> None:
     directory = Path(path)
     directory.mkdir(parents=True, exist_ok=True)
     _write_json({**adapter.config, "name": adapter.name}, directory / CONFIG)
-    _write_pair(bind_names(adapter.tensors, adapter.name), directory, WEIGHTS)
+    _write_pair(bind_names(adapter.tensors, adapter.name), directory, ADAPTERHUB_WEIGHTS)
     if adapter.head is not None:
         head_name = adapter.head.config.get("name")
         # A static head has no name of its own; a flexible one goes by the adapter's.
         new_name = adapter.name if head_name is not None else None
         _write_json({**adapter.head.config, "name": new_name}, directory / HEAD_CONFIG)
-        _write_pair(bind_names(adapter.head.tensors, adapter.name), directory, HEAD_WEIGHTS)
+        _write_pair(bind_names(adapter.head.tensors, adapter.name), directory, ADAPTERHUB_HEAD_WEIGHTS)
 
 
 def _write_pair(tensors: Mapping[str, Tensor], directory: Path, filenames: tuple[str, str]) -> None:
@@ -155,7 +154,7 @@ def _read_head(directory: Path) -> Head | None:
     if config_path is None:
         return None
     config = read_json(config_path)
-    tensors = _weights(directory, HEAD_WEIGHTS)
+    tensors = _weights(directory, ADAPTERHUB_HEAD_WEIGHTS)
     check_tensors(tensors, str(config_path))
     name = config.get("name")
     if name is None:

@@ -8,23 +8,15 @@ from pathlib import Path
 
 from torch import Tensor
 
-from jobs.adapters import adapterhub, peft_format
+from jobs.adapters import adapterhub
 from jobs.adapters.paths import adapter_directory, inner_file
 from jobs.adapters.tensor_files import raw_bytes
+from jobs.adapters.weight_files import ADAPTERHUB_HEAD_WEIGHTS, ADAPTERHUB_WEIGHTS, PEFT_WEIGHTS
 
-_FILES = (
-    adapterhub.CONFIG,
-    *adapterhub.WEIGHTS,
-    adapterhub.HEAD_CONFIG,
-    *adapterhub.HEAD_WEIGHTS,
-    *peft_format.WEIGHTS,
-)
+_WEIGHTS = (ADAPTERHUB_WEIGHTS, ADAPTERHUB_HEAD_WEIGHTS, PEFT_WEIGHTS)
+_FILES = (adapterhub.CONFIG, adapterhub.HEAD_CONFIG, *(name for names in _WEIGHTS for name in names))
 # A safetensors file is authoritative, so the pickle of the same tensors beside it says nothing more.
-_SHADOWED = {
-    adapterhub.WEIGHTS[1]: adapterhub.WEIGHTS[0],
-    adapterhub.HEAD_WEIGHTS[1]: adapterhub.HEAD_WEIGHTS[0],
-    peft_format.WEIGHTS[1]: peft_format.WEIGHTS[0],
-}
+_SHADOWED = {pickle: safetensors for safetensors, pickle in _WEIGHTS}
 
 
 def file_digests(path: Path | str) -> dict[str, str]:

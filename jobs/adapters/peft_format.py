@@ -15,10 +15,10 @@ from jobs.adapters.names import RenamedTensors
 from jobs.adapters.paths import adapter_directory, inner_file, read_json
 from jobs.adapters.settings import check_settings
 from jobs.adapters.tensor_files import check_tensors, read_tensors, write_safetensors
+from jobs.adapters.weight_files import PEFT_WEIGHTS
 from jobs.errors import Fault, InputError
 
 CONFIG = "adapter_config.json"
-WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 _KINDS: Mapping[str, Kind] = {"LORA": "lora", "IA3": "ia3", "PREFIX_TUNING": "prefix", "LOKR": "lokr"}
 _MARKS: Mapping[Kind, tuple[str, ...]] = {
     "lora": (".lora_",),
@@ -59,7 +59,7 @@ def write_adapter(adapter: Adapter, path: Path | str) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     document = json.dumps(_stable(adapter.config), indent=2, sort_keys=True, ensure_ascii=False)
     (directory / CONFIG).write_text(document + "\n", encoding="utf-8")
-    write_safetensors(_joined(adapter), directory / WEIGHTS[0], {"format": "pt"})
+    write_safetensors(_joined(adapter), directory / PEFT_WEIGHTS[0], {"format": "pt"})
 
 
 def _joined(adapter: Adapter) -> Mapping[str, Tensor]:
@@ -86,11 +86,11 @@ def _kind(config: Mapping[str, Any], path: Path) -> Kind:
 
 
 def _weights(directory: Path) -> Mapping[str, Tensor]:
-    for filename in WEIGHTS:
+    for filename in PEFT_WEIGHTS:
         path = inner_file(directory, filename)
         if path is not None:
             return read_tensors(path)
-    raise InputError(Fault("no weights", str(directory), todo=f"one of {', '.join(WEIGHTS)} must be there"))
+    raise InputError(Fault("no weights", str(directory), todo=f"one of {', '.join(PEFT_WEIGHTS)} must be there"))
 
 
 def _split(

@@ -66,6 +66,7 @@ class Synthetic:
     without: Collection[str] = ()
     seeds: tuple[int, ...] = SEEDS
     languages: dict[str, str] = field(default_factory=lambda: dict(NAMES))
+    weights: str = "adapter.safetensors"
 
     def __post_init__(self) -> None:
         self.store = ArtifactStore(self.workspace)
@@ -82,7 +83,7 @@ class Synthetic:
             return step
         staging = self.store.stage(step)
         if arrays is not None:
-            save_file(arrays, staging / "adapter.safetensors")
+            save_file(arrays, staging / self.weights)
         for name, text in texts.items():
             (staging / f"{name}.json").write_text(text)
         seconds = round(0.5 + 3 * float(self.random.random()), 3)
