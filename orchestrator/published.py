@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from jobs.errors import Fault, InputError, raise_all
 from orchestrator.sections import Name, Section
@@ -40,27 +40,15 @@ SYSTEMS = {
     "arimerge": "AriMerge",
     "adamergex": "AdaMergeX",
 }
-System = Literal[
-    "no-adapter",
-    "english-fine-tuning",
-    "full-fine-tuning",
-    "task-adapter",
-    "mad-x",
-    "own",
-    "proxy",
-    "best",
-    "multilingual",
-    "add",
-    "add-subtract",
-    "add-all",
-    "add-related",
-    "add-subtract-related",
-    "language-arithmetic",
-    "ties-20",
-    "ties-80",
-    "arimerge",
-    "adamergex",
-]
+
+
+def _system(name: str) -> str:
+    if name not in SYSTEMS:
+        raise ValueError(f"unknown system; {nearest(name, sorted(SYSTEMS))}")
+    return name
+
+
+System = Annotated[str, AfterValidator(_system)]
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Text = Annotated[str, Field(min_length=1)]
 _NAME = re.compile(r"[a-z0-9-]+/[a-z0-9-]+")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 from jobs.backbones import embedded_backbone
@@ -11,7 +10,6 @@ from jobs.data.resolve import DataRequest, data_ref
 from jobs.digest import directory_digest
 from jobs.errors import Fault, InputError, raise_all
 from jobs.spec import BackboneRef, DataRef, Split
-from orchestrator.campaign import Campaign
 from orchestrator.sections import BackboneSection, DataSection
 from search_spaces.languages import resolve_language
 
@@ -80,44 +78,3 @@ class References:
         if language not in self._covered:
             where = f"{purpose} of {language}"
             self.faults.append(Fault("the CLDR does not cover this language well", where, "", "give other data"))
-
-
-def trained_languages(campaign: Campaign) -> tuple[str, ...]:
-    """Codes of all languages that get an adapter: the pool, then the best covered ones of the CLDR."""
-    chosen = list(campaign.languages.pool)
-    taken = {resolve_language(code).key for code in chosen}
-    targets = (t for c in campaign.comparisons if c.kind == "zero-shot" for t in c.targets)
-    taken |= {resolve_language(code).key for code in (*campaign.languages.leave_out, *targets)}
-    wanted = campaign.languages.best_covered
-    for code in covered_languages() if wanted else ():
-        if len(chosen) >= max(wanted, len(campaign.languages.pool)):
-            break
-        key = resolve_language(code).key
-        if key not in taken:
-            chosen.append(code)
-            taken.add(key)
-    if len(chosen) < wanted:
-        raise InputError(
-            Fault(
-                "fewer languages are covered than asked for",
-                "languages.best_covered",
-                str(wanted),
-                f"at most {len(chosen)}",
-            )
-        )
-    return tuple(chosen)
-
-
-def missing_adapters(campaign: Campaign, trained: tuple[str, ...]) -> Iterator[Fault]:
-    """Languages that need an adapter and are not among the trained ones, as `best_covered` chose them."""
-    todo = "add it to `languages.pool`"
-    for task in campaign.tasks:
-        if task.language not in trained:
-            yield Fault("the task's language has no adapter", f"task {task.name}", task.language, todo)
-    for section in campaign.comparisons:
-        where = f"comparison {section.name}"
-        enhanced = section.targets if section.kind == "enhancement" else ()
-        for code in (code for code in enhanced if code not in trained):
-            yield Fault("an enhancement target needs an adapter of its own", where, code, todo)
-        for code in (code for code in section.related.pool if code not in trained):
-            yield Fault("a pool language has no adapter", where, code, todo)

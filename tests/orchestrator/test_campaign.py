@@ -230,9 +230,9 @@ def test_best_covered_languages_must_hold_whatever_the_campaign_names(tmp_path):
         planned(tmp_path, {"languages": {"best_covered": 3, "leave_out": ["en", "es"]}, "corpora": {"source": "cldr"},
                            "comparisons.0.related": {"pool": ["es"]}})  # fmt: skip
     text = str(caught.value)
-    assert "task ner: the task's language has no adapter (got en)" in text
-    assert "comparison enhancement: an enhancement target needs an adapter of its own (got es)" in text
-    assert "comparison zero-shot: a pool language has no adapter (got es)" in text
+    assert "tasks[0].language: the task's language has no adapter (got en)" in text
+    assert "targets[0]: an enhancement target needs an adapter of its own (got es)" in text
+    assert "comparisons[0].related.pool[0]: a pool language has no adapter (got es)" in text
 
 
 def test_the_schema_accepts_what_loads_and_refuses_a_typo():

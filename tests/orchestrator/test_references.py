@@ -4,7 +4,8 @@ import pytest
 
 from jobs.errors import InputError
 from orchestrator.campaign import load_campaign
-from orchestrator.references import References, trained_languages
+from orchestrator.references import References
+from orchestrator.trained import trained_languages
 from tests.orchestrator.campaign_files import planned, write_data, write_file
 
 

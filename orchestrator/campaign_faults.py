@@ -1,0 +1,136 @@
+"""What does not make sense in a campaign file of the right form: names, languages and settings that do not fit."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+
+from jobs.errors import Fault, InputError
+from jobs.sharded.settings import check_extra
+from jobs.spec import TrainingConfig, is_language_model
+from orchestrator.sections_campaign import Campaign
+from orchestrator.sections_comparisons import ComparisonSection
+from orchestrator.sections_tasks import TaskSection, model_faults
+from orchestrator.trained import trained_languages
+from orchestrator.yaml_lines import Document, Location, nearest
+from search_spaces.languages import resolve_language
+
+
+def campaign_faults(campaign: Campaign, document: Document) -> Iterator[Fault]:
+    """Every such fault, with file, line and key."""
+    yield from _twice(campaign, document)
+    yield from _deepspeed(campaign, document)
+    yield from _dropout(campaign, document)
+    if not campaign.languages.pool and not campaign.languages.best_covered:
+        yield Fault("no languages", document.where(("languages",)), "", "name a `pool` or `best_covered`")
+    if any(not is_language_model(task.kind) for task in campaign.tasks) and campaign.task_adapter is None:
+        yield Fault("tasks need `task_adapter`", document.where(("tasks",)), "", "say how it is trained")
+    for number, task in enumerate(campaign.tasks):
+        for key, what, todo in model_faults(task, campaign.language_adapter.stacked):
+            yield Fault(what, document.where(("tasks", number, *key.split("."))), task.name, todo)
+    tasks = {task.name: task for task in campaign.tasks}
+    for number, comparison in enumerate(campaign.comparisons):
+        yield from _unknown_tasks(comparison, tasks, document, ("comparisons", number))
+        yield from _without_words(comparison, tasks, document, ("comparisons", number))
+    try:
+        trained = trained_languages(campaign)
+    except InputError as wrong:
+        yield from wrong.faults
+        return
+    yield from _adapterless(campaign, trained, document)
+
+
+def _unknown_tasks(
+    comparison: ComparisonSection, tasks: Mapping[str, TaskSection], document: Document, at: Location
+) -> Iterator[Fault]:
+    named = [((*at, "tasks", place), name) for place, name in enumerate(comparison.tasks)]
+    named += [((*at, "reference"), comparison.reference)] if comparison.reference else []
+    for where, name in named:
+        if name not in tasks:
+            yield Fault("unknown task", document.where(where), name, nearest(name, sorted(tasks)))
+
+
+def _adapterless(campaign: Campaign, trained: Sequence[str], document: Document) -> Iterator[Fault]:
+    """Languages that need an adapter and are not among the `trained` ones; zero-shot targets that have one."""
+    keys = {resolve_language(code).key for code in trained}
+    for number, comparison in enumerate(campaign.comparisons):
+        for place, code in enumerate(comparison.targets):
+            where = document.where(("comparisons", number, "targets", place))
+            has_adapter = resolve_language(code).key in keys
+            if comparison.kind == "zero-shot" and has_adapter:
+                todo = "take it out of `languages.pool`, or compare it as enhancement"
+                yield Fault("a zero-shot target must not have an adapter of its own", where, code, todo)
+            if comparison.kind == "enhancement" and code not in trained:
+                todo = "write it as in `languages.pool`" if has_adapter else "add it to `languages.pool`"
+                yield Fault("an enhancement target needs an adapter of its own", where, code, todo)
+        for place, code in enumerate(comparison.related.pool):
+            if code not in trained:
+                where = document.where(("comparisons", number, "related", "pool", place))
+                yield Fault("a pool language has no adapter", where, code, nearest(code, list(trained)))
+    for number, task in enumerate(campaign.tasks):
+        if task.language not in trained:
+            where = document.where(("tasks", number, "language"))
+            yield Fault("the task's language has no adapter", where, task.language, "add it to `languages.pool`")
+
+
+def _without_words(
+    comparison: ComparisonSection, tasks: Mapping[str, TaskSection], document: Document, at: Location
+) -> Iterator[Fault]:
+    """ROUGE in a language whose words it does not know, and no tokenizer instead."""
+    for name in comparison.tasks:
+        if name not in tasks or not tasks[name].metric.startswith("rouge") or tasks[name].rouge_tokenizer:
+            continue
+        for place, code in enumerate(comparison.targets):
+            if resolve_language(code).iso3 != "eng":
+                what, todo = f"the words of ROUGE are English (task {name})", "give the task a `rouge_tokenizer`"
+                yield Fault(what, document.where((*at, "targets", place)), code, todo)
+
+
+def _deepspeed(campaign: Campaign, document: Document) -> Iterator[Fault]:
+    asked, training = campaign.resources, campaign.language_adapter.training
+    try:
+        check_extra(TrainingConfig(**training.model_dump()), asked.sharding, asked.workers_per_bank, asked.deepspeed)
+    except InputError as wrong:
+        where = document.where(("resources", "deepspeed"))
+        yield from (dataclasses.replace(fault, where=f"{where}: {fault.where}") for fault in wrong.faults)
+
+
+def _dropout(campaign: Campaign, document: Document) -> Iterator[Fault]:
+    sections = {"language_adapter": campaign.language_adapter, "task_adapter": campaign.task_adapter}
+    for key, section in sections.items():
+        rate = section.training.backbone_dropout if section else 0.0
+        if rate and not campaign.language_adapter.stacked:
+            what, todo = "backbone_dropout is for bottleneck adapters alone", "leave it out; `lora` has a `dropout`"
+            yield Fault(what, document.where((key, "training", "backbone_dropout")), str(rate), todo)
+
+
+def _twice(campaign: Campaign, document: Document) -> Iterator[Fault]:
+    named: dict[str, list[str]] = {
+        "tasks": [t.name for t in campaign.tasks],
+        "comparisons": [c.name for c in campaign.comparisons],
+        "seeds": [str(seed) for seed in campaign.seeds],
+    }
+    for key, names in named.items():
+        yield from _names_twice(names, document, (key,))
+    yield from _languages_twice(campaign.languages.pool, document, ("languages", "pool"))
+    for number, comparison in enumerate(campaign.comparisons):
+        at = ("comparisons", number)
+        yield from _names_twice(comparison.tasks, document, (*at, "tasks"))
+        yield from _languages_twice(comparison.targets, document, (*at, "targets"))
+        yield from _languages_twice(comparison.related.pool, document, (*at, "related", "pool"))
+
+
+def _names_twice(names: Sequence[str], document: Document, at: Location) -> Iterator[Fault]:
+    for number, name in enumerate(names):
+        if name in names[:number]:
+            yield Fault("the name is given twice", document.where((*at, number)), name, "choose another")
+
+
+def _languages_twice(codes: Sequence[str], document: Document, at: Location) -> Iterator[Fault]:
+    listed: dict[tuple[str, ...], str] = {}
+    for number, code in enumerate(codes):
+        key = resolve_language(code).key
+        if key in listed:
+            where = document.where((*at, number))
+            yield Fault("the language is listed twice", where, code, f"it is the same as {listed[key]}")
+        listed[key] = code
