@@ -11,7 +11,7 @@ from jobs.adapters.formats import read_adapter, write_adapter
 from jobs.adapters.kinds import Adapter
 from jobs.errors import Fault, InputError
 from jobs.job import JobCall, JobResult
-from jobs.mixing import BASE, mix
+from jobs.mixing import BASE, mixed
 from jobs.spec import MergeSpec, Mixture, mixture_role
 
 WINNER = "winner.json"
@@ -28,12 +28,13 @@ def merge(call: JobCall) -> JobResult:
     winner = read_winner(_input(call, "search"), spec.best_for)
     sources = {key: read_adapter(_input(call, mixture_role(key, spec.seed))) for key, _ in winner.weights}
     base = read_adapter(call.inputs[BASE]) if BASE in call.inputs else None
-    merged = _in_memory(mix(winner, sources, base, "merged"), spec.target)
+    made = mixed(winner, sources, base, "merged")
+    merged = _in_memory(made.adapter, spec.target)
     write_adapter(merged, call.output)
     squares = sum(float(tensor.double().square().sum()) for tensor in merged.tensors.values())
     weights = dict(winner.weights)
     metrics = {"norm": squares**0.5, **{f"weight_{key}": weight for key, weight in weights.items()}}
-    details = {"weights": weights, "method": winner.method, "options": dict(winner.options)}
+    details = {"weights": weights, "method": winner.method, "options": dict(winner.options), "notes": list(made.notes)}
     return JobResult(metrics, details={name: value for name, value in details.items() if value})
 
 

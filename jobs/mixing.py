@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from jobs import recipe as recipes
 from jobs.adapters.kinds import Adapter
 from jobs.errors import Fault, InputError
+from jobs.merging.merged import Merged
 from jobs.merging.plan import plan_merge
 from jobs.merging.terms import Term, places
 from jobs.spec import Method, Mixture
@@ -27,10 +28,15 @@ def mix(mixture: Mixture, adapters: Mapping[str, Adapter], base: Adapter | None,
     `base` is theta_pre; task arithmetic needs it unless the weights sum to one, TIES and DARE need it unless the
     adapters are low-rank. Raises InputError for a rule that the adapters or options do not fit.
     """
+    return mixed(mixture, adapters, base, name).adapter
+
+
+def mixed(mixture: Mixture, adapters: Mapping[str, Adapter], base: Adapter | None, name: str) -> Merged:
+    """As `mix`, with what is to be said about the result."""
     recipe = mixture_recipe(mixture, base is not None, name)
     known = {**adapters, **({BASE: base} if base is not None else {})}
     terms = [Term(place.role, place.path, place.weight, known[place.path]) for place in places(recipe)]
-    return plan_merge(recipe, terms).adapter
+    return plan_merge(recipe, terms)
 
 
 def mixture_recipe(mixture: Mixture, has_base: bool, name: str) -> recipes.Recipe:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 Space = Literal["factors", "delta", "kronecker"]
+Operators = Literal["fitting", "add", "multiply"]
 HeadPolicy = Literal["merge", "first", "task", "drop"]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_-]{0,99}$")]
 Number = Annotated[float, Field(allow_inf_nan=False, strict=True)]
@@ -106,13 +107,14 @@ class AddSubtract(_Recipe):
 
 
 class AdaMergeX(_Recipe):
-    """AdaMergeX: operators after the adapter's structure, with its t."""
+    """AdaMergeX: operators after the adapter's structure, with its t; or, for the ablation, `add` or `multiply`."""
 
     method: Literal["adamergex"]
     task_source: str
     reference_target: str
     reference_source: str
     t: Number
+    operators: Operators = "fitting"
     roles: ClassVar[tuple[str, ...]] = ("task_source", "reference_target", "reference_source")
 
 

@@ -172,7 +172,8 @@ class LanguageAdapterSpec:
 class TaskAdapterSpec:
     """A task adapter, with a head where the kind has one.
 
-    Input: `language:<code>`, the frozen language adapter that it is stacked on (bottleneck adapters), or `theta_pre`.
+    Input: `language:<code>`, the frozen language adapter that it is stacked on (bottleneck adapters), or `theta_pre`
+    (PEFT's kinds; with `language:<code>` too they are trained on top of that frozen adapter).
     `more_data`: the data of further languages, trained on in one shuffled stream with `data`.
     """
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,8 @@ from jobs.training_loop import Loop
 def train_prompted(call: JobCall, progress: Progress = no_progress) -> JobResult:
     """Train the task adapter of a `TaskAdapterSpec` whose task has a prompt, and write it into `call.output`.
 
-    Input: `theta_pre`, a LoRA, (IA)3, LoKr or prefix adapter in PEFT's format, which gives shape and initial values.
+    Input: `theta_pre`, a LoRA, (IA)3, LoKr or prefix adapter in PEFT's format, which gives shape and initial values;
+    with `language:<code>`, that frozen adapter acts below the new one in every pass (MAD-X, arXiv 2005.00052).
     The weights that are best on the validation split are kept: by the loss of its answers, or by the task's metric
     (`training.best_by`). The backbone's dropout is off. A PEFT directory is written; `PeftModel.from_pretrained`
     loads it. Training that was killed goes on from `call.checkpoint`. Raises InputError for what the user can mend.
@@ -42,7 +44,8 @@ def train_prompted(call: JobCall, progress: Progress = no_progress) -> JobResult
     training = PromptedTraining(call, spec, load_language_model(spec.backbone))
     loop = Loop(call, key_of(spec, list(training.injected.layout.shapes)))
     details = {**training.details, **loop.resume(training.learner)}
-    loop.run(training, progress)
+    with training.below():
+        loop.run(training, progress)
     training.write()
     name = "loss" if spec.training.best_by == "loss" else metric_of(spec.task)[0]
     return training.learner.result(f"validation_{name}", details)
@@ -60,6 +63,7 @@ class PromptedTraining:
         refuse_backbone_dropout(spec.training.backbone_dropout, call.name)
         self._theta_pre = _theta_pre(call)
         self.injected = InjectedModel(model, self._theta_pre)
+        self._language = _language(call, spec)
         vector = self.injected.layout.flatten(self._theta_pre.tensors).to(model.device)
         better = "min" if spec.training.best_by == "loss" else metric_of(spec.task)[1]
         self.learner = Learner(vector, self.injected.layout.decayed, spec.training, better)
@@ -72,6 +76,17 @@ class PromptedTraining:
         self._held_out = [row for data in held_out for row in _examples(self._tokens(data, "validation"), model)]
         self._scored = [] if spec.training.best_by == "loss" else [self._prepared(data) for data in held_out]
         self.details = self._described(sources)
+
+    @contextmanager
+    def below(self) -> Iterator[None]:
+        """While it lasts the frozen language adapter acts in every pass, if there is one to train on top of."""
+        if self._language is None:
+            yield
+            return
+        injected = InjectedModel(self._model, self._language)
+        vector = injected.layout.flatten(self._language.tensors).to(self._model.device)
+        with injected.applied(vector[None]):
+            yield
 
     def learn_batch(self, number: int) -> None:
         """Mean loss over the answers' tokens of one batch."""
@@ -130,6 +145,7 @@ class PromptedTraining:
             "best_by": self._spec.training.best_by,
             "cut_prompts": sum(source.cut_prompts for source in sources),
             "cut_answers": sum(source.cut_answers for source in sources),
+            **({"on_top_of": self._spec.language} if self._language else {}),
         }
         return {**details, **({"notes": list(self._model.notes)} if self._model.notes else {})}
 
@@ -138,6 +154,17 @@ def _theta_pre(call: JobCall) -> Adapter:
     if "theta_pre" not in call.inputs:
         raise InputError(Fault("an input is missing", call.name, "theta_pre"))
     return read_adapter(call.inputs["theta_pre"])
+
+
+def _language(call: JobCall, spec: TaskAdapterSpec) -> Adapter | None:
+    """The language adapter to train on top of. Raises InputError for a prefix: two of them are no stack."""
+    if (role := f"language:{spec.language}") not in call.inputs:
+        return None
+    adapter = read_adapter(call.inputs[role])
+    if adapter.kind == "prefix":
+        todo = "use LoRA, (IA)3 or LoKr, or merge them"
+        raise InputError(Fault("prefixes cannot be stacked", call.name, role, todo))
+    return adapter
 
 
 def _examples(source: PromptSet, model: LanguageModel) -> Iterator[Example]:

@@ -1,9 +1,10 @@
 """Methods and baselines of mixture comparisons: weights as straight lines in lambda, and the papers' presets.
 
 A weight is `constant + slope * lambda`. Its key names an adapter: `language:CODE`, `task:CODE` (the comparison's
-task, trained in CODE) or `reference:CODE` (AdaMergeX's reference task). Placeholders stand for CODE: `{target}`,
-`{source}` (the task's language), `{related}` and `{sources}` (a mean over several: the weight is shared out),
-`{any-related}` and `{any-source}` (the search tries one after another).
+task, trained in CODE), `reference:CODE` (AdaMergeX's reference task) or, in a baseline, `stacked:CODE` (the task's
+adapter, trained on top of CODE's frozen language adapter, which acts on top of the sum of the others). Placeholders
+stand for CODE: `{target}`, `{source}` (the task's language), `{related}` and `{sources}` (a mean over several: the
+weight is shared out), `{any-related}` and `{any-source}` (the search tries one after another).
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ from jobs.errors import Fault, InputError
 from jobs.spec import Method as Rule
 from search_spaces.weights import weight_at
 
-KEY = re.compile(r"^(language|task|reference):(\{(target|source|related|sources|any-related|any-source)\}|[a-zA-Z-]+)$")
+KEY = re.compile(
+    r"^(language|task|reference|stacked):(\{(target|source|related|sources|any-related|any-source)\}|[a-zA-Z-]+)$"
+)
 BaselineRole = Literal["baseline", "proxy", "own", "fixed"]
 MULTILINGUAL = "multilingual"  # `task:multilingual`: one adapter trained on the data of all task languages
 
@@ -44,16 +47,18 @@ class Method:
     """A way to combine adapters. `lambdas`: (lowest, highest), searched in the campaign's lambda step.
 
     `rule`: how the weighted adapters become one. `options`: the rule's parameters; the value "lambda" is searched.
-    `role`: what it is as a baseline; of several proxies the one that is better on validation data counts.
+    `role`: what it is as a baseline; of several proxies the one that is better on validation data counts. `prompt`: of
+    a baseline that asks in other words than the task; `{target}` stands for the target's English name.
     """
 
     name: str
     label: str
     weights: tuple[tuple[str, str], ...]
     rule: Rule = "linear"
-    options: tuple[tuple[str, float | Literal["lambda"]], ...] = ()
+    options: tuple[tuple[str, float | str], ...] = ()
     lambdas: tuple[float, float] = (0.0, 1.0)
     role: BaselineRole = "baseline"
+    prompt: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +102,16 @@ def branches(method: Method, places: Places) -> tuple[Lines, ...]:
                 lines[key] = Line(old.constant + share.constant, old.slope + share.slope)
         found.append(tuple((key, line) for key, line in lines.items() if line != Line()))
     return tuple(dict.fromkeys(found))
+
+
+def stacked_keys(method: Method) -> tuple[str, ...]:
+    """Keys of task adapters that act on top of the sum of the others."""
+    return tuple(key for key, _ in method.weights if is_stacked(key))
+
+
+def is_stacked(key: str) -> bool:
+    """Whether a key names a task adapter that was trained on top of a language adapter, and acts on top of one."""
+    return key.startswith("stacked:")
 
 
 def is_searched(method: Method) -> bool:
@@ -164,7 +179,9 @@ _ADAMERGEX = {"task:{source}": "1", "reference:{target}": "lambda", "reference:{
 _TIES = {"language:{source}": "1", "language:{any-related}": "1"}
 
 # Language arithmetic: arXiv 2404.15737. add ... add-subtract-related: arXiv 2311.09344, eqs 1 to 4 and Table 2.
-# adamergex and its baselines: arXiv 2402.18913; arimerge is its linear rule for every kind of adapter.
+# adamergex and its baselines: arXiv 2402.18913; arimerge is its linear rule for every kind of adapter,
+# adamergex-multiplied that of (IA)3 for every kind (its ablation), mad-x the stack of a language and a task adapter
+# (arXiv 2005.00052), the second trained on top of the first.
 PRESETS: dict[str, Method] = {
     method.name: method
     for method in (
@@ -187,6 +204,14 @@ PRESETS: dict[str, Method] = {
         ),
         _preset("adamergex", "AdaMergeX", _ADAMERGEX, rule="adamergex"),
         _preset("arimerge", "AriMerge", _ADAMERGEX),
+        _preset(
+            "adamergex-multiplied",
+            "AdaMergeX, multiplied",
+            _ADAMERGEX,
+            rule="adamergex",
+            options=(("operators", "multiply"),),
+        ),
+        _preset("mad-x", "MAD-X", {"language:{target}": "1", "stacked:{source}": "1"}),
         _preset(
             "language-arithmetic",
             "language arithmetic",

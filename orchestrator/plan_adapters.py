@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from jobs.errors import raise_all
 from jobs.spec import (
     BackboneRef,
     Choice,
@@ -21,10 +20,11 @@ from jobs.spec import (
 )
 from orchestrator.campaign import Campaign
 from orchestrator.methods import MULTILINGUAL
-from orchestrator.references import References, missing_adapters, trained_languages
+from orchestrator.references import References
 from orchestrator.search_plan import joint_strategy, planned_strategy, search_faults
 from orchestrator.sections_tasks import TaskSection
 from orchestrator.step import Step, make_step
+from orchestrator.trained import trained_languages
 
 
 @dataclass(slots=True)
@@ -39,12 +39,12 @@ class AdapterSteps:
     stacked: bool = field(init=False)
     _trained: dict[tuple[str, int, int], Step] = field(init=False, default_factory=dict)
     _tasks: dict[tuple[str, str, int], Step] = field(init=False, default_factory=dict)
+    _on_top: dict[tuple[str, str, int], Step] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Raises InputError for languages that need an adapter and have none."""
+        """Raises InputError for a backbone that is not there."""
         self.backbone = self.references.backbone(self.campaign.backbone)
         self.languages = trained_languages(self.campaign)
-        raise_all(missing_adapters(self.campaign, self.languages))
         section = self.campaign.language_adapter
         self.stacked = section.stacked
         self.theta_pre = make_step(InitialAdapterSpec(self.backbone, section.config))
@@ -70,24 +70,33 @@ class AdapterSteps:
         """The adapter of a task, trained in `code` (default: the task's language), or in all its `sources`."""
         code = code or task.language
         if (task.name, code, seed) not in self._tasks:
-            section = self.campaign.task_adapter
-            assert section is not None and task.data is not None
-            training = section.training.config
-            codes = (task.sources or (task.language,)) if code == MULTILINGUAL else (code,)
-            data = [self.references.data(task.data, one, ("train", "validation"), task.name) for one in codes]
-            spec = TaskAdapterSpec(
-                task=task.ref,
-                language=code,
-                data=data[0],
-                backbone=self.backbone,
-                adapter=section.config(self.campaign.language_adapter),
-                training=replace(training, max_length=task.max_length or training.max_length),
-                seed=seed,
-                more_data=tuple(data[1:]),
-            )
             below = {f"language:{code}": self.language(code, seed)} if self.stacked else {"theta_pre": self.theta_pre}
-            self._tasks[task.name, code, seed] = make_step(spec, below)
+            self._tasks[task.name, code, seed] = make_step(self._task_spec(task, seed, code), below)
         return self._tasks[task.name, code, seed]
+
+    def task_on_top(self, task: TaskSection, seed: int, code: str) -> Step:
+        """The adapter of a task, of PEFT's kinds, trained on top of the frozen language adapter of `code` (MAD-X)."""
+        if (task.name, code, seed) not in self._on_top:
+            below = {"theta_pre": self.theta_pre, f"language:{code}": self.language(code, seed)}
+            self._on_top[task.name, code, seed] = make_step(self._task_spec(task, seed, code), below)
+        return self._on_top[task.name, code, seed]
+
+    def _task_spec(self, task: TaskSection, seed: int, code: str) -> TaskAdapterSpec:
+        section = self.campaign.task_adapter
+        assert section is not None and task.data is not None
+        training = section.training.config
+        codes = (task.sources or (task.language,)) if code == MULTILINGUAL else (code,)
+        data = [self.references.data(task.data, one, ("train", "validation"), task.name) for one in codes]
+        return TaskAdapterSpec(
+            task=task.ref,
+            language=code,
+            data=data[0],
+            backbone=self.backbone,
+            adapter=section.config(self.campaign.language_adapter),
+            training=replace(training, max_length=task.max_length or training.max_length),
+            seed=seed,
+            more_data=tuple(data[1:]),
+        )
 
     def task_input(self, task: TaskSection, seed: int) -> dict[str, Step]:
         """The task adapter that is stacked on whatever language adapter is scored; empty where nothing is."""

@@ -8,11 +8,12 @@ from itertools import product
 
 from jobs.errors import Fault, InputError
 from jobs.spec import Line, LineSpace, MergeSpec, SearchSpec, is_language_model
-from orchestrator.methods import Lines, Method, Places, branches, is_searched
+from orchestrator.methods import Lines, Method, Places, branches, is_searched, is_stacked
 from orchestrator.plan_adapters import AdapterSteps
 from orchestrator.plan_comparisons import Comparison, System, merged_system
 from orchestrator.related import related_languages
 from orchestrator.sections_comparisons import ComparisonSection, chosen_methods
+from orchestrator.sections_prompts import asked_otherwise
 from orchestrator.sections_tasks import TaskSection
 from orchestrator.step import Step, make_step
 from search_spaces.relatedness import Selection
@@ -107,10 +108,15 @@ class _Mixtures:
     def _baseline(self, method: Method) -> System:
         (lines,) = self._branches(method) or ((),)
         weights = {key: line.constant for key, line in lines}
+        summed = {key: weight for key, weight in weights.items() if not is_stacked(key)}
+        if method.prompt and not self.task.prompt:
+            where = f"comparison {self.section.name}, baseline {method.name}"
+            raise InputError(Fault("the task is not asked in words", where, self.task.name, "drop `prompt`"))
+        task = asked_otherwise(self.task, method.prompt, self.target)
         steps = []
         for seed in self.adapters.campaign.seeds:
-            used = {key: self._adapter(key, seed) for key in weights}
-            steps.append((seed, self.adapters.evaluation(self.target, self.task, seed, weights, used)))
+            used = {"task" if is_stacked(key) else key: self._adapter(key, seed) for key in weights}
+            steps.append((seed, self.adapters.evaluation(self.target, task, seed, summed, used)))
         codes = tuple(key.partition(":")[2] for key in weights)
         return System(method.name, method.label, method.role, codes, tuple(steps))
 
@@ -120,8 +126,11 @@ class _Mixtures:
         return branches(method, Places(self.target, self.task.language, related, sources))
 
     def _adapter(self, key: str, seed: int) -> Step:
-        """The step behind `language:CODE`, `task:CODE` or `reference:CODE`. Raises InputError where there is none."""
+        """The step behind a key, see `orchestrator.methods`. Raises InputError where there is none."""
         kind, _, code = key.partition(":")
+        if kind == "stacked":
+            self._check_stacked(key)
+            return self.adapters.task_on_top(self.task, seed, self._with_adapter(code))
         if kind == "task":
             self._check_merged(key)
             return self.adapters.task(self.task, seed, code)
@@ -129,10 +138,21 @@ class _Mixtures:
             self._check_merged(key)
             tasks = {task.name: task for task in self.adapters.campaign.tasks}
             return self.adapters.task(tasks[self.section.reference], seed, code)
+        return self.adapters.language(self._with_adapter(code), seed, self.budget if code == self.target else 0)
+
+    def _with_adapter(self, code: str) -> str:
         if code not in self.adapters.languages:
             where = f"comparison {self.section.name}, target {self.target}"
             raise InputError(Fault("this language has no adapter", where, code, "add it to `languages.pool`"))
-        return self.adapters.language(code, seed, self.budget if code == self.target else 0)
+        return code
+
+    def _check_stacked(self, key: str) -> None:
+        where = f"comparison {self.section.name}, task {self.task.name}"
+        if self.adapters.stacked or is_language_model(self.task.kind):
+            todo = "take the preset `own`" if self.adapters.stacked else "drop it"
+            raise InputError(Fault("there is no task adapter to put on top of the sum", where, key, todo))
+        if self.adapters.campaign.language_adapter.prefix:
+            raise InputError(Fault("prefixes cannot be stacked", where, key, "drop it"))
 
     def _check_merged(self, key: str) -> None:
         if self.adapters.stacked or is_language_model(self.task.kind):

@@ -6,9 +6,12 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
+from jobs.data.template import Template
+from jobs.errors import InputError
+from jobs.recipe import Operators, Space
 from jobs.spec import Choice
 from jobs.spec import Method as Rule
-from orchestrator.methods import KEY, PRESETS, Method, is_searched, parse_line
+from orchestrator.methods import KEY, PRESETS, Method, is_searched, parse_line, stacked_keys
 from orchestrator.sections import Distance, LanguageCode, Name, Positive, Section
 from orchestrator.yaml_lines import nearest
 
@@ -50,15 +53,26 @@ class MethodSection(Section):
     label: str = ""
     weights: dict[Annotated[str, AfterValidator(_key)], Annotated[str | float, AfterValidator(_weight)]]
     rule: Rule = "linear"
-    options: dict[str, float | Literal["lambda"]] = Field(default_factory=dict)
+    options: dict[str, float | Literal["lambda"] | Space | Operators] = Field(
+        default_factory=dict, description="the rule's parameters; the value lambda is searched"
+    )
     lambdas: tuple[float, float] = Field((0.0, 1.0), description="lowest and highest lambda that is searched")
+    prompt: str = Field("", description="a baseline's own words to ask the task in; {target} is the target's name")
+
+    @model_validator(mode="after")
+    def _prompt_can_be_filled(self) -> MethodSection:
+        try:
+            Template.parse(self.prompt, "`prompt`")
+        except InputError as faulty:
+            raise ValueError(str(faulty.faults[0])) from faulty
+        return self
 
     @property
     def method(self) -> Method:
         """The same as the planner's type."""
         options = tuple(self.options.items())
         weights = tuple((key, str(value)) for key, value in self.weights.items())
-        return Method(self.name, self.label or self.name, weights, self.rule, options, self.lambdas)
+        return Method(self.name, self.label or self.name, weights, self.rule, options, self.lambdas, prompt=self.prompt)
 
 
 def _preset(name: str) -> str:
@@ -107,12 +121,26 @@ class ComparisonSection(Section):
             raise ValueError("`choose` belongs to kind joint")
         if self.kind == "mixture" and not self.methods:
             raise ValueError("a mixture needs `methods`")
-        if searched := [one.name for one in chosen_methods(self.baselines) if is_searched(one)]:
-            raise ValueError(f"a baseline has nothing to search: list it under `methods`: {', '.join(searched)}")
+        _check_baselines(chosen_methods(self.baselines))
+        if alone := [one.name for one in chosen_methods(self.methods) if one.prompt or stacked_keys(one)]:
+            raise ValueError(f"`prompt` and stacked adapters are of baselines: {', '.join(alone)}")
         names = [one.name for one in (*chosen_methods(self.methods), *chosen_methods(self.baselines))]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"named twice: {', '.join(twice)}")
         return self
+
+
+def _check_baselines(baselines: tuple[Method, ...]) -> None:
+    """A baseline is a weighted sum, with one adapter on top of it at most. Raises ValueError."""
+    if searched := [one.name for one in baselines if is_searched(one)]:
+        raise ValueError(f"a baseline has nothing to search: list it under `methods`: {', '.join(searched)}")
+    ruled = [one.name for one in baselines if one.rule not in ("linear", "task_arithmetic") or one.options]
+    if ruled:
+        raise ValueError(f"a baseline is a weighted sum: list other rules under `methods`: {', '.join(ruled)}")
+    for one in baselines:
+        weights = dict(one.weights)
+        if len(stacked_keys(one)) > 1 or any(parse_line(weights[key]).constant != 1 for key in stacked_keys(one)):
+            raise ValueError(f"one adapter is stacked, with weight 1: {one.name}")
 
 
 def chosen_methods(chosen: tuple[str | MethodSection, ...]) -> tuple[Method, ...]:

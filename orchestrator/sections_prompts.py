@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import Field
 
@@ -15,9 +16,11 @@ from jobs.errors import InputError
 from jobs.scoring.pieces import pieces_digest
 from jobs.spec import ChoiceScore, TaskKind, is_language_model
 from orchestrator.sections import Positive, Section
+from search_spaces.languages import resolve_language
 
 CHOOSING: tuple[TaskKind, ...] = ("classification", "multiple-choice")
 _EMBEDDED = "embedded"
+_TARGET = re.compile(r"(?<!\{)\{target\}(?!\})")
 
 
 class PromptFields(Section):
@@ -54,6 +57,16 @@ class PromptFields(Section):
             "rouge_tokenizer": _digest(place) if place else "",
             "rouge_tokenizer_path": place,
         }
+
+
+Asked = TypeVar("Asked", bound=PromptFields)
+
+
+def asked_otherwise(task: Asked, prompt: str, target: str) -> Asked:
+    """`task` with another prompt, in which `{target}` is the target's English name; with none as it is."""
+    if not prompt:
+        return task
+    return task.model_copy(update={"prompt": _TARGET.sub(resolve_language(target).name, prompt)})
 
 
 @lru_cache(maxsize=8)

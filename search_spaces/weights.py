@@ -54,10 +54,17 @@ def weight_at(constant: float, slope: float, lambda_: float) -> float:
     return float(Fraction(str(constant)) + Fraction(str(slope)) * Fraction(str(lambda_)))
 
 
+# Options that say how low-rank adapters are merged, whatever the rule.
+_ANY_RULES = ("space", "rank")
+
+
 def line_candidate(space: LineSpace, line: Line, lambda_: float) -> Candidate:
     """The mixture at `lambda_` of a line. Keys of weight zero are left out: AdaMergeX that moves nothing is linear."""
     weighted = ((key, weight_at(constant, slope, lambda_)) for key, constant, slope in line)
     weights = tuple((key, weight) for key, weight in weighted if weight != 0.0)
     options = (*space.options, *(((space.lambda_option, lambda_),) if space.lambda_option else ()))
-    method = "linear" if space.method == "adamergex" and len(weights) == 1 else space.method
-    return Candidate(Mixture(weights, method, options), tuple(key for key, _, _ in line), lambda_)
+    if space.method == "adamergex" and len(weights) == 1:
+        mixture = Mixture(weights, "linear", tuple(option for option in options if option[0] in _ANY_RULES))
+    else:
+        mixture = Mixture(weights, space.method, options)
+    return Candidate(mixture, tuple(key for key, _, _ in line), lambda_)

@@ -74,8 +74,8 @@ def _rule(
     raise InputError(Fault("no rule on stored parameters", "method", recipe.method))
 
 
-def ia3_adamergex(terms: Sequence[Term], t: float) -> ComputedTensors:
-    """AdaMergeX's multiplicative rule; terms are task_source, reference_target, reference_source."""
+def multiplied_tensors(terms: Sequence[Term], t: float) -> ComputedTensors:
+    """AdaMergeX's multiplicative rule, which fits (IA)3; terms are task_source, reference_target, reference_source."""
     states = [term.adapter.tensors for term in terms]
     specs = shared_specs(terms, states)
     task, target, source = states

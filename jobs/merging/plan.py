@@ -7,13 +7,13 @@ from dataclasses import replace
 
 from jobs import recipe as recipes
 from jobs.adapters.compat import RANK_SETTINGS, aligned, check_compatible
-from jobs.adapters.kinds import LOW_RANK_KINDS
+from jobs.adapters.kinds import LOW_RANK_KINDS, Kind
 from jobs.errors import Fault, InputError
 from jobs.merging.delta import lokr_delta, lora_delta
 from jobs.merging.dense import dense_delta
 from jobs.merging.elementwise import (
-    ia3_adamergex,
     linear_tensors,
+    multiplied_tensors,
     negate_b_tensors,
     nonlinear_tensors,
     with_tensors,
@@ -81,12 +81,17 @@ def _merged(recipe: recipes.Recipe, terms: Sequence[Term], space: str) -> Merged
     return Merged(with_tensors(first, nonlinear_tensors(recipe, terms, states)), space)
 
 
+# The operators that AdaMergeX finds fitting for element-wise kinds; prefixes are matrices.
+_OPERATORS: dict[Kind, recipes.Operators] = {"lora": "add", "ia3": "multiply"}
+
+
 def _adamergex(recipe: recipes.AdaMergeX, terms: Sequence[Term], space: str) -> Merged:
     first = terms[0].adapter
-    if first.kind == "lora":
+    operators = recipe.operators if recipe.operators != "fitting" else _OPERATORS.get(first.kind)
+    if operators == "add":
         return Merged(with_tensors(first, linear_tensors(terms, [term.adapter.tensors for term in terms])), space)
-    if first.kind == "ia3":
-        return Merged(with_tensors(first, ia3_adamergex(terms, recipe.t)), space)
+    if operators == "multiply":
+        return Merged(with_tensors(first, multiplied_tensors(terms, recipe.t)), space)
     if first.kind == "prefix":
         return Merged(prefix_adamergex(terms, recipe.t), "delta" if space == "factors" else space, (UNVERIFIED,))
     got = f"a {first.kind} adapter, {first.label}"

@@ -110,6 +110,52 @@ def test_adamergex_takes_the_reference_from_language_modelling_or_another_task(t
     assert inputs["reference:gl@42"].key.startswith("task-adapter/other-gl-")
 
 
+def test_mad_x_trains_the_task_on_top_of_its_language_and_puts_it_on_top_of_the_targets(tmp_path):
+    found = plan(tmp_path, {"methods": ["adamergex"], "baselines": ["task-adapter", "mad-x"]})
+    (comparison,) = found.comparisons
+    alone, stack = (system.evaluations[0][1] for system in comparison.systems[:2])
+    assert stack.spec.weights == (("language:gl", 1.0),)
+    inputs = dict(stack.inputs)
+    assert set(inputs) == {"language:gl", "task"}
+    below = dict(inputs["task"].inputs)
+    assert below["language:en"].key.startswith("language-adapter/en-") and "theta_pre" in below
+    assert inputs["task"].spec == dict(alone.inputs)["task:en"].spec
+    assert inputs["task"].key != dict(alone.inputs)["task:en"].key
+
+
+def test_a_baseline_may_ask_in_other_words(tmp_path):
+    words = "I want you to act as an expert for {target}.\n{question} {{target}}"
+    baselines = ["no-adapter", {"name": "xlt", "label": "XLT", "weights": {}, "prompt": words}]
+    found = plan(tmp_path, {"methods": ["adamergex"], "baselines": baselines})
+    plain, xlt = (system.evaluations[0][1].spec for system in found.comparisons[0].systems[:2])
+    assert xlt.task.prompt == "I want you to act as an expert for Galician.\n{question} {{target}}"
+    assert (xlt.task.answer, xlt.data) == (plain.task.answer, plain.data) and plain.task.prompt == "{question}"
+
+
+@pytest.mark.parametrize(
+    ("baseline", "adapter", "words"),
+    [
+        ("mad-x", {"prefix": {"length": 3}, "objective": "causal-lm", "training": TRAINING}, "cannot be stacked"),
+        ({"name": "x", "weights": {"stacked:ca": 1}}, LORA, "this language has no adapter"),
+    ],
+)
+def test_a_stack_that_cannot_be_is_refused_when_planned(tmp_path, baseline, adapter, words):
+    with pytest.raises(InputError, match=words):
+        plan(tmp_path, {"methods": ["adamergex"], "baselines": [baseline]}, language_adapter=adapter)
+
+
+@pytest.mark.parametrize(
+    ("baseline", "words"),
+    [
+        ("mad-x", "no task adapter to put on top"),
+        ({"name": "x", "weights": {}, "prompt": "Tell"}, "not asked in words"),
+    ],
+)
+def test_stacked_tasks_have_neither_another_stack_nor_other_words(tmp_path, baseline, words):
+    with pytest.raises(InputError, match=words):
+        stacked(tmp_path, {"methods": ["language-arithmetic-own"], "baselines": [baseline]})
+
+
 def test_ties_on_stacked_adapters_searches_its_own_lambda(tmp_path):
     comparison = {"methods": ["ties-20", "language-arithmetic"], "baselines": ["proxy"], "related": {"top": 1}}
     found = stacked(tmp_path, comparison)
@@ -150,6 +196,10 @@ def test_a_method_of_ones_own_takes_a_few_lines(tmp_path):
         ({"methods": [{"name": "x", "weights": {"lang:en": 1}}]}, "not an adapter"),
         ({"methods": [{"name": "x", "weights": {"task:en": "lambda**2"}}]}, "not a weight"),
         ({"kind": "zero-shot", "targets": ["ca"], "methods": ["add"]}, "belong to kind mixture"),
+        ({"methods": ["mad-x"]}, "`prompt` and stacked adapters are of baselines: mad-x"),
+        ({"methods": ["add"], "baselines": [{"name": "x", "weights": {"task:en": 1}, "rule": "ties"}]}, "weighted sum"),
+        ({"methods": ["add"], "baselines": [{"name": "x", "weights": {"stacked:en": 0.5}}]}, "stacked, with weight 1"),
+        ({"methods": ["add"], "baselines": [{"name": "x", "weights": {}, "prompt": "{a"}]}, "a lone {"),
     ],
 )
 def test_faults_of_mixtures_are_told(tmp_path, comparison, words):
