@@ -62,6 +62,7 @@ _STYLE: dict[str, Any] = {
 _HEAT = LinearSegmentedColormap.from_list("similarity", ["#e6eef6", "#8db8dc", "#2f7fbc", "#0b3c6f"])
 _HEAT_RASTER_FROM = 40
 _HEAT_TEXT_UP_TO = 16
+_TITLE_LETTERS = 34  # of a small panel: its title and the number beside it
 
 
 def draw(panel: Panel) -> str:
@@ -73,11 +74,11 @@ def draw(panel: Panel) -> str:
     return _themed(buffer.getvalue())
 
 
-def _axes(width: float, height: float, title: str) -> tuple[Figure, Axes]:
+def _axes(width: float, height: float, title: str, size: float = 9) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(width, height), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.02, h_pad=0.03)  # type: ignore[union-attr, call-arg]
     axes = figure.add_subplot()
-    figure.suptitle(title, x=0.01, ha="left", fontsize=9, fontweight="bold", color=LIGHT["ink"])
+    figure.suptitle(title, x=0.01, ha="left", fontsize=size, fontweight="bold", color=LIGHT["ink"])
     return figure, axes
 
 
@@ -129,7 +130,9 @@ def _gain_bars(panel: GainPanel) -> Figure:
 
 
 def _training(panel: TrainingPanel) -> Figure:
-    figure, axes = _axes(2.5, 1.75, panel.title)
+    letters = len(panel.title) + len(panel.note)
+    figure, axes = _axes(2.5, 1.85, panel.title, 9 * min(1.0, _TITLE_LETTERS / letters))
+    axes.set_xlabel(panel.x_label, fontsize=7, labelpad=1)
     figure.text(0.98, 0.985, panel.note, ha="right", va="top", fontsize=8, color=LIGHT["muted"])
     for curve in panel.curves:
         axes.plot(
@@ -174,9 +177,8 @@ def _write_cells(axes: Axes, values: Any, middle: float) -> None:
         if not np.isnan(value):
             # White and near-black on purpose: the cell, not the page, is the background.
             colour = "#ffffff" if value > middle else "#14202c"
-            axes.text(
-                column, row, f"{value:.2f}".replace("0.", "."), ha="center", va="center", fontsize=6.5, color=colour
-            )
+            text = f"{value:.2f}".replace("0.", ".").replace("-", "−")
+            axes.text(column, row, text, ha="center", va="center", fontsize=6.5, color=colour)
 
 
 def _densities(panel: DensityPanel) -> Figure:

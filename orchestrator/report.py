@@ -24,12 +24,12 @@ from orchestrator.report_results import gain_cell, gains_section, results_sectio
 from orchestrator.report_search import search_section
 from orchestrator.report_summary import summary
 from orchestrator.report_training import training_section
-from orchestrator.report_wording import DASH, baseline, score, task_title
+from orchestrator.report_wording import DASH, baseline, comparison_title, score
 from orchestrator.results import Result, ScoredSystem, campaign_results
 from orchestrator.store import campaign_folder
 
 # Raised by hand when `orchestrator.figures` draws the same panel differently.
-DRAWING_VERSION = 1
+DRAWING_VERSION = 2
 _DIGEST_MARK = "<!-- panel "
 
 
@@ -112,7 +112,7 @@ def _terminal_row(result: Result) -> list[str]:
     weights = result.search.winner_weights if result.search else ()
     return [
         escape(result.target_name),
-        escape(f"{task_title(result.comparison)}, {result.comparison.name}"),
+        escape(comparison_title(result.comparison)),
         *(_terminal_score(result, system) for system in systems),
         f"[{style}]{gain.text}[/]",
         f"[dim]{escape(gain.small)}[/]",
@@ -124,7 +124,7 @@ def _terminal_score(result: Result, system: ScoredSystem | None) -> str:
     if system is None or not system.done:
         return DASH
     text = score(result.comparison.metric, system.mean)
-    return f"[bold]{text}[/]" if system.name == result.best else text
+    return f"[bold]{text}[/]" if system.name in result.best else text
 
 
 def _drawn(figure: FigureRef, folder: Path) -> str:

@@ -31,7 +31,7 @@ from orchestrator.report_blocks import (
 from orchestrator.report_inputs import ReportInputs
 from orchestrator.report_panels import DensityPanel, HeatPanel
 from orchestrator.report_vectors import NEAR_ZERO, LanguageVectors, language_vectors, similar_order
-from orchestrator.report_wording import DASH, baseline, counted, duration, task_title
+from orchestrator.report_wording import DASH, baseline, comparison_title, counted, duration, task_title
 from orchestrator.results import Result
 
 GAUSSIAN_NEAR_ZERO = math.erf(NEAR_ZERO / math.sqrt(2))
@@ -47,12 +47,11 @@ def loading_section(inputs: ReportInputs, results: Sequence[Result]) -> Section 
     load = peft_loading_code if is_peft(record.files) else loading_code
     code = load(BackboneRef(**record.spec["backbone"]), _shown(inputs, key))
     text = (
-        f"The merge for {best.target_name} ({task_title(best.comparison)}, seed {seed}), whose gain is the clearest of "
-        "this campaign. Its `README.md` tells what it was made from and how to stack the task adapter on it."
+        f"The merge for {best.target_name} ({comparison_title(best.comparison)}, seed {seed}), whose gain is the "
+        "clearest of this campaign. Its `README.md` tells what it was made from and how to stack the task adapter."
     )
     rows = tuple(
-        (Cell(r.target_name), Cell(f"{task_title(r.comparison)}, {r.comparison.name}"), Cell(str(s)), Cell(f"`{k}`"))
-        for r, s, k in merged
+        (Cell(r.target_name), Cell(comparison_title(r.comparison)), Cell(str(s)), Cell(f"`{k}`")) for r, s, k in merged
     )
     columns = (Column("Target", False), Column("Comparison", False), Column("Seed"), Column("In `artifacts/`", False))
     fold = Fold("All merged adapters", (Table("", columns, rows),))
@@ -86,17 +85,17 @@ def vectors_section(inputs: ReportInputs, folder: Path) -> Section | None:
     density = DensityPanel(
         "Weights of each language vector", "weight / its root mean square", vectors.edges, vectors.density
     )
-    low, high, mean = _off_diagonal(cosine)
+    low, high, mean = (f"{value:.2f}".replace("-", "−") for value in _off_diagonal(cosine))
     near = sum(vectors.near_zero) / len(vectors.near_zero)
     text = (
         f"A language vector is tau = theta − theta_pre over the adapter's own parameters, here of seed {vectors.seed}. "
         f"Similarities run from "
-        f"{low:.2f} to {high:.2f}, {mean:.2f} on average. On average {near:.0%} of a vector's weights are near zero "
+        f"{low} to {high}, {mean} on average. On average {near:.0%} of a vector's weights are near zero "
         f"(below {NEAR_ZERO:g} of its root mean square); of a Gaussian (dashed) it would be {GAUSSIAN_NEAR_ZERO:.0%}."
     )
     gallery = Gallery(
         (
-            FigureRef("vectors-cosine", heat, f"Cosine similarity of language vectors, {low:.2f} to {high:.2f}"),
+            FigureRef("vectors-cosine", heat, f"Cosine similarity of language vectors, {low} to {high}"),
             FigureRef("vectors-density", density, f"Distribution of weights; {near:.0%} are near zero"),
         ),
         size="large",

@@ -9,7 +9,7 @@ from orchestrator.report_blocks import Cell, Column, FigureRef, Gallery, LegendM
 from orchestrator.report_inputs import ReportInputs
 from orchestrator.report_panels import Curve, LambdaPanel
 from orchestrator.report_results import gain_cell, grouped, system_label
-from orchestrator.report_wording import DASH, file_stem, score, signed, system_colours, task_title
+from orchestrator.report_wording import DASH, comparison_title, file_stem, score, signed, system_colours, task_title
 from orchestrator.results import Result
 from orchestrator.search_results import DEFAULT_LAMBDA, Flatness, LambdaCurve
 
@@ -83,7 +83,7 @@ def _flatness_table(results: Sequence[Result]) -> Table:
     for result in results:
         search, flat, metric = result.search, result.flatness, result.comparison.metric
         assert search is not None
-        first = [Cell(result.target_name), Cell(f"{task_title(result.comparison)}, {result.comparison.name}")]
+        first = [Cell(result.target_name), Cell(comparison_title(result.comparison))]
         chosen = Cell(f"{search.winner_lambda:g}", " + ".join(search.winner_pair))
         if flat is None:
             rows.append((*first, chosen, Cell(DASH), Cell(DASH), Cell(DASH), Cell("lambda 0.5 was not tried")))
@@ -134,5 +134,5 @@ def related_section(inputs: ReportInputs, results: Sequence[Result]) -> Section 
     columns = tuple(Column(title, numeric=False) for title in titles)
     sources = list(dict.fromkeys(c.related_source for c in chosen if c.related_source))
     notes = list(dict.fromkeys(note for c in chosen for note in c.related_notes))
-    text = " ".join([f"Distances: {'; '.join(sources)}." if sources else "", *notes]).strip()
+    text = " ".join([f"Distances: {'; '.join(sources)}." if sources else "", *(f"{note}." for note in notes)]).strip()
     return Section("Related languages", (Table("", columns, rows), *((Paragraph(text, "note"),) if text else ())))

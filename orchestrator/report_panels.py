@@ -70,13 +70,17 @@ class GainPanel:
 
 @dataclass(frozen=True, slots=True)
 class TrainingPanel:
-    """Losses of one adapter over optimizer steps, one curve a seed and split; `best`: kept checkpoints (x, y)."""
+    """A measured course, such as losses of one adapter over optimizer steps, one curve a seed and split.
+
+    `best`: the points that were kept, e.g. checkpoints (x, y).
+    """
 
     title: str
     note: str
     curves: tuple[Curve, ...]
     best: tuple[tuple[float, float], ...]
     y_limits: tuple[float, float]
+    x_label: str = "optimizer steps"
 
 
 @dataclass(frozen=True, slots=True)

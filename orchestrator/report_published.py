@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from orchestrator.paper_table import PaperCell, PaperGain, PaperTable
+from orchestrator.published import SYSTEMS
 from orchestrator.report_blocks import Block, Cell, Column, Paragraph, Table
 from orchestrator.report_wording import DASH
 
@@ -69,7 +70,7 @@ def _gains(table: PaperTable) -> Table:
 
 def _gain_row(table: PaperTable, gain: PaperGain) -> tuple[Cell, ...]:
     headline = gain.headline
-    of = Cell(f"`{headline.system}` over `{headline.over}`", headline.scope)
+    of = Cell(f"{SYSTEMS[headline.system]} over {SYSTEMS[headline.over]}", headline.scope)
     paper = " to ".join(_signed(table, value) for value in headline.gain)
     ours = DASH if gain.ours is None else _signed(table, gain.ours)
     return of, Cell(_STATED[headline.statistic]), Cell(ours), Cell(paper)

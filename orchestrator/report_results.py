@@ -17,9 +17,11 @@ from orchestrator.report_blocks import (
     Table,
 )
 from orchestrator.report_inputs import ReportInputs
+from orchestrator.report_methods import methods_tables
 from orchestrator.report_panels import GainBar, GainPanel
 from orchestrator.report_wording import (
     DASH,
+    comparison_title,
     direction,
     file_stem,
     gain_unit,
@@ -27,7 +29,6 @@ from orchestrator.report_wording import (
     score,
     signed,
     system_colours,
-    task_title,
 )
 from orchestrator.results import Result, ScoredSystem
 from orchestrator.search_results import Gain
@@ -39,10 +40,10 @@ _INTERVAL_NOTE = (
 
 
 def grouped(results: Iterable[Result]) -> dict[tuple[str, str], list[Result]]:
-    """(comparison's name, task title) -> results, both in the campaign's order."""
+    """(comparison's name, its title) -> results, both in the campaign's order."""
     groups: dict[tuple[str, str], list[Result]] = {}
     for result in results:
-        groups.setdefault((result.comparison.name, task_title(result.comparison)), []).append(result)
+        groups.setdefault((result.comparison.name, comparison_title(result.comparison)), []).append(result)
     return groups
 
 
@@ -55,9 +56,10 @@ def results_section(inputs: ReportInputs, results: Sequence[Result]) -> Section:
             "note",
         )
     ]
-    for (name, title), group in grouped(results).items():
+    blocks += methods_tables(results)
+    for (_, title), group in grouped(results).items():
         metric = group[0].comparison.metric
-        caption = f"{title}, {name} ({direction(metric)})"
+        caption = f"{title} ({direction(metric)})"
         columns, rows = _table(inputs, group)
         blocks.append(Table(caption, columns, rows))
     blocks.append(Fold("The scores of every seed", (_seed_table(inputs, results),)))
@@ -65,13 +67,13 @@ def results_section(inputs: ReportInputs, results: Sequence[Result]) -> Section:
 
 
 def _table(inputs: ReportInputs, group: Sequence[Result]) -> tuple[tuple[Column, ...], tuple[tuple[Cell, ...], ...]]:
-    present = [slot for slot in _SLOTS if any(slot in _by_slot(result) for result in group)]
     titles = _titles(group)
+    present = [slot for slot in titles if any(slot in _by_slot(result) for result in group)]
     baselines = [role for role in ("proxy", "own", "baseline") if any(result.gain(role) for result in group)]
     columns = (
         Column("Target", numeric=False),
-        *(Column(titles[slot], colour=slot) for slot in present),
-        *(Column("Gain over " + _baseline_title(role, titles)) for role in baselines),
+        *(Column(titles[slot], colour=_colour(group[0], slot)) for slot in present),
+        *(Column("Gain over " + _baseline_title(role, group)) for role in baselines),
     )
     rows = []
     for result in group:
@@ -84,17 +86,28 @@ def _table(inputs: ReportInputs, group: Sequence[Result]) -> tuple[tuple[Column,
 
 def _titles(group: Sequence[Result]) -> Mapping[str, str]:
     """Slot -> column title; the systems of mixtures and joint comparisons have labels of their own."""
-    if group[0].comparison.kind not in ("mixture", "joint"):
+    if group[0].comparison.kind == "joint":
+        colours = system_colours(group[0].comparison)
+        return {colours[system.name]: system.label for system in reversed(group[0].systems)}
+    if not _is_mixture(group[0]):
         return _SLOTS
-    colours = system_colours(group[0].comparison)
-    return {colours[system.name]: system.label for system in reversed(group[0].systems)}
+    return {system.name: system.label for system in group[0].systems}
 
 
-def _baseline_title(role: str, titles: Mapping[str, str]) -> str:
-    return {"proxy": "better proxy", "own": "own adapter"}.get(role, titles.get("proxy-1", "baseline"))
+def _is_mixture(result: Result) -> bool:
+    return result.comparison.kind == "mixture"
 
 
-# Column of a results table (a colour name) -> its title.
+def _colour(result: Result, slot: str) -> str:
+    return system_colours(result.comparison)[slot] if _is_mixture(result) else slot
+
+
+def _baseline_title(role: str, group: Sequence[Result]) -> str:
+    first = next((system.label for system in group[0].systems if system.role == role), "baseline")
+    return {"proxy": "better proxy", "own": "own adapter"}.get(role, first)
+
+
+# Column of a results table of two fixed kinds (a colour name) -> its title.
 _SLOTS = {
     "proxy-1": "Task language's adapter",
     "proxy-2": "Related language's adapter",
@@ -107,6 +120,9 @@ _SLOTS = {
 
 
 def _by_slot(result: Result) -> dict[str, ScoredSystem]:
+    """Column -> system: a mixture's systems are the same for every target, others' are told apart by their colour."""
+    if _is_mixture(result):
+        return {system.name: system for system in result.systems}
     colours = system_colours(result.comparison)
     return {colours[system.name]: system for system in reversed(result.systems)}
 
@@ -122,7 +138,7 @@ def _score_cell(inputs: ReportInputs, result: Result, system: ScoredSystem | Non
     beside = f"±{score(metric, system.deviation)}" if len(system.scores) > 1 else ""
     done, wanted = len(system.scores), len(result.comparison.seeds)
     small += f" ({done} of {wanted} seeds)" if done < wanted else ""
-    best, chosen = system.name == result.best, system.name == result.better_proxy
+    best, chosen = system.name in result.best, system.name == result.better_proxy
     return Cell(score(metric, system.mean), small.strip(), "best" if best else "", chosen, beside)
 
 
@@ -145,7 +161,7 @@ def _seed_table(inputs: ReportInputs, results: Sequence[Result]) -> Table:
             scores = dict(system.scores)
             metric = result.comparison.metric
             cells = [Cell(score(metric, scores.get(seed, math.nan))) for seed in seeds]
-            where = f"{task_title(result.comparison)}, {result.comparison.name}"
+            where = comparison_title(result.comparison)
             rows.append((Cell(result.target_name), Cell(where), Cell(system_label(inputs, system)), *cells))
     columns = (Column("Target", False), Column("Comparison", False), Column("System", False))
     return Table("", (*columns, *(Column(f"seed {seed}") for seed in seeds)), tuple(rows))
@@ -187,7 +203,7 @@ def _gain_figure(name: str, title: str, over: str, rows: Sequence[tuple[Result, 
         GainBar(r.target_name, gain.value, gain.low, gain.high, gain.excludes_zero, signed(metric, gain.value))
         for r, gain in rows
     )
-    panel = GainPanel(f"{title}, {name}: over {over}", f"gain in {gain_unit(metric)}", bars)
+    panel = GainPanel(f"{title}, over {over}", f"gain in {gain_unit(metric)}", bars)
     stem = file_stem("gain", name, rows[0][0].comparison.task, rows[0][1].role)
     told = ", ".join(f"{bar.label} {bar.text}" for bar in bars)
-    return FigureRef(stem, panel, f"Gain over {over}, {title}, {name}: {told}")
+    return FigureRef(stem, panel, f"Gain over {over}, {title}: {told}")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from orchestrator.report_blocks import Cell, Column, FigureRef, Gallery, Paragraph, Section, Table, foldable
 from orchestrator.report_panels import Curve, TrainingPanel
-from orchestrator.report_wording import DASH, duration, file_stem, score, signed, task_title
+from orchestrator.report_wording import DASH, comparison_title, duration, file_stem, score, signed, task_title
 from orchestrator.results import Result
 from orchestrator.search_results import Flatness, Search
 
@@ -48,7 +48,7 @@ def _row(result: Result) -> tuple[Cell, ...]:
         gain = Cell(signed(result.comparison.metric, flat.validation_gain), spread)
     return (
         Cell(result.target_name),
-        Cell(f"{task_title(result.comparison)}, {result.comparison.name}"),
+        Cell(comparison_title(result.comparison)),
         Cell(search.strategy),
         Cell(f"{search.evaluations if math.isnan(search.spent) else search.spent:g}"),
         Cell(str(search.space) if search.space else DASH),
@@ -82,6 +82,7 @@ def _best_so_far(result: Result) -> FigureRef:
         (Curve("best so far", steps, values, (0.0,) * len(values), "arithmetic", True),),
         ((float(search.found_at), values[-1]),),
         (min(values) - margin, max(values) + margin),
+        "evaluations",
     )
     alt = f"{panel.title}: best {panel.note} after {search.found_at} of {len(values)} evaluations"
     return FigureRef(file_stem("search", comparison.name, comparison.task, comparison.target), panel, alt)

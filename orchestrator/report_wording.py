@@ -89,13 +89,19 @@ def direction(metric: str) -> str:
 
 
 def task_title(comparison: Comparison) -> str:
-    """E.g. "NER F1", "Masked-LM loss"; a task with a name of its own goes by it."""
-    own = comparison.task if comparison.task not in (comparison.task_kind, "mlm") else ""
-    kind = _TASKS.get(comparison.task_kind, comparison.task_kind)
-    standard = f"{kind} {metric_name(comparison.metric)}"
+    """E.g. "NER F1", "Masked-LM loss"; a task with a name of its own goes by it: "nli: accuracy"."""
+    metric = metric_name(comparison.metric)
+    if comparison.task not in (comparison.task_kind, "mlm"):
+        return f"{comparison.task}: {metric}"
     if comparison.metric in _LOSSES:
-        standard = _LOSSES[comparison.metric][:1].upper() + _LOSSES[comparison.metric][1:]
-    return f"{own}: {standard}" if own else standard
+        return metric[:1].upper() + metric[1:]
+    return f"{_TASKS.get(comparison.task_kind, comparison.task_kind)} {metric}"
+
+
+def comparison_title(comparison: Comparison) -> str:
+    """The task's title, and the comparison's name where that says more: "NER F1, zero-shot", "nli: accuracy"."""
+    title, name = task_title(comparison), comparison.name.removeprefix(f"{comparison.task}: ")
+    return title if name == comparison.task else f"{title}, {name}"
 
 
 def file_stem(*parts: str) -> str:

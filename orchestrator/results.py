@@ -61,11 +61,12 @@ class Result:
         return next((gain for gain in self.gains if gain.role == role), None)
 
     @property
-    def best(self) -> str:
-        """Name of the system with the best test mean, "" without scores."""
+    def best(self) -> frozenset[str]:
+        """Names of the systems with the best test mean; none without scores, and none where all are equal."""
         done = [system for system in self.systems if system.done]
         pick = max if self.comparison.mode == "max" else min
-        return pick(done, key=lambda system: system.mean).name if done else ""
+        means = {system.mean for system in done}
+        return frozenset(system.name for system in done if len(means) > 1 and system.mean == pick(means))
 
 
 def campaign_results(inputs: ReportInputs) -> tuple[Result, ...]:

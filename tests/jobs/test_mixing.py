@@ -86,6 +86,25 @@ def test_adamergex_takes_its_roles_from_the_weights(decoder):
         assert_equal(mix(Mixture(weights, "adamergex"), decoder, None, "gl"), rule(*states, t))
 
 
+def test_the_operators_of_adamergex_can_be_swapped_for_its_ablation(decoder):
+    states = [decoder[key].tensors for key in ("task:en", "language:gl", "language:en")]
+    weights = (("task:en", 1.0), ("language:gl", 0.4), ("language:en", -0.4))
+    for operators, rule in (("multiply", adamergex_ia3), ("add", adamergex_lora)):
+        merged = mix(Mixture(weights, "adamergex", (("operators", operators),)), decoder, None, "gl")
+        assert_equal(merged, rule(*states, 0.4))
+
+
+def test_a_merge_by_the_unverified_rule_for_prefixes_says_so(tmp_path):
+    keys = ("task:en", "language:gl", "language:en")
+    sources = {key: save_peft(tmp_path / str(n), "prefix", n) for n, key in enumerate(keys, 1)}
+    weights = dict(zip(keys, (1.0, 0.5, -0.5), strict=True))
+    (tmp_path / "winner.json").write_text(json.dumps({"weights": weights, "method": "adamergex"}))
+    inputs = {f"{key}@3": path for key, path in sources.items()}
+    call = JobCall("m", MergeSpec("gl", "x", BackboneRef("b", "0"), 3), {**inputs, "search": tmp_path}, *[tmp_path] * 3)
+    (note,) = merge(call).details["notes"]
+    assert "unverified" in note
+
+
 @pytest.mark.parametrize(
     ("mixture", "message"),
     [

@@ -4,7 +4,15 @@ import pytest
 
 from jobs.spec import METRICS
 from orchestrator.report_inputs import Comparison, System
-from orchestrator.report_wording import direction, gain_unit, gain_words, score, system_colours, task_title
+from orchestrator.report_wording import (
+    comparison_title,
+    direction,
+    gain_unit,
+    gain_words,
+    score,
+    system_colours,
+    task_title,
+)
 
 
 def comparison(target: str, *proxies: str) -> Comparison:
@@ -58,4 +66,12 @@ def test_a_task_is_called_by_its_kind_and_metric():
     for (kind, metric), title in titles.items():
         made = dataclasses.replace(comparison("gl"), task=kind, task_kind=kind, metric=metric)
         assert task_title(made) == title
-        assert task_title(dataclasses.replace(made, task="xnli")) == f"xnli: {title}"
+        named = task_title(dataclasses.replace(made, task="own"))
+        assert named.startswith("own: ") and named.removeprefix("own: ").lower() in title.lower()
+
+
+def test_a_comparison_does_not_say_its_name_twice():
+    own = dataclasses.replace(comparison("gl"), task="nli", task_kind="classification", metric="accuracy")
+    assert comparison_title(own) == "nli: accuracy, zero-shot"
+    assert comparison_title(dataclasses.replace(own, name="nli")) == "nli: accuracy"
+    assert comparison_title(dataclasses.replace(own, name="nli: adamergex")) == "nli: accuracy, adamergex"

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.spec import MixtureSpace
+from jobs.spec import LineSpace, Mixture, MixtureSpace
 from search_spaces.space import candidates
 from search_spaces.weights import lambda_grid, pair_candidate
 
@@ -48,3 +48,12 @@ def test_shared_ends_are_tried_once():
     space = MixtureSpace((("en", "es"), ("en", "pt"), ("es", "pt")), lambda_grid(0.5))
     tried = [tuple(sorted(c.weights.items())) for c in candidates(space)]
     assert len(tried) == len(set(tried)) == 3 + 3
+
+
+def test_adamergex_that_moves_nothing_is_the_task_adapter_without_the_rules_own_options():
+    line = (("task:en", 1.0, 0.0), ("language:gl", 0.0, 1.0), ("language:en", 0.0, -1.0))
+    options = (("operators", "multiply"), ("space", "factors"))
+    space = LineSpace((line,), (0.0, 0.5), "adamergex", options)
+    still, moved = (candidate.mixture for candidate in candidates(space))
+    assert still == Mixture((("task:en", 1.0),), "linear", (("space", "factors"),))
+    assert moved.method == "adamergex" and moved.options == options and len(moved.weights) == 3

@@ -1,0 +1,78 @@
+"""Methods of one section side by side, and rows with more baselines than there are colours."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+from orchestrator.report_inputs import Comparison, System
+from orchestrator.report_methods import methods_tables
+from orchestrator.results import Result, ScoredSystem
+
+
+def result(target: str, method: str, scores: dict[str, float], name: str = "") -> Result:
+    """`scores`: of the baselines by name, and of the method under its own."""
+    systems = tuple(
+        ScoredSystem(
+            "arithmetic" if one == method else one,
+            one.upper(),
+            "arithmetic" if one == method else "baseline",
+            (),
+            () if math.isnan(value) else ((1, value),),
+            value,
+            0.0,
+            math.nan,
+        )
+        for one, value in scores.items()
+    )
+    comparison = Comparison(
+        name or f"main: {method}", "mixture", target, "nli", "classification", "accuracy", "max", (1,), "search/x", {},
+        tuple(System(s.name, s.label, s.role, (), {}) for s in systems), "", "", "", (), (), "main", method,
+    )  # fmt: skip
+    return Result(comparison, target, systems, None, "", (), None)
+
+
+def test_every_method_is_a_row_beside_baselines_that_stand_there_once() -> None:
+    found = [
+        result(target, method, {"none": 30.0 + place, "task": 40.0, method: value})
+        for place, target in enumerate(("gl", "es"))
+        for method, value in (("adamergex", 41.0), ("arimerge", 39.5))
+    ]
+    (table,) = methods_tables(found)
+    assert [column.title for column in table.columns] == ["System", "gl", "es", "Average"]
+    rows = {row[0].text: [cell.text for cell in row[1:]] for row in table.rows}
+    assert rows == {
+        "NONE": ["30.00", "31.00", "30.50"],
+        "TASK": ["40.00", "40.00", "40.00"],
+        "ADAMERGEX": ["41.00", "41.00", "41.00"],
+        "ARIMERGE": ["39.50", "39.50", "39.50"],
+    }
+    assert [row[0].text for row in table.rows if row[1].mark == "best"] == ["ADAMERGEX"]
+
+
+def test_an_unfinished_system_has_dashes_and_no_average() -> None:
+    found = [
+        result("gl", "adamergex", {"none": 30.0, "adamergex": 41.0}),
+        result("gl", "arimerge", {"none": 30.0, "arimerge": math.nan}),
+    ]
+    (table,) = methods_tables(found)
+    assert [cell.text for cell in table.rows[-1][1:]] == ["–", "–"]
+
+
+def test_budgets_are_columns_of_their_own_and_one_method_needs_no_table() -> None:
+    found = [
+        result("gl", method, {"none": 30.0, method: 40.0}, f"main: {method}, {budget} tokens")
+        for method in ("add", "subtract")
+        for budget in ("200", "1,000")
+    ]
+    (table,) = methods_tables(found)
+    assert [column.title for column in table.columns[1:-1]] == ["gl (200 tokens)", "gl (1,000 tokens)"]
+    assert methods_tables(found[:2]) == ()
+
+
+def test_the_best_are_all_that_share_the_best_score_unless_everyone_does() -> None:
+    assert result("gl", "add", {"a": 2.0, "b": 1.0, "add": 2.0}).best == {"a", "arithmetic"}
+    assert result("gl", "add", {"a": 2.0, "add": 2.0}).best == frozenset()
+    falling = result("gl", "add", {"a": 2.0, "add": 1.0})
+    losses = dataclasses.replace(falling, comparison=dataclasses.replace(falling.comparison, mode="min"))
+    assert losses.best == {"arithmetic"}
