@@ -45,12 +45,15 @@ def load_backbone(ref: BackboneRef, device: torch.device | str | None = None) ->
 
     Only safetensors weights are read and no code from the files is run. Raises InputError for a path that is
     no model directory, files that are not the pinned revision, an architecture other than XLM-R, RoBERTa and
-    BERT, missing weights, and a missing or mismatching tokenizer.
+    BERT, missing weights, and a tokenizer that is missing, does not match or has no padding token.
     """
     source = ref.path or ref.name
     arguments = source_arguments(ref, source)
     config = _config(source, arguments)
     tokenizer = read_tokenizer(source, arguments, config.vocab_size)
+    if tokenizer.pad_token_id is None:
+        todo = "save it with one (tokenizer.pad_token = ...): rows of a batch are filled up with it"
+        raise InputError(Fault("the tokenizer has no padding token", f"backbone {source}", todo=todo))
     with torch.random.fork_rng():
         # Parts without weights in the files (an unused pooler) are drawn: the same way every time.
         torch.manual_seed(0)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+from jobs.data.reading import Faults
 from jobs.errors import Fault
 
 _TAG = re.compile(r"O|[BI]-\S+")
@@ -59,3 +60,14 @@ def _tag_faults(tags: Sequence[str], names: Sequence[str], where: str) -> list[F
             return [Fault("invalid IOB2", f"{where}, token {number}", got, f"an entity begins with B-{tag[2:]}")]
         previous = tag
     return []
+
+
+def check_tags(sentences: Sequence[NerSentence], known: Collection[str], where: str) -> None:
+    """Raise InputError, with sentence numbers counted from 0, for tags that are not among the `known` ones."""
+    faults = Faults(where)
+    for place, sentence in enumerate(sentences):
+        unknown = sorted(set(sentence.tags).difference(known))
+        if unknown:
+            todo = f"the task knows: {', '.join(known)}"
+            faults.add(Fault("labels the task does not have", f"{where}: sentence {place}", ", ".join(unknown), todo))
+    faults.raise_any()

@@ -9,8 +9,7 @@ from typing import Any
 
 from jobs.data.load import describe, load_ner
 from jobs.data.ragged import Ids, RaggedFile, RaggedRows, write_ragged
-from jobs.data.reading import Faults
-from jobs.data.sentences import NerSentence
+from jobs.data.sentences import NerSentence, check_tags
 from jobs.data.tokenized import mapped
 from jobs.data.tokenizer import key_of, load_tokenizer, unknown_ids
 from jobs.errors import Fault, InputError
@@ -83,21 +82,11 @@ def token_labels(
 def _build(request: _Request, path: Path, cache: Path) -> None:
     sentences = load_ner(request.data, request.split, cache)
     numbers = {label: number for number, label in enumerate(request.task.labels)}
-    _check_labels(sentences, numbers, f"{describe(request.data)} {request.split}")
+    check_tags(sentences, numbers, f"{describe(request.data)} {request.split}")
     tokenizer = load_tokenizer(request.backbone)
     meta = {"words": 0, "lost_words": 0, "pieces": 0, "unknown": 0}
     rows = _rows(sentences, numbers, tokenizer, request.max_length, meta)
     write_ragged(path, _COLUMNS, rows, meta)
-
-
-def _check_labels(sentences: Sequence[NerSentence], numbers: dict[str, int], where: str) -> None:
-    faults = Faults(where)
-    for place, sentence in enumerate(sentences):
-        unknown = sorted(set(sentence.tags) - numbers.keys())
-        if unknown:
-            todo = f"the task knows: {', '.join(numbers)}"
-            faults.add(Fault("labels the task does not have", f"{where}: sentence {place}", ", ".join(unknown), todo))
-    faults.raise_any()
 
 
 def _rows(
