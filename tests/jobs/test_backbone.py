@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import shutil
 from pathlib import Path
 
@@ -98,11 +99,22 @@ def test_another_architecture_is_refused_and_the_supported_ones_are_named(tmp_pa
     assert "use XLM-R, RoBERTa, BERT" in _fault(_unpinned(ref))
 
 
-def test_a_tokenizer_without_mask_token_is_refused_for_masked_lm(tmp_path):
-    ref = make_backbone(tmp_path / "model")
+def _without(ref, token):
     for name in ("tokenizer_config.json", "special_tokens_map.json"):
         file = Path(ref.path) / name
-        file.write_text("\n".join(line for line in file.read_text().splitlines() if '"mask_token"' not in line))
+        kept = {key: value for key, value in json.loads(file.read_text()).items() if key != token}
+        file.write_text(json.dumps(kept))
+
+
+def test_a_tokenizer_without_padding_token_is_refused(tmp_path):
+    ref = make_backbone(tmp_path / "model")
+    _without(ref, "pad_token")
+    assert "the tokenizer has no padding token" in _fault(_unpinned(ref))
+
+
+def test_a_tokenizer_without_mask_token_is_refused_for_masked_lm(tmp_path):
+    ref = make_backbone(tmp_path / "model")
+    _without(ref, "mask_token")
     backbone = load_backbone(_unpinned(ref), "cpu")
     with pytest.raises(InputError, match="no mask token"):
         require_masked_lm(backbone)
