@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
-import datasets
 import numpy as np
 import torch
 from torch import Tensor
@@ -15,10 +13,9 @@ from torch import Tensor
 from jobs.adapters.heads import multiple_choice_head
 from jobs.backbone import Backbone
 from jobs.data.load import load_records
-from jobs.data.token_pairs import TokenPairs, token_pairs
-from jobs.evaluation_sets import Batch, EvaluationSet
+from jobs.data.token_pairs import token_pairs
+from jobs.evaluation_sets import EvaluationSet
 from jobs.masked_loss import MaskedRows
-from jobs.metrics import Numbers, Statistics, metric_over
 from jobs.spec import TaskAdapterSpec
 from jobs.tasks import pairs
 from jobs.tasks.protocol import HeadTask, TrainingSet
@@ -40,42 +37,17 @@ def loss(logits: Tensor, batch: MaskedRows) -> Tensor:
     return torch.nn.functional.cross_entropy(logits.view(-1, CHOICES), right)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class ChoiceSet:
-    """Choices with the gold one's number [examples], 0 or 1; so are predictions."""
-
-    columns: ClassVar[tuple[str, ...]] = pairs.ACCURACY_COLUMNS
-
-    batches: list[Batch]
-    gold: Numbers
-    found: TokenPairs
-    records: datasets.Dataset
-
-    def score(self, outputs: Sequence[Tensor]) -> tuple[Statistics, Numbers]:
-        """The choice with the higher number."""
-        predictions = pairs.in_order(self.batches, outputs).reshape(-1, CHOICES).argmax(-1)
-        return pairs.accuracy_statistics(self.gold, predictions), predictions
-
-    def metrics(self, sums: Statistics) -> dict[str, float]:
-        """Accuracy in points."""
-        return {"accuracy": float(metric_over("accuracy", self.columns)(sums))}
-
-    def details(self) -> dict[str, Any]:
-        """Unknown pieces, and rows cut to the longest length."""
-        return {"unknown_share": self.found.unknown_share, "truncated": self.found.truncated}
-
-    def rows(self, predictions: Numbers) -> Iterator[dict[str, Any]]:
-        """The example with gold and predicted choice."""
-        for row, number in zip(self.records, predictions.tolist(), strict=True):
-            yield {**{name: row[name] for name in row if name != "label"}, "gold": row["label"], "predicted": number}
-
-
-def choice_set(evaluation: EvaluationSet, backbone: Backbone, cache: Path) -> ChoiceSet:
-    """The examples of a split."""
+def choice_set(evaluation: EvaluationSet, backbone: Backbone, cache: Path) -> pairs.AccuracySet:
+    """The examples of a split; predictions are the number of a choice, 0 or 1."""
     task, data, split = evaluation.task, evaluation.data, evaluation.split
     found = token_pairs(data, split, task, backbone.ref, evaluation.max_length, cache)
     gold = np.array([pair.label for pair in found], dtype=np.int64).reshape(-1, CHOICES).argmax(-1)
-    return ChoiceSet(pairs.batches(found, backbone), gold, found, load_records(data, split, task, cache))
+    records = load_records(data, split, task, cache)
+    return pairs.AccuracySet(pairs.batches(found, backbone), gold, found, records, _told)
+
+
+def _told(row: Mapping[str, Any], number: int) -> dict[str, Any]:
+    return {**{name: row[name] for name in row if name != "label"}, "gold": row["label"], "predicted": number}
 
 
 MULTIPLE_CHOICE = HeadTask(lambda task: multiple_choice_head(CHOICES), training_set, loss, choice_set)

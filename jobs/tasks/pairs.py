@@ -1,9 +1,12 @@
-"""What classification and multiple choice share: pairs of texts whose first token's state is read."""
+"""What classification and multiple choice share: pairs of texts whose first token's state is read, and accuracy."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
+import datasets
 import numpy as np
 from torch import Tensor
 
@@ -11,9 +14,8 @@ from jobs.backbone import Backbone
 from jobs.batches import Example
 from jobs.data.token_pairs import TokenPair, TokenPairs
 from jobs.evaluation_sets import NO_LABELS, Batch, by_length, padded_rows
-from jobs.metrics import EXAMPLES, Numbers, Statistics
+from jobs.metrics import EXAMPLES, Numbers, Statistics, metric_over
 
-ACCURACY_COLUMNS = (EXAMPLES, "accuracy")
 _FIRST = np.zeros(1, dtype=np.int64)
 
 
@@ -33,15 +35,44 @@ def batches(pairs: TokenPairs, backbone: Backbone) -> list[Batch]:
     return made
 
 
-def in_order(made: Sequence[Batch], outputs: Sequence[Tensor]) -> Statistics:
+@dataclass(frozen=True, slots=True, eq=False)
+class AccuracySet:
+    """Examples that are right or wrong, each of them one row of `found` or several.
+
+    The prediction is the place of the highest output among an example's rows and their outputs; `gold` [examples] are
+    such places. `told`: an example's columns and its prediction, as people are to read them.
+    """
+
+    columns: ClassVar[tuple[str, ...]] = (EXAMPLES, "accuracy")
+
+    batches: list[Batch]
+    gold: Numbers
+    found: TokenPairs
+    records: datasets.Dataset
+    told: Callable[[Mapping[str, Any], int], dict[str, Any]]
+
+    def score(self, outputs: Sequence[Tensor]) -> tuple[Statistics, Numbers]:
+        """One for every example, and 100 points where the prediction is right."""
+        predictions = _in_order(self.batches, outputs).reshape(len(self.gold), -1).argmax(-1)
+        return np.stack([np.ones(len(self.gold)), 100.0 * (self.gold == predictions)], axis=1), predictions
+
+    def metrics(self, sums: Statistics) -> dict[str, float]:
+        """Accuracy in points."""
+        return {"accuracy": float(metric_over("accuracy", self.columns)(sums))}
+
+    def details(self) -> dict[str, Any]:
+        """Unknown pieces, and rows cut to the longest length."""
+        return {"unknown_share": self.found.unknown_share, "truncated": self.found.truncated}
+
+    def rows(self, predictions: Numbers) -> Iterator[dict[str, Any]]:
+        """Each example with what was right and what was predicted."""
+        yield from map(self.told, self.records, predictions.tolist())
+
+
+def _in_order(made: Sequence[Batch], outputs: Sequence[Tensor]) -> Statistics:
     """Outputs of all batches [pairs, width], in the pairs' order."""
     targets = np.concatenate([batch.targets for batch in made])
     found = np.concatenate([own.double().numpy() for own in outputs])
     ordered = np.empty_like(found)
     ordered[targets] = found
     return ordered
-
-
-def accuracy_statistics(gold: Numbers, predictions: Numbers) -> Statistics:
-    """[examples, 2]: one, and 100 points where the prediction is right."""
-    return np.stack([np.ones(len(gold)), 100.0 * (gold == predictions)], axis=1)
