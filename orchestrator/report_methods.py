@@ -40,9 +40,13 @@ def _table(group: Sequence[Result]) -> Table:
         cells = [_cell(comparison.metric, row.get(column, math.nan), best.get(column)) for column in columns]
         whole = [value for value in row.values() if not math.isnan(value)]
         average = fmean(whole) if len(whole) == len(columns) else math.nan
-        rows.append((Cell(labels[name]), *cells, Cell(score(comparison.metric, average))))
+        wins = sum(cell.mark == "best" for cell in cells)
+        told = (Cell(score(comparison.metric, average)), Cell(f"{wins} of {len(columns)}"))
+        rows.append((Cell(labels[name]), *cells, *told))
     caption = f"{task_title(comparison)}, {comparison.section}: methods side by side ({direction(comparison.metric)})"
-    return Table(caption, (Column("System", False), *map(Column, columns), Column("Average")), tuple(rows))
+    return Table(
+        caption, (Column("System", False), *map(Column, columns), Column("Average"), Column("Best in")), tuple(rows)
+    )
 
 
 def _rest(result: Result) -> str:

@@ -39,13 +39,13 @@ def test_every_method_is_a_row_beside_baselines_that_stand_there_once() -> None:
         for method, value in (("adamergex", 41.0), ("arimerge", 39.5))
     ]
     (table,) = methods_tables(found)
-    assert [column.title for column in table.columns] == ["System", "gl", "es", "Average"]
+    assert [column.title for column in table.columns] == ["System", "gl", "es", "Average", "Best in"]
     rows = {row[0].text: [cell.text for cell in row[1:]] for row in table.rows}
     assert rows == {
-        "NONE": ["30.00", "31.00", "30.50"],
-        "TASK": ["40.00", "40.00", "40.00"],
-        "ADAMERGEX": ["41.00", "41.00", "41.00"],
-        "ARIMERGE": ["39.50", "39.50", "39.50"],
+        "NONE": ["30.00", "31.00", "30.50", "0 of 2"],
+        "TASK": ["40.00", "40.00", "40.00", "0 of 2"],
+        "ADAMERGEX": ["41.00", "41.00", "41.00", "2 of 2"],
+        "ARIMERGE": ["39.50", "39.50", "39.50", "0 of 2"],
     }
     assert [row[0].text for row in table.rows if row[1].mark == "best"] == ["ADAMERGEX"]
 
@@ -56,7 +56,7 @@ def test_an_unfinished_system_has_dashes_and_no_average() -> None:
         result("gl", "arimerge", {"none": 30.0, "arimerge": math.nan}),
     ]
     (table,) = methods_tables(found)
-    assert [cell.text for cell in table.rows[-1][1:]] == ["–", "–"]
+    assert [cell.text for cell in table.rows[-1][1:]] == ["–", "–", "0 of 1"]
 
 
 def test_budgets_are_columns_of_their_own_and_one_method_needs_no_table() -> None:
@@ -66,7 +66,7 @@ def test_budgets_are_columns_of_their_own_and_one_method_needs_no_table() -> Non
         for budget in ("200", "1,000")
     ]
     (table,) = methods_tables(found)
-    assert [column.title for column in table.columns[1:-1]] == ["gl (200 tokens)", "gl (1,000 tokens)"]
+    assert [column.title for column in table.columns[1:-2]] == ["gl (200 tokens)", "gl (1,000 tokens)"]
     assert methods_tables(found[:2]) == ()
 
 
