@@ -56,7 +56,7 @@ def stack_of(call: JobCall, spec: EvaluationSpec) -> Stack:
     theta_pre = call.inputs.get("theta_pre")
     # A weighted sum, as the spec says; task arithmetic is one, too, where theta_pre counts.
     method: Method = "task_arithmetic" if theta_pre else "linear"
-    return Stack(languages, call.inputs.get("task"), theta_pre, method, keys=keys)
+    return Stack(languages, call.inputs.get("task"), theta_pre, method, spec.options, keys)
 
 
 def _plain(statistics: Statistics) -> list[list[float]]:

@@ -261,6 +261,7 @@ class EvaluationSpec:
     """One adapter stack on one split, scored once.
 
     `weights`: the language adapter as a weighted sum of the inputs of these roles ("language:en" or "merge").
+    `options`: of the sum, such as the `space` of low-rank adapters; see `jobs.spec_search.Mixture`.
     Inputs: those roles, and `task` unless masked LM.
     """
 
@@ -273,6 +274,7 @@ class EvaluationSpec:
     split: Split
     max_length: int
     mask_probability: float = 0.15
+    options: tuple[Option, ...] = ()
 
 
 Spec = InitialAdapterSpec | LanguageAdapterSpec | TaskAdapterSpec | SearchSpec | MergeSpec | EvaluationSpec

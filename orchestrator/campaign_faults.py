@@ -32,6 +32,7 @@ def campaign_faults(campaign: Campaign, document: Document) -> Iterator[Fault]:
     for number, comparison in enumerate(campaign.comparisons):
         yield from _unknown_tasks(comparison, tasks, document, ("comparisons", number))
         yield from _without_words(comparison, tasks, document, ("comparisons", number))
+        yield from _without_space(campaign, comparison, document, ("comparisons", number))
     try:
         trained = trained_languages(campaign)
     except InputError as wrong:
@@ -71,6 +72,17 @@ def _adapterless(campaign: Campaign, trained: Sequence[str], document: Document)
         if task.language not in trained:
             where = document.where(("tasks", number, "language"))
             yield Fault("the task's language has no adapter", where, task.language, "add it to `languages.pool`")
+
+
+def _without_space(
+    campaign: Campaign, comparison: ComparisonSection, document: Document, at: Location
+) -> Iterator[Fault]:
+    """A choice of space for adapters that have but one."""
+    known = {"lora": ("factors", "delta"), "kronecker": ("factors", "delta", "kronecker")}
+    kind = next((kind for kind in known if getattr(campaign.language_adapter, kind)), "")
+    if comparison.space and comparison.space not in known.get(kind, ()):
+        todo = f"choose {' or '.join(known[kind])}" if kind else "drop it: lora and kronecker have spaces"
+        yield Fault("the adapters have no such space", document.where((*at, "space")), comparison.space, todo)
 
 
 def _without_words(

@@ -11,6 +11,7 @@ from jobs.spec import (
     EvaluationSpec,
     InitialAdapterSpec,
     LanguageAdapterSpec,
+    Option,
     SearchObjective,
     SearchSpace,
     SearchSpec,
@@ -148,7 +149,13 @@ class AdapterSteps:
         )
 
     def evaluation(
-        self, target: str, task: TaskSection, seed: int, weights: dict[str, float], adapters: dict[str, Step]
+        self,
+        target: str,
+        task: TaskSection,
+        seed: int,
+        weights: dict[str, float],
+        adapters: dict[str, Step],
+        options: tuple[Option, ...] = (),
     ) -> Step:
         """One test evaluation of the weighted sum of `adapters`, by role, with the stacked task adapter if any."""
         split: Split = "test"
@@ -162,6 +169,7 @@ class AdapterSteps:
             split=split,
             max_length=task.max_length or self.campaign.search.max_length,
             mask_probability=self.campaign.language_adapter.training.mask_probability,
+            options=options,
         )
         return make_step(spec, {**adapters, **self.task_input(task, seed)})
 

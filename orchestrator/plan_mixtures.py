@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import product
 
 from jobs.errors import Fault, InputError
-from jobs.spec import Line, LineSpace, MergeSpec, SearchSpec, is_language_model
+from jobs.spec import Line, LineSpace, MergeSpec, Option, SearchSpec, is_language_model
 from orchestrator.methods import Lines, Method, Places, branches, is_searched, is_stacked
 from orchestrator.plan_adapters import AdapterSteps
 from orchestrator.plan_comparisons import Comparison, System, merged_system
@@ -88,7 +88,7 @@ class _Mixtures:
             lines=tuple(_line(lines) for lines in self._branches(method)),
             lambdas=lambdas,
             method=method.rule,
-            options=tuple((name, value) for name, value in method.options if value != "lambda"),
+            options=(*((name, value) for name, value in method.options if value != "lambda"), *self._space(method)),
             lambda_option=next((name for name, value in method.options if value == "lambda"), ""),
         )
         inputs = {"theta_pre": self.adapters.theta_pre}
@@ -116,9 +116,15 @@ class _Mixtures:
         steps = []
         for seed in self.adapters.campaign.seeds:
             used = {"task" if is_stacked(key) else key: self._adapter(key, seed) for key in weights}
-            steps.append((seed, self.adapters.evaluation(self.target, task, seed, summed, used)))
+            space = self._space(method) if len(summed) > 1 else ()
+            steps.append((seed, self.adapters.evaluation(self.target, task, seed, summed, used, space)))
         codes = tuple(key.partition(":")[2] for key in weights)
         return System(method.name, method.label, method.role, codes, tuple(steps))
+
+    def _space(self, method: Method) -> tuple[Option, ...]:
+        """The section's space, unless the method has one of its own."""
+        own = any(name == "space" for name, _ in method.options)
+        return (("space", self.section.space),) if self.section.space and not own else ()
 
     def _branches(self, method: Method) -> tuple[Lines, ...]:
         sources = self.task.sources or (self.task.language,)

@@ -108,13 +108,17 @@ class ComparisonSection(Section):
         description="kind joint: the merge that loses least where it loses most against the best for that alone "
         "(regret), gains most on average (mean), or gains most where it gains least (worst)",
     )
+    space: Space | None = Field(
+        None,
+        description="kind mixture; lora, kronecker: factors are merged apart, or delta W; default: the rule's own",
+    )
     reference: str = Field("", description="AdaMergeX's reference task; default: language modelling")
     published: str = Field("", description="file of the paper's figures, for a table beside ours")
 
     @model_validator(mode="after")
     def _methods_fit_kind(self) -> ComparisonSection:
-        if self.kind != "mixture" and (self.methods or self.baselines or self.reference or self.budgets):
-            raise ValueError("`methods`, `baselines`, `budgets` and `reference` belong to kind mixture")
+        if self.kind != "mixture" and (self.methods or self.baselines or self.reference or self.budgets or self.space):
+            raise ValueError("`methods`, `baselines`, `budgets`, `space` and `reference` belong to kind mixture")
         if self.kind == "joint" and len(self.targets) * len(self.tasks) < 2:
             raise ValueError("a joint comparison needs two objectives or more: name several `targets` or `tasks`")
         if self.kind != "joint" and "choose" in self.model_fields_set:

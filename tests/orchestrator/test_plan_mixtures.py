@@ -110,6 +110,17 @@ def test_adamergex_takes_the_reference_from_language_modelling_or_another_task(t
     assert inputs["reference:gl@42"].key.startswith("task-adapter/other-gl-")
 
 
+def test_factors_may_be_merged_apart_as_the_papers_do(tmp_path):
+    both = {"name": "sum", "weights": {"task:{source}": 1, "language:{target}": 1}}
+    comparison = {"methods": ["add"], "baselines": ["task-adapter", both]}
+    (apart,) = plan(tmp_path, {**comparison, "space": "factors"}).comparisons
+    (whole,) = plan(tmp_path, comparison).comparisons
+    assert apart.search.spec.space.options == (("space", "factors"),) and whole.search.spec.space.options == ()
+    alone, summed, _ = (system.evaluations[0][1].spec for system in apart.systems)
+    assert alone.options == () and summed.options == (("space", "factors"),)
+    assert apart.systems[0].evaluations[0][1].key == whole.systems[0].evaluations[0][1].key, "one adapter is no sum"
+
+
 def test_mad_x_trains_the_task_on_top_of_its_language_and_puts_it_on_top_of_the_targets(tmp_path):
     found = plan(tmp_path, {"methods": ["adamergex"], "baselines": ["task-adapter", "mad-x"]})
     (comparison,) = found.comparisons
@@ -196,6 +207,7 @@ def test_a_method_of_ones_own_takes_a_few_lines(tmp_path):
         ({"methods": [{"name": "x", "weights": {"lang:en": 1}}]}, "not an adapter"),
         ({"methods": [{"name": "x", "weights": {"task:en": "lambda**2"}}]}, "not a weight"),
         ({"kind": "zero-shot", "targets": ["ca"], "methods": ["add"]}, "belong to kind mixture"),
+        ({"methods": ["add"], "space": "kronecker"}, "no such space.*choose factors or delta"),
         ({"methods": ["mad-x"]}, "`prompt` and stacked adapters are of baselines: mad-x"),
         ({"methods": ["add"], "baselines": [{"name": "x", "weights": {"task:en": 1}, "rule": "ties"}]}, "weighted sum"),
         ({"methods": ["add"], "baselines": [{"name": "x", "weights": {"stacked:en": 0.5}}]}, "stacked, with weight 1"),
