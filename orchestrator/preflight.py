@@ -3,14 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from jobs.errors import Fault, InputError, raise_all
-from jobs.spec import DataRef, EvaluationSpec, SearchSpec, Split, TaskAdapterSpec, TaskRef, is_language_model
+from jobs.spec import (
+    BackboneRef,
+    DataRef,
+    EvaluationSpec,
+    SearchSpec,
+    Split,
+    TaskAdapterSpec,
+    TaskRef,
+    is_language_model,
+)
 from orchestrator.step import Step
 from orchestrator.store import ArtifactStore
 
-_Set = tuple[TaskRef, DataRef, Split]
+
+@dataclass(frozen=True, slots=True)
+class _Set:
+    """Labelled rows that a step reads, in rows of at most `max_length` tokens of `backbone`'s tokenizer."""
+
+    task: TaskRef
+    data: DataRef
+    split: Split
+    backbone: BackboneRef
+    max_length: int
 
 
 def check_task_data(steps: Iterable[Step], store: ArtifactStore) -> None:
@@ -23,9 +42,9 @@ def check_task_data(steps: Iterable[Step], store: ArtifactStore) -> None:
     if not wanted:
         return
     faults: list[Fault] = []
-    for task, data, split in wanted:
+    for one in wanted:
         try:
-            _read(task, data, split, store.cache)
+            _read(one, store.cache)
         except InputError as wrong:
             faults += wrong.faults
     raise_all(dict.fromkeys(faults))
@@ -36,29 +55,38 @@ def _sets(step: Step) -> Iterator[_Set]:
     match spec:
         case TaskAdapterSpec():
             splits: tuple[Split, ...] = ("train", "validation")
-            found = [(spec.task, data, split) for data in (spec.data, *spec.more_data) for split in splits]
+            length = spec.training.max_length
+            found = [(data, split, length) for data in (spec.data, *spec.more_data) for split in splits]
         case SearchSpec():
-            found = [(spec.task, spec.data, "validation")]
+            found = [(spec.data, "validation", spec.max_length)]
         case EvaluationSpec():
-            found = [(spec.task, spec.data, spec.split)]
+            found = [(spec.data, spec.split, spec.max_length)]
         case _:
-            found = []
-    yield from (one for one in found if not is_language_model(one[0].kind) and _lies_here(one[1]))
+            return
+    if not is_language_model(spec.task.kind):
+        yield from (
+            _Set(spec.task, data, split, spec.backbone, length) for data, split, length in found if _lies_here(data)
+        )
 
 
 def _lies_here(data: DataRef) -> bool:
     return data.source in ("json", "conll") and all(Path(path).is_file() for _, path in data.files)
 
 
-def _read(task: TaskRef, data: DataRef, split: Split, cache: Path) -> None:
+def _read(one: _Set, cache: Path) -> None:
     """As the steps read it. Raises InputError with every faulty row."""
     from jobs.data.load import describe, load_ner, load_records
     from jobs.data.prompts import prompted_texts
     from jobs.data.sentences import check_tags
 
+    task, data, split = one.task, one.data, one.split
     if task.prompt:
         prompted_texts(data, split, task, cache)
     elif task.kind == "ner":
         check_tags(load_ner(data, split, cache), task.labels, f"{describe(data)} {split}")
+    elif task.kind == "qa" and Path(one.backbone.path).is_dir():
+        from jobs.data.token_windows import token_windows
+
+        token_windows(data, split, task, one.backbone, one.max_length, cache)  # contexts that no window holds
     else:
         load_records(data, split, task, cache)

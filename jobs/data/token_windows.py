@@ -12,7 +12,6 @@ import numpy as np
 
 from jobs.data.load import describe, load_records
 from jobs.data.ragged import Ids, RaggedFile, RaggedRows, write_ragged
-from jobs.data.reading import Faults
 from jobs.data.token_pairs import pair_tokenizer
 from jobs.data.tokenized import mapped
 from jobs.data.tokenizer import key_of, unknown_ids
@@ -123,19 +122,30 @@ def _asked(row: dict[str, Any]) -> _Asked:
 
 
 def _windows(rows: Iterator[_Asked], request: _Request, meta: dict[str, int]) -> Iterator[list[Sequence[int] | Ids]]:
-    faults = Faults(request.where)
+    long: list[tuple[int, int]] = []  # (row, tokens) of the contexts that one window does not hold
     unknown, specials = unknown_ids(request.tokenizer), request.tokenizer.num_special_tokens_to_add(pair=True)
     while batch := list(islice(rows, _ROWS_AT_ONCE)):
         batch = _with_short_questions(batch, request, meta)
         if not request.stride:
-            _check_contexts(batch, meta["questions"], request, faults)
-        if not faults.count:
+            long += _beyond_a_window(batch, meta["questions"], request)
+        if not long:
             for window in _encoded(batch, meta["questions"], request):
                 meta["pieces"] += len(window[0]) - specials
                 meta["unknown"] += sum(map(unknown.__contains__, window[0]))
                 yield window
         meta["questions"] += len(batch)
-    faults.raise_any()
+    if long:
+        raise InputError(_too_long(long, request))
+
+
+def _too_long(long: Sequence[tuple[int, int]], request: _Request) -> Fault:
+    """All contexts of a split that are too long have one cause and one cure, so they are one fault."""
+    row, tokens = long[0]
+    got = f"{tokens} tokens with its question, the window has {request.max_length}"
+    if len(long) > 1:
+        got += f"; so are those of {len(long) - 1} more rows, the longest of {max(count for _, count in long)}"
+    todo = "set the task's `stride`, e.g. a third of max_length, or raise max_length"
+    return Fault("the context is longer than the window", f"{request.where}: row {row}", got, todo)
 
 
 def _with_short_questions(batch: Sequence[_Asked], request: _Request, meta: dict[str, int]) -> list[_Asked]:
@@ -157,16 +167,12 @@ def _with_short_questions(batch: Sequence[_Asked], request: _Request, meta: dict
     return short
 
 
-def _check_contexts(batch: Sequence[_Asked], first: int, request: _Request, faults: Faults) -> None:
-    """Note the contexts that one window does not hold."""
+def _beyond_a_window(batch: Sequence[_Asked], first: int, request: _Request) -> Iterator[tuple[int, int]]:
     encoded = request.tokenizer(
         [row.question for row in batch], [row.context for row in batch], return_attention_mask=False, verbose=False
     )
-    for number, ids in enumerate(encoded["input_ids"], first):
-        if len(ids) > request.max_length:
-            got = f"{len(ids)} tokens with its question, the window has {request.max_length}"
-            todo = "set the task's `stride`, e.g. a third of max_length, or raise max_length"
-            faults.add(Fault("the context is longer than the window", f"{request.where}: row {number}", got, todo))
+    lengths = enumerate(map(len, encoded["input_ids"]), first)
+    yield from ((number, length) for number, length in lengths if length > request.max_length)
 
 
 def _encoded(batch: Sequence[_Asked], first: int, request: _Request) -> Iterator[list[Sequence[int] | Ids]]:

@@ -75,6 +75,13 @@ def test_an_answer_that_is_not_where_it_says_is_told_with_file_and_row(tmp_path:
     with pytest.raises(InputError, match=r"gl/validation\.jsonl:1: the answer's offset does not fit its context"):
         check = planned(tmp_path, {"name": "qa", "kind": "qa"}, {**files, "gl/validation": moved})
         check_task_data(check.steps, ArtifactStore(tmp_path / "w"))
+    long = [{**rows[0], "context": rows[0]["context"] + " And so on" * 40}] * 2
+    with pytest.raises(
+        InputError, match=r"gl.*test: row 0: the context is longer than the window .* 1 more rows"
+    ) as told:
+        check = planned(tmp_path, {"name": "qa", "kind": "qa"}, {**files, "gl/test": long})
+        check_task_data(check.steps, ArtifactStore(tmp_path / "w"))
+    assert len(told.value.faults) == 1
 
 
 def test_tags_of_words_are_checked_too(tmp_path: Path) -> None:

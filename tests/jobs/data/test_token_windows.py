@@ -54,6 +54,12 @@ def test_a_long_context_without_a_stride_is_refused_with_its_row(tiny, tmp_path)
     rows = [asked([1, 2]), asked(list(range(30)))]
     with pytest.raises(InputError, match=r"row 1: the context is longer than the window \(got 35 tokens.*set the task"):
         windows_of(rows, tiny, tmp_path, stride=0)
+    longer = [*rows, asked(list(range(33)))]
+    with pytest.raises(
+        InputError, match="the window has 20; so are those of 1 more rows, the longest of 38"
+    ) as refused:
+        windows_of(longer, tiny, tmp_path, stride=0)
+    assert len(refused.value.faults) == 1
     assert len(windows_of(rows, tiny, tmp_path, length=40, stride=0)) == 2
 
 
