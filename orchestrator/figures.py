@@ -83,7 +83,7 @@ def _axes(width: float, height: float, title: str, size: float = 9) -> tuple[Fig
 
 
 def _lambda_curves(panel: LambdaPanel) -> Figure:
-    figure, axes = _axes(3.35, 2.35, panel.title)
+    figure, axes = _axes(3.35, 2.35, panel.title, 9 * min(1.0, 1.3 * _TITLE_LETTERS / len(panel.title)))
     axes.set_xlabel(panel.x_label)
     for _, level, colour in panel.dashed:
         axes.axhline(level, color=LIGHT[colour], linewidth=1.3, linestyle=(0, (4, 3)))
@@ -95,15 +95,21 @@ def _lambda_curves(panel: LambdaPanel) -> Figure:
     x, y = panel.chosen
     axes.axvline(x, color=LIGHT["arithmetic"], linewidth=0.8, alpha=0.5)
     axes.plot([x], [y], "o", markersize=6, color=LIGHT["arithmetic"], markeredgecolor=LIGHT["paper"], zorder=6)
-    axes.set_xlim(-0.02, 1.02)
-    axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "0.25", "0.5", "0.75", "1"])
+    tried = [x for curve in panel.curves for x in curve.xs]
+    low, high = min(tried, default=0.0), max(tried, default=1.0)
+    axes.set_xlim(low - 0.02 * (high - low), high + 0.02 * (high - low))
+    if (low, high) == (0, 1):
+        axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "0.25", "0.5", "0.75", "1"])
+    else:
+        axes.locator_params(axis="x", nbins=5)
     axes.margins(y=0.14)
     axes.locator_params(axis="y", nbins=5)
     return figure
 
 
 def _gain_bars(panel: GainPanel) -> Figure:
-    figure, axes = _axes(3.9, 0.75 + 0.27 * len(panel.bars), panel.title)
+    size = 9 * min(1.0, 1.5 * _TITLE_LETTERS / len(panel.title))
+    figure, axes = _axes(3.9, 0.75 + 0.27 * len(panel.bars), panel.title, size)
     places = np.arange(len(panel.bars))[::-1]
     for place, bar in zip(places, panel.bars, strict=True):
         axes.barh(

@@ -10,7 +10,7 @@ from orchestrator.report_inputs import ReportInputs
 from orchestrator.report_panels import Curve, LambdaPanel
 from orchestrator.report_results import gain_cell, grouped, system_label
 from orchestrator.report_wording import DASH, comparison_title, file_stem, score, signed, system_colours, task_title
-from orchestrator.results import Result
+from orchestrator.results import Result, ScoredSystem
 from orchestrator.search_results import DEFAULT_LAMBDA, Flatness, LambdaCurve
 
 # Colour of a dashed line -> what it stands for.
@@ -36,7 +36,7 @@ def lambda_section(inputs: ReportInputs, results: Sequence[Result]) -> Section |
         "chosen. Dashed: the adapters alone. Test data plays no part here.",
         "note",
     )
-    shown = {colour for result in searched for colour in system_colours(result.comparison).values()}
+    shown = {system_colours(result.comparison)[system.name] for result in searched for system in _alone(result)}
     legend: tuple[tuple[str, str, LegendMark], ...] = (
         ("arithmetic", "arithmetic", "line"),
         *((("arithmetic of the other pair", "fixed", "line"),) if any(len(_curves(r)) > 1 for r in searched) else ()),
@@ -56,13 +56,14 @@ def _lambda_figure(inputs: ReportInputs, result: Result) -> FigureRef:
         )
         for curve in search.curves
     )  # fmt: skip
-    alone = [s for s in result.systems if s.role in ("proxy", "own") and not math.isnan(s.validation)]
+    alone = _alone(result)
     firsts = sorted(
-        {(pair != search.winner_pair, inputs.language(pair[0])) for pair in (c.pair for c in search.curves)}
+        {(c.pair != search.winner_pair, inputs.language(c.pair[0])) for c in search.curves if c.weighs_first}
     )
+    several = f", {comparison.method}" if comparison.method and comparison.method in comparison.name else ""
     panel = LambdaPanel(
-        f"{result.target_name}, {task_title(comparison)}",
-        "lambda, weight of " + " or ".join(name for _, name in firsts),
+        f"{result.target_name}, {task_title(comparison)}{several}",
+        "lambda" + (", weight of " if firsts else "") + " or ".join(name for _, name in firsts),
         curves,
         tuple((system.label, system.validation, colours[system.name]) for system in alone),
         (search.winner_lambda, search.winner_mean),
@@ -72,6 +73,11 @@ def _lambda_figure(inputs: ReportInputs, result: Result) -> FigureRef:
         f"{panel.title}: best {score(comparison.metric, search.winner_mean)} at lambda {search.winner_lambda:g}; {told}"
     )
     return FigureRef(file_stem("lambda", comparison.name, comparison.task, comparison.target), panel, alt)
+
+
+def _alone(result: Result) -> list[ScoredSystem]:
+    """Adapters alone whose validation score is known."""
+    return [one for one in result.systems if one.role in ("proxy", "own") and not math.isnan(one.validation)]
 
 
 def _curves(result: Result) -> tuple[LambdaCurve, ...]:

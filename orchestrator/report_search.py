@@ -75,9 +75,10 @@ def _best_so_far(result: Result) -> FigureRef:
     assert search is not None
     values = search.best_so_far
     steps = tuple(float(number) for number in range(1, len(values) + 1))
+    several = f", {comparison.method}" if comparison.method and comparison.method in comparison.name else ""
     margin = 0.08 * (max(values) - min(values)) or 0.5
     panel = TrainingPanel(
-        f"{result.target_name}, {task_title(comparison)}",
+        f"{result.target_name}, {task_title(comparison)}{several}",
         score(comparison.metric, values[-1]),
         (Curve("best so far", steps, values, (0.0,) * len(values), "arithmetic", True),),
         ((float(search.found_at), values[-1]),),

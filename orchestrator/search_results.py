@@ -10,6 +10,7 @@ from itertools import groupby
 from statistics import fmean, stdev
 from typing import Any
 
+from jobs.spec import mixture_role
 from orchestrator.record import Record
 from orchestrator.report_inputs import Comparison, ReportInputs
 
@@ -42,12 +43,16 @@ class Gain:
 
 @dataclass(frozen=True, slots=True)
 class LambdaCurve:
-    """Validation scores of one pair or line: `mean` and `deviation` over seeds for each lambda, in rising order."""
+    """Validation scores of one pair or line: `mean` and `deviation` over seeds for each lambda, in rising order.
+
+    `weighs_first`: whether lambda is the weight of the pair's first adapter, not TIES' scale or AdaMergeX's t.
+    """
 
     pair: tuple[str, ...]
     lambdas: tuple[float, ...]
     mean: tuple[float, ...]
     deviation: tuple[float, ...]
+    weighs_first: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,22 +167,38 @@ def _curves(candidates: list[dict[str, Any]]) -> tuple[LambdaCurve, ...]:
                 tuple(float(point["lambda"]) for point in points),
                 tuple(float(point["mean"]) for point in points),
                 tuple(stdev(scores) if len(scores) > 1 else 0.0 for scores in spreads),
+                all(abs(point["weights"].get(pair[0], 0.0) - point["lambda"]) < 1e-9 for point in points),
             )
         )
     return tuple(curves)
 
 
 def alone_scores(inputs: ReportInputs, comparison: Comparison) -> dict[str, float]:
-    """Validation mean of each language's adapter alone: the candidates that put all weight on one language."""
+    """Validation mean of each language's adapter alone: the candidates that put all weight on one language.
+
+    A search that tries none, such as that of TIES, has them from the section's other methods, of the same adapters.
+    """
     record = inputs.records.get(comparison.search)
-    alone = {}
-    for candidate in seen_rows(record, comparison) if record else ():
-        if candidate.get("method", "linear") != "linear":
-            continue  # one adapter by TIES or DARE is not the adapter as it is
-        used = [code for code, weight in candidate["weights"].items() if abs(weight) > 1e-9]
-        if len(used) == 1 and abs(candidate["weights"][used[0]] - 1) < 1e-9:
-            alone[used[0]] = float(candidate["mean"])
+    if record is None:
+        return {}
+    alone: dict[str, float] = {}
+    for other in (comparison, *_siblings(inputs, comparison)):
+        found = inputs.records.get(other.search)
+        for candidate in seen_rows(found, other) if found else ():
+            if candidate.get("method", "linear") not in ("linear", "task_arithmetic"):
+                continue  # one adapter by TIES or DARE is not the adapter as it is
+            used = [code for code, weight in candidate["weights"].items() if abs(weight) > 1e-9]
+            if len(used) == 1 and abs(candidate["weights"][used[0]] - 1) < 1e-9:
+                roles = [mixture_role(used[0], seed) for seed in comparison.seeds]
+                if found and all(found.inputs.get(role) == record.inputs.get(role) for role in roles):
+                    alone.setdefault(used[0], float(candidate["mean"]))
     return alone
+
+
+def _siblings(inputs: ReportInputs, comparison: Comparison) -> tuple[Comparison, ...]:
+    place = (comparison.section, comparison.target, comparison.task)
+    others = [one for one in inputs.comparisons if (one.section, one.target, one.task) == place]
+    return tuple(one for one in others if one.section and one.search != comparison.search)
 
 
 def read_flatness(

@@ -70,3 +70,10 @@ def test_figures_of_one_page_share_no_ids() -> None:
 def test_the_colours_of_systems_differ_in_light_and_in_dark() -> None:
     for mode in (0, 1):
         assert len({colours[mode] for colours in COLOURS.values()}) == len(COLOURS)
+
+
+def test_a_curve_that_leaves_0_to_1_is_shown_whole() -> None:
+    curve = Curve("ties", (0.8, 1.3, 1.8), (0.1, 0.0, 0.2), (0.0, 0.0, 0.0), "arithmetic", True)
+    words = ElementTree.fromstring(draw(LambdaPanel("X", "l", (curve,), (), (1.8, 0.2)))).itertext()
+    numbers = [float(word) for word in words if re.fullmatch(r"[0-9.]+", word.strip())]
+    assert any(1.4 < number < 1.9 for number in numbers) and not any(0.4 < number < 0.7 for number in numbers)
