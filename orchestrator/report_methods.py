@@ -34,7 +34,8 @@ def _table(group: Sequence[Result]) -> Table:
             labels[name] = system.label
     columns = list(dict.fromkeys(column for row in scores.values() for column in row))
     pick = max if comparison.mode == "max" else min
-    best = {column: pick(found) for column in columns if (found := _known(scores, column))}
+    known = {column: _known(scores, column) for column in columns}
+    best = {column: pick(found) for column, found in known.items() if len(set(found)) > 1}
     rows = []
     for name, row in scores.items():
         cells = [_cell(comparison.metric, row.get(column, math.nan), best.get(column)) for column in columns]
@@ -43,7 +44,8 @@ def _table(group: Sequence[Result]) -> Table:
         wins = sum(cell.mark == "best" for cell in cells)
         told = (Cell(score(comparison.metric, average)), Cell(f"{wins} of {len(columns)}"))
         rows.append((Cell(labels[name]), *cells, *told))
-    caption = f"{task_title(comparison)}, {comparison.section}: methods side by side ({direction(comparison.metric)})"
+    section = "" if comparison.section == comparison.task else f", {comparison.section}"
+    caption = f"{task_title(comparison)}{section}: methods side by side ({direction(comparison.metric)})"
     return Table(
         caption, (Column("System", False), *map(Column, columns), Column("Average"), Column("Best in")), tuple(rows)
     )

@@ -26,6 +26,7 @@ from orchestrator.report_wording import (
     file_stem,
     gain_unit,
     interval,
+    mixture_words,
     score,
     signed,
     system_colours,
@@ -132,7 +133,7 @@ def _score_cell(inputs: ReportInputs, result: Result, system: ScoredSystem | Non
         return Cell(DASH)
     metric = result.comparison.metric
     if system.role == "arithmetic" and result.search:
-        small = " + ".join(f"{weight:g} {code}" for code, weight in result.search.winner_weights if weight)
+        small = mixture_words(result.search.winner_weights)
     else:
         small = " + ".join(inputs.language(code) for code in system.languages)
     beside = f"±{score(metric, system.deviation)}" if len(system.scores) > 1 else ""

@@ -23,8 +23,12 @@ def search_section(results: Sequence[Result]) -> Section | None:
         "validation score after each evaluation.",
         "note",
     )
-    silent = [result.target_name for result in searched if result.search and result.search.constant]
-    said = (Paragraph(f"Every candidate scored the same for {', '.join(silent)}: nothing could be chosen.", "alarm"),)
+    silent = [
+        f"{result.target_name} ({comparison_title(result.comparison)})"
+        for result in searched
+        if result.search and result.search.constant
+    ]
+    said = (Paragraph(f"Every candidate scored the same for {'; '.join(silent)}. Nothing could be chosen.", "alarm"),)
     figures = tuple(_best_so_far(result) for result in searched if result.search and len(result.search.best_so_far) > 1)
     gallery = foldable(Gallery(figures, (("best so far", "arithmetic", "line"),), "small")) if figures else ()
     return Section("Search", (note, *(said if silent else ()), _cost_table(searched), *gallery))

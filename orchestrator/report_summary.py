@@ -15,6 +15,8 @@ from orchestrator.report_wording import baseline, counted, gain_words
 from orchestrator.results import Result
 from orchestrator.search_results import Gain
 
+_TOLD = 6  # average gains in a sentence; more of them stand in the tables alone
+
 
 def summary(inputs: ReportInputs, results: Sequence[Result]) -> Section:
     """Counts, wins and the average gain in plain words, then the same as tiles."""
@@ -27,7 +29,7 @@ def summary(inputs: ReportInputs, results: Sequence[Result]) -> Section:
     worse = [gain for gain in gains if gain.high < 0]
     averages = _averages(results)
     text = (
-        f"{counted(len(results), 'comparison')} of language arithmetic with its baselines on "
+        f"{counted(len(results), 'comparison')} of adapter arithmetic with its baselines on "
         f"{counted(len(targets), 'target language')}, {counted(seeds, 'seed')} each. "
     )
     if decided:
@@ -62,6 +64,8 @@ def _losses(worse: Sequence[Gain]) -> str:
 
 def _average_gain(averages: Sequence[_Average]) -> str:
     """One sentence for all tables, e.g. that it reaches 1.2 F1 points more than the better proxy (zero-shot)."""
+    if len(averages) > _TOLD:
+        return ""
     against: dict[str, list[str]] = {}
     for average in averages:
         against.setdefault(average.against, []).append(f"**{average.amount}** {average.words}")

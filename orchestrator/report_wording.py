@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
+from collections.abc import Iterable
 
 from orchestrator.report_inputs import Comparison
 from orchestrator.results import Result
@@ -102,6 +103,13 @@ def comparison_title(comparison: Comparison) -> str:
     """The task's title, and the comparison's name where that says more: "NER F1, zero-shot", "nli: accuracy"."""
     title, name = task_title(comparison), comparison.name.removeprefix(f"{comparison.task}: ")
     return title if name == comparison.task else f"{title}, {name}"
+
+
+def mixture_words(weights: Iterable[tuple[str, float]]) -> str:
+    """E.g. "1 task:en + 0.5 es − 0.5 en": what is added, then what is taken away; zeros are left out."""
+    ordered = sorted(weights, key=lambda item: item[1] < 0)
+    words = "".join(f" {'−' if weight < 0 else '+'} {abs(weight):g} {key}" for key, weight in ordered if weight)
+    return words.removeprefix(" + ").replace(" − ", "−", 1) if words.startswith(" − ") else words.removeprefix(" + ")
 
 
 def file_stem(*parts: str) -> str:

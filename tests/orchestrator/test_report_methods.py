@@ -41,6 +41,7 @@ def test_every_method_is_a_row_beside_baselines_that_stand_there_once() -> None:
     (table,) = methods_tables(found)
     assert [column.title for column in table.columns] == ["System", "gl", "es", "Average", "Best in"]
     rows = {row[0].text: [cell.text for cell in row[1:]] for row in table.rows}
+    assert table.caption == "nli: accuracy, main: methods side by side (higher is better)"
     assert rows == {
         "NONE": ["30.00", "31.00", "30.50", "0 of 2"],
         "TASK": ["40.00", "40.00", "40.00", "0 of 2"],

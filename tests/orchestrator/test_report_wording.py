@@ -9,6 +9,7 @@ from orchestrator.report_wording import (
     direction,
     gain_unit,
     gain_words,
+    mixture_words,
     score,
     system_colours,
     task_title,
@@ -75,3 +76,8 @@ def test_a_comparison_does_not_say_its_name_twice():
     assert comparison_title(own) == "nli: accuracy, zero-shot"
     assert comparison_title(dataclasses.replace(own, name="nli")) == "nli: accuracy"
     assert comparison_title(dataclasses.replace(own, name="nli: adamergex")) == "nli: accuracy, adamergex"
+
+
+def test_a_mixture_is_told_as_a_sum_with_its_minus_signs():
+    assert mixture_words([("en", -0.5), ("es", 0.5), ("task:en", 1.0), ("pt", 0.0)]) == "0.5 es + 1 task:en − 0.5 en"
+    assert mixture_words([("en", -1.0)]) == "−1 en" and mixture_words([]) == ""
