@@ -43,13 +43,14 @@ BASE: dict[str, Any] = {
 
 
 def write_data(folder: Path, languages: tuple[str, ...] = LANGUAGES) -> None:
-    """Data files and a backbone directory; nothing reads more than their bytes."""
+    """Data files of a row each, and a backbone directory without a model."""
     data = folder / "data"
     data.mkdir(parents=True, exist_ok=True)
     for language in languages:
         for split in ("train", "validation", "test"):
-            for name in (f"{language}-{split}", f"ner-{language}-{split}"):
-                (data / f"{name}.jsonl").write_text(json.dumps({"text": name}) + "\n")
+            (data / f"{language}-{split}.jsonl").write_text(json.dumps({"text": f"{language}-{split}"}) + "\n")
+            sentence = {"tokens": [language, split], "ner_tags": ["B-X", "O"]}
+            (data / f"ner-{language}-{split}.jsonl").write_text(json.dumps(sentence) + "\n")
     (folder / "backbone").mkdir(exist_ok=True)
     (folder / "backbone" / "config.json").write_text("{}")
 
