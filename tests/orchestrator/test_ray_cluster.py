@@ -186,6 +186,7 @@ def test_a_bank_of_two_workers_survives_the_end_of_one(number, cluster, steps, l
     assert any(resumed), "a language went on from its checkpoint"
 
 
+@pytest.mark.timeout(600)
 def test_the_same_command_goes_on_after_the_driver_of_a_bank_of_two_workers_was_killed(
     cluster, campaign, steps, local, tmp_path
 ):
@@ -196,7 +197,7 @@ def test_the_same_command_goes_on_after_the_driver_of_a_bank_of_two_workers_was_
     command += ["--tracking", "off", "--address", cluster.address]
     with (tmp_path / "driver.log").open("wb") as log:
         driver = subprocess.Popen(command, stdout=log, stderr=log)
-        while not any((workspace / "checkpoints").glob("language-adapter/*/*")):
+        while not any((workspace / "checkpoints").glob("language-adapter/*/*.safetensors")):
             assert driver.poll() is None, (tmp_path / "driver.log").read_text()[-3000:]
             time.sleep(0.05)
         driver.kill()
