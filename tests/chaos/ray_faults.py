@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import psutil
 from ray.cluster_utils import Cluster
@@ -22,7 +22,7 @@ from jobs.leaving import LEFT
 from tests.chaos.arena import FAILED, LONGEST, REFUSED, Arena, finished
 from tests.chaos.faults import Fault
 from tests.chaos.verdict import check
-from tests.orchestrator.s3_server import CREDENTIALS, s3_server
+from tests.orchestrator.s3_server import CREDENTIALS, free_port, s3_server
 
 NODES = 3
 BUCKET = "chaos"
@@ -41,7 +41,7 @@ def ray_faults() -> Iterator[tuple[Fault, ...]]:
 
 
 def _with_cluster(scratch: Path) -> Iterator[tuple[Fault, ...]]:
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "dashboard_port": free_port()})
     try:
         for _ in range(NODES - 1):
             _add_node(cluster, scratch)
@@ -49,8 +49,9 @@ def _with_cluster(scratch: Path) -> Iterator[tuple[Fault, ...]]:
             Fault("ray: train worker killed", "SIGKILL of the worker that trains a bank", _hit(cluster, "RayTrainWorker", signal.SIGKILL)),
             Fault("ray: train worker preempted", "SIGTERM to the worker that trains a bank", _hit(cluster, "RayTrainWorker", signal.SIGTERM)),
             Fault("ray: evaluator killed", "SIGKILL of a warm worker", _hit(cluster, "WarmWorker", signal.SIGKILL)),
-            Fault("ray: node lost", "a whole node goes, and another comes later", _lose_node(cluster, scratch, str)),
-            Fault("ray: node lost, bucket", "the same; the workspace is a bucket, and no node sees another's files", _lose_node(cluster, scratch, _in_bucket)),
+            Fault("ray: node lost", "a whole node goes, and another comes later", _lose_node(cluster, scratch, str, "killed")),
+            Fault("ray: node drained", "a whole node is told to end (SIGTERM), and another comes later", _lose_node(cluster, scratch, str, "told")),
+            Fault("ray: node lost, bucket", "the same; the workspace is a bucket, and no node sees another's files", _lose_node(cluster, scratch, _in_bucket, "killed")),
             Fault("ray: poison language", "one language's data is gone when its worker looks for it", _poison(cluster)),
             Fault("ray: two drivers", "a second driver on the same workspace and cluster", _two(cluster)),
             Fault("ray: driver killed", "SIGKILL of the driver; the cluster stays", _hit_driver(cluster, signal.SIGKILL)),
@@ -127,15 +128,14 @@ def _in_bucket(place: str) -> str:
     return f"s3://{BUCKET}/{uuid.uuid4().hex}"
 
 
-def _lose_node(cluster: Cluster, scratch: Path, placed: Callable[[str], str]) -> Meet:
+def _lose_node(cluster: Cluster, scratch: Path, placed: Callable[[str], str], how: Literal["killed", "told"]) -> Meet:
     def meet(arena: Arena, place: str, rng: random.Random) -> None:
         place = placed(place)
         run = _start(cluster, arena, place)
         _wait_for(lambda: _one(cluster, rng.choice(["RayTrainWorker", "WarmWorker"])), run)
         time.sleep(rng.uniform(0.0, 3.0))
-        cluster.remove_node(
-            rng.choice(sorted(cluster.worker_nodes, key=lambda node: node.unique_id)), allow_graceful=False
-        )
+        node = rng.choice(sorted(cluster.worker_nodes, key=lambda node: node.unique_id))
+        cluster.remove_node(node, allow_graceful=how == "told")
         time.sleep(rng.uniform(0.0, 5.0))
         _add_node(cluster, scratch)
         _end(cluster, arena, place, run)
