@@ -83,7 +83,7 @@ def _axes(width: float, height: float, title: str, size: float = 9) -> tuple[Fig
 
 
 def _lambda_curves(panel: LambdaPanel) -> Figure:
-    figure, axes = _axes(3.35, 2.35, panel.title, 9 * min(1.0, 1.3 * _TITLE_LETTERS / len(panel.title)))
+    figure, axes = _axes(3.35, 2.35, panel.title, 9 * min(1.0, 1.1 * _TITLE_LETTERS / len(panel.title)))
     axes.set_xlabel(panel.x_label)
     for _, level, colour in panel.dashed:
         axes.axhline(level, color=LIGHT[colour], linewidth=1.3, linestyle=(0, (4, 3)))
@@ -108,7 +108,7 @@ def _lambda_curves(panel: LambdaPanel) -> Figure:
 
 
 def _gain_bars(panel: GainPanel) -> Figure:
-    size = 9 * min(1.0, 1.5 * _TITLE_LETTERS / len(panel.title))
+    size = 9 * min(1.0, 1.2 * _TITLE_LETTERS / len(panel.title))
     figure, axes = _axes(3.9, 0.75 + 0.27 * len(panel.bars), panel.title, size)
     places = np.arange(len(panel.bars))[::-1]
     for place, bar in zip(places, panel.bars, strict=True):

@@ -13,6 +13,7 @@ _STATED = {
     "range": "lowest and highest gain",
     "relative": "relative gain of the mean, in percent",
 }
+_WIDE = 8  # columns; beyond, which number is the paper's is said above the table alone
 _READING = "Large numbers are ours, small ones the paper's."
 
 
@@ -54,7 +55,8 @@ def _introduction(table: PaperTable) -> str:
 def _cell(table: PaperTable, cell: PaperCell) -> Cell:
     if cell.published is None:
         return Cell(_number(table, cell.ours))
-    small = f"paper {_number(table, cell.published)}"
+    said = "paper " if len(table.published.columns) <= _WIDE else ""
+    small = f"{said}{_number(table, cell.published)}"
     difference = table.difference(cell)
     if difference is not None:
         small += f" ({_signed(table, difference)})"
