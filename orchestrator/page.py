@@ -24,6 +24,7 @@ from orchestrator.report_blocks import (
 )
 from orchestrator.report_panels import COLOURS
 
+_WIDE = 9  # columns of a table; with more they stand closer
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 
@@ -96,8 +97,9 @@ def _table(block: Table) -> str:
     body = "\n".join(_row(row, block.columns) for row in block.rows)
     foot = f"<tfoot>{_row(block.total, block.columns)}</tfoot>" if block.total else ""
     # The wrapper takes focus so that it can be scrolled by keyboard.
+    wide = ' class="wide"' if len(block.columns) > _WIDE else ""
     return (
-        f'<div class="scroll" tabindex="0"><table>{caption}<thead><tr>{head}</tr></thead>'
+        f'<div class="scroll" tabindex="0"><table{wide}>{caption}<thead><tr>{head}</tr></thead>'
         f"<tbody>\n{body}\n</tbody>{foot}</table></div>"
     )
 
