@@ -19,13 +19,14 @@ from small_campaign import write_campaign
 
 from jobs.errors import InputError
 from jobs.leaving import LEFT
-from orchestrator.campaign import ResourcesSection, load_campaign
+from orchestrator.campaign import load_campaign
 from orchestrator.execute import Change, Summary, execute
 from orchestrator.executors import LocalExecutor
 from orchestrator.plan import Plan, plan_campaign
 from orchestrator.ray_executor import RayExecutor
 from orchestrator.references import References
 from orchestrator.run import write_card
+from orchestrator.sections import ResourcesSection
 from orchestrator.store import ArtifactStore
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(280)]
