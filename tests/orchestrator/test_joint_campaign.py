@@ -111,7 +111,7 @@ def test_the_report_shows_the_front_the_choice_and_what_the_search_cost(finished
     _, _, store = finished
     report = write_report(store.root, "small")
     text = report.markdown.read_text(encoding="utf-8")
-    assert "## One merge for several" in text and "plain mean" in text and "best for text: Masked-LM loss" in text
+    assert "## One merge for several" in text and "plain mean" in text and "best for text: masked-LM loss" in text
     assert "least gain" in text and "one merge for all" in text
     assert len([file for file in report.figures if file.name.startswith("joint")]) == 2
     costs = text[text.index("## Search") :]

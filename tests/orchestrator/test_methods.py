@@ -105,4 +105,5 @@ def test_fixed_methods_have_nothing_to_search():
         "proxy-related",
         "own",
         "half",
+        "mad-x",
     }
