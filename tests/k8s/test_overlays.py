@@ -13,7 +13,7 @@ from tests.k8s.rules import controller_faults, pod_faults, pods
 from tests.k8s.strict import MODELS, form_faults
 
 BUILDS = ["platform", "base", "standing", "overlays/cpu", "overlays/gpu", "overlays/kueue", "overlays/spot"]
-BUILDS.append("overlays/postgresql")
+BUILDS += ["overlays/postgresql", "overlays/bucket"]
 JOBS = [name for name in BUILDS if name not in ("platform", "standing")]
 
 
@@ -248,6 +248,25 @@ def test_a_database_of_one_s_own_is_reached_by_mlflow_alone_and_keeps_its_passwo
     assert container["securityContext"]["readOnlyRootFilesystem"]
     (password,) = [entry for entry in container["env"] if "PASSWORD" in entry["name"]]
     assert password["valueFrom"]["secretKeyRef"]["name"] == "adapterfleet-postgresql"
+
+
+def test_a_bucket_of_one_s_own_opens_its_s3_port_alone_and_keeps_its_users_in_a_secret():
+    documents = build(K8S / "overlays/bucket")
+    (policy,) = [d for d in documents if d["kind"] == "NetworkPolicy" and "bucket" in d["metadata"]["name"]]
+    (rule,) = policy["spec"]["ingress"]
+    peers = {peer["podSelector"]["matchLabels"]["adapterfleet.io/component"] for peer in rule["from"]}
+    assert peers == {"mlflow", "ray"} and policy["spec"]["egress"] == []
+    (bucket,) = [d for d in documents if d["kind"] == "StatefulSet" and "bucket" in d["metadata"]["name"]]
+    (service,) = [d for d in documents if d["kind"] == "Service" and "bucket" in d["metadata"]["name"]]
+    pod = bucket["spec"]["template"]
+    assert service["spec"]["selector"].items() <= pod["metadata"]["labels"].items()
+    (container,) = pod["spec"]["containers"]
+    (port,) = container["ports"]
+    assert [entry["port"] for entry in rule["ports"]] == [port["containerPort"]] == [8333]
+    (config,) = [argument for argument in container["args"] if argument.startswith("-s3.config=")]
+    (secret,) = [volume["secret"] for volume in pod["spec"]["volumes"] if "secret" in volume]
+    (mount,) = [one for one in container["volumeMounts"] if one["name"] == "identities"]
+    assert config == f"-s3.config={mount['mountPath']}/{secret['items'][0]['path']}" and mount["readOnly"]
 
 
 def test_mlflow_answers_to_the_names_that_campaigns_call_it_by():
