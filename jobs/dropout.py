@@ -33,6 +33,10 @@ class RowsDropout:
     seeds: Tensor
     rates: Tensor
 
+    def __call__(self, x: Tensor, site: int) -> Tensor:
+        """Drop elements of x [R, T, C] and scale the others. Each `site` has masks of its own."""
+        return self.places(x.shape[1])(x, site)
+
     def places(self, length: int) -> Dropout:
         """Masks for places [R, length], whatever else is in the rows."""
         positions = _mixed(torch.arange(1, length + 1, dtype=torch.int32, device=self.seeds.device))
@@ -85,7 +89,7 @@ class SiteDropout(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Of x [R, T, C]."""
-        return x if self.dropout is None else self.dropout.places(x.shape[1])(x, self.number)
+        return x if self.dropout is None else self.dropout(x, self.number)
 
 
 def dropouts_by_row(wrapped: Any, adapter: str) -> list[SiteDropout]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from jobs.errors import Fault, InputError
 from jobs.sharded.settings import check_extra
-from jobs.spec import TrainingConfig, is_language_model
+from jobs.spec import is_language_model
 from orchestrator.sections_campaign import Campaign
 from orchestrator.sections_comparisons import ComparisonSection
 from orchestrator.sections_tasks import TaskSection, model_faults
@@ -101,7 +101,7 @@ def _without_words(
 def _deepspeed(campaign: Campaign, document: Document) -> Iterator[Fault]:
     asked, training = campaign.resources, campaign.language_adapter.training
     try:
-        check_extra(TrainingConfig(**training.model_dump()), asked.sharding, asked.workers_per_bank, asked.deepspeed)
+        check_extra(training.config, asked.sharding, asked.workers_per_bank, asked.deepspeed)
     except InputError as wrong:
         where = document.where(("resources", "deepspeed"))
         yield from (dataclasses.replace(fault, where=f"{where}: {fault.where}") for fault in wrong.faults)

@@ -16,6 +16,7 @@ from jobs.spec import (
     SearchSpace,
     SearchSpec,
     Split,
+    StrategySpec,
     TaskAdapterSpec,
     is_language_model,
 )
@@ -108,18 +109,7 @@ class AdapterSteps:
         section = self.campaign.search
         strategy = planned_strategy(section, space, (target,))
         self.references.faults += search_faults(section, space, strategy, target)
-        scored = self.objective(target, task)
-        return SearchSpec(
-            target=scored.target,
-            task=scored.task,
-            data=scored.data,
-            backbone=self.backbone,
-            space=space,
-            seeds=self.campaign.seeds,
-            max_length=scored.max_length,
-            mask_probability=self.campaign.language_adapter.training.mask_probability,
-            strategy=strategy,
-        )
+        return self._search_of((self.objective(target, task),), space, strategy)
 
     def objective(self, target: str, task: TaskSection) -> SearchObjective:
         """What candidates are scored by: the target's validation data for the task."""
@@ -133,6 +123,11 @@ class AdapterSteps:
         section, targets = self.campaign.search, tuple(dict.fromkeys(one.target for one in objectives))
         strategy = joint_strategy(section, space, targets)
         self.references.faults += search_faults(section, space, strategy, ", ".join(targets))
+        return replace(self._search_of(objectives, space, strategy), choice=choice)
+
+    def _search_of(
+        self, objectives: tuple[SearchObjective, ...], space: SearchSpace, strategy: StrategySpec
+    ) -> SearchSpec:
         first, *others = objectives
         return SearchSpec(
             target=first.target,
@@ -145,7 +140,6 @@ class AdapterSteps:
             mask_probability=self.campaign.language_adapter.training.mask_probability,
             strategy=strategy,
             also=tuple(others),
-            choice=choice,
         )
 
     def evaluation(

@@ -67,7 +67,7 @@ class LoraPlace:
         down, up, scaling = tensors[self.part.down], tensors[self.part.up], self.part.scaling
 
         def add(_: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
-            x = inputs[0] if dropout is None else dropout.places(inputs[0].shape[1])(inputs[0], self.number)
+            x = inputs[0] if dropout is None else dropout(inputs[0], self.number)
             return grouped.lora(output, x, down, up, scaling)
 
         return module.register_forward_hook(add)
