@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
+from orchestrator.figure_layout import settle
 from orchestrator.report_panels import (
     COLOURS,
     DensityPanel,
@@ -68,7 +69,7 @@ _TITLE_LETTERS = 34  # of a small panel: its title and the number beside it
 def draw(panel: Panel) -> str:
     """The panel as an SVG document; equal panels give equal text."""
     with matplotlib.rc_context({**_STYLE, "svg.hashsalt": panel.title + type(panel).__name__}):
-        figure = _DRAWINGS[type(panel)](panel)
+        figure = settle(_DRAWINGS[type(panel)](panel))
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     return _themed(buffer.getvalue())

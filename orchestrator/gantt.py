@@ -15,6 +15,7 @@ from matplotlib.patches import Patch
 
 from jobs.errors import Fault, InputError
 from orchestrator.display import duration, short
+from orchestrator.figure_layout import settle
 from orchestrator.report_panels import COLOURS
 from orchestrator.simulate import Schedule
 from orchestrator.simulate_engine import START_UP, Span
@@ -44,6 +45,7 @@ def draw_gantt(schedule: Schedule, file: Path, title: str) -> None:
     with matplotlib.rc_context({"svg.hashsalt": title, "font.size": 8.5, "font.family": "sans-serif"}):
         figure = _figure(schedule, title)
         FigureCanvasAgg(figure)
+        settle(figure)
         metadata = {"Date": None} if file.suffix == ".svg" else None
         figure.savefig(file, dpi=150, facecolor="white", metadata=metadata)
 
@@ -122,7 +124,7 @@ def _add(row: Any, edges: Any, span: Span, amount: float) -> None:
 def _lanes(axes: Axes, schedule: Schedule, lanes: list[tuple[int, int]], scale: float) -> None:
     """Every process that held a place, as a row of bars."""
     rows = {lane: number for number, lane in enumerate(lanes)}
-    for job in {span.job for span in schedule.spans}:
+    for job in sorted({span.job for span in schedule.spans}):
         spans = [span for span in schedule.spans if span.job == job and span.end > span.start]
         places = [rows[span.node, span.lane] for span in spans]
         axes.barh(

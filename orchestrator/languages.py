@@ -73,6 +73,8 @@ def draw_map(pool: Sequence[str], targets: Sequence[str], path: Path) -> tuple[s
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
+    from orchestrator.figure_layout import settle
+
     refuse_repeats(pool)
     resolve_languages((*pool, *targets))
     placed, lost = _place((*dict.fromkeys((*targets, *pool)),))
@@ -86,7 +88,7 @@ def draw_map(pool: Sequence[str], targets: Sequence[str], path: Path) -> tuple[s
     _dots(axes, [placed[code] for code in targets if code in placed], _TARGET, "D", "targets")
     axes.legend(loc="lower left", frameon=False)
     _label(axes, placed, set(targets))
-    figure.savefig(path)
+    settle(figure).savefig(path)
     return lost
 
 
