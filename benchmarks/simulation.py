@@ -2,10 +2,11 @@
 
     python benchmarks/simulation.py --out benchmarks/results/simulation.json
 
-A small campaign runs first: its records say what steps cost on this machine, its events how long processes take to
-start beside that. From both a larger one (other languages, seeds and searches) is simulated before it runs: that is
-the prediction. It is made a second time with the built-in start-up times, and a third time afterwards, from the
-records and events of the larger campaign itself: what is left then is the error of the rules, not of what is put in.
+A small campaign runs first: its records say what steps cost on this machine, its workspace how long processes take to
+start beside that, as `plan --cluster` learns both. From them a larger one (other languages, seeds and searches) is
+simulated before it runs: that is the prediction. It is made a second time with the built-in start-up times, and a third
+time afterwards, from the records and start-up times of the larger campaign itself: what is left then is the error of
+the rules, not of what is put in.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from orchestrator.record import Record
 from orchestrator.references import References
 from orchestrator.simulate import Overheads, Schedule, simulate
 from orchestrator.simulate_nodes import Cluster
+from orchestrator.start_ups import FILE, StartUps, known_start_ups
 from orchestrator.store import ArtifactStore
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -64,35 +66,16 @@ LARGE = {
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """A run: records by key, and for every step the seconds at which it was ready and recorded."""
+    """A run: records by key, the seconds at which each was recorded, and what processes took to start."""
 
     records: Mapping[str, Record]
-    ready: Mapping[str, float]
     recorded: Mapping[str, float]
+    start_ups: StartUps
 
     def until(self) -> dict[str, float]:
         """Job -> seconds until its last step was recorded."""
         jobs = dict.fromkeys(key.split("/")[0] for key in self.recorded)
         return {job: max(s for key, s in self.recorded.items() if key.startswith(f"{job}/")) for job in jobs}
-
-    def overheads(self) -> Overheads:
-        """What passed between ready and recorded beside the work, where nothing else was waited for."""
-
-        def beside(job: str) -> float:
-            keys = [key for key in self.recorded if key.startswith(f"{job}/")]
-            begin = min(self.ready[key] for key in keys)
-            first = [key for key in keys if self.ready[key] < begin + 1.0]
-            passed = max(self.recorded[key] for key in first) - begin
-            return max(0.0, passed - _work(job, [self.records[key] for key in first]))
-
-        return Overheads(bank=beside("task-adapter"), worker=beside("initial-adapter"), search=beside("search"))
-
-
-def _work(job: str, records: Sequence[Record]) -> float:
-    """Seconds of the work itself, as the cost model counts it; searches of one run share one evaluator here."""
-    if job == "search":
-        return sum(record.details["cost"]["seconds"] for record in records)
-    return max(record.metrics.get("seconds", record.provenance["seconds"]) for record in records)
 
 
 def simulated(file: Path, run: Measured, extra: Overheads, cpus: int, known: Sequence[str]) -> Schedule:
@@ -111,10 +94,11 @@ def measured(file: Path, workspace: Path, name: str) -> Measured:
     lines = (workspace / "campaigns" / name / "events.jsonl").read_text(encoding="utf-8").splitlines()
     events = [json.loads(line) for line in lines]
     begin = min(event["time"] for event in events if event["event"] == "running")
-    ready = {event["key"]: event["time"] - begin for event in events if event["event"] == "running"}
     recorded = {event["key"]: event["time"] - begin for event in events if event["event"] == "succeeded"}
     records = {record.key: record for record in ArtifactStore(workspace).records() if record.key in recorded}
-    return Measured(records, ready, recorded)
+    start_ups = known_start_ups(workspace, {})
+    (workspace / FILE).unlink()  # each campaign is asked for its own
+    return Measured(records, recorded, start_ups)
 
 
 def _ends(schedule: Schedule, job: str) -> list[float]:
@@ -140,13 +124,14 @@ def main() -> None:
         second = measured(files["second"], workspace, "second")
         known = list(first.records)
         ways = {
-            "costs and start-up times of the first campaign": (first, first.overheads()),
+            "costs and start-up times of the first campaign": (first, first.start_ups.overheads),
             "costs of the first campaign, built-in start-up times": (first, Overheads()),
-            "costs and start-up times of the second campaign itself": (second, second.overheads()),
+            "costs and start-up times of the second campaign itself": (second, second.start_ups.overheads),
         }
         schedules = {way: simulated(files["second"], run, extra, cpus, known) for way, (run, extra) in ways.items()}
     seconds = max(second.recorded.values())
     result: dict[str, Any] = {"cpus": cpus, "steps": len(second.recorded), "measured": _rounded(second.until())}
+    result["sources"] = {run: one.start_ups.sentence() for run, one in (("first", first), ("second", second))}
     for way, schedule in schedules.items():
         result[way] = {
             "start-up": _rounded(asdict(ways[way][1])),

@@ -30,6 +30,9 @@ class WarmWorker:
         self._workplace = Workplace()
         self._searches: dict[str, JobCall] = {}
 
+    def ready(self) -> None:
+        """Answers as soon as this process has come up."""
+
     def run(self, call: JobCall) -> None:
         """Run one call; its outcome goes to the mailbox. A call that was committed already is left alone.
 

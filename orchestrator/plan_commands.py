@@ -12,12 +12,13 @@ from rich.table import Table
 
 from jobs.errors import Fault, InputError, raise_all
 from orchestrator.command_options import HERE, CampaignFile, Set, Workspace, plan_file, say_broken, terminal
+from orchestrator.start_ups import KINDS, Kind, StartUps, known_start_ups
 
 if TYPE_CHECKING:
     from orchestrator.cost import CostModel
     from orchestrator.plan import Plan
     from orchestrator.simulate import Schedule
-    from orchestrator.store import ArtifactStore
+    from orchestrator.step import Step
 
 
 def plan(
@@ -29,7 +30,10 @@ def plan(
     gantt: Annotated[Path | None, typer.Option(help="picture of the simulation: SVG, PNG or PDF")] = None,
     assume: Annotated[
         list[str] | None,
-        typer.Option(help="job=seconds of a step (search: of one trial and seed), in place of the estimate"),
+        typer.Option(
+            help="job=seconds of a step (search: of one trial and seed), in place of the estimate; "
+            "bank-start-up, worker-start-up, search-start-up=seconds"
+        ),
     ] = None,
 ) -> None:
     """Show the steps of a campaign: how many, reused or new, and what they will cost; on a cluster with --cluster."""
@@ -40,40 +44,41 @@ def plan(
     if gantt and not cluster:
         raise InputError(Fault("a picture needs a cluster to draw", "--gantt", str(gantt), "add --cluster nodes=..."))
     console = terminal()
-    planned, assumed = plan_file(file, workspace, set_), _assumed(assume)
+    planned = plan_file(file, workspace, set_)
+    assumed, starts = _assumed(assume)
     store = open_store(workspace)
     costs = cost_model(store.records(lambda damage: say_broken(console, damage)), assumed)
     if all_:
         console.print(steps_table(planned.steps, store, costs))
     console.print(plan_table(planned, store, costs))
     if cluster:
-        _simulate(console, planned, store, costs, cluster, gantt)
+        new = [step for step in planned.steps if not store.has(step)]
+        schedule = _simulate(console, planned, new, costs, known_start_ups(store.root, starts), cluster)
+        if new and gantt:
+            from orchestrator.gantt import draw_gantt
+
+            draw_gantt(schedule, gantt, f"{planned.campaign.campaign} on {schedule.cluster}")
+            console.print(f"picture: {gantt}", soft_wrap=True)
 
 
 def _simulate(
-    console: Console, planned: Plan, store: ArtifactStore, costs: CostModel, cluster: str, gantt: Path | None
-) -> None:
+    console: Console, planned: Plan, new: list[Step], costs: CostModel, start_ups: StartUps, cluster: str
+) -> Schedule:
     from orchestrator.simulate import simulate
     from orchestrator.simulate_nodes import parse_cluster
 
-    resources = planned.campaign.resources
-    new = [step for step in planned.steps if not store.has(step)]
-    schedule = simulate(new, costs, resources, parse_cluster(cluster))
+    schedule = simulate(new, costs, planned.campaign.resources, parse_cluster(cluster), start_ups.overheads)
     if not new:
         console.print("nothing to simulate: every step is reused")
-        return
+        return schedule
     console.print(_jobs_table(schedule, {step.job: costs.source(step) for step in new}))
     console.print(_path_table(schedule))
-    for line in _sentences(schedule):
+    for line in (*_sentences(schedule), start_ups.sentence()):
         console.print(line, soft_wrap=True, highlight=False)
     if schedule.cluster.gpus and not schedule.counts_gpus:
         todo = "set resources.gpus_per_bank and resources.gpus_per_evaluator"
         console.print(f"note: the campaign asks for no GPU, so all of them stay idle; {todo}", style="yellow")
-    if gantt:
-        from orchestrator.gantt import draw_gantt
-
-        draw_gantt(schedule, gantt, f"{planned.campaign.campaign} on {schedule.cluster}")
-        console.print(f"picture: {gantt}", soft_wrap=True)
+    return schedule
 
 
 def _jobs_table(schedule: Schedule, sources: dict[str, str]) -> Table:
@@ -120,20 +125,24 @@ def _clock(seconds: float) -> str:
     return f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
 
 
-def _assumed(items: list[str] | None) -> dict[str, float]:
-    """`job=seconds` as numbers. Raises InputError with every item that is none."""
+def _assumed(items: list[str] | None) -> tuple[dict[str, float], dict[Kind, float]]:
+    """`job=seconds` and `bank-start-up=seconds` as numbers. Raises InputError with every item that is none."""
     from jobs.spec import JOBS
 
-    jobs = [name for name, _ in JOBS.values()]
-    assumed, faults = {}, []
+    starts: dict[str, Kind] = {f"{kind}-start-up": kind for kind in KINDS}
+    names = [*(name for name, _ in JOBS.values()), *starts]
+    assumed, begun, faults = dict[str, float](), dict[Kind, float](), []
     for item in items or ():
-        job, _, text = item.partition("=")
+        name, _, text = item.partition("=")
         try:
             seconds = float(text)
         except ValueError:
             seconds = math.nan
-        if job not in jobs or not 0 < seconds < math.inf:
-            faults.append(Fault("--assume takes job=seconds", "--assume", item, f"jobs: {', '.join(jobs)}"))
-        assumed[job] = seconds
+        if name not in names or not 0 < seconds < math.inf:
+            faults.append(Fault("--assume takes job=seconds", "--assume", item, f"jobs: {', '.join(names)}"))
+        elif name in starts:
+            begun[starts[name]] = seconds
+        else:
+            assumed[name] = seconds
     raise_all(faults)
-    return assumed
+    return assumed, begun

@@ -35,6 +35,7 @@ from orchestrator.score_cache import SCORES, ScoreCache
 from orchestrator.search import conclude, search_progress
 from orchestrator.search_session import Session
 from orchestrator.sections import ResourcesSection
+from orchestrator.start_ups import BankClock, StartUpLog
 
 ENVIRONMENT = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1",
@@ -97,6 +98,7 @@ class RayExecutor:
         self._departure, self._told = run.departure, False
         self._mailbox = open_mailbox()
         self._pool = WorkerPool(resources, self._mailbox.name)
+        self._start_ups, self._clocks = StartUpLog(workspace), dict[str, BankClock]()
         self._trainings: list[Work] = []
         self._searches: list[Work] = []
         self._running: dict[str, float] = {}
@@ -130,6 +132,8 @@ class RayExecutor:
                 self._start_banks()
                 self._start_searches()
                 self._pool.fit(self._worker_room(), self._lent if self._active("search") else 0)
+            for seconds in self._pool.born():
+                self._start_ups.note("worker", seconds)
             events = [*self._collect(), *self._pool.lost()]
             for event in events:
                 if isinstance(event, Finished):
@@ -167,15 +171,25 @@ class RayExecutor:
         events: list[Finished | Moved] = [Moved(name, values) for name, values in progress.items()]
         for name, outcome, started in outcomes:
             self._pool.done(name)
+            if name in self._clocks:
+                self._clocks[name].take(outcome)
             events.append(Finished(name, outcome, time.time() - started, started))
         events += [note for note in noted if not isinstance(note, _Ended)]
         ended = {event.key for event in events if isinstance(event, Finished)}
         for note in noted:
             if isinstance(note, _Ended):
                 self._settling.news(time.monotonic())
+                self._bank_over(note)
                 lost = (key for key in note.keys if key in self._running and key not in ended)
                 events += [Finished(key, note.failure) for key in lost]
         return events
+
+    def _bank_over(self, ended: _Ended) -> None:
+        """Keep what a bank's job took beside its training."""
+        clocks = [clock for clock in (self._clocks.pop(key, None) for key in ended.keys) if clock]
+        seconds = clocks[0].beside() if clocks else None
+        if seconds is not None:
+            self._start_ups.note("bank", seconds)
 
     def _start_banks(self) -> None:
         active = self._active("bank")
@@ -197,7 +211,8 @@ class RayExecutor:
             self._searches = []
             self._lent = max(1, self._worker_room())
             workers = self._pool.lend(self._lent)
-            self._thread("search", lambda name, calls: self._search(name, calls, workers), calls)
+            warm = not self._pool.is_starting()
+            self._thread("search", lambda name, calls: self._search(name, calls, workers, warm), calls)
 
     def _active(self, kind: str) -> int:
         return sum(name.startswith(kind) and thread.is_alive() for name, thread in self._threads.items())
@@ -206,6 +221,8 @@ class RayExecutor:
         name = f"{kind}-{len(self._threads)}-{os.getpid()}"
         if kind == "bank":
             self._metrics.bank(name, [call.name for call in calls])
+            clock = BankClock(together=isinstance(calls[0].spec, LanguageAdapterSpec))
+            self._clocks |= {call.name: clock for call in calls}
 
         def guarded() -> None:
             failure: Exception = RuntimeError(f"{name} ended without an outcome for this step")
@@ -226,7 +243,7 @@ class RayExecutor:
         )
         train_bank(name, calls, self._mailbox.name, resources, str(self._storage))
 
-    def _search(self, name: str, calls: list[JobCall], workers: list[Any]) -> None:
+    def _search(self, name: str, calls: list[JobCall], workers: list[Any], warm: bool) -> None:
         started = time.time()
         here = [self._workplace.open(call) for call in calls]
 
@@ -239,7 +256,10 @@ class RayExecutor:
         cache = ScoreCache(here[0].cache / SCORES)
         sessions = [Session(call, cache) for call in here]
         tuning = Tuning(name, str(self._storage), self._resources.attempts, lambda: self._departure.is_due)
-        run_searches(sessions, workers, on_trial, tuning)
+        before = sum(session.log.seconds for session in sessions)
+        if run_searches(sessions, workers, on_trial, tuning) and warm:
+            scored = sum(session.log.seconds for session in sessions) - before
+            self._start_ups.note("search", max(0.0, time.time() - started - scored / len(workers)))
 
     def _worker_room(self) -> int:
         """Warm workers that fit beside the banks that run or wait, on the nodes that there are now."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +28,7 @@ class WorkerPool:
         self._resources, self._mailbox = resources, mailbox
         self._workers: list[Any] = []
         self._running: dict[str, _Running] = {}
+        self._births: dict[Any, float] = {}  # of workers that start: an answer to wait for, and since when
 
     def run(self, call: JobCall) -> None:
         """Give a call to the worker with the fewest."""
@@ -39,6 +41,17 @@ class WorkerPool:
     def done(self, name: str) -> None:
         """The outcome of a call has arrived."""
         self._running.pop(name, None)
+
+    def born(self) -> list[float]:
+        """Seconds that workers took until they were there; told once of each."""
+        if not self._births:
+            return []
+        came, _ = ray.wait(list(self._births), num_returns=len(self._births), timeout=0)
+        return [time.monotonic() - self._births.pop(reference) for reference in came]
+
+    def is_starting(self) -> bool:
+        """Whether a worker is not there yet."""
+        return bool(self._births)
 
     def lost(self) -> list[Finished]:
         """Calls whose worker died for good, as failures."""
@@ -84,15 +97,18 @@ class WorkerPool:
             ray.kill(worker)
         self._workers.clear()
         self._running.clear()
+        self._births.clear()
 
     def _start(self) -> Any:
         from jobs.ray_worker import WarmWorker
 
         actor: Any = ray.remote(WarmWorker)
-        return actor.options(
+        started = actor.options(
             num_cpus=self._resources.cpus_per_evaluator,
             num_gpus=self._resources.gpus_per_evaluator,
             max_restarts=-1,
             max_task_retries=self._resources.attempts - 1,
             scheduling_strategy="SPREAD",
         ).remote(self._mailbox)
+        self._births[started.ready.remote()] = time.monotonic()
+        return started

@@ -36,7 +36,7 @@ class Overheads:
     bank: float = 7.0
     worker: float = 6.0
     search: float = 3.0
-    trial: float = 0.1
+    trial: float = 0.01
     step: float = 0.002
 
 

@@ -27,6 +27,7 @@ from orchestrator.ray_executor import RayExecutor
 from orchestrator.references import References
 from orchestrator.run import write_card
 from orchestrator.sections import ResourcesSection
+from orchestrator.start_ups import known_start_ups
 from orchestrator.store import ArtifactStore
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(280)]
@@ -97,6 +98,8 @@ def test_ray_gives_the_records_that_the_local_executor_gives_even_when_workers_a
     assert killed
     assert_same_results(*local, store, summary)
     assert not list((tmp_path / "staging").glob("*/*"))
+    sources = known_start_ups(tmp_path, {}).sources
+    assert sources["bank"].startswith("measured") and sources["worker"].startswith("measured")
 
 
 def test_a_driver_that_is_told_to_end_or_killed_loses_nothing_and_its_cluster_dies_with_it(
