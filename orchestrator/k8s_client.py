@@ -5,30 +5,35 @@ Every fault of access (no client, no cluster, no rights, no KubeRay) is an Input
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from jobs.errors import Fault, InputError, raise_all
-from orchestrator.k8s_access import CONFLICT, FORBIDDEN, NOT_FOUND, configured_client, http_status, spoken
-from orchestrator.k8s_nodes import Room, largest_room, unplaceable
-from orchestrator.k8s_references import REMEDY, Reference, references
+from jobs.errors import Fault, InputError
+from orchestrator.k8s_access import configured_client
+from orchestrator.k8s_pods import STOP_SECONDS
+from orchestrator.k8s_preflight import SECONDS, preflight
+from orchestrator.k8s_refusals import CONFLICT, NOT_FOUND, http_status, one_line, spoken
 
 GROUP, VERSION, PLURAL = "ray.io", "v1", "rayjobs"
-SECONDS = (5, 30)  # to connect, to answer
+MANAGER = "adapterfleet"  # by this name the server knows whose fields are whose
+GONE_SECONDS = STOP_SECONDS + 60  # within which a stopped job's pods have ended and Kubernetes has cleaned up
 
 
 @dataclass(frozen=True, slots=True)
 class JobState:
-    """What KubeRay says of a RayJob; empty texts where it has not said anything yet."""
+    """What the cluster says of a RayJob; empty texts where it has not said anything yet."""
 
     name: str
     job: str
     deployment: str
+    reason: str
     message: str
     cluster: str
     started: str
     ended: str
+    stopping: str
     failed_tries: int
 
 
@@ -48,35 +53,31 @@ class Kubernetes:
         Raises InputError when the campaign is there already, when no node can hold a worker, or when a claim, an
         account or a secret is absent; nothing is left behind then. The ConfigMap goes with the RayJob.
         """
-        notes = [note for note in (self._check_room(ray_job), *self._check_references(ray_job)) if note]
-        created = self._create_config_map(config_map)
+        name = ray_job["metadata"]["name"]
+        notes = preflight(self._core, self.namespace, ray_job)
+        # The RayJob first: of two that submit at once only one gets its name, and the other has touched nothing.
+        made = self._create(name, ray_job)
         try:
-            with spoken("the RayJob cannot be created", ray_job["metadata"]["name"]):
-                made = self._custom.create_namespaced_custom_object(
-                    GROUP, VERSION, self.namespace, PLURAL, dict(ray_job), _request_timeout=SECONDS
-                )
-        except InputError:
-            if created:
-                self._delete_config_map(config_map["metadata"]["name"])
+            self._hand_over(config_map, made)
+        except InputError as refused:
+            self._take_back(name, refused)
             raise
-        self._own(config_map["metadata"]["name"], made)
         return notes
 
     def state(self, name: str) -> JobState:
         """State of a RayJob. Raises InputError when there is none of that name."""
-        with spoken("the RayJob cannot be read", name):
-            found = self._custom.get_namespaced_custom_object(
-                GROUP, VERSION, self.namespace, PLURAL, name, _request_timeout=SECONDS
-            )
+        found = self._get(name)
         status = found.get("status") or {}
         return JobState(
             name,
             status.get("jobStatus", ""),
             status.get("jobDeploymentStatus", ""),
-            status.get("message", "") or status.get("reason", ""),
+            status.get("reason", ""),
+            one_line(status.get("message", "")),
             status.get("rayClusterName", ""),
             status.get("startTime", ""),
             status.get("endTime", ""),
+            found["metadata"].get("deletionTimestamp", ""),
             int(status.get("failed") or 0),
         )
 
@@ -105,7 +106,10 @@ class Kubernetes:
             yield from _lines(answer)
 
     def stop(self, name: str) -> None:
-        """Delete the RayJob and all that belongs to it; the store keeps every finished step."""
+        """Delete the RayJob with all that belongs to it, and wait until it is gone; the store keeps finished steps.
+
+        Raises InputError when there is none of that name, or when it is still there after GONE_SECONDS.
+        """
         with spoken("the RayJob cannot be stopped", name):
             self._custom.delete_namespaced_custom_object(
                 GROUP,
@@ -116,73 +120,85 @@ class Kubernetes:
                 propagation_policy="Foreground",
                 _request_timeout=SECONDS,
             )
+        last = time.monotonic() + GONE_SECONDS
+        while self._is_stopping(name):
+            if time.monotonic() > last:
+                todo = "see whether the KubeRay operator runs; `adapterfleet k8s status` tells when it is gone"
+                raise InputError(Fault(f"the RayJob has not gone within {GONE_SECONDS} s", name, todo=todo))
+            time.sleep(1)
 
-    def _check_room(self, ray_job: Mapping[str, Any]) -> str:
+    def _is_stopping(self, name: str) -> bool:
+        """Whether the deleted RayJob is still there; one without the mark of deletion is a new one of its name."""
         try:
-            with spoken("the nodes cannot be listed", "cluster"):
-                nodes = self._core.list_node(_request_timeout=SECONDS).items
+            return bool(self._get(name)["metadata"].get("deletionTimestamp"))
         except InputError as refused:
-            if http_status(refused) != FORBIDDEN:
+            if http_status(refused) != NOT_FOUND:
                 raise
-            return "this account may not list nodes: whether the workers fit on one was not checked"
-        rooms = [Room.of(node.status.allocatable) for node in nodes]
-        raise_all(unplaceable(ray_job, rooms))
-        return "" if largest_room(rooms) else "the cluster has no nodes now: whether the workers fit was not checked"
+            return False
 
-    def _check_references(self, ray_job: Mapping[str, Any]) -> list[str]:
-        """Notes on what may not be looked at. Raises InputError that names all that is absent."""
-        notes, absent = [], []
-        for reference in references(ray_job):
-            try:
-                self._look(reference)
-            except InputError as refused:
-                if http_status(refused) == NOT_FOUND:
-                    todo = REMEDY[reference.kind]
-                    absent.append(
-                        Fault(f"the namespace has no such {reference.kind}", self.namespace, reference.name, todo)
-                    )
-                elif http_status(refused) == FORBIDDEN:
-                    notes.append(f"this account may not look whether the {reference.kind} {reference.name} is there")
-                else:
-                    raise
-        raise_all(absent)
-        return notes
+    def _get(self, name: str) -> dict[str, Any]:
+        with spoken("the RayJob cannot be read", name):
+            found: dict[str, Any] = self._custom.get_namespaced_custom_object(
+                GROUP, VERSION, self.namespace, PLURAL, name, _request_timeout=SECONDS
+            )
+        return found
 
-    def _look(self, reference: Reference) -> None:
-        read = {
-            "Secret": self._core.read_namespaced_secret,
-            "PersistentVolumeClaim": self._core.read_namespaced_persistent_volume_claim,
-            "ServiceAccount": self._core.read_namespaced_service_account,
-        }[reference.kind]
-        with spoken("the object cannot be looked at", reference.name):
-            # Its presence is all that matters here: the content, a secret's above all, is not taken in.
-            read(reference.name, self.namespace, _preload_content=False, _request_timeout=SECONDS).release_conn()
-
-    def _create_config_map(self, config_map: Mapping[str, Any]) -> bool:
+    def _create(self, name: str, ray_job: Mapping[str, Any]) -> dict[str, Any]:
+        """Strictly: an older KubeRay would drop the fields that it does not know, the token among them."""
         try:
-            with spoken("the ConfigMap cannot be created", config_map["metadata"]["name"]):
-                self._core.create_namespaced_config_map(self.namespace, dict(config_map), _request_timeout=SECONDS)
+            with spoken("the RayJob cannot be created", name):
+                made: dict[str, Any] = self._custom.create_namespaced_custom_object(
+                    GROUP,
+                    VERSION,
+                    self.namespace,
+                    PLURAL,
+                    dict(ray_job),
+                    field_manager=MANAGER,
+                    field_validation="Strict",
+                    _request_timeout=SECONDS,
+                )
         except InputError as refused:
-            if http_status(refused) == CONFLICT:
-                return False  # named by its content: the same file, sent before
-            raise
-        return True
+            if http_status(refused) != CONFLICT:
+                raise
+            raise InputError(self._taken(name)) from refused
+        return made
 
-    def _delete_config_map(self, name: str) -> None:
-        with spoken("the ConfigMap cannot be removed", name):
-            self._core.delete_namespaced_config_map(name, self.namespace, _request_timeout=SECONDS)
+    def _taken(self, name: str) -> Fault:
+        if self._is_stopping(name):
+            todo = "wait until `adapterfleet k8s status` finds it no more, and submit again"
+            return Fault("the campaign is still being stopped", name, todo=todo)
+        return Fault("the campaign is there already", name, todo="see `adapterfleet k8s status`, or `stop` it first")
 
-    def _own(self, config_map: str, ray_job: Mapping[str, Any]) -> None:
+    def _hand_over(self, config_map: Mapping[str, Any], ray_job: Mapping[str, Any]) -> None:
+        """Make the ConfigMap the RayJob's own, in one call whether or not an earlier RayJob left it there."""
+        name = config_map["metadata"]["name"]
         owner = {
             "apiVersion": f"{GROUP}/{VERSION}",
             "kind": "RayJob",
             "name": ray_job["metadata"]["name"],
             "uid": ray_job["metadata"]["uid"],
         }
-        with spoken("the ConfigMap cannot be handed to the RayJob", config_map):
+        owned = {**config_map, "metadata": {**config_map["metadata"], "ownerReferences": [owner]}}
+        with spoken("the ConfigMap cannot be written", name):
             self._core.patch_namespaced_config_map(
-                config_map, self.namespace, {"metadata": {"ownerReferences": [owner]}}, _request_timeout=SECONDS
+                name,
+                self.namespace,
+                owned,
+                field_manager=MANAGER,
+                force=True,
+                _content_type="application/apply-patch+yaml",
+                _request_timeout=SECONDS,
             )
+
+    def _take_back(self, name: str, refused: InputError) -> None:
+        """Delete the RayJob that has no campaign file; where that fails too, both faults are told."""
+        try:
+            with spoken("the RayJob, which has no campaign file, cannot be removed", name):
+                self._custom.delete_namespaced_custom_object(
+                    GROUP, VERSION, self.namespace, PLURAL, name, _request_timeout=SECONDS
+                )
+        except InputError as left:
+            raise InputError(*refused.faults, *left.faults) from left
 
 
 def _lines(answer: Any) -> Iterator[str]:

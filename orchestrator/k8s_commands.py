@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from orchestrator.command_options import CampaignFile, Set, variables
@@ -46,8 +47,9 @@ def submit(file: CampaignFile, options: OptionsFile = None, set_: Set = None, co
     notes = Kubernetes(ray_job["metadata"]["namespace"], context).submit(config_map, ray_job)
     console = Console()
     for note in notes:
-        console.print(f"note: {note}", style="yellow", soft_wrap=True)
-    console.print(f"submitted: RayJob {ray_job['metadata']['name']} in {ray_job['metadata']['namespace']}")
+        console.print(f"note: {note}", style="yellow", soft_wrap=True, markup=False)
+    where = f"RayJob {ray_job['metadata']['name']} in {ray_job['metadata']['namespace']}"
+    console.print(f"submitted: {where}", soft_wrap=True)
 
 
 def status(job: Job, namespace: Namespace = "adapterfleet", context: Context = None) -> None:
@@ -56,9 +58,11 @@ def status(job: Job, namespace: Namespace = "adapterfleet", context: Context = N
 
     state = Kubernetes(namespace, context).state(_job_name(job))
     table = Table("", state.name, show_edge=False)
+    deployment = state.deployment or "not taken up by the operator yet"
     rows = {
         "job": state.job or "not started",
-        "deployment": state.deployment or "not taken up by the operator yet",
+        "deployment": f"being stopped since {state.stopping}" if state.stopping else deployment,
+        "reason": state.reason,
         "message": state.message,
         "cluster": state.cluster,
         "started": state.started,
@@ -67,7 +71,7 @@ def status(job: Job, namespace: Namespace = "adapterfleet", context: Context = N
     }
     for key, value in rows.items():
         if value:
-            table.add_row(key, value)
+            table.add_row(key, escape(value))
     Console().print(table)
 
 
@@ -86,12 +90,13 @@ def logs(
 
 
 def stop(job: Job, namespace: Namespace = "adapterfleet", context: Context = None) -> None:
-    """Delete a campaign's RayJob and its cluster; the store keeps what is finished."""
+    """Delete a campaign's RayJob and its cluster, and wait until they are gone; the store keeps what is finished."""
     from orchestrator.k8s_client import Kubernetes
 
     name = _job_name(job)
     Kubernetes(namespace, context).stop(name)
-    Console().print(f"stopped: RayJob {name} in {namespace}; `k8s submit` goes on from the finished steps")
+    done = f"stopped: RayJob {name} in {namespace}; `k8s submit` goes on from the finished steps"
+    Console().print(done, soft_wrap=True)
 
 
 def _rendered(file: Path, options: Path | None, set_: list[str] | None) -> list[dict[str, Any]]:

@@ -21,6 +21,7 @@ MODELS = {
     "Service": "V1Service",
     "NetworkPolicy": "V1NetworkPolicy",
     "ConfigMap": "V1ConfigMap",
+    "Role": "V1Role",
 }
 PLAIN = {"str": str, "int": int, "bool": bool, "float": (int, float), "datetime": str}
 

@@ -16,7 +16,8 @@ import yaml
 
 JOBS = re.compile(r"/apis/ray\.io/v1/namespaces/([^/]+)/rayjobs(?:/([^/]+))?")
 MAPS = re.compile(r"/api/v1/namespaces/([^/]+)/configmaps(?:/([^/]+))?")
-REFERRED = re.compile(r"/api/v1/namespaces/[^/]+/(?:secrets|persistentvolumeclaims|serviceaccounts)/([^/]+)")
+REFERRED = re.compile(r"/api/v1/namespaces/[^/]+/(secrets|persistentvolumeclaims|serviceaccounts)/([^/]+)")
+NOT_KNOWN = (404, b"404 page not found\n")  # what a server says of a group that it does not serve
 PODS = re.compile(r"/api/v1/namespaces/([^/]+)/pods(?:/([^/]+)/log)?")
 
 
@@ -30,7 +31,8 @@ class Cluster:
         self.log = b""
         self.referred = {"adapterfleet-store", *(f"adapterfleet-{who}" for who in ("head", "worker", "submitter"))}
         self.nodes = [{"cpu": "16", "memory": "64Gi", "nvidia.com/gpu": "1"}]
-        self.refused: dict[str, int] = {}
+        self.refused: dict[str, tuple[int, Any]] = {}
+        self.looks_until_gone = 0  # how often a deleted job is still seen, marked as such
 
 
 @contextmanager
@@ -38,6 +40,8 @@ def serve(cluster: Cluster, folder: Path) -> Iterator[Path]:
     """Run the server and yield a kubeconfig that points at it."""
 
     class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"  # connections are kept, as real servers do
+
         def log_message(self, *_: Any) -> None:
             """Keep quiet."""
 
@@ -81,38 +85,54 @@ def kubeconfig(folder: Path, address: str) -> Path:
 def answer(cluster: Cluster, method: str, url: str, body: Any) -> tuple[int, Any]:
     """Status and content of one request."""
     path, query = urlsplit(url).path, parse_qs(urlsplit(url).query)
-    for part, status in cluster.refused.items():
+    for part, refusal in cluster.refused.items():
         if part in f"{method} {path}":
-            return status, {"kind": "Status", "reason": "refused", "code": status}
+            return refusal
     if path == "/api/v1/nodes":
         return 200, {"kind": "NodeList", "items": [{"status": {"allocatable": node}} for node in cluster.nodes]}
     if found := JOBS.fullmatch(path):
-        return _objects(cluster.jobs, method, found[2], body)
+        return _jobs(cluster, method, found[2], body)
     if found := MAPS.fullmatch(path):
-        return _objects(cluster.maps, method, found[2], body)
+        assert method == "PATCH" and query["fieldManager"]  # server-side apply
+        cluster.maps[found[2]] = body
+        return 200, body
     if found := REFERRED.fullmatch(path):
-        return (200, {"data": {}}) if found[1] in cluster.referred else (404, {"kind": "Status", "code": 404})
+        kind, name = found.groups()
+        return (200, {"data": {}}) if name in cluster.referred else _absent(kind, name)
     if found := PODS.fullmatch(path):
         if found[2]:
             return 200, cluster.log
         wanted = query["labelSelector"][0].split("=")[1]
         items = [pod for pod in cluster.pods if pod["metadata"]["labels"]["batch.kubernetes.io/job-name"] == wanted]
         return 200, {"kind": "PodList", "items": items}
-    return 404, {"kind": "Status", "code": 404}
+    return NOT_KNOWN
 
 
-def _objects(there: dict[str, Any], method: str, name: str | None, body: Any) -> tuple[int, Any]:
+def _jobs(cluster: Cluster, method: str, name: str | None, body: Any) -> tuple[int, Any]:
     if method == "POST":
         name = body["metadata"]["name"]
-        if name in there:
-            return 409, {"kind": "Status", "code": 409}
-        there[name] = {**body, "metadata": {**body["metadata"], "uid": f"uid-{name}"}}
-        return 201, there[name]
-    if name not in there:
-        return 404, {"kind": "Status", "code": 404}
+        if name in cluster.jobs:
+            return refusal(409, "AlreadyExists", f'rayjobs.ray.io "{name}" already exists', "rayjobs")
+        cluster.jobs[name] = {**body, "metadata": {**body["metadata"], "uid": f"uid-{name}"}}
+        return 201, cluster.jobs[name]
+    job = cluster.jobs.get(name or "")
+    if job is None:
+        return _absent("rayjobs", name)
+    stopping = "deletionTimestamp" in job.get("metadata", {})
     if method == "DELETE":
-        del there[name]
-        return 200, {"kind": "Status", "status": "Success"}
-    if method == "PATCH":
-        there[name]["metadata"] |= body["metadata"]
-    return 200, there[name]
+        job.setdefault("metadata", {})["deletionTimestamp"] = "2026-01-02T03:04:05Z"
+    elif stopping:
+        cluster.looks_until_gone -= 1
+    if (method == "DELETE" or stopping) and cluster.looks_until_gone < 1:
+        del cluster.jobs[str(name)]
+    return 200, job
+
+
+def _absent(kind: str, name: str | None) -> tuple[int, Any]:
+    return refusal(404, "NotFound", f'{kind} "{name}" not found', kind)
+
+
+def refusal(code: int, reason: str, message: str, kind: str) -> tuple[int, Any]:
+    """A Status object, as a real server sends it with `code`."""
+    status = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": message}
+    return code, {**status, "reason": reason, "details": {"kind": kind}, "code": code}

@@ -1,4 +1,4 @@
-"""Names, worker groups, manifests, and the commands against a server that speaks Kubernetes' REST interface."""
+"""Names, worker groups and manifests; the commands that reach a cluster are in test_k8s_client.py."""
 
 from __future__ import annotations
 
@@ -12,9 +12,7 @@ from hypothesis import strategies as st
 
 from jobs.errors import InputError
 from orchestrator.campaign import load_campaign
-from orchestrator.cli import main
 from orchestrator.k8s import as_yaml, render, render_cluster
-from orchestrator.k8s_commands import logs, status, stop, submit
 from orchestrator.k8s_commands import render as render_command
 from orchestrator.k8s_names import kubernetes_name
 from orchestrator.k8s_nodes import quantity
@@ -22,7 +20,6 @@ from orchestrator.k8s_options import RenderOptions, load_options
 from orchestrator.k8s_shapes import worker_groups
 from tests.k8s.rules import controller_faults, pod_faults
 from tests.k8s.strict import form_faults
-from tests.orchestrator.kubernetes_api import Cluster, kubeconfig, serve
 
 ROOT = Path(__file__).parents[2]
 BASE = ROOT / "k8s" / "base" / "campaign.yaml"
@@ -206,165 +203,9 @@ def test_render_writes_a_file_and_needs_no_cluster(tmp_path, monkeypatch, capsys
     assert (tmp_path / "job.yaml").read_text() in capsys.readouterr().out
 
 
-# The cluster's API
-
-
-@pytest.fixture
-def cluster(tmp_path, monkeypatch):
-    pytest.importorskip("kubernetes", reason="the extra k8s is not installed")
-    state = Cluster()
-    with serve(state, tmp_path) as config:
-        monkeypatch.setenv("KUBECONFIG", str(config))
-        yield state
-
-
-def test_submit_creates_both_objects_and_the_job_owns_the_file(cluster, capsys):
-    submit(BASE)
-    (config_map,) = cluster.maps.values()
-    assert list(cluster.jobs) == ["on-kubernetes"]
-    assert config_map["metadata"]["ownerReferences"] == [
-        {"apiVersion": "ray.io/v1", "kind": "RayJob", "name": "on-kubernetes", "uid": "uid-on-kubernetes"}
-    ]
-    assert "submitted: RayJob on-kubernetes in adapterfleet" in capsys.readouterr().out
-
-
-def test_a_campaign_that_is_there_already_is_refused(cluster):
-    submit(BASE)
-    with pytest.raises(InputError, match="there already"):
-        submit(BASE)
-    assert len(cluster.maps) == 1
-
-
-def test_a_refused_job_leaves_no_config_map_behind(cluster):
-    cluster.refused["POST /apis/ray.io"] = 403
-    with pytest.raises(InputError, match="lacks the right"):
-        submit(BASE)
-    assert cluster.maps == {}
-
-
-def test_a_cluster_without_kuberay_is_named(cluster):
-    cluster.refused["POST /apis/ray.io"] = 404
-    with pytest.raises(InputError, match=r"KubeRay 1\.7 is installed"):
-        submit(BASE)
-
-
-def test_workers_that_no_node_of_the_cluster_holds_are_refused(cluster):
-    cluster.nodes = [{"cpu": "2", "memory": "64Gi"}, {"cpu": "3900m", "memory": "7Gi"}]
-    with pytest.raises(InputError, match="can never be scheduled") as refused:
-        submit(BASE)
-    assert "worker group banks" in str(refused.value) and cluster.jobs == {}
-
-
-def test_an_account_that_may_not_see_nodes_submits_with_a_note(cluster, capsys):
-    cluster.refused["/nodes"] = 403
-    submit(BASE)
-    assert "was not checked" in capsys.readouterr().out.replace("\n", " ")
-
-
-def test_what_the_job_refers_to_and_is_absent_is_named_at_once(cluster, tmp_path):
-    options = tmp_path / "options.yaml"
-    options.write_text("hub_secret: hub\nstore_claim: elsewhere\n", encoding="utf-8")
-    with pytest.raises(InputError, match="no such Secret") as refused:
-        submit(BASE, options)
-    assert [fault.got for fault in refused.value.faults] == ["elsewhere", "hub"]
-    assert cluster.jobs == cluster.maps == {}
-
-
-def test_an_account_that_may_not_read_secrets_submits_with_a_note(cluster, tmp_path, capsys):
-    options = tmp_path / "options.yaml"
-    options.write_text("hub_secret: hub\n", encoding="utf-8")
-    cluster.refused["/secrets/"] = 403
-    submit(BASE, options)
-    assert "whether the Secret hub is there" in " ".join(capsys.readouterr().out.split())
-
-
-def test_status_tells_what_the_operator_says(cluster, capsys):
-    submit(BASE)
-    cluster.jobs["on-kubernetes"]["status"] = {
-        "jobStatus": "RUNNING",
-        "jobDeploymentStatus": "Running",
-        "rayClusterName": "on-kubernetes-abcde",
-        "failed": 1,
-    }
-    capsys.readouterr()
-    status(str(BASE))
-    out = capsys.readouterr().out
-    assert "RUNNING" in out and "on-kubernetes-abcde" in out and re.search(r"failed tries\W+1", out)
-
-
-def test_logs_come_from_the_newest_submitter(cluster, capsys):
-    label = {"batch.kubernetes.io/job-name": "on-kubernetes"}
-    cluster.pods = [
-        {"metadata": {"name": f"p{day}", "labels": label, "creationTimestamp": f"2026-01-0{day}T00:00:00Z"}}
-        for day in (1, 2)
-    ]
-    cluster.log = "first\nsecond: 東京\nlast".encode()
-    logs("on-kubernetes")
-    assert capsys.readouterr().out == "first\nsecond: 東京\nlast\n"
-
-
-def test_a_job_without_submitter_has_no_log_yet(cluster):
-    with pytest.raises(InputError, match="no log yet"):
-        logs("on-kubernetes")
-
-
-def test_stop_deletes_the_job(cluster):
-    submit(BASE)
-    stop(str(BASE))
-    assert cluster.jobs == {}
-    with pytest.raises(InputError, match="check the name"):
-        stop(str(BASE))
-
-
-def test_a_shortened_name_finds_its_job(cluster, tmp_path):
-    long = "a-campaign-with-rather-many-characters-x"
-    submit(_campaign(tmp_path, campaign=long))
-    assert list(cluster.jobs) == [long]
-    stop(long)
-    cluster.jobs[made := kubernetes_name("9" * 60)] = {}
-    stop(made)
-    assert cluster.jobs == {}
-
-
-def test_without_configuration_the_fault_says_so(tmp_path, monkeypatch):
-    pytest.importorskip("kubernetes", reason="the extra k8s is not installed")
-    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "absent"))
-    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
-    with pytest.raises(InputError, match="no Kubernetes cluster is configured"):
-        submit(BASE)
-
-
-def test_a_cluster_that_does_not_answer_is_named(tmp_path, monkeypatch):
-    pytest.importorskip("kubernetes", reason="the extra k8s is not installed")
-    monkeypatch.setenv("KUBECONFIG", str(kubeconfig(tmp_path, "http://127.0.0.1:9")))
-    with pytest.raises(InputError, match="does not answer"):
-        submit(BASE)
-
-
 @pytest.mark.parametrize(
-    ("words", "fault"),
-    [
-        (
-            ["render", str(BASE), "--options", "small.yaml"],
-            "worker group banks: the worker group can never be scheduled",
-        ),
-        (["submit", str(BASE)], "no Kubernetes cluster is configured"),
-        (["status", "on-kubernetes"], "no Kubernetes cluster is configured"),
-        (["render", "absent.yaml"], "absent.yaml"),
-    ],
+    ("text", "number"),
+    [("500m", 0.5), ("2", 2), ("2Gi", 2**31), ("1e3", 1000), ("3k", 3000), ("250u", 0.00025), ("1Pi", 2**50)],
 )
-def test_every_fault_of_the_command_is_a_line_and_exit_code_2(words, fault, tmp_path, monkeypatch, capsys):
-    (tmp_path / "small.yaml").write_text("largest_node: {cpus: 2, memory_gib: 64}\n", encoding="utf-8")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "absent"))
-    monkeypatch.setattr("sys.argv", ["adapterfleet", "k8s", *words])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    lines = capsys.readouterr().err.splitlines()
-    assert ended.value.code == 2 and all(line.startswith("error: ") for line in lines)
-    assert any(fault in line for line in lines), lines
-
-
-@pytest.mark.parametrize(("text", "number"), [("500m", 0.5), ("2", 2), ("2Gi", 2**31), ("1e3", 1000), ("3k", 3000)])
 def test_quantities_are_read_as_kubernetes_reads_them(text, number):
     assert quantity(text) == number
