@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from adapters import AutoAdapterModel
 from safetensors import safe_open
-from transformers.utils import cached_file, logging
+from transformers.utils import logging
 
 from jobs.errors import Fault, InputError
-from jobs.pretrained import no_weights, read_config, read_tokenizer, source_arguments
+from jobs.pretrained import LOADING, ModelFiles, model_files, no_weights, read_config, read_tokenizer
 from jobs.spec import BackboneRef
 
 ARCHITECTURES = {"xlm-roberta": "XLM-R", "roberta": "RoBERTa", "bert": "BERT"}
@@ -47,17 +48,16 @@ def load_backbone(ref: BackboneRef, device: torch.device | str | None = None) ->
     no model directory, files that are not the pinned revision, an architecture other than XLM-R, RoBERTa and
     BERT, missing weights, and a tokenizer that is missing, does not match or has no padding token.
     """
-    source = ref.path or ref.name
-    arguments = source_arguments(ref, source)
-    config = _config(source, arguments)
-    tokenizer = read_tokenizer(source, arguments, config.vocab_size)
+    files = model_files(ref)
+    config = _config(files)
+    tokenizer = read_tokenizer(files, config.vocab_size)
     if tokenizer.pad_token_id is None:
         todo = "save it with one (tokenizer.pad_token = ...): rows of a batch are filled up with it"
-        raise InputError(Fault("the tokenizer has no padding token", f"backbone {source}", todo=todo))
+        raise InputError(Fault("the tokenizer has no padding token", f"backbone {files.named}", todo=todo))
     with torch.random.fork_rng():
         # Parts without weights in the files (an unused pooler) are drawn: the same way every time.
         torch.manual_seed(0)
-        model = _model(source, arguments, config)
+        model = _model(files, config)
     model.requires_grad_(False)
     model.eval()
     model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -80,45 +80,50 @@ def require_masked_lm(backbone: Backbone) -> None:
         raise InputError(Fault("the backbone has no masked-LM head", backbone.ref.name, todo=todo))
 
 
-def _config(source: str, arguments: dict[str, Any]) -> Any:
-    config = read_config(source, arguments)
+def _config(files: ModelFiles) -> Any:
+    config = read_config(files)
     if config.model_type not in ARCHITECTURES:
         raise InputError(
-            Fault("this architecture is not supported", f"backbone {source}", config.model_type, f"use {_supported()}")
+            Fault(
+                "this architecture is not supported",
+                f"backbone {files.named}",
+                config.model_type,
+                f"use {_supported()}",
+            )
         )
     if getattr(config, "position_embedding_type", "absolute") != "absolute" or config.is_decoder:
-        raise InputError(Fault("only encoders with absolute positions are supported", f"backbone {source}"))
+        raise InputError(Fault("only encoders with absolute positions are supported", f"backbone {files.named}"))
     return config
 
 
-def _model(source: str, arguments: dict[str, Any], config: Any) -> Any:
+def _model(files: ModelFiles, config: Any) -> Any:
     verbosity = logging.get_verbosity()
     # The library would advise training what is restored or unused below.
     logging.set_verbosity_error()
     try:
         model, report = AutoAdapterModel.from_pretrained(
-            source, config=config, use_safetensors=True, output_loading_info=True, **arguments
+            files.folder, config=config, use_safetensors=True, output_loading_info=True, **LOADING
         )
-        restored = _restore_output_bias(model, source, arguments)
+        restored = _restore_output_bias(model, files.folder)
     except (OSError, ValueError) as error:
-        raise no_weights(source, error) from error
+        raise no_weights(files, error) from error
     finally:
         logging.set_verbosity(verbosity)
     lost = [name for name in report["missing_keys"] if ".pooler." not in name and name not in restored]
     if lost:
         got = f"{len(lost)} tensors, e.g. {sorted(lost)[0]}"
-        raise InputError(Fault("the files lack weights of the model", f"backbone {source}", got))
+        raise InputError(Fault("the files lack weights of the model", f"backbone {files.named}", got))
     return model
 
 
-def _restore_output_bias(model: Any, source: str, arguments: dict[str, Any]) -> tuple[str, ...]:
+def _restore_output_bias(model: Any, folder: Path) -> tuple[str, ...]:
     """Fill the masked-LM head's output bias, which the flexible head leaves at zero; return its names there.
 
     The files hold the tied pair `lm_head.bias` and `lm_head.decoder.bias` once, and `adapters` looks for the
     latter alone.
     """
-    weights = cached_file(source, "model.safetensors", _raise_exceptions_for_missing_entries=False, **arguments)
-    if weights is None or MASKED_LM_HEAD not in model.heads:
+    weights = folder / "model.safetensors"
+    if not weights.is_file() or MASKED_LM_HEAD not in model.heads:
         return ()
     bias = model.heads[MASKED_LM_HEAD].get_output_embeddings().bias
     with safe_open(weights, framework="pt") as file:

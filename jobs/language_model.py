@@ -7,7 +7,6 @@ trained on such a model is PEFT's own. (MAD-X adapters go through `jobs.backbone
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -22,7 +21,7 @@ from transformers.utils import logging
 from jobs.device_memory import available_bytes, in_gib
 from jobs.errors import Fault, InputError
 from jobs.frozen_linear import freeze_linear
-from jobs.pretrained import no_weights, read_config, read_tokenizer, source_arguments
+from jobs.pretrained import LOADING, ModelFiles, model_files, no_weights, read_config, read_tokenizer
 from jobs.spec import BackboneRef, Objective
 from jobs.vocabulary_head import VocabularyHead, vocabulary_head
 
@@ -82,21 +81,20 @@ def load_language_model(ref: BackboneRef, device: torch.device | str | None = No
     architecture without a language-model head, missing weights, a tokenizer that is missing, does not fit or has
     neither a padding nor an end token, and a head whose logits are made in an unknown way.
     """
-    source = ref.path or ref.name
-    arguments = source_arguments(ref, source)
-    config = read_config(source, arguments)
-    family = _family(config, source)
+    files = model_files(ref)
+    config = read_config(files)
+    family = _family(config, files.named)
     text_config = config.get_text_config(decoder=family != "encoder")
-    tokenizer = read_tokenizer(source, arguments, text_config.vocab_size)
-    notes = _ensure_padding(tokenizer, source)
+    tokenizer = read_tokenizer(files, text_config.vocab_size)
+    notes = _ensure_padding(tokenizer, files.named)
     target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    _check_room(ref, source, config, target)
-    model = _model(source, arguments, config, family, target)
+    _check_room(files, config, target)
+    model = _model(files, config, family, target)
     model.requires_grad_(False)
     model.eval()
     model.to(target)
     freeze_linear(model)
-    head = vocabulary_head(model, family == "encoder-decoder", f"backbone {source}")
+    head = vocabulary_head(model, family == "encoder-decoder", f"backbone {files.named}")
     return LanguageModel(ref, family, model, tokenizer, head, _max_length(config), tokenizer.pad_token_id, notes)
 
 
@@ -137,16 +135,16 @@ def _ensure_padding(tokenizer: Any, source: str) -> tuple[str, ...]:
 _CLASSES = {"encoder": AutoModelForMaskedLM, "decoder": AutoModelForCausalLM, "encoder-decoder": AutoModelForSeq2SeqLM}
 
 
-def _model(source: str, arguments: dict[str, Any], config: Any, family: Family, device: torch.device) -> Any:
+def _model(files: ModelFiles, config: Any, family: Family, device: torch.device) -> Any:
     # The fused attention of PyTorch leaves out the capping of attention scores that Gemma 2 has.
     capped = getattr(config, "attn_logit_softcapping", None) is not None
-    options = {**arguments, **({"attn_implementation": "eager"} if capped else {})}
+    options = {**LOADING, **({"attn_implementation": "eager"} if capped else {})}
     verbosity = logging.get_verbosity()
     # The library would advise training what is unused.
     logging.set_verbosity_error()
     try:
         model, report = _CLASSES[family].from_pretrained(
-            source,
+            files.folder,
             config=config,
             dtype=_dtype(device),
             use_safetensors=True,
@@ -154,25 +152,25 @@ def _model(source: str, arguments: dict[str, Any], config: Any, family: Family, 
             **options,
         )
     except (OSError, ValueError) as error:
-        raise no_weights(source, error) from error
+        raise no_weights(files, error) from error
     finally:
         logging.set_verbosity(verbosity)
     lost = sorted(report["missing_keys"])
     if lost:
         got = f"{len(lost)} tensors, e.g. {lost[0]}"
-        raise InputError(Fault("the files lack weights of the model", f"backbone {source}", got))
+        raise InputError(Fault("the files lack weights of the model", f"backbone {files.named}", got))
     return model
 
 
-def _check_room(ref: BackboneRef, source: str, config: Any, device: torch.device) -> None:
-    """Raise InputError when the weights of a local directory are more than the device has room for."""
-    stored = sum(file.stat().st_size for file in Path(source).glob("*.safetensors"))
+def _check_room(files: ModelFiles, config: Any, device: torch.device) -> None:
+    """Raise InputError when the weights are more than the device has room for."""
+    stored = sum(file.stat().st_size for file in files.folder.glob("*.safetensors"))
     needed = stored * _dtype(device).itemsize // (config.dtype or torch.float32).itemsize
     free = available_bytes(device)
     if needed > free:
         got = f"{in_gib(needed)} of weights, {in_gib(free)} free"
         todo = "use a larger device, or shard the backbone over several"
-        raise InputError(Fault("the backbone does not fit the device's memory", f"backbone {ref.name}", got, todo))
+        raise InputError(Fault("the backbone does not fit the device's memory", f"backbone {files.named}", got, todo))
 
 
 def _dtype(device: torch.device) -> torch.dtype:

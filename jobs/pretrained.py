@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,61 +10,84 @@ from transformers import AutoConfig, AutoTokenizer
 
 from jobs.digest import DIGEST_PREFIX, directory_digest
 from jobs.errors import Fault, InputError
+from jobs.hub_models import hub_folder
 from jobs.spec import BackboneRef
 
+# Of every `from_pretrained`: no code of a model is run, and nothing is asked of the hub.
+LOADING = {"trust_remote_code": False, "local_files_only": True}
 
-def source_arguments(ref: BackboneRef, source: str) -> dict[str, Any]:
-    """Keyword arguments of `from_pretrained` that pin the revision; local directories are verified here."""
-    common: dict[str, Any] = {"trust_remote_code": False}
-    if not ref.revision.startswith(DIGEST_PREFIX):
-        if Path(source).is_dir():
-            return common
-        if source.startswith((".", "/", "~")):
-            raise InputError(Fault("no such model directory", f"backbone {ref.name}", source))
-        return {**common, "revision": ref.revision}
-    if not (Path(source) / "config.json").is_file():
-        todo = "give a directory written by save_pretrained"
+
+@dataclass(frozen=True, slots=True)
+class ModelFiles:
+    """The directory of a pretrained model on this machine, and what faults call it."""
+
+    folder: Path
+    named: str
+
+
+def model_files(ref: BackboneRef, weights: bool = True) -> ModelFiles:
+    """The files of `ref`: a local directory, verified here, or the hub's at the pinned commit.
+
+    Without `weights` those of the hub are configuration and tokenizer. Raises InputError for a path that is no model
+    directory, files that are not the pinned revision, and what the hub does not give.
+    """
+    files = unverified_files(ref, weights)
+    if ref.revision.startswith(DIGEST_PREFIX) and (found := directory_digest(files.folder)) != ref.revision:
+        where, todo = f"backbone {ref.name}: {files.folder}", f"the files changed: restore them, or pin {found}"
+        raise InputError(Fault("the files are not the pinned revision", where, ref.revision, todo))
+    return files
+
+
+def unverified_files(ref: BackboneRef, weights: bool = True) -> ModelFiles:
+    """As `model_files`, for files that `model_files` has verified in this process; their bytes are not read again."""
+    source = ref.path or ref.name
+    local = ref.revision.startswith(DIGEST_PREFIX) or Path(source).is_dir()
+    if not local and source.startswith((".", "/", "~")):
+        raise InputError(Fault("no such model directory", f"backbone {ref.name}", source))
+    folder = Path(source) if local else hub_folder(source, ref.revision, weights)
+    todo = "give a directory written by save_pretrained"
+    if local and not (folder / "config.json").is_file():
         raise InputError(Fault("not a model directory: no config.json", f"backbone {ref.name}", source, todo))
-    found = directory_digest(source)
-    if found != ref.revision:
-        todo = f"the files changed: restore them, or pin {found}"
-        raise InputError(
-            Fault("the files are not the pinned revision", f"backbone {ref.name}: {source}", ref.revision, todo)
-        )
-    return common
+    if (folder / "adapter_config.json").is_file():
+        # `transformers` would load the model that the adapter names, from wherever it lies, in place of this one.
+        raise InputError(Fault("the directory holds an adapter beside the model", f"backbone {ref.name}", source, todo))
+    return ModelFiles(folder, source)
 
 
-def read_config(source: str, arguments: dict[str, Any]) -> Any:
+def read_config(files: ModelFiles) -> Any:
     """The model's configuration. Raises InputError when there is none."""
     try:
-        return AutoConfig.from_pretrained(source, **arguments)
+        return AutoConfig.from_pretrained(files.folder, **LOADING)
     except (OSError, ValueError) as error:
         todo = "give a directory written by save_pretrained, or a name on the hub with a commit as revision"
-        raise InputError(Fault("no pretrained model there", f"backbone {source}", first_line(error), todo)) from error
+        raise InputError(
+            Fault("no pretrained model there", f"backbone {files.named}", first_line(error), todo)
+        ) from error
 
 
-def read_tokenizer(source: str, arguments: dict[str, Any], vocabulary_size: int) -> Any:
+def read_tokenizer(files: ModelFiles, vocabulary_size: int) -> Any:
     """The model's fast tokenizer. Raises InputError when there is none, or one with more tokens than the model."""
+    where = f"backbone {files.named}"
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source, use_fast=True, **arguments)
+        tokenizer = AutoTokenizer.from_pretrained(files.folder, use_fast=True, **LOADING)
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         todo = "save the tokenizer beside the model (tokenizer.save_pretrained)"
-        raise InputError(Fault("no tokenizer", f"backbone {source}", first_line(error), todo)) from error
+        raise InputError(Fault("no tokenizer", where, first_line(error), todo)) from error
     if not tokenizer.is_fast or len(tokenizer) == 0:
-        raise InputError(Fault("no fast tokenizer", f"backbone {source}", todo="save tokenizer.json beside the model"))
+        raise InputError(Fault("no fast tokenizer", where, todo="save tokenizer.json beside the model"))
     if len(tokenizer) > vocabulary_size:
         got = f"{len(tokenizer)} tokens, {vocabulary_size} embeddings"
-        raise InputError(Fault("the tokenizer does not belong to the model", f"backbone {source}", got))
+        raise InputError(Fault("the tokenizer does not belong to the model", where, got))
     return tokenizer
 
 
-def no_weights(source: str, error: Exception) -> InputError:
+def no_weights(files: ModelFiles, error: Exception) -> InputError:
     """The fault of a model without readable weights. Pickled ones (.bin) are not read: they may hold code."""
     todo = (
         "only model.safetensors is read: pin a commit that has it (the hub's conversion of .bin files stands in a "
         "pull request, refs/pr/N), or convert with save_pretrained and give the directory as backbone.path"
     )
-    return InputError(Fault("no readable weights", f"backbone {source}", first_line(error), todo))
+    return InputError(Fault("no readable weights", f"backbone {files.named}", first_line(error), todo))
 
 
 def first_line(error: Exception) -> str:

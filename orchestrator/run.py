@@ -31,6 +31,7 @@ from orchestrator.execute import (
     execute,
     execution_facts,
 )
+from orchestrator.hub_check import check_hub_names
 from orchestrator.index import index, write_index
 from orchestrator.lock import run_lock
 from orchestrator.plan import Plan
@@ -70,8 +71,9 @@ class Outcome:
 def run_campaign(plan: Plan, settings: RunSettings, console: Console) -> Outcome:
     """Bring every step of the plan to its end, write the report, and bring MLflow up to date.
 
-    Raises InputError when another run of the campaign goes on, labelled files hold faulty rows, or resources are
-    asked for that no node has, and TimeToLeave when SIGTERM ended it (see `orchestrator.departure`).
+    Raises InputError when another run of the campaign goes on, the hub does not give what is named, labelled files hold
+    faulty rows, or resources are asked for that no node has, and TimeToLeave when SIGTERM ended it (see
+    `orchestrator.departure`).
     """
     store = open_store(settings.workspace)
     name = plan.campaign.campaign
@@ -81,6 +83,7 @@ def run_campaign(plan: Plan, settings: RunSettings, console: Console) -> Outcome
         for line in change_lines(store, plan.steps):
             console.print(f"note: {line}", style="yellow", soft_wrap=True, markup=False)
         store.drop_spent_checkpoints()
+        check_hub_names(plan.steps, store)
         check_task_data(plan.steps, store)
         write_index(plan, folder)
         log = EventLog(folder, len(plan.steps))

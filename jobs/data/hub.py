@@ -10,6 +10,7 @@ from typing import Any
 import datasets
 
 from jobs.data.files import SENTENCE, named
+from jobs.data.hub_cache import kept_table
 from jobs.data.hub_source import hub_table
 from jobs.data.reading import Faults
 from jobs.data.records import Reading, format_of
@@ -47,6 +48,10 @@ def hub_texts(data: DataRef, split: Split, cache: Path | None) -> datasets.Datas
 
 def hub_sentences(data: DataRef, split: Split, cache: Path | None) -> datasets.Dataset:
     """The sentences as columns `tokens` and `tags` (strings). Raises InputError with every faulty row."""
+    return kept_table("sentences", split, data, cache, lambda: _sentences(data, split, cache))
+
+
+def _sentences(data: DataRef, split: Split, cache: Path | None) -> datasets.Dataset:
     table, where = hub_table(data, split, cache), f"{data.dataset} {data.subset} {split}"
     tokens = _column(table, data.tokens_column, "tokens_column", where)
     labels = _column(table, data.labels_column, "labels_column", where)
@@ -59,6 +64,10 @@ def hub_sentences(data: DataRef, split: Split, cache: Path | None) -> datasets.D
 
 def hub_rows(data: DataRef, split: Split, cache: Path | None) -> datasets.Dataset:
     """The rows as texts, see `jobs.data.rows`."""
+    return kept_table("rows", split, data, cache, lambda: _rows(data, split, cache))
+
+
+def _rows(data: DataRef, split: Split, cache: Path | None) -> datasets.Dataset:
     table, where = hub_table(data, split, cache), f"{data.dataset} {data.subset} {split}"
     rows = [row_text(row, f"{where}: row {number}") for number, row in enumerate(table)]
     return _made(rows, ROW)
@@ -71,6 +80,10 @@ def _made(rows: list[dict[str, Any]], features: datasets.Features) -> datasets.D
 
 def hub_records(data: DataRef, reading: Reading, split: Split, cache: Path | None) -> datasets.Dataset:
     """The rows in the format of `reading.kind`. Raises InputError with every faulty row."""
+    return kept_table("records", (split, reading), data, cache, lambda: _records(data, reading, split, cache))
+
+
+def _records(data: DataRef, reading: Reading, split: Split, cache: Path | None) -> datasets.Dataset:
     table, where = hub_table(data, split, cache), f"{data.dataset} {data.subset} {split}"
     places = {_column(table, column, "columns", where) for column in reading.places().values()}
     label = table.features.get(reading.places().get("label", ""))

@@ -12,6 +12,7 @@ from typing import Any
 
 import datasets
 
+from jobs.data.hub_cache import kept_names
 from jobs.data.resolve import DIRECTORY
 from jobs.data.slices import bounds, plain_name
 from jobs.errors import Fault, InputError
@@ -26,17 +27,23 @@ def hub_splits(data: DataRef, cache: Path | None) -> dict[str, str]:
     given = dict(data.splits)
     if len(given) == 3:
         return given
-    with _explained(data, "the data set cannot be read"):
-        names = datasets.get_dataset_split_names(
-            _path(data),
-            data.subset or None,
-            data_dir=data.directory or None,
-            revision=_revision(data),
-            cache_dir=_cache(cache),
-        )
+    names = kept_names(data, cache, lambda: _split_names(data, cache))
     taken = {plain_name(name) for name in given.values()}
     own = {name: name for name in names if name in ("train", "validation", "test") and name not in taken}
     return {**own, **given}
+
+
+def _split_names(data: DataRef, cache: Path | None) -> list[str]:
+    with _explained(data, "the data set cannot be read"):
+        return list(
+            datasets.get_dataset_split_names(
+                _path(data),
+                data.subset or None,
+                data_dir=data.directory or None,
+                revision=_revision(data),
+                cache_dir=_cache(cache),
+            )
+        )
 
 
 def hub_table(data: DataRef, split: Split, cache: Path | None, text: str = "") -> datasets.Dataset:

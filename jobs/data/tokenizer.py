@@ -7,11 +7,13 @@ import json
 import re
 from dataclasses import fields
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from transformers import AutoTokenizer
 
 from jobs.errors import Fault, InputError
+from jobs.hub_models import hub_folder
 from jobs.spec import IDENTITY, BackboneRef
 
 _BYTE = re.compile(r"<0x[0-9A-F]{2}>")
@@ -19,9 +21,9 @@ _BYTE = re.compile(r"<0x[0-9A-F]{2}>")
 
 @lru_cache(maxsize=8)
 def _load(source: str, revision: str) -> Any:
-    pinned = {} if revision.startswith("sha256:") else {"revision": revision}
+    folder = Path(source) if Path(source).is_dir() else hub_folder(source, revision, weights=False)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source, use_fast=True, trust_remote_code=False, **pinned)
+        tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=True, trust_remote_code=False, local_files_only=True)
     except (OSError, ValueError) as error:
         got = (str(error).splitlines() or [type(error).__name__])[0][:200]
         todo = "give a directory written by save_pretrained, or a name on the hub with a commit"

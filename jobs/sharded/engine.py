@@ -21,6 +21,7 @@ from jobs.dropout import dropouts_by_row
 from jobs.encoder import Rows
 from jobs.errors import Fault, InputError
 from jobs.layout import Layout
+from jobs.pretrained import LOADING, unverified_files
 from jobs.spec import BackboneRef
 
 if not torch.cuda.is_available():
@@ -42,7 +43,7 @@ class ShardedEngine:
     """A frozen causal language model with one LoRA adapter, in DeepSpeed; every rank calls the same methods."""
 
     def __init__(self, ref: BackboneRef, theta_pre: Path, settings: Mapping[str, Any], weight_decay: float) -> None:
-        """Load the backbone of `ref`, which is pinned by the caller, in parts where `settings` say ZeRO-3.
+        """Load the backbone of `ref`, which the caller has verified, in parts where `settings` say ZeRO-3.
 
         torch.distributed is initialized. `theta_pre`: a PEFT directory whose configuration all adapters share.
         """
@@ -52,11 +53,10 @@ class ShardedEngine:
         # Alive before the model is read: with ZeRO-3 each worker then keeps its part alone.
         self._alive = HfDeepSpeedConfig(dict(settings))
         model = AutoModelForCausalLM.from_pretrained(
-            ref.path or ref.name,
-            revision=None if ref.revision.startswith("sha256:") else ref.revision,
+            unverified_files(ref).folder,
             dtype=torch.bfloat16 if torch.cuda.is_available() else torch.float32,
             use_safetensors=True,
-            trust_remote_code=False,
+            **LOADING,
         )
         model.requires_grad_(False)
         config = peft.PeftConfig.from_pretrained(str(theta_pre))

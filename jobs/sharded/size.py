@@ -9,15 +9,14 @@ import peft
 from accelerate import init_empty_weights
 from transformers import AutoModelForCausalLM
 
-from jobs.pretrained import read_config, source_arguments
+from jobs.pretrained import model_files, read_config
 from jobs.sharded.rule import ModelSize
 from jobs.spec import BackboneRef
 
 
 def model_size(ref: BackboneRef, adapter: peft.PeftConfig) -> ModelSize:
     """Counted on a model whose tensors have shapes and no storage. Raises InputError for files that are not `ref`'s."""
-    source = ref.path or ref.name
-    config = read_config(source, source_arguments(ref, source))
+    config = read_config(model_files(ref, weights=False))
     with init_empty_weights():
         model: Any = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
         model.tie_weights()

@@ -86,3 +86,10 @@ def test_a_directory_that_changed_since_it_was_pinned_is_refused(evil):
     edit(evil / "config.json", auto_map=CONFIG)
     with pytest.raises(InputError):
         load_backbone(pinned)
+
+
+def test_an_adapter_beside_a_model_does_not_put_another_model_in_its_place(evil, tmp_path):
+    make_backbone(tmp_path / "other", hidden_size=64)
+    (evil / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": str(tmp_path / "other")}))
+    with pytest.raises(InputError, match="an adapter beside the model"):
+        load_backbone(reference(evil))
