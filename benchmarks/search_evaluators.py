@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import tempfile
 import time
@@ -29,6 +30,7 @@ def measure(seconds: float) -> dict[str, Any]:
         before = [_timed(passes)[1] for _ in mixtures]
         scored = _scored(call, mixtures)
         after = [_timed(passes)[1] for _ in mixtures]
+        alone, beside = (_processes(call, count, len(mixtures)) for count in (1, 2))
         runs = {workers: searched(call, workers, folder / f"tune-{workers}") for workers in (1, 2)}
     bare = (sum(before) + sum(after)) / 2
     (one, one_scoring), (two, two_scoring) = runs[1], runs[2]
@@ -46,7 +48,33 @@ def measure(seconds: float) -> dict[str, Any]:
         "of that their scores, summed, s": round(two_scoring, 2),
         "efficiency of two evaluators": round(one / two / 2, 3),
         "the same of the scores alone": round(one_scoring / two_scoring, 3),
+        "two processes that know nothing of each other, of one": round(alone / beside, 3),
+        "two evaluators, of what two such processes reach": round(one / two / 2 / (alone / beside), 3),
     }
+
+
+def _processes(call: Any, count: int, rounds: int) -> float:
+    """Seconds that each of `count` processes takes for its own `rounds` of the passes, all at once; no Ray, no talk.
+
+    What is lost here is lost to the machine: caches, memory and clock that its cores share.
+    """
+    context = multiprocessing.get_context("spawn")
+    start, seconds = context.Barrier(count), context.SimpleQueue()
+    processes = [context.Process(target=_passes_of, args=(call, rounds, start, seconds)) for _ in range(count)]
+    for process in processes:
+        process.start()
+    taken = [seconds.get() for _ in processes]
+    for process in processes:
+        process.join()
+    return sum(taken) / count
+
+
+def _passes_of(call: Any, rounds: int, start: Any, seconds: Any) -> None:
+    """A process of `_processes`."""
+    passes = bare_passes(call)
+    passes()
+    start.wait()
+    seconds.put(_timed(lambda: [passes() for _ in range(rounds)])[1])
 
 
 def bare_passes(call: Any) -> Callable[[], None]:
