@@ -7,17 +7,18 @@ import json
 from jobs.errors import Fault, InputError
 from jobs.evaluation_sets import EvaluationSet
 from jobs.evaluator import Score, Stack, WarmEvaluator
+from jobs.injected.headed_evaluator import HeadedEvaluator
 from jobs.job import JobCall, JobResult, Progress
 from jobs.masked_set import MaskedSet
 from jobs.metrics import Statistics
-from jobs.spec import EvaluationSpec, Method, needs_task_adapter
+from jobs.spec import EvaluationSpec, Method
 from jobs.tasks.protocol import ScoredSet
 
 STATISTICS = "statistics.json"
 PREDICTIONS = "predictions.jsonl"
 
 
-def evaluate(call: JobCall, warm: WarmEvaluator, progress: Progress) -> JobResult:
+def evaluate(call: JobCall, warm: WarmEvaluator | HeadedEvaluator, progress: Progress) -> JobResult:
     """Score the stack of an `EvaluationSpec` with an evaluator of the same backbone.
 
     Metrics: all of the task's kind in points, or `mlm_loss` in nats per token and `tokens`. Writes `statistics.json`
@@ -44,11 +45,9 @@ def evaluate(call: JobCall, warm: WarmEvaluator, progress: Progress) -> JobResul
 def stack_of(call: JobCall, spec: EvaluationSpec) -> Stack:
     """The stack that a spec asks for. Raises InputError for inputs that are missing.
 
-    Encoders need a task adapter unless they are scored on held-out text; of a prompted language model the task's
-    adapter is one of those that `weights` names.
+    Bottleneck adapters have the task's adapter on top of them; of PEFT's kinds it is one of those that `weights` names.
     """
-    needed = [role for role, _ in spec.weights] + (["task"] if needs_task_adapter(spec.task) else [])
-    missing = [role for role in needed if role not in call.inputs]
+    missing = [role for role, _ in spec.weights if role not in call.inputs]
     if missing:
         raise InputError(Fault("inputs are missing", call.name, ", ".join(missing)))
     languages = tuple((call.inputs[role], weight) for role, weight in spec.weights)

@@ -4,21 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from jobs.backbone import Backbone
 from jobs.encoder import Rows
 from jobs.metrics import Numbers
-from jobs.spec import DataRef, Split, TaskRef
+from jobs.spec import BackboneRef, DataRef, Split, TaskRef
 
 # The hidden tokens of a held-out text are the same for every system, seed and campaign that is compared.
 MASK_SEED = 20_240_424
 # Padded tokens of a batch. On a CPU small ones stay in the caches; on a GPU large ones fill it.
 _TOKENS = {"cpu": 1024, "cuda": 65_536}
+
+
+class Reader(Protocol):
+    """A model as data sees it: its tokenizer, where its rows lie, and how many tokens it reads."""
+
+    @property
+    def ref(self) -> BackboneRef:
+        """The pinned model."""
+
+    @property
+    def tokenizer(self) -> Any:
+        """Of the model."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are."""
+
+    @property
+    def max_length(self) -> int:
+        """The longest row in tokens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +77,7 @@ def by_length(lengths: Numbers, device: torch.device) -> Iterator[Numbers]:
         start += size
 
 
-def padded_rows(ids: Sequence[Any], places: Numbers, backbone: Backbone, types: Sequence[Any] | None = None) -> Rows:
+def padded_rows(ids: Sequence[Any], places: Numbers, backbone: Reader, types: Sequence[Any] | None = None) -> Rows:
     """One group of rows, padded to the longest; `places` count over the flattened rows. `types`: see `Rows`."""
     padded = _padded(ids, backbone.tokenizer.pad_token_id)
     keep = torch.arange(padded.shape[1]) < torch.tensor([len(own) for own in ids])[:, None]

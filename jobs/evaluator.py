@@ -27,7 +27,7 @@ from jobs.masked_set import MaskedSet
 from jobs.metrics import Numbers, Statistics, metric_over
 from jobs.mixing import TOLERANCE, mix
 from jobs.recent import Recent
-from jobs.spec import BackboneRef, Method, Mixture, Option, TaskRef, metric_of, mixture_role, needs_task_adapter
+from jobs.spec import BackboneRef, Method, Mixture, Option, TaskRef, metric_of, mixture_role
 from jobs.tasks.protocol import ScoredSet
 from jobs.tasks.table import check_head, prepare
 
@@ -251,8 +251,7 @@ class Evaluator:
     def evaluate(self, mixture: Mixture, seed: int) -> Scored:
         """Score `mixture` with the adapters of `seed`. Raises InputError for unknown ones, and faults of the rule."""
         languages = tuple((self._directory(mixture_role(key, seed)), weight) for key, weight in mixture.weights)
-        role = f"task@{seed}"
-        task = self._directory(role) if needs_task_adapter(self._evaluation.task) else self._inputs.get(role)
+        task = self._inputs.get(f"task@{seed}")
         theta_pre = self._inputs.get("theta_pre")
         keys = tuple(key for key, _ in mixture.weights)
         stack = Stack(languages, task, theta_pre, mixture.method, mixture.options, keys)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +15,7 @@ from jobs.evaluation_sets import EvaluationSet
 from jobs.evaluator import Stack
 from jobs.generation import Watch, unwatched
 from jobs.held_out_text import HeldOutText, held_out_text, score_text
-from jobs.injected.model import InjectedModel
+from jobs.injected.model import applied_adapters
 from jobs.language_model import load_language_model
 from jobs.mixing import mix
 from jobs.prompted_scores import LanguageScore, score_prompted
@@ -64,23 +62,21 @@ class LanguageEvaluator:
         each other.
         """
         prepared = self.prepared(evaluation)
-        with self._applied(stack):
+        with applied_adapters(self.model, self.acting(stack)):
             if isinstance(prepared, HeldOutText):
                 return score_text(prepared, self.model)
             return score_prompted(prepared, self.model, watch)
 
-    @contextmanager
-    def _applied(self, stack: Stack) -> Iterator[None]:
+    def acting(self, stack: Stack) -> list[Adapter]:
+        """The stack's adapters merged into one, and the task adapter that acts beside it, where there are such.
+
+        Raises InputError for adapters that do not fit each other.
+        """
         adapters = [] if not stack.languages else [self._merged(stack)]
         adapters += [] if stack.task is None else [self._adapters[stack.task]]
         if len(adapters) > 1 and any(adapter.kind == "prefix" for adapter in adapters):
             raise InputError(Fault("prefixes cannot be stacked", str(stack.task), todo="merge them instead"))
-        with ExitStack() as applied:
-            for adapter in adapters:
-                injected = InjectedModel(self.model, adapter)
-                vector = injected.layout.flatten(adapter.tensors).to(self.model.device)
-                applied.enter_context(injected.applied(vector[None]))
-            yield
+        return adapters
 
     def _merged(self, stack: Stack) -> Adapter:
         keys = stack.keys or tuple(str(path) for path, _ in stack.languages)

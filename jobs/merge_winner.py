@@ -8,7 +8,7 @@ from pathlib import Path
 
 from jobs.adapters.bottleneck import named
 from jobs.adapters.formats import read_adapter, write_adapter
-from jobs.adapters.kinds import Adapter
+from jobs.adapters.kinds import Adapter, Head
 from jobs.errors import Fault, InputError
 from jobs.job import JobCall, JobResult
 from jobs.mixing import BASE, mixed
@@ -40,7 +40,8 @@ def merge(call: JobCall) -> JobResult:
 
 def _in_memory(adapter: Adapter, name: str) -> Adapter:
     """Every tensor computed once, under the target's name, which need not be a recipe's."""
-    return named(adapter, name, dict(adapter.tensors))
+    head = None if adapter.head is None else Head(adapter.head.config, dict(adapter.head.tensors))
+    return named(adapter, name, dict(adapter.tensors), head)
 
 
 def read_winner(search: Path, best_for: str = "") -> Mixture:

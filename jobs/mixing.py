@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from pydantic import ValidationError
@@ -20,6 +21,7 @@ BASE = "theta_pre"
 TOLERANCE = 1e-9
 # Options that say how low-rank adapters are merged, whatever the rule.
 _RECIPE_KEYS = ("space", "rank")
+_REFERENCE = "reference:"  # keys of AdaMergeX's reference adapters
 
 
 def mix(mixture: Mixture, adapters: Mapping[str, Adapter], base: Adapter | None, name: str) -> Adapter:
@@ -32,18 +34,27 @@ def mix(mixture: Mixture, adapters: Mapping[str, Adapter], base: Adapter | None,
 
 
 def mixed(mixture: Mixture, adapters: Mapping[str, Adapter], base: Adapter | None, name: str) -> Merged:
-    """As `mix`, with what is to be said about the result."""
+    """As `mix`, with what is to be said about the result.
+
+    Where task adapters have heads, the mixture has the mean of theirs, whatever their weights; AdaMergeX's reference
+    tasks have heads of their own, which play no part.
+    """
     recipe = mixture_recipe(mixture, base is not None, name)
-    known = {**adapters, **({BASE: base} if base is not None else {})}
+    known = {key: _own_head(key, adapter) for key, adapter in adapters.items()}
+    known |= {BASE: base} if base is not None else {}
     terms = [Term(place.role, place.path, place.weight, known[place.path]) for place in places(recipe)]
     return plan_merge(recipe, terms)
+
+
+def _own_head(key: str, adapter: Adapter) -> Adapter:
+    return replace(adapter, head=None) if key.startswith(_REFERENCE) else adapter
 
 
 def mixture_recipe(mixture: Mixture, has_base: bool, name: str) -> recipes.Recipe:
     """The recipe that merges the keys of `mixture`, which stand where paths stand in a file."""
     options = dict(mixture.options)
     shared: dict[str, Any] = {key: options.pop(key) for key in _RECIPE_KEYS if key in options}
-    shared |= {"name": name, "method": mixture.method}
+    shared |= {"name": name, "method": mixture.method, "head": "mean"}
     if has_base:
         shared["base"] = BASE
     try:

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 Space = Literal["factors", "delta", "kronecker"]
 Operators = Literal["fitting", "add", "multiply"]
-HeadPolicy = Literal["merge", "first", "task", "drop"]
+HeadPolicy = Literal["merge", "first", "task", "mean", "drop"]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_-]{0,99}$")]
 Number = Annotated[float, Field(allow_inf_nan=False, strict=True)]
 Share = Annotated[float, Field(gt=0.0, le=1.0, strict=True)]

@@ -45,7 +45,6 @@ from jobs.spec_tasks import TaskRef as TaskRef
 from jobs.spec_tasks import is_language_model as is_language_model
 from jobs.spec_tasks import metric_named as metric_named
 from jobs.spec_tasks import metric_of as metric_of
-from jobs.spec_tasks import needs_task_adapter as needs_task_adapter
 
 DataSource = Literal["cldr", "json", "text", "conll", "hub"]
 Split = Literal["train", "validation", "test"]

@@ -85,8 +85,3 @@ def metric_named(kind: TaskKind, metric: str = "") -> tuple[str, Direction]:
 def is_language_model(kind: TaskKind) -> bool:
     """Whether a kind scores held-out text, and so has no task adapter."""
     return kind in ("masked-lm", "causal-lm", "prefix-lm")
-
-
-def needs_task_adapter(task: TaskRef) -> bool:
-    """Whether a task is scored with an adapter and head of its own on top: neither held-out text nor prompts are."""
-    return not task.prompt and not is_language_model(task.kind)

@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from jobs.adapters.kinds import Adapter
-from jobs.adapters.peft_format import read_adapter, write_adapter
+from jobs.adapters.peft_format import write_adapter
 from jobs.batches import BatchOrder, Example
 from jobs.data.prompt_tokens import PromptSet, prompt_tokens
 from jobs.data.tokenizer import key_of
 from jobs.dropout import refuse_backbone_dropout
 from jobs.errors import Fault, InputError
 from jobs.evaluation_sets import EvaluationSet
-from jobs.injected.model import InjectedModel
+from jobs.injected.inputs import language_below, theta_pre_of
+from jobs.injected.model import InjectedModel, applied_adapters
 from jobs.injected.rows import collate
 from jobs.job import JobCall, JobResult, Progress, no_progress
 from jobs.language_model import LanguageModel, load_language_model
@@ -61,9 +61,9 @@ class PromptedTraining:
             got, todo = str(spec.training.max_length), f"use at most {model.max_length}"
             raise InputError(Fault("max_length is beyond the backbone's positions", "training.max_length", got, todo))
         refuse_backbone_dropout(spec.training.backbone_dropout, call.name)
-        self._theta_pre = _theta_pre(call)
+        self._theta_pre = theta_pre_of(call)
         self.injected = InjectedModel(model, self._theta_pre)
-        self._language = _language(call, spec)
+        self._below = language_below(call, spec)
         vector = self.injected.layout.flatten(self._theta_pre.tensors).to(model.device)
         better = "min" if spec.training.best_by == "loss" else metric_of(spec.task)[1]
         self.learner = Learner(vector, self.injected.layout.decayed, spec.training, better)
@@ -80,12 +80,7 @@ class PromptedTraining:
     @contextmanager
     def below(self) -> Iterator[None]:
         """While it lasts the frozen language adapter acts in every pass, if there is one to train on top of."""
-        if self._language is None:
-            yield
-            return
-        injected = InjectedModel(self._model, self._language)
-        vector = injected.layout.flatten(self._language.tensors).to(self._model.device)
-        with injected.applied(vector[None]):
+        with applied_adapters(self._model, self._below):
             yield
 
     def learn_batch(self, number: int) -> None:
@@ -145,26 +140,9 @@ class PromptedTraining:
             "best_by": self._spec.training.best_by,
             "cut_prompts": sum(source.cut_prompts for source in sources),
             "cut_answers": sum(source.cut_answers for source in sources),
-            **({"on_top_of": self._spec.language} if self._language else {}),
+            **({"on_top_of": self._spec.language} if self._below else {}),
         }
         return {**details, **({"notes": list(self._model.notes)} if self._model.notes else {})}
-
-
-def _theta_pre(call: JobCall) -> Adapter:
-    if "theta_pre" not in call.inputs:
-        raise InputError(Fault("an input is missing", call.name, "theta_pre"))
-    return read_adapter(call.inputs["theta_pre"])
-
-
-def _language(call: JobCall, spec: TaskAdapterSpec) -> Adapter | None:
-    """The language adapter to train on top of. Raises InputError for a prefix: two of them are no stack."""
-    if (role := f"language:{spec.language}") not in call.inputs:
-        return None
-    adapter = read_adapter(call.inputs[role])
-    if adapter.kind == "prefix":
-        todo = "use LoRA, (IA)3 or LoKr, or merge them"
-        raise InputError(Fault("prefixes cannot be stacked", call.name, role, todo))
-    return adapter
 
 
 def _examples(source: PromptSet, model: LanguageModel) -> Iterator[Example]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from jobs.evaluation_sets import EvaluationSet
 from jobs.evaluator import Evaluator, WarmEvaluator
 from jobs.folds import leave_one_out
 from jobs.initial_adapter import initial_adapter
+from jobs.injected.headed_evaluator import HeadedEvaluator
 from jobs.job import JobCall, JobResult, Progress, TrialScores
 from jobs.language_evaluator import LanguageEvaluator
 from jobs.merge_winner import merge
@@ -32,7 +33,6 @@ from jobs.spec import (
     metric_of,
 )
 from jobs.train_languages import train_languages
-from jobs.train_prompted import train_prompted
 from jobs.train_task import train_task
 
 
@@ -42,6 +42,7 @@ class Worker:
     def __init__(self) -> None:
         """Loads nothing yet."""
         self._warm: dict[BackboneRef, WarmEvaluator] = {}
+        self._headed: dict[BackboneRef, HeadedEvaluator] = {}
         self._language_models: dict[BackboneRef, LanguageEvaluator] = {}
 
     def run(self, call: JobCall, progress: Progress) -> JobResult:
@@ -52,13 +53,14 @@ class Worker:
             case LanguageAdapterSpec():
                 return _only(train_languages([call], progress))
             case TaskAdapterSpec():
-                return train_prompted(call, progress) if call.spec.task.prompt else train_task(call, progress)
+                return train_task(call, progress)
             case MergeSpec():
                 return merge(call)
-            case EvaluationSpec() if _asks_language_model(call.spec.task, call.inputs):
-                return evaluate_language_model(call, self._language_evaluator(call.spec.backbone, call.cache), progress)
             case EvaluationSpec():
-                return evaluate(call, self._evaluator(call.spec.backbone, call.cache), progress)
+                warm = self._evaluator(call.spec.task, call)
+                if isinstance(warm, LanguageEvaluator):
+                    return evaluate_language_model(call, warm, progress)
+                return evaluate(call, warm, progress)
             case SearchSpec():
                 raise TypeError("a search is many calls of `score`: its executor runs it")
 
@@ -70,32 +72,44 @@ class Worker:
         wanted = spec.objective(objective)
         part = replace(wanted.data, share=share) if share != 1.0 else wanted.data
         data = EvaluationSet(wanted.task, part, "validation", wanted.max_length, spec.mask_probability)
-        warm_for = self._language_evaluator if _asks_language_model(wanted.task, call.inputs) else self._evaluator
         # An evaluator knows one task, whose adapter has the same role in every search.
         tasks = {f"task@{seed}": spec.task_role(wanted, seed) for seed in spec.seeds}
         inputs = {**call.inputs, **{own: call.inputs[role] for own, role in tasks.items() if role in call.inputs}}
-        evaluator = Evaluator(warm_for(spec.backbone, call.cache), data, inputs)
+        evaluator = Evaluator(self._evaluator(wanted.task, call), data, inputs)
         scores = {seed: evaluator.evaluate(mixture, seed) for seed in spec.seeds}
         name, _ = metric_of(wanted.task)
         folds = {s: leave_one_out(score.statistics, metric_over(name, score.columns)) for s, score in scores.items()}
         return TrialScores({seed: s.value for seed, s in scores.items()}, folds, time.perf_counter() - started)
 
-    def _evaluator(self, backbone: BackboneRef, cache: Path) -> WarmEvaluator:
+    def _evaluator(self, task: TaskRef, call: JobCall) -> WarmEvaluator | HeadedEvaluator | LanguageEvaluator:
+        """The one that scores the task with the call's adapters.
+
+        Prompts and next tokens are for a plain language model. An encoder is one too with adapters in PEFT's format.
+        """
+        assert isinstance(call.spec, EvaluationSpec | SearchSpec)
+        backbone, cache = call.spec.backbone, call.cache
+        if task.prompt or task.kind in ("causal-lm", "prefix-lm"):
+            return self._language_evaluator(backbone, cache)
+        if not any(adapter_format(path) == "peft" for path in call.inputs.values() if is_adapter(path)):
+            return self._warm_evaluator(backbone, cache)
+        if is_language_model(task.kind):
+            return self._language_evaluator(backbone, cache)
+        return self._headed_evaluator(backbone, cache)
+
+    def _warm_evaluator(self, backbone: BackboneRef, cache: Path) -> WarmEvaluator:
         if backbone not in self._warm:
             self._warm[backbone] = WarmEvaluator(backbone, cache)
         return self._warm[backbone]
+
+    def _headed_evaluator(self, backbone: BackboneRef, cache: Path) -> HeadedEvaluator:
+        if backbone not in self._headed:
+            self._headed[backbone] = HeadedEvaluator(self._language_evaluator(backbone, cache))
+        return self._headed[backbone]
 
     def _language_evaluator(self, backbone: BackboneRef, cache: Path) -> LanguageEvaluator:
         if backbone not in self._language_models:
             self._language_models[backbone] = LanguageEvaluator(backbone, cache)
         return self._language_models[backbone]
-
-
-def _asks_language_model(task: TaskRef, inputs: Mapping[str, Path]) -> bool:
-    """Prompts and next tokens go to a plain language model, and so does masked LM with adapters in PEFT's format."""
-    if task.kind == "masked-lm":
-        return any(adapter_format(path) == "peft" for path in inputs.values() if is_adapter(path))
-    return bool(task.prompt) or is_language_model(task.kind)
 
 
 def _only(outcomes: Iterator[tuple[str, JobResult | Exception]]) -> JobResult:

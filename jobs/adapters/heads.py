@@ -12,10 +12,12 @@ from torch import Tensor
 
 from jobs.adapters.kinds import Adapter, Head
 from jobs.adapters.names import PLACEHOLDER
+from jobs.adapters.peft_heads import flexible_head
 from jobs.backbone import Backbone
 from jobs.bank import Activation
 from jobs.encoder import activation_named
 from jobs.errors import Fault, InputError
+from jobs.language_model import LanguageModel
 
 _TENSOR = re.compile(r"heads\.\*\.(\d+)\.(weight|bias)")
 _KNOWN = ("tagging", "classification", "multiple_choice", "question_answering")
@@ -67,7 +69,7 @@ def _numbered(labels: tuple[str, ...]) -> dict[str, int]:
     return {label: index for index, label in enumerate(labels)}
 
 
-def new_head(backbone: Backbone, shape: HeadShape, seed: int) -> Head:
+def new_head(backbone: Backbone | LanguageModel, shape: HeadShape, seed: int) -> Head:
     """A head with zero biases and N(0, 0.02) weights drawn by `seed`, first layer first.
 
     Tensors: `heads.*.<n>.weight` and `.bias`, n = 1 for the first linear layer, 4 for the one after an activation.
@@ -112,13 +114,14 @@ def head_layers(adapter: Adapter, device: torch.device) -> HeadLayers:
     """The head beside `adapter`, on `device`. Raises InputError when there is none, or none that is known."""
     if adapter.head is None:
         raise InputError(Fault("the task adapter has no head", adapter.label, todo="save it with its head"))
-    config: Mapping[str, Any] = adapter.head.config.get("config") or {}
+    head = flexible_head(adapter) if adapter.format == "peft" else adapter.head
+    config: Mapping[str, Any] = head.config.get("config") or {}
     if config.get("head_type") not in _KNOWN or config.get("use_pooler"):
         got = f"{config.get('head_type')}{' over the pooler' if config.get('use_pooler') else ''}"
         raise InputError(
             Fault("the head is no flexible head of a known type", adapter.label, got, f"use {', '.join(_KNOWN)}")
         )
-    tensors = {name: tensor.to(device, torch.float32) for name, tensor in adapter.head.tensors.items()}
+    tensors = {name: tensor.to(device, torch.float32) for name, tensor in head.tensors.items()}
     wrong = sorted(name for name in tensors if _TENSOR.fullmatch(name) is None)
     if wrong:
         raise InputError(Fault("not a tensor of a flexible head", f"{adapter.label}: {wrong[0]}"))

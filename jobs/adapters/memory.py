@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
-from jobs.adapters.kinds import Adapter
+from torch import Tensor
+
+from jobs.adapters.kinds import Adapter, Head
 
 
 def in_memory(adapter: Adapter) -> Adapter:
     """The same adapter with every tensor read and copied: its files are not touched again."""
-    return replace(adapter, tensors={name: tensor.clone() for name, tensor in adapter.tensors.items()})
+    head = None if adapter.head is None else Head(adapter.head.config, _copied(adapter.head.tensors))
+    return replace(adapter, tensors=_copied(adapter.tensors), head=head)
 
 
 def bytes_of(adapter: Adapter) -> int:
     """What its tensors take."""
-    return sum(tensor.nbytes for tensor in adapter.tensors.values())
+    both = (adapter.tensors, {} if adapter.head is None else adapter.head.tensors)
+    return sum(tensor.nbytes for tensors in both for tensor in tensors.values())
+
+
+def _copied(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in tensors.items()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,14 @@ from torch import Tensor
 from jobs.adapters.kinds import Adapter, Backbone, Head, JoinedTensors, Kind
 from jobs.adapters.names import RenamedTensors
 from jobs.adapters.paths import adapter_directory, inner_file, read_json
+from jobs.adapters.peft_heads import PEFT_KEYS
 from jobs.adapters.settings import check_settings
 from jobs.adapters.tensor_files import check_tensors, read_tensors, write_safetensors
 from jobs.adapters.weight_files import PEFT_WEIGHTS
 from jobs.errors import Fault, InputError
 
 CONFIG = "adapter_config.json"
+HEAD_CONFIG = "head_config.json"
 _KINDS: Mapping[str, Kind] = {"LORA": "lora", "IA3": "ia3", "PREFIX_TUNING": "prefix", "LOKR": "lokr"}
 _MARKS: Mapping[Kind, tuple[str, ...]] = {
     "lora": (".lora_",),
@@ -33,8 +36,9 @@ _BESIDE = (".base_layer.weight", ".bias")
 def read_adapter(path: Path | str) -> Adapter:
     """Read a PEFT directory; its tensors stay on disk until their values are needed.
 
-    Fully trained modules (`modules_to_save`) come as `head`. The adapter is named after its directory: PEFT
-    stores no name. Raises InputError for whatever is missing, damaged, unsafe or of a kind that cannot be merged.
+    Fully trained modules (`modules_to_save`) come as `head`, with what a `head_config.json` says of them. The
+    adapter is named after its directory: PEFT stores no name. Raises InputError for whatever is missing, damaged,
+    unsafe or of a kind that cannot be merged.
     """
     directory = adapter_directory(path)
     config_path = inner_file(directory, CONFIG)
@@ -46,20 +50,27 @@ def read_adapter(path: Path | str) -> Adapter:
     tensors = _weights(directory)
     check_tensors(tensors, str(path))
     own, head = _split(tensors, kind, config)
+    head = _described(head, directory, config)
     if not own:
         raise InputError(Fault("the adapter has no tensors of its kind", str(path), kind))
     return Adapter(kind, "peft", _directory_name(directory), config, own, _backbone(config), head, str(path))
 
 
 def write_adapter(adapter: Adapter, path: Path | str) -> None:
-    """Write what `PeftModel.from_pretrained` needs. Equal adapters give equal bytes."""
+    """Write what `PeftModel.from_pretrained` needs, and what a head is for. Equal adapters give equal bytes."""
     if adapter.format != "peft":
         raise InputError(Fault("not a PEFT adapter", adapter.label, adapter.format))
     directory = Path(path)
     directory.mkdir(parents=True, exist_ok=True)
-    document = json.dumps(_stable(adapter.config), indent=2, sort_keys=True, ensure_ascii=False)
-    (directory / CONFIG).write_text(document + "\n", encoding="utf-8")
+    _write_json(_stable(adapter.config), directory / CONFIG)
+    if adapter.head is not None and "config" in adapter.head.config:
+        described = {key: value for key, value in adapter.head.config.items() if key not in PEFT_KEYS}
+        _write_json(described, directory / HEAD_CONFIG)
     write_safetensors(_joined(adapter), directory / PEFT_WEIGHTS[0], {"format": "pt"})
+
+
+def _write_json(document: Mapping[str, Any], path: Path) -> None:
+    path.write_text(json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _joined(adapter: Adapter) -> Mapping[str, Tensor]:
@@ -107,6 +118,14 @@ def _split(
         return RenamedTensors(tensors, {name: name for name in kept}), None
     head = Head({"modules_to_save": sorted(modules)}, RenamedTensors(tensors, {name: name for name in full}))
     return RenamedTensors(tensors, {name: name for name in kept}), head
+
+
+def _described(head: Head | None, directory: Path, config: Mapping[str, Any]) -> Head | None:
+    """The head with the type and the labels that stand beside it, and PEFT's name for its task."""
+    path = inner_file(directory, HEAD_CONFIG)
+    if head is None or path is None:
+        return head
+    return replace(head, config={**read_json(path), **head.config, "task_type": config.get("task_type")})
 
 
 def _backbone(config: Mapping[str, Any]) -> Backbone:

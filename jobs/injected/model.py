@@ -20,8 +20,8 @@ shapes and settings: its values count for nothing until they are flattened into 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 
 from torch import Tensor
 
@@ -63,7 +63,12 @@ class InjectedModel:
         The number of rows must be a multiple of G. What passes computed can be differentiated afterwards. `dropout`
         of the rows: what LoRA drops of its inputs.
         """
-        tensors = self.layout.split(vectors)
+        with self.acting(self.layout.split(vectors), dropout):
+            yield
+
+    @contextmanager
+    def acting(self, tensors: Mapping[str, Tensor], dropout: RowsDropout | None = None) -> Iterator[None]:
+        """As `applied`, with stacked tensors by name, [G, *shape]; others than the adapter's count for nothing."""
         attached = [place.attach(self._modules[place.module], tensors, dropout) for place in self._places]
         if self._prefix is not None:
             attached.append(self._prefix.attach(self.model, tensors))
@@ -77,6 +82,17 @@ class InjectedModel:
         """Cross-entropy in nats of each labelled token [M], group after group, under `vectors` [G, size]."""
         with self.applied(vectors, batch.rows.dropout):
             return token_losses(self.language_model, batch)
+
+
+@contextmanager
+def applied_adapters(language_model: LanguageModel, adapters: Sequence[Adapter]) -> Iterator[None]:
+    """While it lasts, `adapters` act one beside another on all rows of the model's passes. Raises InputError."""
+    with ExitStack() as applied:
+        for adapter in adapters:
+            injected = InjectedModel(language_model, adapter)
+            vector = injected.layout.flatten(adapter.tensors).to(language_model.device)
+            applied.enter_context(injected.applied(vector[None]))
+        yield
 
 
 def token_losses(language_model: LanguageModel, batch: LmRows) -> Tensor:

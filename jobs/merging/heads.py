@@ -12,15 +12,16 @@ from jobs.merging.elementwise import linear_tensors
 from jobs.merging.spaces import LINEAR
 from jobs.merging.terms import Place, Term, averaged
 
-_TODO = "say in the recipe: head: merge, first, task or drop"
+_TODO = "say in the recipe: head: merge, first, task, mean or drop"
 
 
 def merged_head(recipe: recipes.Recipe, terms: Sequence[Term]) -> Head | None:
     """The head of the result, by the recipe's `head`.
 
     `merge` applies the linear rule to it, `first` copies the first source's, `task` averages those of the task
-    adapters, `drop` leaves it out. Unsaid, rules with roles take `task`, and linear rules over sources that all
-    have the same head `merge`. Raises InputError when that leaves a choice, or heads differ.
+    adapters, `mean` those of all sources that have one, `drop` leaves it out. Unsaid, rules with roles take `task`,
+    and linear rules over sources that all have the same head `merge`. Raises InputError when that leaves a choice, or
+    heads differ.
     """
     if all(term.adapter.head is None for term in terms):
         return None
@@ -32,6 +33,8 @@ def merged_head(recipe: recipes.Recipe, terms: Sequence[Term]) -> Head | None:
         return _required(sources[0])
     if policy == "task":
         return _task_head(sources)
+    if policy == "mean":
+        return _mean_head([term for term in sources if term.adapter.head is not None])
     if not isinstance(recipe, LINEAR):
         raise InputError(Fault(f"{recipe.method} does not merge heads", "head", policy, "use first or drop"))
     return _linear_head(terms)
@@ -61,10 +64,14 @@ def _task_head(sources: Sequence[Term]) -> Head | None:
         raise InputError(Fault("no source has the role of the task", "head", "task", "use merge, first or drop"))
     if all(term.adapter.head is None for term in tasks):
         return None
-    if len(tasks) == 1:
-        return _required(tasks[0])
-    shares = averaged("task", tuple(term.path for term in tasks), 1.0)
-    return _linear_head([_weighted(term, place) for term, place in zip(tasks, shares, strict=True)])
+    return _mean_head(tasks)
+
+
+def _mean_head(terms: Sequence[Term]) -> Head:
+    if len(terms) == 1:
+        return _required(terms[0])
+    shares = averaged("task", tuple(term.path for term in terms), 1.0)
+    return _linear_head([_weighted(term, place) for term, place in zip(terms, shares, strict=True)])
 
 
 def _weighted(term: Term, place: Place) -> Term:
@@ -82,4 +89,4 @@ def _linear_head(terms: Sequence[Term]) -> Head:
 
 
 def _meaning(config: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in config.items() if key not in ("name", "version", "model_name")}
+    return {key: value for key, value in config.items() if key not in ("name", "version", "model_name", "task_type")}

@@ -8,6 +8,7 @@ from dataclasses import replace
 from jobs import recipe as recipes
 from jobs.adapters.compat import RANK_SETTINGS, aligned, check_compatible
 from jobs.adapters.kinds import LOW_RANK_KINDS, Kind
+from jobs.adapters.peft_heads import peft_settings
 from jobs.errors import Fault, InputError
 from jobs.merging.delta import lokr_delta, lora_delta
 from jobs.merging.dense import dense_delta
@@ -44,7 +45,7 @@ def plan_merge(recipe: recipes.Recipe, terms: Sequence[Term]) -> Merged:
     if adapter.format == "peft" and head is None and adapter.config.get("modules_to_save"):
         adapter = replace(adapter, config={**adapter.config, "modules_to_save": None})
     elif adapter.format == "peft" and head is not None:
-        adapter = replace(adapter, config={**adapter.config, **head.config})
+        adapter = replace(adapter, config={**adapter.config, **peft_settings(head)})
     merged.adapter = adapter
     return merged
 

@@ -11,10 +11,9 @@ import torch
 from torch import Tensor
 
 from jobs.adapters.heads import classification_head
-from jobs.backbone import Backbone
 from jobs.data.load import load_records
 from jobs.data.token_pairs import token_pairs
-from jobs.evaluation_sets import EvaluationSet
+from jobs.evaluation_sets import EvaluationSet, Reader
 from jobs.masked_loss import MaskedRows
 from jobs.spec import TaskAdapterSpec
 from jobs.tasks import pairs
@@ -33,7 +32,7 @@ def loss(logits: Tensor, batch: MaskedRows) -> Tensor:
     return torch.nn.functional.cross_entropy(logits, batch.labels)
 
 
-def pair_set(evaluation: EvaluationSet, backbone: Backbone, cache: Path) -> pairs.AccuracySet:
+def pair_set(evaluation: EvaluationSet, backbone: Reader, cache: Path) -> pairs.AccuracySet:
     """The pairs of a split; predictions are label numbers."""
     task, data, split = evaluation.task, evaluation.data, evaluation.split
     found = token_pairs(data, split, task, backbone.ref, evaluation.max_length, cache)

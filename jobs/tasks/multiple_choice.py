@@ -11,10 +11,9 @@ import torch
 from torch import Tensor
 
 from jobs.adapters.heads import multiple_choice_head
-from jobs.backbone import Backbone
 from jobs.data.load import load_records
 from jobs.data.token_pairs import token_pairs
-from jobs.evaluation_sets import EvaluationSet
+from jobs.evaluation_sets import EvaluationSet, Reader
 from jobs.masked_loss import MaskedRows
 from jobs.spec import TaskAdapterSpec
 from jobs.tasks import pairs
@@ -37,7 +36,7 @@ def loss(logits: Tensor, batch: MaskedRows) -> Tensor:
     return torch.nn.functional.cross_entropy(logits.view(-1, CHOICES), right)
 
 
-def choice_set(evaluation: EvaluationSet, backbone: Backbone, cache: Path) -> pairs.AccuracySet:
+def choice_set(evaluation: EvaluationSet, backbone: Reader, cache: Path) -> pairs.AccuracySet:
     """The examples of a split; predictions are the number of a choice, 0 or 1."""
     task, data, split = evaluation.task, evaluation.data, evaluation.split
     found = token_pairs(data, split, task, backbone.ref, evaluation.max_length, cache)

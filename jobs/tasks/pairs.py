@@ -10,10 +10,9 @@ import datasets
 import numpy as np
 from torch import Tensor
 
-from jobs.backbone import Backbone
 from jobs.batches import Example
 from jobs.data.token_pairs import TokenPair, TokenPairs
-from jobs.evaluation_sets import NO_LABELS, Batch, by_length, padded_rows
+from jobs.evaluation_sets import NO_LABELS, Batch, Reader, by_length, padded_rows
 from jobs.metrics import EXAMPLES, Numbers, Statistics, metric_over
 
 _FIRST = np.zeros(1, dtype=np.int64)
@@ -24,7 +23,7 @@ def example(pair: TokenPair) -> Example:
     return Example(pair.input_ids, _FIRST, np.array([pair.label]), types=pair.types)
 
 
-def batches(pairs: TokenPairs, backbone: Backbone) -> list[Batch]:
+def batches(pairs: TokenPairs, backbone: Reader) -> list[Batch]:
     """Pairs of similar length together; the target of a place is the pair's number."""
     made = []
     for chosen in by_length(pairs.lengths, backbone.device):

@@ -10,9 +10,8 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from jobs.adapters.heads import HeadShape
-from jobs.backbone import Backbone
 from jobs.batches import Example, Ints
-from jobs.evaluation_sets import Batch, EvaluationSet
+from jobs.evaluation_sets import Batch, EvaluationSet, Reader
 from jobs.masked_loss import MaskedRows
 from jobs.metrics import Numbers, Statistics
 from jobs.spec import TaskAdapterSpec, TaskRef
@@ -66,4 +65,4 @@ class HeadTask:
     head: Callable[[TaskRef], HeadShape]
     training: Callable[[TaskAdapterSpec, Path], TrainingSet]
     loss: Callable[[Tensor, MaskedRows], Tensor]
-    evaluation: Callable[[EvaluationSet, Backbone, Path], ScoredSet]
+    evaluation: Callable[[EvaluationSet, Reader, Path], ScoredSet]

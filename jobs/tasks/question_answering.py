@@ -18,11 +18,10 @@ import torch
 from torch import Tensor
 
 from jobs.adapters.heads import question_answering_head
-from jobs.backbone import Backbone
 from jobs.batches import Example
 from jobs.data.load import load_records
 from jobs.data.token_windows import NOWHERE, Window, Windows, token_windows
-from jobs.evaluation_sets import NO_LABELS, Batch, EvaluationSet, by_length, padded_rows
+from jobs.evaluation_sets import NO_LABELS, Batch, EvaluationSet, Reader, by_length, padded_rows
 from jobs.masked_loss import MaskedRows
 from jobs.metrics import EXAMPLES, Numbers, Statistics, metric_over
 from jobs.scoring.squad import answer_f1, exact_match
@@ -143,7 +142,7 @@ class QuestionSet:
             yield {"question": row["question"], "gold": gold, "predicted": predicted, "begins_at": begin}
 
 
-def question_set(evaluation: EvaluationSet, backbone: Backbone, cache: Path) -> QuestionSet:
+def question_set(evaluation: EvaluationSet, backbone: Reader, cache: Path) -> QuestionSet:
     """The questions of a split."""
     task, data, split = evaluation.task, evaluation.data, evaluation.split
     windows = token_windows(data, split, task, backbone.ref, evaluation.max_length, cache)

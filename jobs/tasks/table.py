@@ -7,7 +7,7 @@ from pathlib import Path
 from jobs.adapters.heads import HeadLayers
 from jobs.backbone import Backbone
 from jobs.errors import Fault, InputError
-from jobs.evaluation_sets import EvaluationSet
+from jobs.evaluation_sets import EvaluationSet, Reader
 from jobs.masked_set import MaskedSet, masked_set
 from jobs.spec import TaskKind, TaskRef
 from jobs.tasks.classification import CLASSIFICATION
@@ -35,19 +35,29 @@ def task_of(task: TaskRef) -> HeadTask:
 
 
 def prepare(evaluation: EvaluationSet, backbone: Backbone, cache: Path) -> ScoredSet | MaskedSet:
-    """Load, tokenize and batch a set on the backbone's device.
+    """As `scored_set`; held-out text of masked LM too."""
+    if evaluation.task.kind != "masked-lm":
+        return scored_set(evaluation, backbone, cache)
+    _check_length(evaluation, backbone)
+    return masked_set(evaluation, backbone, cache)
 
-    Raises InputError for faulty data, and for a `max_length` that the backbone cannot read.
+
+def scored_set(evaluation: EvaluationSet, model: Reader, cache: Path) -> ScoredSet:
+    """Load, tokenize and batch a set of a task with a head on the model's device.
+
+    Raises InputError for faulty data, and for a `max_length` that the model cannot read.
     """
-    if evaluation.max_length > backbone.max_length:
-        got, todo = str(evaluation.max_length), f"{backbone.ref.name} reads at most {backbone.max_length} tokens"
+    _check_length(evaluation, model)
+    return task_of(evaluation.task).evaluation(evaluation, model, cache)
+
+
+def _check_length(evaluation: EvaluationSet, model: Reader) -> None:
+    if evaluation.max_length > model.max_length:
+        got, todo = str(evaluation.max_length), f"{model.ref.name} reads at most {model.max_length} tokens"
         raise InputError(Fault("max_length is too large", "max_length", got, todo))
-    if evaluation.task.kind == "masked-lm":
-        return masked_set(evaluation, backbone, cache)
-    return task_of(evaluation.task).evaluation(evaluation, backbone, cache)
 
 
-def check_head(head: HeadLayers, task: TaskRef, where: Path) -> None:
+def check_head(head: HeadLayers, task: TaskRef, where: Path | str) -> None:
     """Raise InputError unless `head` is one of the task's: type, width, and labels where it has named ones."""
     wanted = task_of(task).head(task)
     if head.type != wanted.type:

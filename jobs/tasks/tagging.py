@@ -13,13 +13,12 @@ import torch
 from torch import Tensor
 
 from jobs.adapters.heads import tagging_head
-from jobs.backbone import Backbone
 from jobs.batches import Example
 from jobs.data.load import load_ner
 from jobs.data.sentences import NerSentence
 from jobs.data.token_labels import NOWHERE, TokenExample, token_labels
 from jobs.errors import Fault, InputError
-from jobs.evaluation_sets import NO_LABELS, Batch, EvaluationSet, by_length, padded_rows
+from jobs.evaluation_sets import NO_LABELS, Batch, EvaluationSet, Reader, by_length, padded_rows
 from jobs.masked_loss import MaskedRows
 from jobs.metrics import SPAN_COLUMNS, Numbers, Statistics, f1, precision, recall, span_statistics
 from jobs.spec import TaskAdapterSpec
@@ -89,7 +88,7 @@ class WordSet:
             yield {"tokens": sentence.tokens, "gold": sentence.tags, "predicted": predicted}
 
 
-def word_set(evaluation: EvaluationSet, backbone: Backbone, cache: Path) -> WordSet:
+def word_set(evaluation: EvaluationSet, backbone: Reader, cache: Path) -> WordSet:
     """The sentences of a split."""
     task, data, split = evaluation.task, evaluation.data, evaluation.split
     if "O" not in task.labels:

@@ -19,7 +19,7 @@ from jobs.evaluator import WarmEvaluator
 from jobs.spec import TrainingConfig
 from jobs.tasks import tagging
 from jobs.train_languages import train_languages
-from jobs.train_task import TaskTrainer, train_task
+from jobs.train_task import TaskTrainer, headed_encoder, train_task
 
 TRAINING = TrainingConfig(
     optimizer_steps=150, batch_size=8, learning_rate=2e-2, max_length=32, evaluate_every=30, evaluation_examples=30
@@ -73,10 +73,10 @@ def test_plain_adapters_loads_adapter_and_head_and_computes_the_same_loss(fleet,
     example = token_labels(call.spec.data, "validation", TASK, fleet.backbone, 32, call.cache)[0]
     with torch.no_grad():
         logits = model(input_ids=torch.tensor(example.input_ids[None]).long()).logits[0]
-    trainer = TaskTrainer(call, call.spec, load_backbone(fleet.backbone, "cpu"))
+    trainer = TaskTrainer(call, call.spec, headed_encoder(call, call.spec))
     rows = collate([[tagging.example(example)]], 1, torch.device("cpu")).rows
     with torch.no_grad():
-        got = trainer._outputs(rows, trainer._layout.split(trainer.learner.best[None]))
+        got = trainer._encoder.outputs(rows, trainer._layout.split(trainer.learner.best[None]))
     torch.testing.assert_close(got, logits[torch.tensor(example.labels) >= 0], rtol=1e-4, atol=1e-4)
 
 

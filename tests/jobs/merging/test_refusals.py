@@ -304,7 +304,11 @@ def test_some_heads_and_some_none_must_be_decided(tmp_path):
     save_hub(tmp_path / "s1", "bottleneck", 1, labels=3)
     save_hub(tmp_path / "s2", "bottleneck", 2)
     refused(
-        tmp_path, "some sources have a prediction head", "with: s1", "without: s2", "head: merge, first, task or drop"
+        tmp_path,
+        "some sources have a prediction head",
+        "with: s1",
+        "without: s2",
+        "head: merge, first, task, mean or drop",
     )
     linear(tmp_path, head="first")
     assert (tmp_path / "out" / "model_head.safetensors").exists()

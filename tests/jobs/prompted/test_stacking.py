@@ -14,6 +14,7 @@ from jobs.adapters.formats import read_adapter, write_adapter
 from jobs.digest import directory_digest
 from jobs.errors import InputError
 from jobs.evaluator import Stack
+from jobs.injected.model import applied_adapters
 from jobs.language_evaluator import LanguageEvaluator
 from jobs.spec import BackboneRef, Ia3Config, PrefixConfig
 from jobs.worker import Worker
@@ -77,7 +78,7 @@ def test_what_the_card_says_loads_the_stack_in_peft(tmp_path, worker):
     ids = torch.tensor([[5, 6, 7, 8]])
     with torch.no_grad():
         theirs = model(input_ids=ids).logits
-        with evaluator._applied(Stack(((language, 1.0),), task, method="linear")):
+        with applied_adapters(evaluator.model, evaluator.acting(Stack(((language, 1.0),), task, method="linear"))):
             ours = evaluator.model.model(input_ids=ids).logits
     torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
 
