@@ -8,8 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from jobs.errors import Fault, InputError
 from jobs.sharded.settings import check_extra
 from jobs.spec import is_language_model
+from orchestrator.methods import MULTILINGUAL
 from orchestrator.sections_campaign import Campaign
-from orchestrator.sections_comparisons import ComparisonSection
+from orchestrator.sections_comparisons import ComparisonSection, chosen_methods
 from orchestrator.sections_tasks import TaskSection, model_faults
 from orchestrator.trained import trained_languages
 from orchestrator.yaml_lines import Document, Location, nearest
@@ -26,12 +27,13 @@ def campaign_faults(campaign: Campaign, document: Document) -> Iterator[Fault]:
     if any(not is_language_model(task.kind) for task in campaign.tasks) and campaign.task_adapter is None:
         yield Fault("tasks need `task_adapter`", document.where(("tasks",)), "", "say how it is trained")
     for number, task in enumerate(campaign.tasks):
-        for key, what, todo in model_faults(task, campaign.language_adapter.stacked):
+        for key, what, todo in model_faults(task, campaign.language_adapter):
             yield Fault(what, document.where(("tasks", number, *key.split("."))), task.name, todo)
     tasks = {task.name: task for task in campaign.tasks}
     for number, comparison in enumerate(campaign.comparisons):
         yield from _unknown_tasks(comparison, tasks, document, ("comparisons", number))
         yield from _without_words(comparison, tasks, document, ("comparisons", number))
+        yield from _without_head(campaign, comparison, tasks, document, ("comparisons", number))
         yield from _without_space(campaign, comparison, document, ("comparisons", number))
     try:
         trained = trained_languages(campaign)
@@ -96,6 +98,34 @@ def _without_words(
             if resolve_language(code).iso3 != "eng":
                 what, todo = f"the words of ROUGE are English (task {name})", "give the task a `rouge_tokenizer`"
                 yield Fault(what, document.where((*at, "targets", place)), code, todo)
+
+
+def _without_head(
+    campaign: Campaign,
+    comparison: ComparisonSection,
+    tasks: Mapping[str, TaskSection],
+    document: Document,
+    at: Location,
+) -> Iterator[Fault]:
+    """Systems without the head that a task without words needs: it is that of a task adapter which is merged."""
+    known = [tasks[name] for name in comparison.tasks if name in tasks]
+    headed = [task.name for task in known if not task.prompt and not is_language_model(task.kind)]
+    if campaign.language_adapter.stacked or not headed:
+        return
+    if comparison.kind != "mixture":
+        what = f"language adapters of this kind carry no head (task {headed[0]})"
+        todo = "compare as mixture, with methods such as adamergex or add, or train bottleneck adapters"
+        yield Fault(what, document.where((*at, "kind")), comparison.kind, todo)
+        return
+    for key, chosen in (("methods", comparison.methods), ("baselines", comparison.baselines)):
+        for place, method in enumerate(chosen_methods(chosen)):
+            names, where = [name for name, _ in method.weights], document.where((*at, key, place))
+            if not any(name.startswith(("task:", "stacked:")) for name in names):
+                what = f"a system without a task adapter has no head (task {headed[0]})"
+                yield Fault(what, where, method.name, "give task:{source} a weight, or drop it")
+            if f"task:{MULTILINGUAL}" in names:
+                what = f"a task adapter with a head is trained in one language (task {headed[0]})"
+                yield Fault(what, where, method.name, "take the mean over task:{sources}")
 
 
 def _deepspeed(campaign: Campaign, document: Document) -> Iterator[Fault]:

@@ -34,7 +34,13 @@ from orchestrator.card_facts import (
     rule_facts,
     training_facts,
 )
-from orchestrator.card_loading import loading_code, own_loading_code, peft_loading_code, peft_stacking_code
+from orchestrator.card_loading import (
+    headed_loading_code,
+    loading_code,
+    own_loading_code,
+    peft_merge_code,
+    peft_stacking_code,
+)
 from orchestrator.card_search import search_facts, search_targets
 from orchestrator.record import Record
 
@@ -109,6 +115,8 @@ def _language(spec: LanguageAdapterSpec, inputs: Mapping[str, Record], result: J
 def _task(spec: TaskAdapterSpec, inputs: Mapping[str, Record], result: JobResult) -> str:
     if spec.task.prompt:
         return _prompted_task(spec, inputs, result)
+    if not isinstance(spec.adapter, BottleneckConfig):
+        return _headed_task(spec, inputs, result)
     language = inputs[f"language:{spec.language}"]
     return _page(
         _front(spec.backbone, [spec.language], [spec.data], "adapters"),
@@ -126,22 +134,43 @@ def _task(spec: TaskAdapterSpec, inputs: Mapping[str, Record], result: JobResult
     )
 
 
+def _headed_task(spec: TaskAdapterSpec, inputs: Mapping[str, Record], result: JobResult) -> str:
+    task, below = spec.task, inputs.get(f"language:{spec.language}")
+    own = headed_loading_code(spec.backbone, ".", task.kind, task.labels)
+    return _page(
+        _front(spec.backbone, [spec.language], [spec.data], "peft"),
+        f"Task adapter: {task.name} in {spec.language}",
+        f"A {_KINDS[type(spec.adapter)]} adapter of the frozen `{spec.backbone.name}` with a head for `{task.name}`, "
+        f"trained in `{spec.language}`. {_STACKED if below else _ALONE}",
+        [
+            ("Data", _list(data_facts(spec.data))),
+            ("Labels", ", ".join(f"`{label}`" for label in task.labels)),
+            ("Recipe", _list([*adapter_facts(spec.adapter), *training_facts(spec.training, spec.seed)])),
+            ("Results", _list(result_facts(result.metrics, TASK_METRICS))),
+            ("Parents", _parents(inputs)),
+            ("How to load it", _snippet(f"{own}\n{peft_stacking_code(_beside(below.key))}" if below else own)),
+        ],
+    )
+
+
+_ALONE = "For another language, merge it with language adapters of its shape."
+_STACKED = (
+    "It was trained on top of that language's frozen adapter (MAD-X, arXiv 2005.00052): use both, for another "
+    "language that language's adapter."
+)
+
+
 def _prompted_task(spec: TaskAdapterSpec, inputs: Mapping[str, Record], result: JobResult) -> str:
     task, data = spec.task, (spec.data, *spec.more_data)
     asked = [("prompt", _quoted(task.prompt)), ("answer", _quoted(task.answer))]
     asked += [("choice", _quoted(choice)) for choice in task.choices]
     below = inputs.get(f"language:{spec.language}")
-    alone = "For another language, merge it with language adapters of its shape."
-    stacked = (
-        "It was trained on top of that language's frozen adapter (MAD-X, arXiv 2005.00052): use both, for another "
-        "language that language's adapter."
-    )
     own = own_loading_code(spec.backbone, spec.adapter)
     return _page(
         _front(spec.backbone, [one.language for one in data], data, _library(spec.adapter)),
         f"Task adapter: {task.name} in {spec.language}",
         f"A {_KINDS[type(spec.adapter)]} adapter of the frozen `{spec.backbone.name}` that answers prompts of "
-        f"`{task.name}`. {stacked if below else alone}",
+        f"`{task.name}`. {_STACKED if below else _ALONE}",
         [
             ("Data", "\n\n".join(_list(data_facts(one)) for one in data)),
             ("What it is asked", _list([(name, text) for name, text in asked if text])),
@@ -167,7 +196,9 @@ def _merge(spec: MergeSpec, inputs: Mapping[str, Record], result: JobResult) -> 
     corpora = {r.spec["language"]: DataRef(**r.spec["corpus"]) for r in inputs.values() if "corpus" in r.spec}
     used = {code: corpora[code] for code in weights if code in corpora}
     in_peft = any(is_peft(record.files) for record in inputs.values())
-    stacked = loading_code(spec.backbone, ".", task=_beside(task) if task else "")
+    code = loading_code(spec.backbone, ".", task=_beside(task) if task else "")
+    if in_peft:
+        code = peft_merge_code(spec.backbone, ".", search.spec["task"])
     return _page(
         _front(spec.backbone, targets, list(used.values()), "peft" if in_peft else "adapters"),
         f"Language arithmetic for {', '.join(targets)}: {spec.task}",
@@ -179,7 +210,7 @@ def _merge(spec: MergeSpec, inputs: Mapping[str, Record], result: JobResult) -> 
             ("Recipe", _list([*rule_facts(result.details), ("seed", str(spec.seed))])),
             ("Results", "\n\n".join((_list(facts), said))),
             ("Parents", _parents(inputs)),
-            ("How to load it", _snippet(peft_loading_code(spec.backbone, ".") if in_peft else stacked)),
+            ("How to load it", _snippet(code)),
         ],
     )
 

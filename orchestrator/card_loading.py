@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from jobs.backbones import embedded_backbone
-from jobs.spec import AdapterConfig, BackboneRef, BottleneckConfig
+from jobs.spec import AdapterConfig, BackboneRef, BottleneckConfig, TaskKind
 
 
 def loading_code(backbone: BackboneRef, adapter: str, task: str = "", language: str = "") -> str:
@@ -49,6 +51,37 @@ def peft_loading_code(backbone: BackboneRef, adapter: str) -> str:
         f"model = PeftModel.from_pretrained(model, {json.dumps(adapter)})",
     ]
     return "\n".join([*imports, *lines])
+
+
+# The classes of transformers whose head a task adapter's directory fills.
+_HEADED: dict[TaskKind, str] = {
+    "ner": "AutoModelForTokenClassification",
+    "classification": "AutoModelForSequenceClassification",
+    "qa": "AutoModelForQuestionAnswering",
+    "multiple-choice": "AutoModelForMultipleChoice",
+}
+
+
+def headed_loading_code(backbone: BackboneRef, adapter: str, kind: TaskKind, labels: Sequence[str]) -> str:
+    """Python that loads a task adapter of PEFT's kinds with its head onto an encoder."""
+    imports = ["from peft import PeftModel", f"from transformers import {_HEADED[kind]}"]
+    if _source(backbone) == _EMBEDDED:
+        imports.append("from jobs.backbones import embedded_backbone")
+    names = "id2label=dict(enumerate(labels)), label2id={label: number for number, label in enumerate(labels)}"
+    lines = [
+        "",
+        *([f"labels = {json.dumps(list(labels), ensure_ascii=False)}"] if labels else []),
+        f"model = {_HEADED[kind]}.from_pretrained({_source(backbone)}{', ' + names if labels else ''})",
+        f"model = PeftModel.from_pretrained(model, {json.dumps(adapter)})",
+    ]
+    return "\n".join([*imports, *lines])
+
+
+def peft_merge_code(backbone: BackboneRef, adapter: str, task: Mapping[str, Any]) -> str:
+    """Python that loads what was merged for `task`, the spec of a record: with its head, where it has one."""
+    if task.get("prompt") or task["kind"] not in _HEADED:
+        return peft_loading_code(backbone, adapter)
+    return headed_loading_code(backbone, adapter, task["kind"], task.get("labels", ()))
 
 
 def peft_stacking_code(language: str) -> str:

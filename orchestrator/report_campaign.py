@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from jobs.adapters.weight_files import is_peft
 from jobs.errors import InputError
 from jobs.spec import BackboneRef
-from orchestrator.card_loading import loading_code, peft_loading_code
+from orchestrator.card_loading import loading_code, peft_merge_code
 from orchestrator.record import Record
 from orchestrator.report_blocks import (
     Block,
@@ -44,8 +44,10 @@ def loading_section(inputs: ReportInputs, results: Sequence[Result]) -> Section 
         return None
     best, seed, key = max(merged, key=lambda entry: _clearness(entry[0]))
     record = inputs.records[key]
-    load = peft_loading_code if is_peft(record.files) else loading_code
-    code = load(BackboneRef(**record.spec["backbone"]), _shown(inputs, key))
+    backbone, place = BackboneRef(**record.spec["backbone"]), _shown(inputs, key)
+    search = inputs.records.get(best.comparison.search)
+    task = search.spec["task"] if search else {"kind": best.comparison.task_kind}
+    code = peft_merge_code(backbone, place, task) if is_peft(record.files) else loading_code(backbone, place)
     text = (
         f"The merge for {best.target_name} ({comparison_title(best.comparison)}, seed {seed}), whose gain is the "
         "clearest of this campaign. Its `README.md` tells what it was made from and how to stack the task adapter."

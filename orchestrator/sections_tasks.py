@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from jobs.data.cldr_ner import LABELS as CLDR_LABELS
 from jobs.spec import HEAD_COLUMNS, METRICS, AnswerRules, TaskKind, TaskRef, is_language_model
 from orchestrator.sections import DataSection, LanguageCode, Name
+from orchestrator.sections_adapters import LanguageAdapterSection
 from orchestrator.sections_prompts import PromptFields, prompt_faults
 
 Tokens = Annotated[int, Field(ge=0)]
@@ -98,24 +99,26 @@ def _option_faults(task: TaskSection) -> Iterator[str]:
         yield "`stride` is less than half of `max_length`: a question takes up to half of a window"
 
 
-def model_faults(task: TaskSection, stacked: bool) -> Iterator[tuple[str, str, str]]:
+def model_faults(task: TaskSection, adapter: LanguageAdapterSection) -> Iterator[tuple[str, str, str]]:
     """(key, what is wrong, what to do) of a task that the campaign's kind of adapter cannot be trained for.
 
-    `stacked`: bottleneck adapters on an encoder, with a head; else adapters of PEFT's kinds, without one.
+    Bottleneck adapters sit on an encoder, with a head; adapters of PEFT's kinds on an encoder, with a head, or on a
+    model that is asked in words.
     """
-    if stacked:
+    if task.prompt and adapter.stacked:
+        todo = "give `language_adapter` the section lora, ia3, kronecker or prefix, and a decoder or T5-like backbone"
+        yield "prompt", "bottleneck adapters sit on encoders, which cannot be asked in words", todo
+    elif not task.prompt and not is_language_model(task.kind):
+        writes = adapter.objective != "masked-lm" or adapter.prefix is not None
+        if writes and (task.kind == "ner" or task.kind in HEAD_COLUMNS):
+            why = "prefixes sit on decoders" if adapter.prefix else f"a model that learns {adapter.objective} has none"
+            todo = "give the task a `prompt`, or train lora, ia3 or bottleneck adapters on an encoder by masked-lm"
+            yield "kind", f"{task.kind} without a `prompt` needs a head on an encoder: {why}", todo
         yield from _head_faults(task)
-    elif not is_language_model(task.kind) and not task.prompt:
-        todo = "give the task a `prompt`, or train bottleneck adapters on an encoder"
-        yield "kind", f"{task.kind} without a `prompt` needs a head, which LoRA, (IA)3, ... do not have here", todo
 
 
 def _head_faults(task: TaskSection) -> Iterator[tuple[str, str, str]]:
-    if task.prompt:
-        todo = "give `language_adapter` the section lora, ia3, kronecker or prefix, and a decoder or T5-like backbone"
-        yield "prompt", "bottleneck adapters sit on encoders, which cannot be asked in words", todo
-        return
-    if is_language_model(task.kind) or task.kind == "ner":
+    if task.kind == "ner":
         return
     if task.kind not in HEAD_COLUMNS:
         todo = "give `language_adapter` the section lora, ia3, kronecker or prefix, and a decoder or T5-like backbone"

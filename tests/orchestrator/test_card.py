@@ -22,7 +22,7 @@ from jobs.spec import (
     TrainingConfig,
 )
 from orchestrator.card import card, has_card
-from orchestrator.card_loading import loading_code, peft_loading_code
+from orchestrator.card_loading import headed_loading_code, loading_code, peft_loading_code, peft_merge_code
 from orchestrator.record import Record
 from orchestrator.step import Step
 from tests.orchestrator.synthetic_campaign import BACKBONE, Synthetic, make_workspace
@@ -178,3 +178,20 @@ def test_a_language_adapter_is_called_by_its_kind():
     text = card(spec, {}, JobResult())
     assert "A LoRA language adapter for `gl`" in text and "causal language modelling" in text
     assert "AutoAdapterModel" not in text
+
+
+def test_a_task_adapter_with_a_head_says_its_labels_and_how_it_is_loaded() -> None:
+    backbone, data = BackboneRef("tiny", "a" * 40), DataRef("json", "en", "sha256:1")
+    task, lora = TaskRef("nli", "classification", ("yes", "perhaps", "no")), LoraConfig(4, 8.0, ("query",))
+    spec = TaskAdapterSpec(task, "en", data, backbone, lora, TrainingConfig(10, 4), 1)
+    text = card(spec, {}, JobResult({"validation_accuracy": 50.0}))
+    assert "A LoRA adapter of the frozen `tiny` with a head for `nli`" in text and "`yes`, `perhaps`, `no`" in text
+    assert _snippet(text).strip() == headed_loading_code(backbone, ".", "classification", task.labels)
+
+
+def test_what_is_merged_for_a_task_loads_with_its_head_unless_it_is_asked_in_words() -> None:
+    backbone = BackboneRef("tiny", "a" * 40)
+    headed = peft_merge_code(backbone, ".", {"kind": "ner", "labels": ["O", "B-LOC"]})
+    assert "AutoModelForTokenClassification" in headed and '["O", "B-LOC"]' in headed
+    for task in ({"kind": "classification", "prompt": "{premise}"}, {"kind": "masked-lm"}):
+        assert "AutoModelForCausalLM" in peft_merge_code(backbone, ".", task)

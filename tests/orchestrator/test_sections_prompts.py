@@ -77,11 +77,6 @@ def test_bottleneck_adapters_cannot_be_asked_in_words(tmp_path):
     assert "tasks[0].prompt: bottleneck adapters sit on encoders" in said
 
 
-def test_adapters_without_a_head_must_be_asked_in_words(tmp_path):
-    task = {"name": "nli", "kind": "classification", "language": "en", "data": DATA, "labels": ["yes", "no"]}
-    assert "tasks[0].kind: classification without a `prompt` needs a head" in refused(tmp_path, task)
-
-
 def test_the_prompt_reaches_the_steps_and_their_identity(tmp_path):
     keys = set()
     for prompt in ("{question}", "{question} Answer:"):
