@@ -14,7 +14,8 @@ from jobs.errors import Fault, InputError
 from orchestrator.k8s_access import configured_client
 from orchestrator.k8s_pods import STOP_SECONDS
 from orchestrator.k8s_preflight import SECONDS, preflight
-from orchestrator.k8s_refusals import CONFLICT, NOT_FOUND, http_status, one_line, spoken
+from orchestrator.k8s_refusals import CONFLICT, FORBIDDEN, NOT_FOUND, http_status, one_line, spoken
+from orchestrator.k8s_waiting import waits
 
 GROUP, VERSION, PLURAL = "ray.io", "v1", "rayjobs"
 MANAGER = "adapterfleet"  # by this name the server knows whose fields are whose
@@ -35,6 +36,7 @@ class JobState:
     ended: str
     stopping: str
     failed_tries: int
+    waits: Sequence[str]
 
 
 class Kubernetes:
@@ -79,6 +81,7 @@ class Kubernetes:
             status.get("endTime", ""),
             found["metadata"].get("deletionTimestamp", ""),
             int(status.get("failed") or 0),
+            waits(status, self._pods_of(status.get("rayClusterName", ""))),
         )
 
     def log_lines(self, name: str, tail: int, follow: Sequence[str]) -> Iterator[str]:
@@ -92,6 +95,7 @@ class Kubernetes:
                 self.namespace, label_selector=selector, _request_timeout=SECONDS
             ).items
             if not pods:
+                self._get(name)  # a job that is not there has no log either, and that is another fault
                 todo = "wait until the cluster is up; `adapterfleet k8s status` says how far it is"
                 raise InputError(Fault("the job has no submitter pod, so no log yet", name, todo=todo))
             newest = max(pods, key=lambda pod: str(pod.metadata.creation_timestamp))
@@ -135,6 +139,21 @@ class Kubernetes:
             if http_status(refused) != NOT_FOUND:
                 raise
             return False
+
+    def _pods_of(self, cluster: str) -> list[Any]:
+        """Pods of a RayCluster; none where this account may not see them, since the rest of a status is worth more."""
+        if not cluster:
+            return []
+        try:
+            with spoken("the pods cannot be listed", cluster):
+                pods: list[Any] = self._core.list_namespaced_pod(
+                    self.namespace, label_selector=f"ray.io/cluster={cluster}", _request_timeout=SECONDS
+                ).items
+        except InputError as refused:
+            if http_status(refused) != FORBIDDEN:
+                raise
+            return []
+        return pods
 
     def _get(self, name: str) -> dict[str, Any]:
         with spoken("the RayJob cannot be read", name):

@@ -68,6 +68,7 @@ def status(job: Job, namespace: Namespace = "adapterfleet", context: Context = N
         "started": state.started,
         "ended": state.ended,
         "failed tries": str(state.failed_tries),
+        "waits": "\n".join(state.waits),
     }
     for key, value in rows.items():
         if value:

@@ -102,8 +102,8 @@ def answer(cluster: Cluster, method: str, url: str, body: Any) -> tuple[int, Any
     if found := PODS.fullmatch(path):
         if found[2]:
             return 200, cluster.log
-        wanted = query["labelSelector"][0].split("=")[1]
-        items = [pod for pod in cluster.pods if pod["metadata"]["labels"]["batch.kubernetes.io/job-name"] == wanted]
+        label, wanted = query["labelSelector"][0].split("=")
+        items = [pod for pod in cluster.pods if pod["metadata"]["labels"].get(label) == wanted]
         return 200, {"kind": "PodList", "items": items}
     return NOT_KNOWN
 

@@ -108,6 +108,44 @@ def test_status_tells_what_the_operator_says(cluster, capsys):
     assert "RUNNING" in out and "on-kubernetes-abcde" in out and re.search(r"failed tries\W+1", out)
 
 
+WAITING = {"name": "ray-worker", "image": "i", "imageID": "", "ready": False, "restartCount": 0}
+PULLING = {**WAITING, "state": {"waiting": {"reason": "ImagePullBackOff", "message": "Back-off pulling image"}}}
+COMING = {**WAITING, "state": {"waiting": {"reason": "ContainerCreating"}}}
+UNPLACED = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/3 nodes are available"}
+FULL = {
+    "type": "ReplicaFailure",
+    "status": "True",
+    "reason": "FailedCreateWorkerPod",
+    "message": "exceeded quota: tight",
+}
+
+
+def test_status_tells_why_pods_do_not_run(cluster, capsys):
+    submit(BASE)
+    seen = {"jobDeploymentStatus": "Initializing", "rayClusterName": "seen", "rayClusterStatus": {"conditions": [FULL]}}
+    cluster.jobs["on-kubernetes"]["status"] = seen
+    states = [{"containerStatuses": [PULLING]}] * 2 + [
+        {"initContainerStatuses": [COMING]},
+        {"conditions": [UNPLACED]},
+        {},
+    ]
+    metadata = {"labels": {"ray.io/cluster": "seen"}, "name": "p"}
+    cluster.pods = [{"metadata": metadata, "status": state} for state in states]
+    capsys.readouterr()
+    status("on-kubernetes")
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "exceeded quota: tight" in shown and "1 pod: Unschedulable: 0/3 nodes are available" in shown
+    assert "2 pods: ray-worker: ImagePullBackOff: Back-off pulling image" in shown and "Creating" not in shown
+
+
+def test_an_account_that_may_not_list_pods_still_sees_the_status(cluster, capsys):
+    submit(BASE)
+    cluster.jobs["on-kubernetes"]["status"] = {"jobDeploymentStatus": "Initializing", "rayClusterName": "seen"}
+    cluster.refused["/pods"] = FORBIDDEN
+    status("on-kubernetes")
+    assert "Initializing" in capsys.readouterr().out
+
+
 def test_logs_come_from_the_newest_submitter(cluster, capsys):
     label = {"batch.kubernetes.io/job-name": "on-kubernetes"}
     cluster.pods = [
@@ -120,6 +158,9 @@ def test_logs_come_from_the_newest_submitter(cluster, capsys):
 
 
 def test_a_job_without_submitter_has_no_log_yet(cluster):
+    with pytest.raises(InputError, match="check the name and the namespace"):
+        logs("on-kubernetes")
+    submit(BASE)
     with pytest.raises(InputError, match="no log yet"):
         logs("on-kubernetes")
 
