@@ -17,9 +17,8 @@ from jobs.backbone import Backbone, load_backbone, require_masked_lm
 from jobs.bank import bank_weights, check_fits, check_supported
 from jobs.bank_pass import Batch, Forward
 from jobs.batches import Example, collate
+from jobs.corpora import corpus_blocks
 from jobs.data.masking import MaskVocabulary
-from jobs.data.packed import packed_blocks
-from jobs.data.tokenized import TextBlocks, text_blocks
 from jobs.dropout import refuse_backbone_dropout
 from jobs.encoder import FrozenEncoder, activation_named
 from jobs.errors import Fault, InputError
@@ -32,7 +31,7 @@ from jobs.language_learner import Corpus, LanguageLearner, order_of, start_langu
 from jobs.language_model import LanguageModel, load_language_model, require_objective
 from jobs.layout import Layout
 from jobs.masked_loss import MaskedRows, token_losses
-from jobs.spec import AdapterConfig, BackboneRef, BottleneckConfig, LanguageAdapterSpec, Split, adapter_dropout
+from jobs.spec import AdapterConfig, BackboneRef, BottleneckConfig, LanguageAdapterSpec, adapter_dropout
 from jobs.streams import CausalStream, MaskedStream, PrefixStream, Stream
 
 
@@ -100,7 +99,7 @@ class MadxForward:
             raise InputError(Fault("the backbone cannot learn by this objective", call.name, spec.objective, todo))
         _check_length(spec, self._backbone.max_length)
         tokenizer = self._backbone.tokenizer
-        corpus = Corpus(_masked_blocks(call, "train"), _masked_blocks(call, "validation"))
+        corpus = _corpus(call)
         stream = _masked_stream(spec, corpus, tokenizer, spec.training.backbone_dropout)
         return start_language(call, self._theta_pre, corpus, stream, self._backbone.device)
 
@@ -145,8 +144,7 @@ class InjectedForward:
         require_objective(self._model, spec.objective)
         refuse_backbone_dropout(spec.training.backbone_dropout, call.name)
         self._model.check_length(spec.training.max_length)
-        blocks = _masked_blocks if spec.objective == "masked-lm" else _packed_blocks
-        corpus = Corpus(blocks(call, "train"), blocks(call, "validation"))
+        corpus = _corpus(call)
         learner = start_language(call, self._theta_pre, corpus, self._stream(spec, corpus), self._model.device)
         if self._model.notes:
             learner.details["notes"] = list(self._model.notes)
@@ -177,19 +175,14 @@ def _spec(call: JobCall) -> LanguageAdapterSpec:
     return call.spec
 
 
+def _corpus(call: JobCall) -> Corpus:
+    spec = _spec(call)
+    return Corpus(corpus_blocks(spec, "train", call.cache), corpus_blocks(spec, "validation", call.cache))
+
+
 def _masked_stream(spec: LanguageAdapterSpec, corpus: Corpus, tokenizer: Any, dropout: float) -> MaskedStream:
     vocabulary = MaskVocabulary.of_tokenizer(tokenizer)
     return MaskedStream(corpus.train, order_of(spec, corpus), spec.training.mask_probability, vocabulary, dropout)
-
-
-def _masked_blocks(call: JobCall, split: Split) -> TextBlocks:
-    spec = _spec(call)
-    return text_blocks(spec.corpus, split, spec.backbone, spec.training.max_length, call.cache)
-
-
-def _packed_blocks(call: JobCall, split: Split) -> TextBlocks:
-    spec = _spec(call)
-    return packed_blocks(spec.corpus, split, spec.backbone, spec.training.max_length, call.cache)
 
 
 def _check_length(spec: LanguageAdapterSpec, most: int) -> None:

@@ -16,6 +16,7 @@ from jobs.job import JobCall, JobResult, Progress
 from jobs.leaving import StopsOnSignal, TimeToLeave
 from jobs.notes import noted
 from jobs.ray_mailbox import Sender
+from jobs.ray_prepare import prepare_corpora
 from jobs.sharded.rule import Scale
 from jobs.spec import LanguageAdapterSpec, LoraConfig, Spec, TaskAdapterSpec
 from jobs.workplace import Workplace
@@ -42,6 +43,7 @@ def train_bank(name: str, calls: Sequence[JobCall], mailbox: str, resources: Ban
     there is room for, up to `attempts` times in all, and go on from the calls' checkpoints.
     Raises ray.train.TrainingFailedError when the attempts are used up.
     """
+    prepare_corpora(calls, Sender(mailbox), resources.cpus)
     trainer = TorchTrainer(
         _train_loop,
         train_loop_config={"calls": list(calls), "mailbox": mailbox, "scale": resources.scale},

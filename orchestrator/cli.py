@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
 import sys
@@ -191,6 +192,7 @@ app.add_typer(k8s_app, name="k8s")
 
 def main() -> None:
     """Entry point: faults of the user's are lines, not tracebacks."""
+    faulthandler.enable()  # should a library crash the process, its last lines say where
     try:
         app()
     except InputError as fault:

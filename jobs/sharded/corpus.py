@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jobs.data.packed import packed_blocks
+from jobs.corpora import corpus_blocks
 from jobs.dropout import refuse_backbone_dropout
 from jobs.errors import Fault, InputError
 from jobs.job import JobCall
@@ -20,9 +20,7 @@ def open_corpus(call: JobCall) -> Corpus:
     if spec.objective != "causal-lm":
         todo = "use causal-lm, or a backbone that fits one device"
         raise InputError(Fault("a sharded backbone learns by causal-lm alone", call.name, spec.objective, todo))
-    length, cache = spec.training.max_length, call.cache
-    train = packed_blocks(spec.corpus, "train", spec.backbone, length, cache)
-    held_out = packed_blocks(spec.corpus, "validation", spec.backbone, length, cache)
+    train, held_out = (corpus_blocks(spec, split, call.cache) for split in ("train", "validation"))
     check_corpus(spec, train)
     refuse_backbone_dropout(spec.training.backbone_dropout, call.name)
     stream = CausalStream(train, order_of(spec, Blocks(train, held_out)), adapter_dropout(spec.adapter))
