@@ -20,7 +20,7 @@ SCHEMA = "docs/campaign.schema.json"
 PAPERS = {
     "language-arithmetic": ["enhancement", "low-resource", "relatedness", "ties", "zero-shot"],
     "language-and-task-arithmetic": ["figure-2", "table-1", "table-2", "table-3-kronecker", "table-4-tydiqa"],
-    "adamergex": ["ablations", "backbone-t5", "ia3", "lora", "prefix"],
+    "adamergex": ["ablations", "backbone-t5", "backbone-xlm-r", "ia3", "lora", "prefix"],
 }
 
 

@@ -23,7 +23,7 @@ from jobs.injected.headed import hidden_states
 from jobs.injected.model import InjectedModel
 from jobs.job import JobCall
 from jobs.mixing import mix
-from jobs.spec import BottleneckConfig, InitialAdapterSpec, LoraConfig, Mixture, PrefixConfig
+from jobs.spec import BottleneckConfig, InitialAdapterSpec, LokrConfig, LoraConfig, Mixture, PrefixConfig
 from jobs.train_task import TaskTrainer, headed_encoder
 from orchestrator.card_loading import headed_loading_code
 
@@ -34,7 +34,7 @@ CLASSES = {
     "multiple-choice": transformers.AutoModelForMultipleChoice,
 }
 KINDS = list(ALL_TASKS)
-SHAPES = {"lora": LORA, "ia3": IA3}
+SHAPES = {"lora": LORA, "ia3": IA3, "lokr": LokrConfig(4, ("query", "value"))}
 
 
 @pytest.fixture(scope="module", params=["xlm-roberta", "bert"])
