@@ -34,10 +34,10 @@ class PaperRow:
 
 @dataclass(frozen=True, slots=True)
 class PaperGain:
-    """A stated gain beside ours of the same kind; a published range has two ends and none of ours."""
+    """A stated gain beside ours of the same kind: one number, two ends of a range, or none where ours are missing."""
 
     headline: Headline
-    ours: float | None
+    ours: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,21 +60,31 @@ class PaperTable:
         return cell.ours - cell.published
 
 
-def paper_table(published: Published, ours: Mapping[str, Scores], comparable: bool) -> PaperTable:
-    """`ours`: row key (PublishedRow.key) -> language -> score, in the paper's scale.
+def paper_table(
+    published: Published,
+    ours: Mapping[str, Scores],
+    comparable: bool,
+    by_task: Mapping[str, Mapping[str, Scores]] | None = None,
+) -> PaperTable:
+    """`ours`: row key (PublishedRow.key) -> language -> score, in the paper's scale; `by_task`: the same of each task.
 
     Languages meet whatever code each side writes (`zh`, `cmn`); nan is a score that is not there. Our average is
     taken over the columns that the published row fills, and only when we have all of them: over fewer languages it
     would be another number.
     """
-    own = {key: _present(published, scores) for key, scores in ours.items()}
+    own = _all_present(published, ours)
+    tasks = {task: _all_present(published, scores) for task, scores in (by_task or {}).items()}
     columns = [_meeting(published, code) for code in published.columns]
     rows = [_paper_row(published, number, columns, own) for number in range(len(published.rows))]
     extra = [key for key in own if key not in {row.key for row in published.rows}] if published.rows else []
     rows += [_our_row(key, columns, own[key]) for key in extra]
-    gains = tuple(PaperGain(headline, _our_gain(headline, own)) for headline in published.headlines)
+    gains = tuple(PaperGain(headline, _our_gain(headline, own, tasks)) for headline in published.headlines)
     left_out = {code for scores in ours.values() for code in scores if _meeting(published, code) not in columns}
     return PaperTable(published, comparable, tuple(rows), gains, tuple(sorted(left_out)) if columns else ())
+
+
+def _all_present(published: Published, ours: Mapping[str, Scores]) -> dict[str, dict[tuple[str, ...], float]]:
+    return {key: _present(published, scores) for key, scores in ours.items()}
 
 
 def _present(published: Published, scores: Scores) -> dict[tuple[str, ...], float]:
@@ -113,19 +123,36 @@ def _mean_of_all(scores: Sequence[float | None]) -> float | None:
     return fmean(known) if known and len(known) == len(scores) else None
 
 
-def _our_gain(headline: Headline, own: Mapping[str, Mapping[tuple[str, ...], float]]) -> float | None:
-    """The same statistic over the languages that both of our systems have; None without any, or for a range."""
-    of, over = own.get(headline.system, {}), own.get(headline.over, {})
-    both = [language for language in of if language in over]
-    if not both:
-        return None
+_Own = Mapping[str, Mapping[tuple[str, ...], float]]
+
+
+def _our_gain(headline: Headline, own: _Own, tasks: Mapping[str, _Own]) -> tuple[float, ...]:
+    """The same statistic over the languages that both of our systems have; () without any."""
+    if headline.statistic == "range":
+        return _our_range(headline, tasks)
+    gains, over = _gains(headline, own)
+    if not gains:
+        return ()
     match headline.statistic:
         case "largest":
-            return max(of[language] - over[language] for language in both)
+            return (max(gains),)
         case "mean":
-            return fmean(of[language] - over[language] for language in both)
+            return (fmean(gains),)
         case "relative":
-            base = fmean(over[language] for language in both)
-            return 100 * (fmean(of[language] for language in both) / base - 1) if base else None
-        case "range":
-            return None
+            base = fmean(over)
+            return (100 * fmean(gains) / base,) if base else ()
+
+
+def _our_range(headline: Headline, tasks: Mapping[str, _Own]) -> tuple[float, ...]:
+    """Lowest and highest of the tasks' mean gains; () where a task is missing, or there are fewer than two."""
+    wanted = headline.tasks or tuple(tasks)
+    means = [fmean(gains) for task in wanted if (gains := _gains(headline, tasks.get(task, {}))[0])]
+    complete = len(means) > 1 and (not headline.tasks or len(means) == len(wanted))
+    return (min(means), max(means)) if complete else ()
+
+
+def _gains(headline: Headline, own: _Own) -> tuple[list[float], list[float]]:
+    """Gains, and the scores that they are over, of the languages that both systems have."""
+    of, over = own.get(headline.system, {}), own.get(headline.over, {})
+    both = [language for language in of if language in over]
+    return [of[language] - over[language] for language in both], [over[language] for language in both]

@@ -72,8 +72,8 @@ class PublishedRow(Section):
 class Headline(Section):
     """A gain that the paper states in words: of `system` over another one.
 
-    `largest` and `mean` are taken over languages; `range` is a lowest and a highest; `relative` is in percent of
-    the other's mean.
+    `largest` and `mean` are taken over languages; `range` is the lowest and the highest of the `tasks`' mean gains;
+    `relative` is in percent of the other's mean.
     """
 
     system: System
@@ -81,11 +81,14 @@ class Headline(Section):
     statistic: Literal["largest", "mean", "range", "relative"]
     gain: tuple[Number, ...] = Field(min_length=1, max_length=2)
     scope: Text = Field(description="tasks, languages and models that the statement is about")
+    tasks: tuple[Name, ...] = Field((), description="range: of these tasks alone, as our campaigns call them")
 
     @model_validator(mode="after")
     def _as_many_as_stated(self) -> Self:
         if (len(self.gain) == 2) != (self.statistic == "range"):
             raise ValueError("`gain` holds the lowest and the highest of a range, else one number")
+        if self.tasks and self.statistic != "range":
+            raise ValueError("`tasks` belong to a range")
         return self
 
 

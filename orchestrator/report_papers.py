@@ -26,8 +26,10 @@ def papers_section(inputs: ReportInputs, results: Sequence[Result]) -> Section |
     blocks: list[Block] = []
     for name, group in groups.items():
         published = inputs.published[name]
-        ours = our_scores(published, group)
-        blocks += published_blocks(paper_table(published, ours, published.same_backbone(inputs.backbone_name)))
+        names = dict.fromkeys(result.comparison.task for result in group)
+        by_task = {task: our_scores(published, [r for r in group if r.comparison.task == task]) for task in names}
+        comparable = published.same_backbone(inputs.backbone_name)
+        blocks += published_blocks(paper_table(published, our_scores(published, group), comparable, by_task))
     return Section("Beside the papers", tuple(blocks)) if blocks else None
 
 

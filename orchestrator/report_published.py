@@ -10,7 +10,7 @@ from orchestrator.report_wording import DASH
 _STATED = {
     "largest": "largest gain over the languages",
     "mean": "mean gain over the languages",
-    "range": "lowest and highest gain",
+    "range": "lowest and highest of the tasks' mean gains",
     "relative": "relative gain of the mean, in percent",
 }
 _WIDE = 8  # columns; beyond, which number is the paper's is said above the table alone
@@ -73,9 +73,8 @@ def _gains(table: PaperTable) -> Table:
 def _gain_row(table: PaperTable, gain: PaperGain) -> tuple[Cell, ...]:
     headline = gain.headline
     of = Cell(f"{SYSTEMS[headline.system]} over {SYSTEMS[headline.over]}", headline.scope)
-    paper = " to ".join(_signed(table, value) for value in headline.gain)
-    ours = DASH if gain.ours is None else _signed(table, gain.ours)
-    return of, Cell(_STATED[headline.statistic]), Cell(ours), Cell(paper)
+    ours, paper = (" to ".join(_signed(table, value) for value in side) for side in (gain.ours, headline.gain))
+    return of, Cell(_STATED[headline.statistic]), Cell(ours or DASH), Cell(paper)
 
 
 def _number(table: PaperTable, value: float | None) -> str:

@@ -91,20 +91,38 @@ def test_a_task_is_no_language():
 def test_stated_gains_stand_beside_ours_of_the_same_kind():
     table = paper_table(published(rows=(), columns=(), **GAINS), OURS, comparable=True)
     largest, mean, relative, stated_range, unknown = (gain.ours for gain in table.gains)
-    assert largest == 1.5
-    assert mean == 1.25
-    assert relative == pytest.approx(100 * (23.75 / 22.5 - 1))
-    assert stated_range is None
-    assert unknown is None
+    assert largest == (1.5,)
+    assert mean == (1.25,)
+    assert relative == pytest.approx((100 * (23.75 / 22.5 - 1),))
+    assert stated_range == ()
+    assert unknown == ()
     assert table.rows == table.left_out == ()
+
+
+def test_a_range_is_that_of_the_tasks_mean_gains():
+    by_task = {
+        "copa": OURS,
+        "qa": {"task-adapter": {"mr": 10.0, "zh": 20.0}, "add": {"mr": 14.0, "zh": 22.0}},
+        "nli": {"task-adapter": {"mr": 10.0}, "add": {"zh": 12.0}},
+    }
+
+    def stated(**changes):
+        (headline,) = (one for one in GAINS["headlines"] if one["statistic"] == "range")
+        table = paper_table(published(headlines=({**headline, **changes},)), OURS, comparable=True, by_task=by_task)
+        return table.gains[0].ours, published_blocks(table)[2].rows[0][2].text
+
+    assert stated() == ((1.25, 3.0), "+1.2 to +3.0")
+    assert stated(tasks=("qa", "copa")) == ((1.25, 3.0), "+1.2 to +3.0")
+    for without in (("qa",), ("qa", "nli"), ("qa", "maths")):
+        assert stated(tasks=without) == ((), "–")
 
 
 def test_gains_are_taken_over_the_languages_that_both_systems_have():
     ours = {"task-adapter": {"mr": 21.0, "de": 50.0}, "add": {"mr": 22.0, "zh": 99.0}}
-    assert paper_table(published(**GAINS), ours, comparable=True).gains[0].ours == 1.0
-    assert paper_table(published(**GAINS), {"add": {"mr": 1.0}}, comparable=True).gains[0].ours is None
+    assert paper_table(published(**GAINS), ours, comparable=True).gains[0].ours == (1.0,)
+    assert paper_table(published(**GAINS), {"add": {"mr": 1.0}}, comparable=True).gains[0].ours == ()
     nothing = {"task-adapter": {"mr": 0.0}, "add": {"mr": 1.0}}
-    assert paper_table(published(**GAINS), nothing, comparable=True).gains[2].ours is None
+    assert paper_table(published(**GAINS), nothing, comparable=True).gains[2].ours == ()
 
 
 def test_the_report_shows_a_difference_where_the_two_can_be_compared():

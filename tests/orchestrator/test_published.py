@@ -158,6 +158,11 @@ def test_a_table_of_tasks_needs_no_languages(read):
     assert read(tasks.replace("columns:", "columns_are: tasks\ncolumns:")).columns == ("tydiqa", "xlsum")
 
 
+def test_tasks_of_a_gain_that_is_no_range_are_refused(read):
+    gain = "headlines:\n  - {system: add, over: proxy, statistic: mean, gain: [1.4], scope: all, tasks: [qa]}\n"
+    assert "`tasks` belong to a range" in refusal(read, TABLE.split("rows:")[0] + gain)[0]
+
+
 def test_a_file_without_content_and_a_range_with_one_end_are_refused(read):
     empty = TABLE.split("rows:")[0]
     assert "nothing is published here" in refusal(read, empty)[0]
