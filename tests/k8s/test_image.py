@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import re
 import tomllib
+from importlib import metadata
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from tests.k8s.kustomize import K8S
 
@@ -45,6 +49,37 @@ def test_every_package_is_installed_under_the_lock():
     installs = [line for line in LINES if "pip install" in line]
     assert len(installs) == 5
     assert all("--constraint requirements.lock" in line for line in installs)
+
+
+def _locked():
+    lines = (K8S.parent / "requirements.lock").read_text(encoding="utf-8").splitlines()
+    return dict(line.split("==") for line in lines if "==" in line and not line.startswith("#"))
+
+
+def test_the_lock_pins_all_that_an_image_gets():
+    names = {canonicalize_name(name) for name in _locked()}
+    assert sorted(_needed("adapterfleet", "mlflow") - names - {"adapterfleet"}) == []
+
+
+def _needed(*roots):
+    """Names of all installed packages that the roots need; what torch brings along of CUDA it pins itself."""
+    found, left = set(), [(root, frozenset()) for root in roots]
+    while left:
+        name, extras = left.pop()
+        if (name, extras) in found or name.startswith(("nvidia-", "cuda-")) or name == "triton":
+            continue
+        found.add((name, extras))
+        for needed in map(Requirement, metadata.requires(name) or ()):
+            if needed.marker is None or any(needed.marker.evaluate({"extra": extra}) for extra in ("", *extras)):
+                left.append((canonicalize_name(needed.name), frozenset(needed.extras)))
+    return {name for name, _ in found}
+
+
+def test_what_is_pinned_beside_the_lock_agrees_with_it():
+    locked = _locked()
+    pinned = [word.split("==") for line in LINES if "pip install" in line for word in line.split() if "==" in word]
+    assert {"mlflow", "boto3"} <= {name for name, _ in pinned}
+    assert [(name, version) for name, version in pinned if locked.get(name, version) != version] == []
 
 
 def test_compilers_stay_in_the_build_stages():
