@@ -15,6 +15,9 @@ from jobs.team import Team
 
 __all__ = ["DivergedError", "Learner", "schedule"]
 
+# What torch adds to a norm when it clips: below it clipping would multiply by one.
+_EPSILON = 1e-6
+
 
 class Learner(Course):
     """An adapter as one float32 vector with its own AdamW, schedule, gradient clipping and best state."""
@@ -29,7 +32,6 @@ class Learner(Course):
         self.best = vector.clone()
         self._gradient = torch.zeros_like(vector)
         self._parts = [vector[:decayed], vector[decayed:]]
-        self._gradients = [self._gradient[:decayed], self._gradient[decayed:]]
         groups = [
             {"params": [self._parts[0]], "weight_decay": training.weight_decay},
             {"params": [self._parts[1]], "weight_decay": 0.0},
@@ -43,14 +45,18 @@ class Learner(Course):
             }
 
     def learn(self, gradient: Tensor, loss: float, tokens: int) -> None:
-        """Take one batch's gradient [size] and mean loss; every `gradient_accumulation` batches make a step.
+        """Take over one batch's gradient [size], and its mean loss; every `gradient_accumulation` batches make a step.
 
         Raises DivergedError when loss or gradient is not finite; the best state so far stays as it is.
         """
         self.batch_made(loss, tokens)
+        if self.training.gradient_accumulation == 1:
+            self._step(gradient)
+            return
         self._gradient.add_(gradient, alpha=1.0 / self.training.gradient_accumulation)
         if self.progress.batches % self.training.gradient_accumulation == 0:
-            self._step()
+            self._step(self._gradient)
+            self._gradient.zero_()
 
     def record_evaluation(self, value: float) -> None:
         """Note the held-out value of the current weights and keep them when they are the best so far."""
@@ -95,13 +101,18 @@ class Learner(Course):
         device = self.vector.device
         self.restore({name: team.first(tensor.to(device, copy=True)) for name, tensor in tensors.items()}, kept)
 
-    def _step(self) -> None:
-        for part, gradient in zip(self._parts, self._gradients, strict=True):
-            part.grad = gradient
-        norm = float(torch.nn.utils.clip_grad_norm_(self._parts, self.training.max_grad_norm or math.inf))
+    def _step(self, gradient: Tensor) -> None:
+        decayed = len(self._parts[0])
+        for part, own in zip(self._parts, (gradient[:decayed], gradient[decayed:]), strict=True):
+            part.grad = own
+        total = torch.nn.utils.get_total_norm([part.grad for part in self._parts if part.grad is not None])
+        norm, most = float(total), self.training.max_grad_norm or math.inf
+        if norm + _EPSILON > most:
+            torch.nn.utils.clip_grads_with_norm_(self._parts, most, total)
         if math.isfinite(norm):
             for group in self._optimizer.param_groups:
                 group["lr"] = self.learning_rate
             self._optimizer.step()
-            self._gradient.zero_()
+        # The bank's gradients are one tensor, which would be kept until the next step.
+        self._optimizer.zero_grad()
         self.step_made(norm)

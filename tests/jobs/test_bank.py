@@ -239,8 +239,9 @@ def test_a_tensor_that_no_bank_knows_is_named():
         bank_weights({"roberta.encoder.layer.0.attention.self.query.loras.*.lora_A": torch.zeros(1, 2, 2)}, torch.relu)
 
 
+@pytest.mark.parametrize("columns", [{"cpu": 3}, {}])
 @pytest.mark.parametrize("cap", [None, 1.5])
-def test_the_frozen_cross_entropy_equals_torch_s_in_value_and_gradient(monkeypatch, cap):
+def test_the_frozen_cross_entropy_equals_torch_s_in_value_and_gradient(monkeypatch, cap, columns):
     hidden = torch.randn(23, 6, requires_grad=True)
     weight, bias, labels = torch.randn(11, 6), torch.randn(11), torch.randint(0, 11, (23,))
     scale = torch.rand(23)
@@ -248,7 +249,9 @@ def test_the_frozen_cross_entropy_equals_torch_s_in_value_and_gradient(monkeypat
     logits = logits if cap is None else cap * torch.tanh(logits / cap)
     expected = torch.nn.functional.cross_entropy(logits, labels, reduction="none")
     (gradient,) = torch.autograd.grad((expected * scale).sum(), hidden)
-    monkeypatch.setattr(module, "_LOGITS", 44)
+    monkeypatch.setattr(module, "_ROWS", 10)
+    monkeypatch.setattr(module, "_COLUMNS", columns)
+    monkeypatch.setattr(module, "_TILE", 40)
     got = frozen_cross_entropy(hidden, weight, bias, labels, cap)
     torch.testing.assert_close(got, expected)
     torch.testing.assert_close(torch.autograd.grad((got * scale).sum(), hidden)[0], gradient)

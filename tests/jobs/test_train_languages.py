@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import signal
 import subprocess
@@ -14,7 +15,7 @@ from safetensors.torch import load_file
 from tiny_fleet import TRAINING, Fleet, write_corpus
 from transformers import get_scheduler
 
-from jobs import checkpoint
+from jobs import bank_pass, checkpoint
 from jobs import train_languages as module
 from jobs.backbone import load_backbone
 from jobs.checkpoint import saved
@@ -24,6 +25,7 @@ from jobs.evaluator import Stack, WarmEvaluator
 from jobs.forwards import Forwards
 from jobs.learner import DivergedError, Learner, schedule
 from jobs.spec import TaskRef, TrainingConfig
+from jobs.team import Team
 from jobs.train_languages import train_languages
 
 
@@ -71,18 +73,35 @@ def test_plain_adapters_loads_the_result_under_the_language_s_name(fleet):
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.1])
-def test_an_adapter_does_not_depend_on_the_size_of_its_bank(fleet, rate):
+def test_an_adapter_does_not_depend_on_the_size_of_its_bank_nor_on_how_many_pass_at_a_time(fleet, monkeypatch, rate):
     languages = ["ba", "bb", "bc", "bd", "be", "bf", "bg", "bh"]
-    found, training = {}, _change(backbone_dropout=rate)
-    for size in (1, 3, 8):
-        calls = [fleet.call(language, training, run=f"bank-{size}-{rate}") for language in languages[:size]]
+    training, in_one, in_three_parts = _change(backbone_dropout=rate), 8 * 4 * 16, 3 * 4 * 16
+    found = []
+    for size, tokens in ((1, in_one), (3, in_one), (8, in_one), (8, in_three_parts)):
+        monkeypatch.setattr(bank_pass, "TOKENS", tokens)
+        calls = [fleet.call(language, training, run=f"bank-{size}-{tokens}-{rate}") for language in languages[:size]]
         assert not [one for one in _train(calls).values() if isinstance(one, Exception)]
-        found[size] = _weights(calls[0])
+        found.append(_weights(calls[0]))
     start = load_file(fleet.theta_pre / "adapter.safetensors")
-    moved = max(float((start[n] - found[1][n.replace("theta_pre", "ba")]).abs().max()) for n in start)
+    moved = max(float((start[n] - found[0][n.replace("theta_pre", "ba")]).abs().max()) for n in start)
     assert moved > 1e-3
-    assert _largest_difference(found[1], found[3]) < 1e-5
-    assert _largest_difference(found[1], found[8]) < 1e-5
+    assert all(_largest_difference(found[0], other) < 1e-5 for other in found[1:])
+
+
+def test_the_parts_of_a_bank_are_of_like_size_and_follow_the_worker_s_share_of_the_rows(fleet, monkeypatch):
+    call = fleet.call("pa")
+    languages = [Forwards(fleet.backbone).forward(call.spec.adapter, call.inputs["theta_pre"]).start(call)] * 8
+
+    def sizes(device, workers):
+        found = bank_pass.parts(languages, torch.device(device), Team(0, workers))
+        assert [place for part in found for place in range(8)[part]] == list(range(8))
+        return [part.stop - part.start for part in found]
+
+    monkeypatch.setattr(bank_pass, "TOKENS", 3 * 4 * 16)
+    assert sizes("cpu", 1) == [2, 3, 3] and sizes("cpu", 2) == [4, 4] and sizes("cpu", 4) == [8]
+    assert sizes("cuda", 1) == [8]
+    monkeypatch.setattr(bank_pass, "TOKENS", 1)
+    assert sizes("cpu", 1) == [1] * 8
 
 
 def test_dropout_of_the_backbone_changes_what_is_learnt_and_not_what_is_measured(fleet):
@@ -289,8 +308,9 @@ def test_schedules_are_those_of_transformers(kind):
         reference.step()
 
 
-def test_a_learner_takes_the_steps_of_plain_adamw():
-    training = TrainingConfig(optimizer_steps=8, batch_size=1, learning_rate=0.1, weight_decay=0.2, max_grad_norm=0.5)
+@pytest.mark.parametrize(("batches", "norm"), [(1, 0.5), (1, 100.0), (1, 0.0), (2, 0.5)])
+def test_a_learner_takes_the_steps_of_plain_adamw(batches, norm):
+    training = TrainingConfig(8, 1, 0.1, weight_decay=0.2, max_grad_norm=norm, gradient_accumulation=batches)
     start = torch.linspace(-1, 1, 6)
     learner = Learner(start.clone(), 4, training, "min")
     matrix, bias = start[:4].clone().requires_grad_(), start[4:].clone().requires_grad_()
@@ -300,9 +320,11 @@ def test_a_learner_takes_the_steps_of_plain_adamw():
     decay = torch.optim.lr_scheduler.LambdaLR(reference, lambda step: schedule(step, training))
     for step in range(8):
         gradient = torch.sin(torch.arange(6.0) + step)
-        learner.learn(gradient, 1.0, 1)
+        for part in range(batches):
+            learner.learn(gradient * (2 * part if batches == 2 else 1), 1.0, 1)
         matrix.grad, bias.grad = gradient[:4].clone(), gradient[4:].clone()
-        torch.nn.utils.clip_grad_norm_([matrix, bias], 0.5)
+        torch.nn.utils.clip_grad_norm_([matrix, bias], norm or math.inf)
         reference.step()
         decay.step()
     torch.testing.assert_close(learner.vector, torch.cat([matrix, bias]).detach())
+    assert learner.progress.optimizer_steps == 8
