@@ -22,6 +22,7 @@ from jobs.data.tokenized import text_blocks
 from jobs.digest import directory_digest
 from jobs.forwards import Forwards
 from jobs.job import JobCall
+from jobs.kept_memory import keep_freed_memory
 from jobs.language_learner import LanguageLearner
 from jobs.spec import BackboneRef, BottleneckConfig, DataRef, InitialAdapterSpec, LanguageAdapterSpec, TrainingConfig
 from jobs.team import Team, joined_team
@@ -104,6 +105,7 @@ def calls(shape: Shape, languages: int, folder: Path, steps: int) -> list[JobCal
 
 def learners(made: list[JobCall]) -> tuple[BankPass, list[LanguageLearner], Team]:
     """The bank's parts, without its loop."""
+    keep_freed_memory()
     team = joined_team()
     forward = Forwards(made[0].spec.backbone).forward(ADAPTER, made[0].inputs["theta_pre"])
     return BankPass(forward, team), [forward.start(call) for call in made], team

@@ -49,8 +49,8 @@ def _losses(
     scaled down when a larger one comes (Milakov and Gimelshein, arXiv 1805.02867).
     """
     expected = None if gradient is None else torch.zeros(hidden.shape, device=hidden.device)
-    total, own = torch.zeros(2, len(hidden), 1, device=hidden.device)
-    peak = torch.full_like(total, _LOWEST)
+    total = torch.zeros(len(hidden), 1, device=hidden.device)
+    own, peak = torch.zeros_like(total), torch.full_like(total, _LOWEST)
     columns = _COLUMNS.get(hidden.device.type, max(1, _TILE // len(hidden)))
     for start in range(0, len(weight), columns):
         part = weight[start : start + columns]
@@ -76,8 +76,7 @@ def _losses(
 
 def _slope(logits: Tensor, cap: float) -> Tensor:
     """Of cap * tanh(x / cap) at x, where its value is `logits`."""
-    slope: Tensor = 1 - (logits / cap).square()
-    return slope
+    return 1 - (logits / cap).square()
 
 
 def frozen_cross_entropy(

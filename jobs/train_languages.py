@@ -21,6 +21,7 @@ from jobs.checkpoint_writer import CheckpointWriter
 from jobs.errors import InputError
 from jobs.forwards import Forwards
 from jobs.job import JobCall, JobResult, Progress, no_progress
+from jobs.kept_memory import keep_freed_memory
 from jobs.language_learner import LanguageLearner
 from jobs.meter import Meter
 from jobs.spec import AdapterConfig, LanguageAdapterSpec
@@ -53,6 +54,7 @@ def train_languages(
     """
     if not calls:
         return
+    keep_freed_memory()
     groups: dict[tuple[AdapterConfig, int, Path], list[JobCall]] = {}
     for call in calls:
         spec = _spec(call)
