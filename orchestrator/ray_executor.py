@@ -169,10 +169,12 @@ class RayExecutor:
         for said in notes:
             self._notes(said)
         events: list[Finished | Moved] = [Moved(name, values) for name, values in progress.items()]
+        for name in progress.keys() & self._clocks.keys():
+            self._clocks[name].trains()
         for name, outcome, started in outcomes:
             self._pool.done(name)
-            if name in self._clocks:
-                self._clocks[name].take(outcome)
+            if name in self._clocks and isinstance(outcome, JobResult):
+                self._clocks[name].finished()
             events.append(Finished(name, outcome, time.time() - started, started))
         events += [note for note in noted if not isinstance(note, _Ended)]
         ended = {event.key for event in events if isinstance(event, Finished)}
@@ -185,7 +187,7 @@ class RayExecutor:
         return events
 
     def _bank_over(self, ended: _Ended) -> None:
-        """Keep what a bank's job took beside its training."""
+        """Keep what a bank's job took beside training."""
         clocks = [clock for clock in (self._clocks.pop(key, None) for key in ended.keys) if clock]
         seconds = clocks[0].beside() if clocks else None
         if seconds is not None:
@@ -221,8 +223,7 @@ class RayExecutor:
         name = f"{kind}-{len(self._threads)}-{os.getpid()}"
         if kind == "bank":
             self._metrics.bank(name, [call.name for call in calls])
-            clock = BankClock(together=isinstance(calls[0].spec, LanguageAdapterSpec))
-            self._clocks |= {call.name: clock for call in calls}
+            self._clocks |= dict.fromkeys((call.name for call in calls), BankClock())
 
         def guarded() -> None:
             failure: Exception = RuntimeError(f"{name} ended without an outcome for this step")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 import threading
 import time
 from collections import deque
@@ -11,7 +10,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
 
-from jobs.job import JobResult
 from orchestrator.sealed import opened, sealed
 from orchestrator.simulate_engine import Overheads
 
@@ -19,6 +17,7 @@ Kind = Literal["bank", "worker", "search"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 FILE = "start-ups.jsonl"
 LATEST = 20  # of each kind count: a cluster changes
+NEWS_SECONDS = 1.0  # after which a training first tells how it goes
 
 
 class StartUpLog:
@@ -37,27 +36,29 @@ class StartUpLog:
 
 
 class BankClock:
-    """What of a bank's job was no training: its start, the loading of its models, its end."""
+    """What of a bank's job was neither training nor between trainings: its start with its models, and its end."""
 
-    def __init__(self, together: bool) -> None:
-        """The job begins now. `together`: its adapters train in one batch, as languages do, or one after another."""
-        self._together = together
-        self._begun, self._results = time.monotonic(), list[JobResult]()
+    def __init__(self) -> None:
+        """The job begins now."""
+        self._begun = time.monotonic()
+        self._training: float | None = None
+        self._last = self._begun
 
-    def take(self, outcome: JobResult | Exception) -> None:
-        """An adapter is trained."""
-        if isinstance(outcome, JobResult):
-            self._results.append(outcome)
+    def trains(self) -> None:
+        """An adapter of it has moved on."""
+        if self._training is None:
+            self._training = time.monotonic() - NEWS_SECONDS
+
+    def finished(self) -> None:
+        """An adapter of it is done, perhaps so soon that it told nothing before."""
+        self._last = time.monotonic()
+        self._training = self._training or self._last
 
     def beside(self) -> float | None:
-        """Seconds until now beside the training.
-
-        None for a job without a result, and for one that went on from a checkpoint: its results count older seconds.
-        """
-        spent = [result.metrics["seconds"] for result in self._results]
-        if not spent or any(result.details.get("resumed_from_step") for result in self._results):
+        """Seconds, once the job is over; None for a job that never came to train."""
+        if self._training is None:
             return None
-        return max(0.0, time.monotonic() - self._begun - (max(spent) if self._together else sum(spent)))
+        return max(0.0, self._training - self._begun) + time.monotonic() - self._last
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,14 +76,17 @@ class StartUps:
 
 
 def known_start_ups(workspace: Path, assumed: Mapping[Kind, float]) -> StartUps:
-    """As `assumed`, else medians of the latest of each kind in this workspace, else the built-in numbers."""
+    """As `assumed`, else what the latest in this workspace took, else the built-in numbers.
+
+    Of several the lower quartile counts: some waited for a place, which the simulation adds itself.
+    """
     latest: dict[str, deque[float]] = {kind: deque(maxlen=LATEST) for kind in KINDS}
     file = workspace / FILE
     for line in file.read_text(encoding="utf-8").splitlines() if file.is_file() else ():
         found = opened(line)
         if found is not None and found["kind"] in latest:
             latest[found["kind"]].append(found["seconds"])
-    known: dict[str, float] = {kind: statistics.median(seconds) for kind, seconds in latest.items() if seconds}
+    known = {kind: sorted(seconds)[len(seconds) // 4] for kind, seconds in latest.items() if seconds}
     sources: dict[Kind, str] = {}
     for kind in KINDS:
         measured = f"measured {len(latest[kind])} times in this workspace" if kind in known else "built in"

@@ -3,16 +3,11 @@
 import pytest
 from typer.testing import CliRunner
 
-from jobs.job import JobResult
 from orchestrator import start_ups
 from orchestrator.cli import app
 from orchestrator.simulate_engine import Overheads
 from orchestrator.start_ups import BankClock, StartUpLog, known_start_ups
 from tests.orchestrator.campaign_files import write_data, write_file
-
-
-def trained(seconds, **details):
-    return JobResult({"seconds": seconds}, {}, details)
 
 
 @pytest.fixture
@@ -23,22 +18,21 @@ def clock(monkeypatch):
     return now
 
 
-@pytest.mark.parametrize(("together", "beside"), [(True, 12.0), (False, 7.0)])
-def test_what_a_bank_took_beside_its_training(clock, together, beside):
-    bank = BankClock(together)
-    bank.take(trained(8.0))
-    bank.take(RuntimeError("one diverged"))
-    bank.take(trained(5.0))
-    clock[0] += 20.0
-    assert bank.beside() == pytest.approx(beside)
+def test_what_a_bank_took_until_it_trained_and_after_its_last_adapter(clock):
+    bank = BankClock()
+    for seconds, happens in ((9.0, bank.trains), (30.0, bank.trains), (5.0, bank.finished), (40.0, bank.finished)):
+        clock[0] += seconds
+        happens()
+    clock[0] += 2.5
+    assert bank.beside() == pytest.approx(9.0 - start_ups.NEWS_SECONDS + 2.5)
 
 
-def test_a_bank_that_failed_or_went_on_tells_nothing(clock):
-    failed, resumed = BankClock(True), BankClock(True)
-    failed.take(RuntimeError("out of memory"))
-    resumed.take(trained(3.0, resumed_from_step=40))
+def test_a_bank_that_never_trained_tells_nothing_and_a_short_one_when_it_was_done(clock):
+    failed, short = BankClock(), BankClock()
     clock[0] += 20.0
-    assert failed.beside() is None and resumed.beside() is None
+    short.finished()
+    clock[0] += 1.5
+    assert failed.beside() is None and short.beside() == pytest.approx(21.5)
 
 
 def test_without_measurements_the_built_in_numbers_count(tmp_path):
@@ -48,15 +42,15 @@ def test_without_measurements_the_built_in_numbers_count(tmp_path):
 
 def test_the_latest_measurements_count_and_what_is_assumed_counts_more(tmp_path):
     log = StartUpLog(tmp_path)
-    for seconds in [*[100.0] * 5, *range(20)]:
+    for seconds in [*[0.1] * 5, *range(20)]:
         log.note("bank", seconds)
     log.note("worker", 4.0)
     with (tmp_path / start_ups.FILE).open("a") as stream:
         stream.write('{"kind": "worker", "seconds": 900.0}\n{"kind": "sea')  # without a checksum, and torn
     known = known_start_ups(tmp_path, {"search": 30.0})
-    assert (known.overheads.bank, known.overheads.worker, known.overheads.search) == (9.5, 4.0, 30.0)
+    assert (known.overheads.bank, known.overheads.worker, known.overheads.search) == (5, 4.0, 30.0)
     assert known.sentence() == (
-        "start-up: bank 9.5 s (measured 20 times in this workspace), worker 4.0 s (measured 1 times in this workspace), "
+        "start-up: bank 5.0 s (measured 20 times in this workspace), worker 4.0 s (measured 1 times in this workspace), "
         "search 30.0 s (as assumed)"
     )
 
