@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from jobs.errors import Fault, InputError
 from orchestrator.k8s_access import configured_client
@@ -18,6 +18,7 @@ from orchestrator.k8s_refusals import CONFLICT, FORBIDDEN, NOT_FOUND, http_statu
 from orchestrator.k8s_waiting import waits
 
 GROUP, VERSION, PLURAL = "ray.io", "v1", "rayjobs"
+Until = Literal["now", "end"]
 MANAGER = "adapterfleet"  # by this name the server knows whose fields are whose
 GONE_SECONDS = STOP_SECONDS + 60  # within which a stopped job's pods have ended and Kubernetes has cleaned up
 
@@ -84,8 +85,8 @@ class Kubernetes:
             waits(status, self._pods_of(status.get("rayClusterName", ""))),
         )
 
-    def log_lines(self, name: str, tail: int, follow: Sequence[str]) -> Iterator[str]:
-        """Lines of the newest submitter's log: the last `tail`, then, with ("follow",), those to come.
+    def log_lines(self, name: str, tail: int, until: Until) -> Iterator[str]:
+        """Lines of the newest submitter's log: the last `tail`, and up to its "end" those to come.
 
         Raises InputError while the job has no submitter yet.
         """
@@ -103,9 +104,9 @@ class Kubernetes:
                 newest.metadata.name,
                 self.namespace,
                 tail_lines=tail,
-                follow="follow" in follow,
+                follow=until == "end",
                 _preload_content=False,
-                _request_timeout=(SECONDS[0], None if follow else SECONDS[1]),
+                _request_timeout=SECONDS if until == "now" else (SECONDS[0], None),
             )
             yield from _lines(answer)
 
@@ -125,20 +126,20 @@ class Kubernetes:
                 _request_timeout=SECONDS,
             )
         last = time.monotonic() + GONE_SECONDS
-        while self._is_stopping(name):
+        # One without the mark of deletion is a new one of its name.
+        while (found := self._find(name)) and _is_stopping(found):
             if time.monotonic() > last:
                 todo = "see whether the KubeRay operator runs; `adapterfleet k8s status` tells when it is gone"
                 raise InputError(Fault(f"the RayJob has not gone within {GONE_SECONDS} s", name, todo=todo))
             time.sleep(1)
 
-    def _is_stopping(self, name: str) -> bool:
-        """Whether the deleted RayJob is still there; one without the mark of deletion is a new one of its name."""
+    def _find(self, name: str) -> dict[str, Any] | None:
         try:
-            return bool(self._get(name)["metadata"].get("deletionTimestamp"))
+            return self._get(name)
         except InputError as refused:
             if http_status(refused) != NOT_FOUND:
                 raise
-            return False
+            return None
 
     def _pods_of(self, cluster: str) -> list[Any]:
         """Pods of a RayCluster; none where this account may not see them, since the rest of a status is worth more."""
@@ -177,16 +178,10 @@ class Kubernetes:
                     _request_timeout=SECONDS,
                 )
         except InputError as refused:
-            if http_status(refused) != CONFLICT:
-                raise
-            raise InputError(self._taken(name)) from refused
+            if http_status(refused) != CONFLICT or not (found := self._find(name)):
+                raise  # a conflict may be about something else: a quota that others change at the same time
+            raise InputError(_taken(name, found)) from refused
         return made
-
-    def _taken(self, name: str) -> Fault:
-        if self._is_stopping(name):
-            todo = "wait until `adapterfleet k8s status` finds it no more, and submit again"
-            return Fault("the campaign is still being stopped", name, todo=todo)
-        return Fault("the campaign is there already", name, todo="see `adapterfleet k8s status`, or `stop` it first")
 
     def _hand_over(self, config_map: Mapping[str, Any], ray_job: Mapping[str, Any]) -> None:
         """Make the ConfigMap the RayJob's own, in one call whether or not an earlier RayJob left it there."""
@@ -218,6 +213,17 @@ class Kubernetes:
                 )
         except InputError as left:
             raise InputError(*refused.faults, *left.faults) from left
+
+
+def _is_stopping(ray_job: Mapping[str, Any]) -> bool:
+    return "deletionTimestamp" in ray_job["metadata"]
+
+
+def _taken(name: str, ray_job: Mapping[str, Any]) -> Fault:
+    if _is_stopping(ray_job):
+        todo = "wait until `adapterfleet k8s status` finds it no more, and submit again"
+        return Fault("the campaign is still being stopped", name, todo=todo)
+    return Fault("the campaign is there already", name, todo="see `adapterfleet k8s status`, or `stop` it first")
 
 
 def _lines(answer: Any) -> Iterator[str]:

@@ -86,7 +86,7 @@ def logs(
     """Print the driver's log."""
     from orchestrator.k8s_client import Kubernetes
 
-    for line in Kubernetes(namespace, context).log_lines(_job_name(job), tail, ("follow",) if follow else ()):
+    for line in Kubernetes(namespace, context).log_lines(_job_name(job), tail, "end" if follow else "now"):
         print(line)
 
 

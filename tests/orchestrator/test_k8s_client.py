@@ -302,6 +302,10 @@ def test_a_job_that_does_not_go_is_told_after_a_while(cluster, monkeypatch):
         (refusal(404, "NotFound", 'namespaces "adapterfleet" not found', "namespaces"), "apply k8s/platform"),
         (refusal(400, "BadRequest", 'strict decoding error: unknown field "spec.a"', "rayjobs"), "too old"),
         (refusal(500, "InternalError", "etcdserver: request timed out", ""), "try again later"),
+        (
+            refusal(409, "Conflict", 'Operation cannot be fulfilled on resourcequotas "q"', "resourcequotas"),
+            "try again",
+        ),
         ((503, b"<html>\n<h1>proxy</h1>"), "try again later"),
     ],
 )
