@@ -192,7 +192,8 @@ app.add_typer(k8s_app, name="k8s")
 
 def main() -> None:
     """Entry point: faults of the user's are lines, not tracebacks."""
-    faulthandler.enable()  # should a library crash the process, its last lines say where
+    if sys.__stderr__ is not None:  # and not sys.stderr, which need not be a file
+        faulthandler.enable(sys.__stderr__)  # should a library crash the process, its last lines say where
     try:
         app()
     except InputError as fault:
