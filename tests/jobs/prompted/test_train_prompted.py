@@ -15,7 +15,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import jobs.training_loop
 from jobs.errors import InputError
+from jobs.job import no_progress
+from jobs.ray_train import _outcomes
+from jobs.sharded.rule import Scale
 from jobs.spec import LineSpace, MergeSpec, Mixture, SearchSpec
+from jobs.team import Team
 from jobs.worker import Worker
 
 
@@ -138,6 +142,13 @@ def test_roles_of_a_mixture_reach_rules_in_which_they_differ(fleet, trained):
     alone = Mixture((("task:gl", 1.0),), "linear")
     # The references are equal, so that they cancel.
     assert fleet.worker.score(call, mixture).values == fleet.worker.score(call, alone).values
+
+
+def test_a_bank_on_ray_trains_prompted_task_adapters_like_any_other(fleet):
+    call = fleet.call("in-a-bank", fleet.spec(steps=2), {"theta_pre": fleet.theta_pre})
+    ((name, outcome),) = _outcomes([call], no_progress, Team(), Scale())
+    assert name == "in-a-bank" and outcome.details["best_by"] == "loss"
+    assert (call.output / "adapter_model.safetensors").exists()
 
 
 def test_what_lacks_is_said(fleet):

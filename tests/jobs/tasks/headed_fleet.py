@@ -56,8 +56,8 @@ class Headed:
     def train(self, name, spec, progress=no_progress, **below):
         return self.run(name, spec, {"theta_pre": self.theta_pre(spec.adapter), **below}, progress)
 
-    def score(self, name, kind, inputs, weights, split="validation", task=None):
+    def score(self, name, kind, inputs, weights, task=None, examples=20):
         task = task or ALL_TASKS[kind]
-        data = replace(self.data[kind], limits=((split, 20),))
-        spec = EvaluationSpec("xx", task, data, self.backbone, 1, tuple(weights.items()), split, LENGTH)
+        data = replace(self.data[kind], limits=(("validation", examples),))
+        spec = EvaluationSpec("xx", task, data, self.backbone, 1, tuple(weights.items()), "validation", LENGTH)
         return self.run(name, spec, inputs)

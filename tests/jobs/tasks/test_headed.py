@@ -11,7 +11,7 @@ import torch
 import transformers
 from headed_fleet import ALL_TASKS, IA3, LORA, Headed
 from tiny_models import make_model
-from tiny_tasks import INFERENCE
+from tiny_tasks import INFERENCE, LENGTH
 
 from jobs import checkpoint, training_loop
 from jobs.adapters.bottleneck import initial_adapter as initial_bottleneck
@@ -23,7 +23,17 @@ from jobs.injected.headed import hidden_states
 from jobs.injected.model import InjectedModel
 from jobs.job import JobCall
 from jobs.mixing import mix
-from jobs.spec import BottleneckConfig, InitialAdapterSpec, LokrConfig, LoraConfig, Mixture, PrefixConfig
+from jobs.spec import (
+    BottleneckConfig,
+    InitialAdapterSpec,
+    LineSpace,
+    LokrConfig,
+    LoraConfig,
+    MergeSpec,
+    Mixture,
+    PrefixConfig,
+    SearchSpec,
+)
 from jobs.train_task import TaskTrainer, headed_encoder
 from orchestrator.card_loading import headed_loading_code
 
@@ -206,6 +216,25 @@ def test_a_sum_has_the_mean_of_its_task_adapters_heads(xlmr, merged):
     for name, tensor in found.head.tensors.items():
         wanted = (adapters["task:aa"].head.tensors[name] + adapters["task:bb"].head.tensors[name]) / 2
         torch.testing.assert_close(tensor, wanted)
+
+
+@pytest.mark.parametrize("method", ["adamergex", "linear"])
+def test_a_candidate_scores_as_the_winner_that_is_merged_from_it(xlmr, merged, method):
+    space = LineSpace(
+        ((("task:xx", 1.0, 0.0), ("reference:yy", 0.0, 1.0), ("reference:xx", 0.0, -1.0)),), (0.5,), method
+    )
+    task, data = ALL_TASKS["classification"], xlmr.data["classification"]
+    spec = SearchSpec("yy", task, data, xlmr.backbone, space, (1,), LENGTH)
+    inputs = {"task:xx@1": merged["task"], "reference:yy@1": merged["yy"], "reference:xx@1": merged["xx"]}
+    found = xlmr.folder / f"search-{method}"
+    found.mkdir()
+    mixture = Mixture((("task:xx", 1.0), ("reference:yy", 0.5), ("reference:xx", -0.5)), method)
+    candidate = xlmr.worker.score(JobCall("search", spec, inputs, found, found, xlmr.folder / "cache"), mixture)
+    (found / "winner.json").write_text(json.dumps({"weights": dict(mixture.weights), "method": method}))
+    merge = MergeSpec("yy", task.name, xlmr.backbone, 1)
+    _, directory = xlmr.run(f"merged-{method}", merge, {"search": found, **inputs})
+    scored, _ = xlmr.score(f"winner-{method}", "classification", {"merge": directory}, {"merge": 1.0}, examples=40)
+    assert candidate.values[1] == pytest.approx(scored.metrics["accuracy"])
 
 
 def test_an_adapter_trained_on_top_of_a_language_adapter_is_scored_on_top_of_another(xlmr, merged):
