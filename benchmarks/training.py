@@ -133,27 +133,18 @@ def case_linear(folder: Path) -> list[Result]:
 
 
 def case_scaling(shape: str, languages: int, folder: Path) -> list[Result]:
-    """Two workers of one bank with one thread each, against one worker with one thread, alone on the machine."""
-    alone = run(f"ours|{shape}|{languages}", folder, threads=1)
+    """One worker of a bank to two, each on one thread: efficiency, and where the rest of the time goes."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2"}
-    pair = [start(f"ours|{shape}|{languages}", folder, 1, RANK=str(rank), **common) for rank in range(2)]
+    run(f"ours|{shape}|{languages}", folder, threads=1)  # tokenized before both workers begin
+    pair = [start(f"team|{shape}|{languages}", folder, 1, RANK=str(rank), **common) for rank in range(2)]
     outputs = [process.communicate() for process in pair]
     if any(process.returncode for process in pair):
         raise RuntimeError(outputs[0][1][-2000:] + outputs[1][1][-2000:])
-    both = json.loads(outputs[0][0].splitlines()[-1])
-    return [
-        {
-            "what": "one worker of a bank to two",
-            "shape": shape,
-            "languages": languages,
-            "seconds_per_step_of_one": alone["seconds_per_step"],
-            "seconds_per_step_of_two": both["seconds_per_step"],
-            "efficiency": alone["seconds_per_step"] / both["seconds_per_step"] / 2,
-        }
-    ]
+    found = json.loads(outputs[0][0].splitlines()[-1])
+    return [{"what": "one worker of a bank to two", "shape": shape, **found}]
 
 
 def case_two_banks(languages: int, folder: Path) -> list[Result]:
@@ -199,6 +190,10 @@ def measure(what: str, folder: Path) -> Result:
     match kind:
         case "ours":
             return cases.time_ours(cases.SHAPES[rest[0]], int(rest[1]), folder)
+        case "team":
+            from training_team import time_team
+
+            return time_team(cases.SHAPES[rest[0]], int(rest[1]), folder)
         case "trainer":
             return cases.time_trainer(cases.SHAPES[rest[0]], folder)
         case "lone":

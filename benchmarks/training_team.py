@@ -2,7 +2,8 @@
 
 Both workers stay in memory and take turns, batch for batch: one of them trains all rows while the other waits; one
 trains half of the rows while the other waits (what smaller products cost); both train their halves without a word
-to each other (what two processes on one memory cost); and both train as a team.
+to each other (what two processes on one memory cost); and both train as a team. Processor time, in which a worker's
+waiting does not count, stands beside: on a machine that others use too it is the one that can be compared.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from torch import Tensor
-from training_cases import Shape, calls, learners, peak_memory
+from training_cases import Shape, calls, learners, now, peak_memory, since
 
 from jobs.bank_pass import BankPass
 from jobs.language_learner import LanguageLearner
@@ -23,8 +24,8 @@ from jobs.team import Team
 
 Seconds = dict[str, float]
 
-# Batches of one way before the next one's turn, and rounds of all ways; the first round is not counted.
-TURN, ROUNDS = 5, 9
+# Of all ways; the first one is not counted. A turn is as many batches of one way.
+ROUNDS = 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +51,10 @@ class Timed(Team):
         return result
 
 
-def time_team(shape: Shape, languages: int, folder: Path, turn: int = TURN, rounds: int = ROUNDS) -> dict[str, Any]:
-    """On each of two workers: milliseconds of a step by its parts, in each way; on rank 0 with both put together."""
+def time_team(shape: Shape, languages: int, folder: Path) -> dict[str, Any]:
+    """Milliseconds of a step by its parts in each way, told by each of two workers; what follows from them."""
     bank, active, team = learners(calls(shape, languages, folder, 1000))
+    turn = max(1, shape.steps // 5)
     ways = {
         "one worker": (Team(), 1),
         "half of the rows, alone": (Silent(0, 2), 1),
@@ -60,20 +62,21 @@ def time_team(shape: Shape, languages: int, folder: Path, turn: int = TURN, roun
         "two workers": (Timed(team.rank, 2), 2),
     }
     taken: dict[str, list[Seconds]] = {way: [] for way in ways}
-    for number in range(rounds):
+    for number in range(ROUNDS):
         for way, (own, workers) in ways.items():
             team.all(None)
             if team.rank < workers:
                 steps = [timed_step(bank, active, own, number * turn + place) for place in range(turn)]
                 taken[way] += steps if number else []
     both = team.all(taken)
-    return {**summary(both), "size": active[0].learner.vector.numel(), **peak_memory()}
+    numbers = {"languages": languages, "numbers_of_an_adapter": active[0].learner.vector.numel()}
+    return {**numbers, "steps": (ROUNDS - 1) * turn, **summary(both), **peak_memory()}
 
 
 def timed_step(bank: BankPass, languages: list[LanguageLearner], team: Team, number: int) -> Seconds:
-    """One batch of all languages as `team` takes it, its parts in seconds."""
+    """One batch of all languages as `team` takes it: seconds of its parts, of all, and of the processor."""
     bank._team = team
-    marks = [time.perf_counter()]
+    begun, marks = now(), [time.perf_counter()]
     groups = [language.stream.batch(number) for language in languages]
     marks.append(time.perf_counter())
     losses, gradients = bank.losses(languages, groups)
@@ -83,30 +86,44 @@ def timed_step(bank: BankPass, languages: list[LanguageLearner], team: Team, num
         language.learner.learn(gradient, loss, sum(example.tokens for example in group))
     marks.append(time.perf_counter())
     data, passes, learning = (after - before for before, after in pairwise(marks))
-    exchange = team.seconds.pop() if isinstance(team, Timed) else 0.0
-    return {"data": data, "passes": passes - exchange, "exchange": exchange, "learning": learning}
+    exchange = 0.0
+    if isinstance(team, Timed):
+        exchange = sum(team.seconds)
+        team.seconds.clear()
+    step, processor = since(begun)
+    passes -= exchange
+    return {
+        "data": data,
+        "passes": passes,
+        "exchange": exchange,
+        "learning": learning,
+        "step": step,
+        "processor": processor,
+    }
 
 
 def summary(both: list[dict[str, list[Seconds]]]) -> dict[str, Any]:
-    """Medians over the steps, of the slower worker where there are two; the efficiency, and what would be reached."""
+    """Medians over the steps, of the slower worker where there are two; how much of a halved time each way reaches."""
     milliseconds: dict[str, Seconds] = {}
     for way in both[0]:
         workers = [worker[way] for worker in both if worker[way]]
-        steps = [[sum(step.values()) for step in worker] for worker in workers]
         parts = {part: max(median(step[part] for step in worker) for worker in workers) for part in workers[0][0]}
         # Whoever comes last does not wait: what is left is the message.
         message = median(min(one["exchange"] for one in moment) for moment in zip(*workers, strict=True))
         waiting = median(max(one["exchange"] for one in moment) for moment in zip(*workers, strict=True)) - message
         del parts["exchange"]
-        parts |= {"message": message, "waiting": waiting, "step": max(median(worker) for worker in steps)}
-        milliseconds[way] = {part: round(1e3 * value, 3) for part, value in parts.items()}
-    one, half, free, team = (milliseconds[way]["step"] for way in milliseconds)
+        milliseconds[way] = {
+            part: round(1e3 * value, 2) for part, value in {**parts, "message": message, "waiting": waiting}.items()
+        }
+    one, *others = milliseconds.values()
+    half, free, team = (one["step"] / other["step"] / 2 for other in others)
     return {
         "milliseconds": milliseconds,
-        "efficiency": one / team / 2,
-        "of_half_alone": one / half / 2,
-        "of_two_halves_without_exchange": one / free / 2,
-        "efficiency_of_what_two_halves_reach": free / team,
+        "efficiency": team,
+        "efficiency_of_half_of_the_rows_alone": half,
+        "efficiency_of_two_halves_without_exchange": free,
+        "of_what_two_halves_without_exchange_reach": team / free,
+        "efficiency_in_processor_time": one["processor"] / others[-1]["processor"] / 2,
     }
 
 

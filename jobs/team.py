@@ -22,7 +22,7 @@ class Team:
     """`size` workers in lock-step; every method is a rendezvous of all of them. `rank` 0 writes and reports.
 
     Torch's DistributedDataParallel wants a module that owns its parameters and keeps the gradients on them. A bank's
-    weights are vectors that are stacked anew for every batch, and its gradients are one tensor [languages, size]: one
+    weights are vectors that are stacked anew for every pass, and its gradients are one tensor [languages, size]: one
     all-reduce of that tensor is all that DDP would do, and it leaves nothing registered when languages come and go.
     A team of one communicates nothing.
     """
