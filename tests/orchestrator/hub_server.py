@@ -39,7 +39,7 @@ class Hub(ThreadingHTTPServer):
 def hub_server(folders: Mapping[str, Path]) -> Iterator[Hub]:
     """Serve until the end of the block."""
     hub = Hub(folders)
-    threading.Thread(target=hub.serve_forever, daemon=True).start()
+    threading.Thread(target=hub.serve_forever, args=(0.02,), daemon=True).start()
     try:
         yield hub
     finally:

@@ -111,11 +111,3 @@ def test_what_the_hub_does_not_give_is_said_at_once_and_before_anything_is_done(
         f"error: dataset me/names: the hub has no such commit (got {'b' * 40}); pin one from its history",
     ]
     assert not any("/resolve/" in path for _, path in hub.asked) and not (tmp_path / "ws" / "artifacts").exists()
-
-
-def test_without_hub_and_cache_a_step_says_what_it_could_not_fetch(folders, tmp_path):
-    with hub_server(folders) as hub:
-        address = hub.address
-    code, said = run(tmp_path, address)
-    assert code == 1 and "Traceback" not in said
-    assert f"backbone me/tiny at {COMMIT}: the model cannot be fetched" in said
