@@ -19,18 +19,28 @@ class DivergedError(ArithmeticError):
 
 @dataclass(slots=True)
 class Progress:
-    """What is counted while training; plain values, so that a checkpoint can hold them."""
+    """What is counted while training; plain values, so that a checkpoint can hold them.
+
+    `seconds` passed while the adapter was in training; of those that it shared with others of its bank, `share_seconds`
+    counts its part alone, so that a bank took the sum of its members'.
+    """
 
     batches: int = 0
     optimizer_steps: int = 0
     tokens: int = 0
     seconds: float = 0.0
+    share_seconds: float = 0.0
     best_value: float | None = None
     best_step: int = 0
     stale: int = 0
     window: list[float] = field(default_factory=list)
     train_curve: Curve = field(default_factory=list)
     validation_curve: Curve = field(default_factory=list)
+
+    def took(self, seconds: float, among: int = 1) -> None:
+        """Count the time of a batch, or of an evaluation, of so many adapters at once."""
+        self.seconds += seconds
+        self.share_seconds += seconds / among
 
 
 class Course:
@@ -85,6 +95,7 @@ class Course:
             "train_loss": progress.train_curve[-1][1],
             "tokens": float(progress.tokens),
             "seconds": progress.seconds,
+            "share_seconds": progress.share_seconds,
             "tokens_per_second": progress.tokens / max(progress.seconds, 1e-9),
         }
         return JobResult(metrics, {"train_loss": progress.train_curve, value_name: progress.validation_curve}, details)

@@ -178,7 +178,7 @@ class Bank:
         self._settled = False
         self._time += 1
         for language, loss, gradient, group in zip(list(self._active), values, gradients, groups, strict=True):
-            language.learner.progress.seconds += seconds
+            language.learner.progress.took(seconds, among=len(groups))
             try:
                 if language.call.name in faults:
                     raise CorpusError(faults[language.call.name])
@@ -205,7 +205,7 @@ class Bank:
         seconds = time.monotonic() - started
         self._settled = False
         for language, value in zip(due, values, strict=True):
-            language.learner.progress.seconds += seconds
+            language.learner.progress.took(seconds, among=len(due))
             try:
                 language.learner.record_evaluation(value)
             except ArithmeticError as error:

@@ -50,7 +50,7 @@ class Loop:
                     break
                 training.learn_batch(learner.progress.batches)
                 now = time.monotonic()
-                learner.progress.seconds += now - started
+                learner.progress.took(now - started)
                 if cadence.due():
                     self._save(learner)
                     cadence.written(now)

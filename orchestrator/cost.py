@@ -53,9 +53,9 @@ class CostModel:
 def cost_model(records: Iterable[Record], assumed: Mapping[str, float] | None = None) -> CostModel:
     """From the records of a workspace.
 
-    Members of a bank share their host and their start: together they took as long as the one that took longest. A
-    search counts what its trials took on their evaluators, however many there were; one that the cache of scores
-    answered tells nothing.
+    Members of a bank tell their part of its time. Those of earlier versions did not: they share their host and their
+    start, and are taken to have trained all at once, as long as the one that took longest. A search counts what its
+    trials took on their evaluators, however many there were; one that the cache of scores answered tells nothing.
     """
     runs: dict[tuple[str, str, str], list[Record]] = defaultdict(list)
     for record in (record for record in records if _recorded_units(record)):
@@ -80,14 +80,15 @@ def _candidates(space: SearchSpace) -> int:
 
 
 def _shares(record: Record) -> bool:
-    return record.job == "language-adapter" and "started" in record.provenance
+    return record.job == "language-adapter" and "started" in record.provenance and "share_seconds" not in record.metrics
 
 
 def _recorded_seconds(record: Record) -> float:
     """Training counts the seconds that the job itself measured, a search those of its trials."""
     if record.job == "search":
         return float(record.details["cost"]["seconds"])
-    return float(record.metrics.get("seconds", record.provenance.get("seconds", 0.0)))
+    whole = record.metrics.get("seconds", record.provenance.get("seconds", 0.0))
+    return float(record.metrics.get("share_seconds", whole))
 
 
 def _recorded_units(record: Record) -> float:

@@ -103,7 +103,7 @@ class _Language:
                 break
             self._optimizer_step()
             now = time.monotonic()
-            course.progress.seconds += now - started
+            course.progress.took(now - started)
             if self._team.all(cadence.due())[0]:
                 self._save()
                 cadence.written(now)

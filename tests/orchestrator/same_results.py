@@ -10,6 +10,7 @@ from orchestrator.record import Record
 # from where it could not, and which trials a search had still to do.
 OF_THE_WAY = {
     "seconds",
+    "share_seconds",
     "tokens_per_second",
     "resumed_from_step",
     "checkpoints_not_used",

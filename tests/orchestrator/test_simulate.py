@@ -235,3 +235,16 @@ def test_a_bank_counts_once_where_records_say_what_steps_cost(tmp_path):
     assert cost_model(bank).seen["language-adapter", "r"] == pytest.approx(8.0 / (4 * tokens))
     apart = [record("a", "1", 8.0), record("b", "2", 8.0), record("c", "1", 8.0, "other")]
     assert cost_model(apart).seen["language-adapter", "r"] == pytest.approx(8.0 / tokens)
+
+
+def test_members_of_a_bank_that_trained_one_after_another_count_each():
+    from orchestrator.cost import cost_model
+    from orchestrator.record import Record
+
+    def record(step, taken, share):
+        spec = json.loads('{"backbone": {"revision": "r"}, "training": {"optimizer_steps": 10, "batch_size": 2}}')
+        metrics, facts = {"seconds": taken, "share_seconds": share}, {"started": "1", "host": "h"}
+        return Record(step, "language-adapter", step, step, {"spec": spec}, {}, {}, metrics, {}, {}, facts)
+
+    two_at_a_time = [record("a", 8.0, 4.0), record("b", 8.0, 4.0), record("c", 6.0, 3.0), record("d", 6.0, 3.0)]
+    assert cost_model(two_at_a_time).seen["language-adapter", "r"] == pytest.approx(14.0 / (4 * 10 * 2 * 128))
