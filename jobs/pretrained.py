@@ -40,18 +40,24 @@ def model_files(ref: BackboneRef, weights: bool = True) -> ModelFiles:
 
 def unverified_files(ref: BackboneRef, weights: bool = True) -> ModelFiles:
     """As `model_files`, for files that `model_files` has verified in this process; their bytes are not read again."""
-    source = ref.path or ref.name
-    local = ref.revision.startswith(DIGEST_PREFIX) or Path(source).is_dir()
-    if not local and source.startswith((".", "/", "~")):
-        raise InputError(Fault("no such model directory", f"backbone {ref.name}", source))
-    folder = Path(source) if local else hub_folder(source, ref.revision, weights)
-    todo = "give a directory written by save_pretrained"
-    if local and not (folder / "config.json").is_file():
-        raise InputError(Fault("not a model directory: no config.json", f"backbone {ref.name}", source, todo))
-    if (folder / "adapter_config.json").is_file():
+    files = located_files(ref, weights)
+    where, todo = f"backbone {ref.name}", "give a directory written by save_pretrained"
+    if not (files.folder / "config.json").is_file():
+        raise InputError(Fault("not a model directory: no config.json", where, files.named, todo))
+    if (files.folder / "adapter_config.json").is_file():
         # `transformers` would load the model that the adapter names, from wherever it lies, in place of this one.
-        raise InputError(Fault("the directory holds an adapter beside the model", f"backbone {ref.name}", source, todo))
-    return ModelFiles(folder, source)
+        raise InputError(Fault("the directory holds an adapter beside the model", where, files.named, todo))
+    return files
+
+
+def located_files(ref: BackboneRef, weights: bool) -> ModelFiles:
+    """Where the files of `ref` are: its own directory, or what `hub_folder` fetches. Nothing is read of them."""
+    source = ref.path or ref.name
+    if ref.revision.startswith(DIGEST_PREFIX) or Path(source).is_dir():
+        return ModelFiles(Path(source), source)
+    if source.startswith((".", "/", "~")):
+        raise InputError(Fault("no such model directory", f"backbone {ref.name}", source))
+    return ModelFiles(hub_folder(source, ref.revision, weights), source)
 
 
 def read_config(files: ModelFiles) -> Any:
@@ -67,6 +73,15 @@ def read_config(files: ModelFiles) -> Any:
 
 def read_tokenizer(files: ModelFiles, vocabulary_size: int) -> Any:
     """The model's fast tokenizer. Raises InputError when there is none, or one with more tokens than the model."""
+    tokenizer = fast_tokenizer(files)
+    if len(tokenizer) > vocabulary_size:
+        got = f"{len(tokenizer)} tokens, {vocabulary_size} embeddings"
+        raise InputError(Fault("the tokenizer does not belong to the model", f"backbone {files.named}", got))
+    return tokenizer
+
+
+def fast_tokenizer(files: ModelFiles) -> Any:
+    """The fast tokenizer among `files`, whatever the model. Raises InputError when there is none."""
     where = f"backbone {files.named}"
     try:
         tokenizer = AutoTokenizer.from_pretrained(files.folder, use_fast=True, **LOADING)
@@ -75,9 +90,6 @@ def read_tokenizer(files: ModelFiles, vocabulary_size: int) -> Any:
         raise InputError(Fault("no tokenizer", where, first_line(error), todo)) from error
     if not tokenizer.is_fast or len(tokenizer) == 0:
         raise InputError(Fault("no fast tokenizer", where, todo="save tokenizer.json beside the model"))
-    if len(tokenizer) > vocabulary_size:
-        got = f"{len(tokenizer)} tokens, {vocabulary_size} embeddings"
-        raise InputError(Fault("the tokenizer does not belong to the model", where, got))
     return tokenizer
 
 

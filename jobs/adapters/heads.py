@@ -114,7 +114,7 @@ def head_layers(adapter: Adapter, device: torch.device) -> HeadLayers:
     """The head beside `adapter`, on `device`. Raises InputError when there is none, or none that is known."""
     if adapter.head is None:
         raise InputError(Fault("the task adapter has no head", adapter.label, todo="save it with its head"))
-    head = flexible_head(adapter) if adapter.format == "peft" else adapter.head
+    head = flexible_head(adapter.head, adapter.label) if adapter.format == "peft" else adapter.head
     config: Mapping[str, Any] = head.config.get("config") or {}
     if config.get("head_type") not in _KNOWN or config.get("use_pooler"):
         got = f"{config.get('head_type')}{' over the pooler' if config.get('use_pooler') else ''}"

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from jobs.adapters.kinds import Adapter, Head
+from jobs.adapters.kinds import Head
 from jobs.adapters.names import PLACEHOLDER, RenamedTensors
 from jobs.errors import Fault, InputError
 
@@ -61,18 +61,15 @@ def saved_head(head: Head) -> Head:
     return Head(config, {saved: head.tensors[own] for own, saved in _names(modules).items()})
 
 
-def flexible_head(adapter: Adapter) -> Head:
-    """The head of a PEFT adapter as a flexible one. Raises InputError where its directory does not say what it is."""
-    head = adapter.head
-    if head is None:
-        raise InputError(Fault("the task adapter has no head", adapter.label, todo="save it with its head"))
+def flexible_head(head: Head, label: str) -> Head:
+    """The head of the PEFT adapter `label` as a flexible one. Raises InputError where nothing says what it is."""
     if not isinstance(head.config.get("config"), dict):
         got = ", ".join(head.config.get("modules_to_save") or sorted(head.tensors)[:3])
         todo = "its head_config.json says type and labels: train the adapter here, or add the file"
-        raise InputError(Fault("fully trained modules of an unknown purpose", adapter.label, got, todo))
-    names = _names(_modules(head.config, adapter.label))
+        raise InputError(Fault("fully trained modules of an unknown purpose", label, got, todo))
+    names = _names(_modules(head.config, label))
     if strangers := sorted(set(names.values()) ^ set(head.tensors)):
-        raise InputError(Fault("not the tensors of such a head", adapter.label, ", ".join(strangers[:3])))
+        raise InputError(Fault("not the tensors of such a head", label, ", ".join(strangers[:3])))
     return Head(head.config, RenamedTensors(head.tensors, names))
 
 
