@@ -19,7 +19,7 @@ from tokenizers import Tokenizer, models
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from jobs.digest import directory_digest
-from jobs.injected.initial import initial_weights
+from jobs.injected.initial import initial_peft
 from jobs.injected.model import InjectedModel
 from jobs.injected.rows import collate
 from jobs.language_model import load_language_model
@@ -48,7 +48,7 @@ def measured(directory: Path, shape: dict[str, int]) -> dict[str, float]:
     """CPU seconds for one batch of every language, each way."""
     ref = backbone(directory, shape)
     model = load_language_model(ref, "cpu")
-    adapter = initial_weights(model, LoraConfig(4, 8.0, TARGETS), "theta_pre")
+    adapter = initial_peft(model, LoraConfig(4, 8.0, TARGETS), "theta_pre")
     injected = InjectedModel(model, adapter)
     vectors = injected.layout.flatten(adapter.tensors).repeat(LANGUAGES, 1)
     rng = np.random.default_rng(0)

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from jobs.adapters.bottleneck import initial_adapter, library_config
+from jobs.adapters.bottleneck import library_config, write_initial_bottleneck
 from jobs.backbones import embedded_backbone
 from jobs.bank_pass import BankPass
 from jobs.bank_size import CHOSEN
@@ -86,7 +86,7 @@ def calls(shape: Shape, languages: int, folder: Path, steps: int) -> list[JobCal
     theta_pre = folder / f"theta-{shape.backbone}"
     if not theta_pre.exists():
         made = JobCall("theta", InitialAdapterSpec(ref, ADAPTER), {}, theta_pre, folder / "none", folder / "cache")
-        initial_adapter(made)
+        write_initial_bottleneck(made)
     training = TrainingConfig(
         steps, shape.rows, 1e-4, max_length=shape.length, evaluate_every=steps, evaluation_examples=shape.rows
     )

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from jobs.adapters.adapterhub import read_adapter
-from jobs.adapters.bottleneck import initial_weights, named
+from jobs.adapters.bottleneck import initial_bottleneck, named
 from jobs.adapters.heads import layers_of, new_head
 from jobs.adapters.kinds import Adapter, Head
 from jobs.backbone import Backbone
@@ -57,7 +57,7 @@ class StackedEncoder:
         """Input `language:<code>`. Raises InputError for a language adapter that does not fit the backbone."""
         language = read_adapter(call.inputs[f"language:{spec.language}"])
         assert isinstance(spec.adapter, BottleneckConfig)
-        self._task = initial_weights(backbone, spec.adapter, spec.task.name)
+        self._task = initial_bottleneck(backbone, spec.adapter, spec.task.name)
         check_supported(language)
         check_supported(self._task)
         check_fits(language, backbone.model.config.hidden_size, backbone.model.config.num_hidden_layers)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from jobs.adapters import bottleneck
-from jobs.injected import initial
+from jobs.adapters.bottleneck import write_initial_bottleneck
+from jobs.injected.initial import write_initial_peft
 from jobs.job import JobCall, JobResult
 from jobs.spec import BottleneckConfig, InitialAdapterSpec
 
@@ -13,6 +13,6 @@ def initial_adapter(call: JobCall) -> JobResult:
     assert isinstance(call.spec, InitialAdapterSpec)
     match call.spec.adapter:
         case BottleneckConfig():
-            return bottleneck.initial_adapter(call)
+            return write_initial_bottleneck(call)
         case _:
-            return initial.initial_adapter(call)
+            return write_initial_peft(call)

@@ -10,11 +10,10 @@ from typing import Any
 from jobs.redaction import redacted
 from jobs.spec import metric_of
 from orchestrator.plan import Plan
-from orchestrator.plan_comparisons import Comparison
+from orchestrator.plan_comparisons import PlannedComparison
 from orchestrator.published import read_published
+from orchestrator.report_inputs import INDEX_FORMAT
 from search_spaces.languages import resolve_language
-
-INDEX_FORMAT = 1
 
 
 def index(plan: Plan) -> dict[str, Any]:
@@ -28,7 +27,7 @@ def index(plan: Plan) -> dict[str, Any]:
         "backbone": {"name": plan.backbone.name, "revision": plan.backbone.revision},
         "steps": [step.key for step in plan.steps],
         "languages": {code: _language(code) for code in sorted(codes)},
-        "comparisons": [_comparison(comparison) for comparison in plan.comparisons],
+        "comparisons": [_comparison_entry(comparison) for comparison in plan.comparisons],
         "published": _published(plan),
     }
 
@@ -52,7 +51,7 @@ def _language(code: str) -> dict[str, str]:
     return {"name": language.name, "iso639_3": language.iso3}
 
 
-def _comparison(comparison: Comparison) -> dict[str, Any]:
+def _comparison_entry(comparison: PlannedComparison) -> dict[str, Any]:
     metric, mode = metric_of(comparison.task)
     related = comparison.related
     return {

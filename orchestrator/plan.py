@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from jobs.spec import BackboneRef, MergeSpec, SearchSpec
 from orchestrator.campaign import Campaign
 from orchestrator.plan_adapters import AdapterSteps
-from orchestrator.plan_comparisons import Comparison, System, SystemRole, merged_system
+from orchestrator.plan_comparisons import PlannedComparison, PlannedSystem, SystemRole, merged_system
 from orchestrator.plan_joint import joint_comparisons
 from orchestrator.plan_mixtures import mixture_comparisons
 from orchestrator.references import References
@@ -27,7 +27,7 @@ class Plan:
     campaign: Campaign
     backbone: BackboneRef
     steps: tuple[Step, ...]
-    comparisons: tuple[Comparison, ...]
+    comparisons: tuple[PlannedComparison, ...]
 
 
 def plan_campaign(campaign: Campaign, references: References) -> Plan:
@@ -57,7 +57,7 @@ def in_order(roots: Iterable[Step]) -> Iterator[Step]:
             stack += [(source, False) for _, source in reversed(step.inputs)]
 
 
-def _ends(comparisons: Iterable[Comparison]) -> Iterator[Step]:
+def _ends(comparisons: Iterable[PlannedComparison]) -> Iterator[Step]:
     for comparison in comparisons:
         for system in comparison.systems:
             yield from (step for _, step in system.evaluations)
@@ -73,7 +73,7 @@ class _Planner:
             for language in self.adapters.languages:
                 yield self.adapters.language(language, seed)
 
-    def comparisons(self) -> Iterator[Comparison]:
+    def comparisons(self) -> Iterator[PlannedComparison]:
         tasks = {task.name: task for task in self.campaign.tasks}
         for section in self.campaign.comparisons:
             if section.kind == "mixture":
@@ -89,7 +89,9 @@ class _Planner:
                 for name in section.tasks:
                     yield self._comparison(section, target, tasks[name], related)
 
-    def _comparison(self, section: ComparisonSection, target: str, task: TaskSection, related: Selection) -> Comparison:
+    def _comparison(
+        self, section: ComparisonSection, target: str, task: TaskSection, related: Selection
+    ) -> PlannedComparison:
         sources = [one.code for one in related.chosen]
         others = [target] if section.kind == "enhancement" else sources
         pairs = [(task.language, other) for other in others if other != task.language]
@@ -104,7 +106,7 @@ class _Planner:
             self._weighted(target, task, "fixed", dict.fromkeys(pairs[0], 0.5)),
             merged_system(self.adapters, target, task, merges, "language arithmetic"),
         )
-        return Comparison(section, target, task.ref, related, search, merges, systems, task.language)
+        return PlannedComparison(section, target, task.ref, related, search, merges, systems, task.language)
 
     def _search(self, target: str, task: TaskSection, pairs: tuple[tuple[str, str], ...]) -> Step:
         space = planned_space(self.campaign.search, pairs)
@@ -123,7 +125,7 @@ class _Planner:
         spec = MergeSpec(found.target, task.name, self.adapters.backbone, seed)
         return make_step(spec, {"search": search, "theta_pre": self.adapters.theta_pre, **adapters})
 
-    def _weighted(self, target: str, task: TaskSection, role: SystemRole, weights: dict[str, float]) -> System:
+    def _weighted(self, target: str, task: TaskSection, role: SystemRole, weights: dict[str, float]) -> PlannedSystem:
         steps = []
         for seed in self.campaign.seeds:
             adapters = {f"language:{code}": self.adapters.language(code, seed) for code in weights}
@@ -135,4 +137,4 @@ class _Planner:
             "own": f"{target} adapter (MAD-X)",
             "fixed": f"lambda 0.5 of {' and '.join(weights)}",
         }
-        return System(name, labels[role], role, tuple(weights), tuple(steps))
+        return PlannedSystem(name, labels[role], role, tuple(weights), tuple(steps))

@@ -17,7 +17,7 @@ SystemRole = Literal["proxy", "own", "fixed", "baseline", "arithmetic"]
 
 
 @dataclass(frozen=True, slots=True)
-class System:
+class PlannedSystem:
     """One row of a comparison: who is scored, and the evaluation step of each seed."""
 
     name: str
@@ -28,7 +28,7 @@ class System:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class PlannedComparison:
     """One target on one task: a search, its merged winner per seed, and the systems scored on test data.
 
     `source`: language of the task's training data. `method`: what was searched, of a mixture; None for language
@@ -42,7 +42,7 @@ class Comparison:
     related: Selection
     search: Step
     merges: tuple[tuple[int, Step], ...]
-    systems: tuple[System, ...]
+    systems: tuple[PlannedSystem, ...]
     source: str
     method: Method | None = None
     budget: int = 0
@@ -58,9 +58,9 @@ class Comparison:
 
 def merged_system(
     adapters: AdapterSteps, target: str, task: TaskSection, merges: tuple[tuple[int, Step], ...], label: str
-) -> System:
+) -> PlannedSystem:
     """The system that a search found: its merged adapter of every seed, scored once on test data."""
     steps = tuple(
         (seed, adapters.evaluation(target, task, seed, {"merge": 1.0}, {"merge": merge})) for seed, merge in merges
     )
-    return System("arithmetic", label, "arithmetic", (), steps)
+    return PlannedSystem("arithmetic", label, "arithmetic", (), steps)

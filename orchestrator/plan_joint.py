@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from jobs.errors import Fault
 from jobs.spec import MergeSpec, SearchObjective, SearchSpec, is_language_model
 from orchestrator.plan_adapters import AdapterSteps
-from orchestrator.plan_comparisons import Comparison, System, merged_system
+from orchestrator.plan_comparisons import PlannedComparison, PlannedSystem, merged_system
 from orchestrator.related import related_languages
 from orchestrator.search_plan import planned_space
 from orchestrator.search_starts import plain_mean
@@ -18,7 +18,7 @@ from orchestrator.step import Step, joined_name, make_step
 from search_spaces.space import keys_of
 
 
-def joint_comparisons(adapters: AdapterSteps, section: ComparisonSection) -> Iterator[Comparison]:
+def joint_comparisons(adapters: AdapterSteps, section: ComparisonSection) -> Iterator[PlannedComparison]:
     """One comparison for each objective, all with the same search; what is wrong joins the references' faults."""
     named = {task.name: task for task in adapters.campaign.tasks}
     tasks = [named[name] for name in section.tasks]
@@ -38,7 +38,9 @@ def joint_comparisons(adapters: AdapterSteps, section: ComparisonSection) -> Ite
     merges = joint.merges()
     for task, target, objective in wanted:
         systems = (*joint.baselines(task, objective), joint.winner(task, target, merges))
-        yield Comparison(section, target, task.ref, related[target], joint.search, merges, systems, task.language)
+        yield PlannedComparison(
+            section, target, task.ref, related[target], joint.search, merges, systems, task.language
+        )
 
 
 def _not_stacked(section: ComparisonSection, task: TaskSection) -> Fault:
@@ -72,29 +74,33 @@ class _Joint:
         target, task = joined_name(self.section.targets), joined_name(task.name for task in self.tasks)
         return tuple((seed, self._merge(target, task, seed)) for seed in self.adapters.campaign.seeds)
 
-    def winner(self, task: TaskSection, target: str, merges: tuple[tuple[int, Step], ...]) -> System:
+    def winner(self, task: TaskSection, target: str, merges: tuple[tuple[int, Step], ...]) -> PlannedSystem:
         return merged_system(self.adapters, target, task, merges, "one merge for all")
 
-    def baselines(self, task: TaskSection, objective: SearchObjective) -> Iterator[System]:
+    def baselines(self, task: TaskSection, objective: SearchObjective) -> Iterator[PlannedSystem]:
         """The plain mean, an end of the front, and the adapter of the task's language."""
         assert isinstance(self.search.spec, SearchSpec)
         mean = dict(plain_mean(keys_of(self.search.spec.space)).weights)
-        yield self._weighted(System("mean", "plain mean", "baseline", tuple(mean), ()), task, objective.target, mean)
+        yield self._weighted(
+            PlannedSystem("mean", "plain mean", "baseline", tuple(mean), ()), task, objective.target, mean
+        )
         seeds = self.adapters.campaign.seeds
         best = tuple((seed, self._merge(objective.target, task.name, seed, objective.name)) for seed in seeds)
         alone = merged_system(self.adapters, objective.target, task, best, "best for this alone")
-        yield System("best", alone.label, "baseline", (), alone.evaluations)
-        anchor = System(f"proxy:{task.language}", f"{task.language} adapter", "proxy", (task.language,), ())
+        yield PlannedSystem("best", alone.label, "baseline", (), alone.evaluations)
+        anchor = PlannedSystem(f"proxy:{task.language}", f"{task.language} adapter", "proxy", (task.language,), ())
         yield self._weighted(anchor, task, objective.target, {task.language: 1.0})
 
-    def _weighted(self, system: System, task: TaskSection, target: str, weights: dict[str, float]) -> System:
+    def _weighted(
+        self, system: PlannedSystem, task: TaskSection, target: str, weights: dict[str, float]
+    ) -> PlannedSystem:
         """`system` with its evaluations: a weighted sum of language adapters."""
         steps = []
         for seed in self.adapters.campaign.seeds:
             used = {f"language:{code}": self.adapters.language(code, seed) for code in weights}
             roles = {f"language:{code}": weight for code, weight in weights.items()}
             steps.append((seed, self.adapters.evaluation(target, task, seed, roles, used)))
-        return System(system.name, system.label, system.role, system.languages, tuple(steps))
+        return PlannedSystem(system.name, system.label, system.role, system.languages, tuple(steps))
 
     def _merge(self, target: str, task: str, seed: int, best_for: str = "") -> Step:
         """The search's winner, or its best for one objective alone."""

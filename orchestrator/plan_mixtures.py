@@ -10,7 +10,7 @@ from jobs.errors import Fault, InputError
 from jobs.spec import Line, LineSpace, MergeSpec, Option, SearchSpec, is_language_model
 from orchestrator.methods import Lines, Method, Places, branches, is_searched, is_stacked
 from orchestrator.plan_adapters import AdapterSteps
-from orchestrator.plan_comparisons import Comparison, System, merged_system
+from orchestrator.plan_comparisons import PlannedComparison, PlannedSystem, merged_system
 from orchestrator.related import related_languages
 from orchestrator.sections_comparisons import ComparisonSection, chosen_methods
 from orchestrator.sections_prompts import asked_otherwise
@@ -22,7 +22,7 @@ from search_spaces.weights import lambda_range
 FIXED_LAMBDA = 0.5  # of a method without anything to search: its weights do not depend on it
 
 
-def mixture_comparisons(adapters: AdapterSteps, section: ComparisonSection) -> Iterator[Comparison]:
+def mixture_comparisons(adapters: AdapterSteps, section: ComparisonSection) -> Iterator[PlannedComparison]:
     """One comparison for each target, task and method, in this order; what is wrong joins the references' faults."""
     tasks = {task.name: task for task in adapters.campaign.tasks}
     for name in section.tasks:
@@ -69,7 +69,7 @@ class _Mixtures:
     related: Selection
     budget: int
 
-    def comparison(self, method: Method) -> Comparison:
+    def comparison(self, method: Method) -> PlannedComparison:
         search = self._search(method)
         merges = tuple((seed, self._merge(search, seed)) for seed in self.adapters.campaign.seeds)
         systems = (
@@ -78,7 +78,9 @@ class _Mixtures:
         )
         task, related = self.task.ref, self.related
         source, budget = self.task.language, self.budget
-        return Comparison(self.section, self.target, task, related, search, merges, systems, source, method, budget)
+        return PlannedComparison(
+            self.section, self.target, task, related, search, merges, systems, source, method, budget
+        )
 
     def _search(self, method: Method) -> Step:
         lambdas: tuple[float, ...] = (FIXED_LAMBDA,)
@@ -105,7 +107,7 @@ class _Mixtures:
         spec = MergeSpec(self.target, self.task.name, self.adapters.backbone, seed)
         return make_step(spec, {"search": search, "theta_pre": self.adapters.theta_pre, **own})
 
-    def _baseline(self, method: Method) -> System:
+    def _baseline(self, method: Method) -> PlannedSystem:
         (lines,) = self._branches(method) or ((),)
         weights = {key: line.constant for key, line in lines}
         summed = {key: weight for key, weight in weights.items() if not is_stacked(key)}
@@ -119,7 +121,7 @@ class _Mixtures:
             space = self._space(method) if len(summed) > 1 else ()
             steps.append((seed, self.adapters.evaluation(self.target, task, seed, summed, used, space)))
         codes = tuple(key.partition(":")[2] for key in weights)
-        return System(method.name, method.label, method.role, codes, tuple(steps))
+        return PlannedSystem(method.name, method.label, method.role, codes, tuple(steps))
 
     def _space(self, method: Method) -> tuple[Option, ...]:
         """The section's space, unless the method has one of its own."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from jobs.adapters.kinds import Adapter, Backbone, Head, Kind
+from jobs.adapters.kinds import Adapter, Head, Kind, StatedBackbone
 from jobs.adapters.names import bind_names, free_head_names, free_names, without_aliases
 from jobs.adapters.paths import adapter_directory, checked_name, inner_file, read_json
 from jobs.adapters.settings import check_settings
@@ -139,9 +139,9 @@ def _lora_kind(config: Mapping[str, Any], path: Path) -> Kind:
     return "ia3" if mode == "scale" else "lora"
 
 
-def _backbone(config: Mapping[str, Any]) -> Backbone:
+def _backbone(config: Mapping[str, Any]) -> StatedBackbone:
     size = config.get("hidden_size")
-    return Backbone(
+    return StatedBackbone(
         model_name=str(config.get("model_name") or ""),
         hidden_size=size if isinstance(size, int) else None,
         model_type=str(config.get("model_type") or ""),

@@ -11,7 +11,7 @@ from adapters import SeqBnConfig, SeqBnInvConfig
 from adapters.loading import AdapterLoader
 from torch import Tensor
 
-from jobs.adapters.adapterhub import write_adapter
+from jobs.adapters.formats import write_adapter
 from jobs.adapters.kinds import Adapter, Head
 from jobs.adapters.names import free_names
 from jobs.backbone import Backbone, load_backbone
@@ -34,7 +34,7 @@ def library_config(config: BottleneckConfig) -> SeqBnConfig:
     return SeqBnConfig(**common)
 
 
-def initial_weights(backbone: Backbone, config: BottleneckConfig, name: str) -> Adapter:
+def initial_bottleneck(backbone: Backbone, config: BottleneckConfig, name: str) -> Adapter:
     """A freshly initialized adapter called `name`, made by the `adapters` library itself and removed from the model.
 
     The same backbone shapes and config give the same tensors, whatever was drawn before. As in the published
@@ -66,13 +66,13 @@ def named(adapter: Adapter, name: str, tensors: Mapping[str, Tensor], head: Head
     return replace(adapter, name=name, config=config, tensors=dict(tensors), head=head)
 
 
-def initial_adapter(call: JobCall) -> JobResult:
+def write_initial_bottleneck(call: JobCall) -> JobResult:
     """Write theta_pre, the initialization that all language adapters of a campaign share, into `call.output`.
 
     An AdapterHub directory of the adapter "theta_pre"; the same spec gives the same bytes.
     """
     assert isinstance(call.spec, InitialAdapterSpec) and isinstance(call.spec.adapter, BottleneckConfig)
-    adapter = initial_weights(load_backbone(call.spec.backbone, "cpu"), call.spec.adapter, INITIAL_NAME)
+    adapter = initial_bottleneck(load_backbone(call.spec.backbone, "cpu"), call.spec.adapter, INITIAL_NAME)
     write_adapter(adapter, call.output)
     parameters = sum(tensor.numel() for tensor in adapter.tensors.values())
     return JobResult(metrics={"parameters": float(parameters)})

@@ -117,7 +117,7 @@ def specs_of(tensors: Mapping[str, Tensor]) -> dict[str, TensorSpec]:
 
 
 @dataclass(frozen=True, slots=True)
-class Backbone:
+class StatedBackbone:
     """What an adapter's file says about the model it was trained on; an empty field was not said."""
 
     model_name: str = ""
@@ -149,7 +149,7 @@ class Adapter:
     name: str
     config: Mapping[str, Any]
     tensors: Mapping[str, Tensor]
-    backbone: Backbone = field(default_factory=Backbone)
+    backbone: StatedBackbone = field(default_factory=StatedBackbone)
     head: Head | None = None
     path: str = ""
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-from jobs.adapters.kinds import Adapter, Backbone, Head, JoinedTensors, Kind
+from jobs.adapters.kinds import Adapter, Head, JoinedTensors, Kind, StatedBackbone
 from jobs.adapters.names import RenamedTensors
 from jobs.adapters.paths import adapter_directory, inner_file, read_json
 from jobs.adapters.peft_heads import PEFT_KEYS
@@ -128,8 +128,8 @@ def _described(head: Head | None, directory: Path, config: Mapping[str, Any]) ->
     return replace(head, config={**read_json(path), **head.config, "task_type": config.get("task_type")})
 
 
-def _backbone(config: Mapping[str, Any]) -> Backbone:
-    return Backbone(
+def _backbone(config: Mapping[str, Any]) -> StatedBackbone:
+    return StatedBackbone(
         model_name=str(config.get("base_model_name_or_path") or ""),
         revision=str(config.get("revision") or ""),
     )

@@ -8,8 +8,9 @@ from typing import Any
 import peft
 import torch
 
+from jobs.adapters.bottleneck import INITIAL_NAME
+from jobs.adapters.formats import write_adapter
 from jobs.adapters.kinds import Adapter, Kind
-from jobs.adapters.peft_format import write_adapter
 from jobs.digest import DIGEST_PREFIX
 from jobs.errors import Fault, InputError
 from jobs.injected.targets import check_targets, linear_sizes, target_modules
@@ -17,7 +18,6 @@ from jobs.job import JobCall, JobResult
 from jobs.language_model import Family, LanguageModel, load_language_model
 from jobs.spec import AdapterConfig, Ia3Config, InitialAdapterSpec, LokrConfig, LoraConfig, PrefixConfig
 
-INITIAL_NAME = "theta_pre"
 _TASK_TYPES: dict[Family, str | None] = {
     "encoder": None,
     "decoder": "CAUSAL_LM",
@@ -25,20 +25,20 @@ _TASK_TYPES: dict[Family, str | None] = {
 }
 
 
-def initial_adapter(call: JobCall) -> JobResult:
+def write_initial_peft(call: JobCall) -> JobResult:
     """Write theta_pre, the initialization that all adapters of a campaign share, into `call.output`.
 
     A PEFT directory; the same spec gives the same bytes. Raises InputError for target modules that do not exist.
     """
     assert isinstance(call.spec, InitialAdapterSpec)
     model = load_language_model(call.spec.backbone, "cpu")
-    adapter = initial_weights(model, call.spec.adapter, INITIAL_NAME)
+    adapter = initial_peft(model, call.spec.adapter, INITIAL_NAME)
     write_adapter(adapter, call.output)
     parameters = sum(tensor.numel() for tensor in adapter.tensors.values())
     return JobResult(metrics={"parameters": float(parameters)}, details={"notes": list(model.notes)})
 
 
-def initial_weights(model: LanguageModel, config: AdapterConfig, name: str) -> Adapter:
+def initial_peft(model: LanguageModel, config: AdapterConfig, name: str) -> Adapter:
     """A freshly initialized adapter called `name`, float32, made by PEFT and removed from the model again.
 
     The same backbone shapes and config give the same tensors, whatever was drawn before. Raises InputError for

@@ -11,7 +11,7 @@ from tiny_backbone import make_backbone
 
 from jobs import frozen_cross_entropy as module
 from jobs.adapters.adapterhub import write_adapter
-from jobs.adapters.bottleneck import initial_weights, named
+from jobs.adapters.bottleneck import initial_bottleneck, named
 from jobs.backbone import load_backbone
 from jobs.bank import bank_weights, check_fits, check_supported
 from jobs.dropout import RowsDropout
@@ -32,7 +32,7 @@ def backbone(request, tmp_path_factory):
 
 
 def _distinct_adapters(backbone, config, count):
-    base = initial_weights(backbone, config, "base")
+    base = initial_bottleneck(backbone, config, "base")
     generator = torch.Generator().manual_seed(5)
     for index in range(count):
         tensors = {name: torch.randn(t.shape, generator=generator) * 0.3 for name, t in base.tensors.items()}
@@ -207,7 +207,7 @@ def test_a_language_with_non_finite_weights_leaves_the_others_untouched(backbone
 
 
 def test_a_layout_splits_and_flattens_without_loss(backbone):
-    adapter = initial_weights(backbone, CONFIGS["madx"], "x")
+    adapter = initial_bottleneck(backbone, CONFIGS["madx"], "x")
     layout = Layout.of(adapter.tensors)
     vector = layout.flatten(adapter.tensors)
     assert layout.size == len(vector)
@@ -218,7 +218,7 @@ def test_a_layout_splits_and_flattens_without_loss(backbone):
 
 
 def test_settings_that_mean_another_function_are_refused(backbone):
-    adapter = initial_weights(backbone, CONFIGS["madx"], "x")
+    adapter = initial_bottleneck(backbone, CONFIGS["madx"], "x")
     check_supported(adapter)
     other = {**adapter.config, "config": {**adapter.settings, "ln_after": True, "inv_adapter": "glow"}}
     with pytest.raises(InputError, match="ln_after") as caught:
@@ -227,7 +227,7 @@ def test_settings_that_mean_another_function_are_refused(backbone):
 
 
 def test_an_adapter_of_another_model_s_shape_is_refused(backbone):
-    adapter = initial_weights(backbone, CONFIGS["madx"], "x")
+    adapter = initial_bottleneck(backbone, CONFIGS["madx"], "x")
     check_fits(adapter, 32, 2)
     for hidden, layers in ((64, 2), (32, 1)):
         with pytest.raises(InputError, match="another backbone"):

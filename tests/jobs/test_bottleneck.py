@@ -6,7 +6,7 @@ import torch
 from tiny_backbone import make_backbone
 
 from jobs.adapters.adapterhub import read_adapter, write_adapter
-from jobs.adapters.bottleneck import initial_adapter, initial_weights, named
+from jobs.adapters.bottleneck import initial_bottleneck, named, write_initial_bottleneck
 from jobs.adapters.heads import new_head, tagging_head
 from jobs.backbone import load_backbone
 from jobs.errors import InputError
@@ -21,7 +21,7 @@ def backbone(tmp_path_factory):
 
 def _initial(backbone, root, config):
     spec = InitialAdapterSpec(backbone.ref, config)
-    return initial_adapter(JobCall("theta_pre", spec, {}, root, root / "checkpoint", root / "cache"))
+    return write_initial_bottleneck(JobCall("theta_pre", spec, {}, root, root / "checkpoint", root / "cache"))
 
 
 @pytest.mark.parametrize("seed", [0, 42])
@@ -37,7 +37,7 @@ def test_making_theta_pre_leaves_the_global_random_state_alone(backbone):
     torch.manual_seed(3)
     expected = torch.rand(2)
     torch.manual_seed(3)
-    initial_weights(backbone, BottleneckConfig(), "x")
+    initial_bottleneck(backbone, BottleneckConfig(), "x")
     assert torch.equal(torch.rand(2), expected)
     assert "x" not in backbone.model.adapters_config.adapters
 
@@ -55,11 +55,11 @@ def test_the_library_itself_makes_the_same_theta_pre(backbone, tmp_path):
 
 
 def test_widths_follow_the_reduction_factors(backbone):
-    adapter = initial_weights(backbone, BottleneckConfig(reduction_factor=4, invertible_reduction_factor=2), "x")
+    adapter = initial_bottleneck(backbone, BottleneckConfig(reduction_factor=4, invertible_reduction_factor=2), "x")
     shapes = {name.split("layer.0.output.")[-1]: tuple(t.shape) for name, t in adapter.tensors.items()}
     assert shapes["adapters.*.adapter_down.0.weight"] == (8, 32)
     assert shapes["roberta.invertible_adapters.*.F.0.weight"] == (8, 16)
-    plain = initial_weights(backbone, BottleneckConfig(16, 0), "y")
+    plain = initial_bottleneck(backbone, BottleneckConfig(16, 0), "y")
     assert not any("invertible" in name for name in plain.tensors)
 
 
@@ -71,19 +71,19 @@ def test_the_file_names_the_backbone_and_no_path(backbone, tmp_path):
 
 def test_a_non_linearity_that_nobody_knows_is_refused(backbone):
     with pytest.raises(InputError, match="refuses"):
-        initial_weights(backbone, BottleneckConfig(non_linearity="cubic"), "x")
+        initial_bottleneck(backbone, BottleneckConfig(non_linearity="cubic"), "x")
     assert "x" not in backbone.model.adapters_config.adapters
 
 
 def test_tensors_of_other_names_are_refused_under_a_new_name(backbone):
-    adapter = initial_weights(backbone, BottleneckConfig(), "x")
+    adapter = initial_bottleneck(backbone, BottleneckConfig(), "x")
     with pytest.raises(InputError, match="other tensors"):
         named(adapter, "y", {"a": torch.zeros(1)})
 
 
 def test_plain_adapters_loads_an_adapter_with_its_head(backbone, tmp_path):
     labels = ("O", "B-X", "I-X")
-    adapter = initial_weights(backbone, BottleneckConfig(16, 0), "x")
+    adapter = initial_bottleneck(backbone, BottleneckConfig(16, 0), "x")
     write_adapter(named(adapter, "ner", adapter.tensors, new_head(backbone, tagging_head(labels), 1)), tmp_path)
     model = load_backbone(backbone.ref, "cpu").model
     assert model.load_adapter(str(tmp_path)) == "ner"

@@ -15,7 +15,7 @@ from seqeval.metrics import f1_score
 from tiny_backbone import make_backbone
 
 from jobs.adapters.adapterhub import read_adapter, write_adapter
-from jobs.adapters.bottleneck import initial_weights, named
+from jobs.adapters.bottleneck import initial_bottleneck, named
 from jobs.adapters.heads import new_head, tagging_head
 from jobs.backbone import MASKED_LM_HEAD, load_backbone
 from jobs.data.load import load_ner
@@ -52,7 +52,7 @@ def world(request, tmp_path_factory):
     seeds = count(1)
 
     def save(name, config, scale, head=None):
-        base = initial_weights(backbone, config, name)
+        base = initial_bottleneck(backbone, config, name)
         draw = torch.Generator().manual_seed(next(seeds))
         tensors = {k: torch.randn(v.shape, generator=draw) * scale for k, v in base.tensors.items()}
         write_adapter(named(base, name, tensors, head), root / name)
@@ -260,7 +260,7 @@ def test_a_gpu_gives_the_same_scores(world):
 
 def test_an_adapter_of_another_backbone_is_refused(world, tmp_path):
     wide = load_backbone(make_backbone(tmp_path / "wide", hidden_size=64), "cpu")
-    write_adapter(initial_weights(wide, MADX, "wide"), tmp_path / "adapter")
+    write_adapter(initial_bottleneck(wide, MADX, "wide"), tmp_path / "adapter")
     with pytest.raises(InputError, match="another backbone"):
         world.warm.evaluate(text_set(world), Stack(((tmp_path / "adapter", 1.0),)))
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from tiny_backbone import WORDS, make_backbone
 
-from jobs.adapters.bottleneck import initial_adapter
+from jobs.adapters.bottleneck import write_initial_bottleneck
 from jobs.job import JobCall
 from jobs.spec import (
     BottleneckConfig,
@@ -54,7 +54,7 @@ class Fleet:
         self.backbone = make_backbone(root / "backbone")
         self.theta_pre = root / "theta_pre"
         spec = InitialAdapterSpec(self.backbone, ADAPTER)
-        initial_adapter(JobCall("theta_pre", spec, {}, self.theta_pre, root / "none", root / "cache"))
+        write_initial_bottleneck(JobCall("theta_pre", spec, {}, self.theta_pre, root / "none", root / "cache"))
 
     def call(self, language: str, training: TrainingConfig = TRAINING, run: str = "run", **changes) -> JobCall:
         """The call that trains `language`; calls of different `run` share nothing but the cache."""

@@ -13,7 +13,7 @@ import typer
 from typer.testing import CliRunner
 
 from jobs.adapters.adapterhub import write_adapter
-from jobs.adapters.kinds import Adapter, Backbone
+from jobs.adapters.kinds import Adapter, StatedBackbone
 from jobs.errors import InputError
 from orchestrator import merge_commands
 
@@ -40,7 +40,7 @@ def save(directory: Path, seed: int, reduction: int = 2) -> Path:
         "model_type": "xlm-roberta",
         "version": "adapters.1.3.0",
     }
-    backbone = Backbone("tiny", 8, "xlm-roberta")
+    backbone = StatedBackbone("tiny", 8, "xlm-roberta")
     write_adapter(Adapter("bottleneck", "adapterhub", f"l{seed}", config, tensors, backbone), directory)
     return directory
 

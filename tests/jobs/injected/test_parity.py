@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelFo
 from jobs.adapters.formats import read_adapter, write_adapter
 from jobs.device_memory import SavedBytes
 from jobs.dropout import RowDropout, dropouts_by_row
-from jobs.injected.initial import initial_weights
+from jobs.injected.initial import initial_peft
 from jobs.injected.model import InjectedModel, token_losses
 from jobs.injected.rows import PromptedExample, collate, prompted
 from jobs.language_model import load_language_model
@@ -109,7 +109,7 @@ def peft_gradients(model, adapter):
 def test_the_dropout_of_lora_is_where_peft_has_it(models, tmp_path, name):
     """The same masks in both: the same loss and gradients."""
     ref, model = models(name)
-    theta_pre = initial_weights(model, replace(configuration(name, "lora"), dropout=0.3), "theta_pre")
+    theta_pre = initial_peft(model, replace(configuration(name, "lora"), dropout=0.3), "theta_pre")
     assert theta_pre.settings["lora_dropout"] == 0.3
     adapter = variant(theta_pre, 0)
     injected = InjectedModel(model, adapter)
@@ -140,7 +140,7 @@ def test_the_dropout_of_lora_is_where_peft_has_it(models, tmp_path, name):
 @pytest.mark.parametrize(("name", "kind"), CASES)
 def test_losses_and_gradients_are_those_of_peft(models, tmp_path, name, kind):
     ref, model = models(name)
-    theta_pre = initial_weights(model, configuration(name, kind), "theta_pre")
+    theta_pre = initial_peft(model, configuration(name, kind), "theta_pre")
     adapters = [variant(theta_pre, seed) for seed in range(3)]
     chosen = [examples(model.family, seed) for seed in range(3)]
     injected = InjectedModel(model, theta_pre)
@@ -175,7 +175,7 @@ def test_losses_and_gradients_are_those_of_peft(models, tmp_path, name, kind):
 )
 def test_generation_is_that_of_peft(models, tmp_path, name, kind):
     ref, model = models(name)
-    adapter = variant(initial_weights(model, configuration(name, kind), "theta_pre"), 5)
+    adapter = variant(initial_peft(model, configuration(name, kind), "theta_pre"), 5)
     write_adapter(adapter, tmp_path)
     reference = peft.PeftModel.from_pretrained(
         CLASSES[model.family].from_pretrained(ref.path, attn_implementation="eager"), str(tmp_path)
@@ -195,9 +195,9 @@ def test_the_initial_adapter_changes_nothing_and_depends_on_its_seed_alone(model
     _, model = models("qwen2")
     config = configuration("qwen2", kind)
     torch.manual_seed(1)
-    first = initial_weights(model, config, "theta_pre")
+    first = initial_peft(model, config, "theta_pre")
     torch.manual_seed(2)
-    again = initial_weights(model, config, "theta_pre")
+    again = initial_peft(model, config, "theta_pre")
     assert all(torch.equal(tensor, again.tensors[name]) for name, tensor in first.tensors.items())
     injected = InjectedModel(model, first)
     batch = collate([[prompted(one, model) for one in examples("decoder", 1)]], model)
@@ -214,7 +214,7 @@ def test_the_initial_adapter_changes_nothing_and_depends_on_its_seed_alone(model
 def test_bfloat16_weights_as_on_a_gpu_leave_losses_and_gradients_near_those_of_float32(tmp_path, name, kind):
     ref = make_model(tmp_path, name)
     model = load_language_model(ref, "cpu")
-    adapter = variant(initial_weights(model, configuration(name, kind), "theta_pre"), 4)
+    adapter = variant(initial_peft(model, configuration(name, kind), "theta_pre"), 4)
     batch = collate([[prompted(one, model) for one in examples(model.family, 1)]], model)
     found = []
     for dtype in (torch.float32, torch.bfloat16):
@@ -235,7 +235,7 @@ def test_nothing_is_kept_for_layers_below_the_first_adapter(models):
     batch = collate([[prompted(one, model) for one in examples("decoder", 1)]], model)
     kept = []
     for layer in (0, 1):
-        adapter = initial_weights(model, LoraConfig(2, 4.0, (f"layers.{layer}.self_attn.q_proj",)), "theta_pre")
+        adapter = initial_peft(model, LoraConfig(2, 4.0, (f"layers.{layer}.self_attn.q_proj",)), "theta_pre")
         injected = InjectedModel(model, adapter)
         counter = SavedBytes.beside(model.model.parameters())
         with counter.counting():

@@ -13,7 +13,7 @@ from transformers import AutoConfig
 
 from jobs.digest import directory_digest
 from jobs.errors import InputError
-from jobs.injected.initial import initial_weights
+from jobs.injected.initial import initial_peft
 from jobs.injected.rows import PromptedExample, prompted
 from jobs.language_model import load_language_model
 from jobs.spec import BackboneRef, Ia3Config, LoraConfig, PrefixConfig
@@ -27,7 +27,7 @@ def llama(tmp_path_factory):
 
 def test_unknown_target_modules_are_refused_with_those_that_exist(llama):
     with pytest.raises(InputError) as raised:
-        initial_weights(llama, LoraConfig(2, 4.0, ("query", "q_proj", "dense")), "theta_pre")
+        initial_peft(llama, LoraConfig(2, 4.0, ("query", "q_proj", "dense")), "theta_pre")
     line = str(raised.value)
     assert "no such target module (got query, dense)" in line
     assert "down_proj (2), gate_proj (2), k_proj (2), o_proj (2), q_proj (2), up_proj (2), v_proj (2)" in line
@@ -44,13 +44,13 @@ def test_dropout_of_another_library_s_backbone_is_refused(tmp_path):
 
 def test_feed_forward_modules_that_are_no_targets_are_refused(llama):
     with pytest.raises(InputError, match="must be target_modules too"):
-        initial_weights(llama, Ia3Config(("k_proj",), ("down_proj",)), "theta_pre")
+        initial_peft(llama, Ia3Config(("k_proj",), ("down_proj",)), "theta_pre")
 
 
 def test_prefix_tuning_of_an_encoder_decoder_is_refused(tmp_path):
     model = load_language_model(make_model(tmp_path, "t5"), "cpu")
     with pytest.raises(InputError, match="decoders alone"):
-        initial_weights(model, PrefixConfig(3), "theta_pre")
+        initial_peft(model, PrefixConfig(3), "theta_pre")
 
 
 def _without(directory, *tokens):

@@ -14,7 +14,7 @@ from tiny_models import make_model
 from tiny_tasks import INFERENCE, LENGTH
 
 from jobs import checkpoint, training_loop
-from jobs.adapters.bottleneck import initial_adapter as initial_bottleneck
+from jobs.adapters.bottleneck import write_initial_bottleneck as initial_bottleneck
 from jobs.adapters.formats import read_adapter, write_adapter
 from jobs.adapters.heads import head_layers
 from jobs.batches import collate

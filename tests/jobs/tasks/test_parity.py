@@ -17,7 +17,7 @@ from tiny_tasks import CHOICES, INFERENCE, LENGTH, QUESTIONS, TASKS, write_rows
 from torchmetrics.functional.text import squad
 
 from jobs.adapters.adapterhub import read_adapter, write_adapter
-from jobs.adapters.bottleneck import initial_weights, named
+from jobs.adapters.bottleneck import initial_bottleneck, named
 from jobs.adapters.heads import new_head
 from jobs.backbone import load_backbone
 from jobs.data.load import load_records
@@ -42,7 +42,7 @@ def world(request, tmp_path_factory):
     seeds = count(1)
 
     def save(name, config, head=None):
-        base, draw = initial_weights(backbone, config, name), torch.Generator().manual_seed(next(seeds))
+        base, draw = initial_bottleneck(backbone, config, name), torch.Generator().manual_seed(next(seeds))
         tensors = {k: torch.randn(v.shape, generator=draw) * 0.2 for k, v in base.tensors.items()}
         write_adapter(named(base, name, tensors, head), root / name)
         return root / name
