@@ -17,12 +17,13 @@ from pathlib import Path
 
 import torch
 from torch.nn.functional import cross_entropy
-from transformers import AutoTokenizer, PreTrainedTokenizerFast, XLMRobertaConfig, XLMRobertaForMaskedLM
+from transformers import PreTrainedTokenizerFast, XLMRobertaConfig, XLMRobertaForMaskedLM
 
 from jobs import pretrain_text as text
 from jobs.data import cldr
 from jobs.errors import Fault, InputError
 from jobs.pretrain_card import UNSEEN_SHOWN, Trained, write_card
+from jobs.pretrained import ModelFiles, fast_tokenizer
 
 CHECKPOINT = "checkpoint.pt"
 ROWS = "rows.pt"
@@ -122,7 +123,7 @@ class Pretraining:
             partial = self.work / "tokenizer.partial"
             text.train_tokenizer(self.settings.languages, self.settings.vocabulary).save_pretrained(partial)
             partial.replace(where)
-        tokenizer: PreTrainedTokenizerFast = AutoTokenizer.from_pretrained(where)
+        tokenizer: PreTrainedTokenizerFast = fast_tokenizer(ModelFiles(where, str(where)))
         return tokenizer
 
     def _rows(self) -> tuple[list[list[int]], list[list[int]]]:
@@ -239,7 +240,8 @@ def main(arguments: list[str] | None = None) -> None:
     work = options.work or options.out.with_name(options.out.name + ".work")
     work.mkdir(parents=True, exist_ok=True)
     if options.tokenizer is not None:
-        AutoTokenizer.from_pretrained(options.tokenizer).save_pretrained(work / "tokenizer")
+        given_tokenizer = fast_tokenizer(ModelFiles(options.tokenizer, str(options.tokenizer)))
+        given_tokenizer.save_pretrained(work / "tokenizer")
     run = Pretraining(settings, work)
     run.run(options.checkpoint_seconds)
     run.export(options.out, options.unseen)

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoConfig, AutoTokenizer
+from transformers import CONFIG_MAPPING, AutoTokenizer
 
 from jobs.digest import DIGEST_PREFIX, directory_digest
 from jobs.errors import Fault, InputError
 from jobs.hub_models import hub_folder
+from jobs.model_config import CONFIG, checked_model_files
 from jobs.spec import BackboneRef
 
 # Of every `from_pretrained`: no code of a model is run, and nothing is asked of the hub.
@@ -61,14 +62,21 @@ def located_files(ref: BackboneRef, weights: bool) -> ModelFiles:
 
 
 def read_config(files: ModelFiles) -> Any:
-    """The model's configuration. Raises InputError when there is none."""
+    """The model's configuration, of the library's class for its type. Raises InputError for what `checked_model_files`
+    refuses, and when there is none.
+    """
+    document = checked_model_files(files.folder, files.named)
+    where = f"backbone {files.named}: {CONFIG}"
+    if not document:
+        raise InputError(Fault("no pretrained model there", where, todo="give a directory written by save_pretrained"))
+    # As the library has it: such files of Mistral are of a type of their own.
+    kind = document["model_type"]
+    kind = "ministral" if kind == "mistral" and "layer_types" in document else kind
     try:
-        return AutoConfig.from_pretrained(files.folder, **LOADING)
-    except (OSError, ValueError) as error:
-        todo = "give a directory written by save_pretrained, or a name on the hub with a commit as revision"
-        raise InputError(
-            Fault("no pretrained model there", f"backbone {files.named}", first_line(error), todo)
-        ) from error
+        return CONFIG_MAPPING[kind].from_dict(document, name_or_path=str(files.folder))
+    except (ArithmeticError, AttributeError, LookupError, OSError, TypeError, ValueError) as error:
+        todo = "write the file anew with save_pretrained"
+        raise InputError(Fault("transformers refuses the model's settings", where, first_line(error), todo)) from error
 
 
 def read_tokenizer(files: ModelFiles, vocabulary_size: int) -> Any:
@@ -81,7 +89,10 @@ def read_tokenizer(files: ModelFiles, vocabulary_size: int) -> Any:
 
 
 def fast_tokenizer(files: ModelFiles) -> Any:
-    """The fast tokenizer among `files`, whatever the model. Raises InputError when there is none."""
+    """The fast tokenizer among `files`, whatever the model. Raises InputError when there is none, and for what
+    `checked_model_files` refuses.
+    """
+    checked_model_files(files.folder, files.named)
     where = f"backbone {files.named}"
     try:
         tokenizer = AutoTokenizer.from_pretrained(files.folder, use_fast=True, **LOADING)

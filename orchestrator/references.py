@@ -9,6 +9,7 @@ from jobs.data.cldr import covered_languages
 from jobs.data.resolve import DataRequest, data_ref
 from jobs.digest import directory_digest
 from jobs.errors import Fault, InputError, raise_all
+from jobs.model_config import checked_model_files
 from jobs.spec import BackboneRef, DataRef, Split
 from orchestrator.sections import BackboneSection, DataSection
 from search_spaces.languages import resolve_language
@@ -25,13 +26,14 @@ class References:
         self._covered: frozenset[str] | None = None
 
     def backbone(self, section: BackboneSection) -> BackboneRef:
-        """Local directories are pinned by their files' hash, hub names by the commit given."""
+        """Local directories are checked and pinned by their files' hash, hub names by the commit given."""
         if section.name != "embedded" and not section.path:
             return BackboneRef(section.name, section.revision, section.name)
         folder = Path(section.path).resolve() if section.path else embedded_backbone()
         if not (folder / "config.json").is_file():
             todo = "it must hold config.json, weights and tokenizer"
             raise InputError(Fault("no model directory", "backbone.path", str(folder), todo))
+        checked_model_files(folder, str(folder))
         return BackboneRef(folder.name, directory_digest(folder), str(folder))
 
     def data(self, section: DataSection, language: str, needed: tuple[Split, ...], purpose: str) -> DataRef:

@@ -21,7 +21,7 @@ from jobs.dropout import dropouts_by_row
 from jobs.encoder import Rows
 from jobs.errors import Fault, InputError
 from jobs.layout import Layout
-from jobs.pretrained import LOADING, unverified_files
+from jobs.pretrained import LOADING, read_config, unverified_files
 from jobs.spec import BackboneRef
 
 if not torch.cuda.is_available():
@@ -52,8 +52,10 @@ class ShardedEngine:
         deepspeed.init_distributed(dist_init_required=False)
         # Alive before the model is read: with ZeRO-3 each worker then keeps its part alone.
         self._alive = HfDeepSpeedConfig(dict(settings))
+        files = unverified_files(ref)
         model = AutoModelForCausalLM.from_pretrained(
-            unverified_files(ref).folder,
+            files.folder,
+            config=read_config(files),
             dtype=torch.bfloat16 if torch.cuda.is_available() else torch.float32,
             use_safetensors=True,
             **LOADING,

@@ -43,14 +43,10 @@ def evil(tmp_path):
 @pytest.mark.parametrize("model_type", ["evil", None])
 def test_a_model_with_code_of_its_own_runs_none(evil, tmp_path, model_type, monkeypatch):
     monkeypatch.setattr("builtins.input", lambda *words: "y")  # what `transformers` would ask for consent
-    changes = {"auto_map": CONFIG, **({"model_type": model_type} if model_type else {})}
-    edit(evil / "config.json", **changes)
-    if model_type:
-        with pytest.raises(InputError) as refused:
-            load_backbone(reference(evil))
-        assert "Traceback" not in str(refused.value) and "evil" in str(refused.value)
-    else:  # a known architecture is loaded by the library's own code
-        assert type(load_backbone(reference(evil)).model).__module__.startswith("adapters.")
+    edit(evil / "config.json", auto_map=CONFIG, **({"model_type": model_type} if model_type else {}))
+    with pytest.raises(InputError) as refused:
+        load_backbone(reference(evil))
+    assert "Traceback" not in str(refused.value) and "config.json: auto_map: this key is refused" in str(refused.value)
     assert not (tmp_path / "was-here").exists()
 
 
@@ -58,10 +54,8 @@ def test_a_tokenizer_with_code_of_its_own_runs_none(evil, tmp_path, monkeypatch)
     monkeypatch.setattr("builtins.input", lambda *words: "y")
     auto = {"AutoTokenizer": ["evil.EvilTokenizer", "evil.EvilTokenizer"]}
     edit(evil / "tokenizer_config.json", auto_map=auto, tokenizer_class="EvilTokenizer")
-    try:
+    with pytest.raises(InputError, match="tokenizer_config.json: auto_map"):
         load_backbone(reference(evil))
-    except InputError as refused:
-        assert "tokenizer" in str(refused)
     assert not (tmp_path / "was-here").exists()
 
 

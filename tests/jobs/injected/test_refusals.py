@@ -75,9 +75,17 @@ def test_a_tokenizer_with_neither_padding_nor_end_token_is_refused(tmp_path):
 
 
 def test_an_architecture_without_a_language_model_head_is_refused(tmp_path):
+    make_model(tmp_path, "t5")
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, "is_encoder_decoder": False}))
+    with pytest.raises(InputError, match="no language-model head.*t5"):
+        load_language_model(BackboneRef("tiny", directory_digest(tmp_path), str(tmp_path)), "cpu")
+
+
+def test_a_model_of_something_else_than_text_is_refused(tmp_path):
     make_model(tmp_path, "llama")
     AutoConfig.for_model("vit").save_pretrained(tmp_path)
-    with pytest.raises(InputError, match="no language-model head.*vit"):
+    with pytest.raises(InputError, match="models of this type are refused.*vit"):
         load_language_model(BackboneRef("tiny", directory_digest(tmp_path), str(tmp_path)), "cpu")
 
 
