@@ -39,7 +39,7 @@ def variables(file, folder):
         found["data"] = str(data)
     if "backbone" in given:
         (folder / "backbone").mkdir()
-        (folder / "backbone" / "config.json").write_text("{}")
+        (folder / "backbone" / "config.json").write_text('{"model_type": "xlm-roberta"}')
         found["backbone"] = str(folder / "backbone")
     if "tokenizer" in given:
         (folder / "spiece.model").write_bytes(b"pieces")

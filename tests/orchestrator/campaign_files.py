@@ -52,7 +52,7 @@ def write_data(folder: Path, languages: tuple[str, ...] = LANGUAGES) -> None:
             sentence = {"tokens": [language, split], "ner_tags": ["B-X", "O"]}
             (data / f"ner-{language}-{split}.jsonl").write_text(json.dumps(sentence) + "\n")
     (folder / "backbone").mkdir(exist_ok=True)
-    (folder / "backbone" / "config.json").write_text("{}")
+    (folder / "backbone" / "config.json").write_text('{"model_type": "xlm-roberta"}')
 
 
 def changed(changes: dict[str, Any]) -> dict[str, Any]:

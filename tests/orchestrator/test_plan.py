@@ -258,7 +258,7 @@ def test_a_thousand_languages_three_tasks_and_three_seeds_are_planned(tmp_path, 
     data = tmp_path / "data"
     data.mkdir()
     (tmp_path / "backbone").mkdir()
-    (tmp_path / "backbone" / "config.json").write_text("{}")
+    (tmp_path / "backbone" / "config.json").write_text('{"model_type": "xlm-roberta"}')
     for code in codes:
         for split in ("train", "validation", "test"):
             (data / f"{code}-{split}.jsonl").write_text(f'{{"text": "{code} {split}"}}\n')

@@ -40,9 +40,16 @@ def test_a_hold_out_pins_every_file_because_what_is_there_decides_the_cut(tmp_pa
 
 def test_a_local_backbone_is_pinned_by_its_bytes(tmp_path):
     before = planned(tmp_path).backbone
-    (tmp_path / "backbone" / "config.json").write_text('{"a": 1}')
+    (tmp_path / "backbone" / "config.json").write_text('{"model_type": "bert"}')
     after = planned(tmp_path).backbone
     assert before.revision.startswith("sha256:") and before.revision != after.revision
+
+
+def test_a_local_backbone_that_names_code_is_refused_before_anything_runs(tmp_path):
+    planned(tmp_path)
+    (tmp_path / "backbone" / "config.json").write_text('{"model_type": "bert", "auto_map": {"AutoConfig": "evil.C"}}')
+    with pytest.raises(InputError, match="config.json: auto_map: this key is refused"):
+        planned(tmp_path)
 
 
 def test_a_backbone_directory_that_is_none_is_refused(tmp_path):
