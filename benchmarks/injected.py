@@ -18,7 +18,7 @@ import torch
 from tokenizers import Tokenizer, models
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from jobs.digest import directory_digest
+from jobs.files.digest import directory_digest
 from jobs.injected.initial import initial_peft
 from jobs.injected.model import InjectedModel
 from jobs.injected.rows import collate

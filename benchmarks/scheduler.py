@@ -26,13 +26,13 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from jobs.job import JobResult
 from jobs.spec import (
     BackboneRef,
     BottleneckConfig,
     DataRef,
     EvaluationSpec,
     InitialAdapterSpec,
+    JobResult,
     LanguageAdapterSpec,
     MergeSpec,
     MixtureSpace,

@@ -156,7 +156,7 @@ class Instant:
 
     def score(self, call: Any, mixture: Any, share: float, objective: str = "") -> Any:
         """No forward pass."""
-        from jobs.job import TrialScores
+        from jobs.spec import TrialScores
 
         return TrialScores(dict.fromkeys(call.spec.seeds, 1.0), {}, 1e-6)
 
@@ -165,8 +165,7 @@ def many_trials(count: int, workers: int = 2) -> dict[str, Any]:
     """Milliseconds of a trial under Tune beside its score: `count` lambdas on evaluators that answer at once."""
     import ray
 
-    from jobs.job import JobCall
-    from jobs.spec import BackboneRef, DataRef, MixtureSpace, SearchSpec, TaskRef
+    from jobs.spec import BackboneRef, DataRef, JobCall, MixtureSpace, SearchSpec, TaskRef
     from orchestrator.ray_executor import ENVIRONMENT
     from orchestrator.ray_search import Tuning, run_searches
     from orchestrator.search_session import Session

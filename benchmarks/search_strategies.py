@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from jobs.job import JobCall, TrialScores
 from jobs.metrics import f1, mlm_loss
 from jobs.spec import (
     BackboneRef,
     DataRef,
+    JobCall,
     Mixture,
     MixtureSpace,
     SearchSpace,
@@ -24,6 +24,7 @@ from jobs.spec import (
     SimplexSpace,
     StrategySpec,
     TaskRef,
+    TrialScores,
 )
 from orchestrator.score_cache import ScoreCache
 from orchestrator.search_session import Session

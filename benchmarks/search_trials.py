@@ -53,8 +53,7 @@ def measure(workspace: Path) -> dict[str, Any]:
 
 def call_of(workspace: Path, folder: Path) -> tuple[Any, list[Any]]:
     """The quickstart's search for one target as a call with fresh directories, and its 21 mixtures of one pair."""
-    from jobs.job import JobCall
-    from jobs.spec import MixtureSpace
+    from jobs.spec import JobCall, MixtureSpace
     from search_spaces.space import candidates
     from search_spaces.weights import lambda_grid
 

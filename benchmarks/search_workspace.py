@@ -35,7 +35,7 @@ search: {{lambda_step: 0.05, max_length: 64}}
 def measured_search(folder: Path, sentences: int) -> tuple[Any, list[Any]]:
     """The call of a search over 21 lambdas of two seeds, on `sentences` validation sentences; and its mixtures."""
     from jobs.data.cldr_ner import LABELS
-    from jobs.job import JobCall
+    from jobs.spec import JobCall
     from orchestrator.campaign import load_campaign
     from orchestrator.execute import describe_nothing, execute
     from orchestrator.executors import LocalExecutor

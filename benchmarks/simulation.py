@@ -29,7 +29,8 @@ from orchestrator.cost import cost_model
 from orchestrator.plan import plan_campaign
 from orchestrator.record import Record
 from orchestrator.references import References
-from orchestrator.simulate import Overheads, Schedule, simulate
+from orchestrator.simulate import Schedule, simulate
+from orchestrator.simulate_engine import Overheads
 from orchestrator.simulate_nodes import Cluster
 from orchestrator.start_ups import FILE, StartUps, known_start_ups
 from orchestrator.store import ArtifactStore

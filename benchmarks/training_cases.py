@@ -19,12 +19,19 @@ from jobs.bank_pass import BankPass
 from jobs.bank_size import CHOSEN
 from jobs.data.cldr import REVISION
 from jobs.data.tokenized import text_blocks
-from jobs.digest import directory_digest
+from jobs.files.digest import directory_digest
 from jobs.forwards import Forwards
-from jobs.job import JobCall
-from jobs.kept_memory import keep_freed_memory
 from jobs.language_learner import LanguageLearner
-from jobs.spec import BackboneRef, BottleneckConfig, DataRef, InitialAdapterSpec, LanguageAdapterSpec, TrainingConfig
+from jobs.runtime.malloc import keep_freed_memory
+from jobs.spec import (
+    BackboneRef,
+    BottleneckConfig,
+    DataRef,
+    InitialAdapterSpec,
+    JobCall,
+    LanguageAdapterSpec,
+    TrainingConfig,
+)
 from jobs.team import Team, joined_team
 
 EMBEDDED = embedded_backbone()

@@ -63,7 +63,7 @@ def _backbone(folder: Path, sizes: dict[str, int]) -> tuple[Any, Path]:
     import peft
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    from jobs.digest import directory_digest
+    from jobs.files.digest import directory_digest
     from jobs.spec import BackboneRef
 
     place, theta_pre = folder / "llama", folder / "llama-theta"

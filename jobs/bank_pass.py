@@ -13,9 +13,9 @@ from torch import Tensor
 from jobs.batches import Example
 from jobs.encoder import Rows
 from jobs.flops import ModelShape
-from jobs.job import JobCall
 from jobs.language_learner import LanguageLearner
 from jobs.masked_loss import group_sums
+from jobs.spec import JobCall
 from jobs.team import Team
 
 # Of the languages that pass at a time on a CPU: with more of them a step is no faster, and takes more memory.

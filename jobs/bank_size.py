@@ -19,11 +19,11 @@ import torch
 
 from jobs.bank_pass import Forward
 from jobs.batches import Example
-from jobs.device_memory import SavedBytes, available_bytes, in_gib
 from jobs.errors import Fault, InputError
-from jobs.job import JobCall
 from jobs.language_learner import LanguageLearner
 from jobs.masked_loss import group_sums
+from jobs.runtime.device_memory import SavedBytes, available_bytes, in_gib
+from jobs.spec import JobCall
 from jobs.team import Team
 
 LARGEST = 64

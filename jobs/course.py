@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from jobs.job import JobResult
-from jobs.spec import TrainingConfig
+from jobs.spec import JobResult, TrainingConfig
 
 Curve = list[tuple[float, float]]
 

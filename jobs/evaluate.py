@@ -8,10 +8,9 @@ from jobs.errors import Fault, InputError
 from jobs.evaluation_sets import EvaluationSet
 from jobs.evaluator import Score, Stack, WarmEvaluator
 from jobs.injected.headed_evaluator import HeadedEvaluator
-from jobs.job import JobCall, JobResult, Progress
 from jobs.masked_set import MaskedSet
 from jobs.metrics import Statistics
-from jobs.spec import EvaluationSpec, Method
+from jobs.spec import EvaluationSpec, JobCall, JobResult, Method, Progress
 from jobs.tasks.protocol import ScoredSet
 
 STATISTICS = "statistics.json"

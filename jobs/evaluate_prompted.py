@@ -10,11 +10,10 @@ import numpy as np
 from jobs.errors import Fault, InputError
 from jobs.evaluate import PREDICTIONS, STATISTICS, stack_of
 from jobs.evaluation_sets import EvaluationSet
-from jobs.job import JobCall, JobResult, Progress
 from jobs.language_evaluator import LanguageEvaluator
 from jobs.metrics import EXAMPLES, LOSS_COLUMNS, metric_over
 from jobs.prompted_scores import LanguageScore
-from jobs.spec import EvaluationSpec, metric_of
+from jobs.spec import EvaluationSpec, JobCall, JobResult, Progress, metric_of
 
 # Beyond it a float overflows, and JSON has no infinity.
 _LARGEST_EXPONENT = 700.0

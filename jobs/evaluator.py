@@ -26,7 +26,7 @@ from jobs.masked_loss import MaskedRows, token_losses
 from jobs.masked_set import MaskedSet
 from jobs.metrics import Numbers, Statistics, metric_over
 from jobs.mixing import TOLERANCE, mix
-from jobs.recent import Recent
+from jobs.runtime.lru import Recent
 from jobs.spec import BackboneRef, Method, Mixture, Option, TaskRef, metric_of, mixture_role
 from jobs.tasks.protocol import ScoredSet
 from jobs.tasks.table import check_head, prepare

@@ -26,12 +26,11 @@ from jobs.flops import ModelShape, model_shape
 from jobs.injected.model import InjectedModel
 from jobs.injected.rows import LmRows
 from jobs.injected.rows import collate as collate_lm
-from jobs.job import JobCall
 from jobs.language_learner import Corpus, LanguageLearner, order_of, start_language
 from jobs.language_model import LanguageModel, load_language_model, require_objective
 from jobs.layout import Layout
 from jobs.masked_loss import MaskedRows, token_losses
-from jobs.spec import AdapterConfig, BackboneRef, BottleneckConfig, LanguageAdapterSpec, adapter_dropout
+from jobs.spec import AdapterConfig, BackboneRef, BottleneckConfig, JobCall, LanguageAdapterSpec, adapter_dropout
 from jobs.streams import CausalStream, MaskedStream, PrefixStream, Stream
 
 

@@ -19,8 +19,7 @@ from jobs.backbone import Backbone
 from jobs.bank import BankWeights, bank_weights, check_fits, check_supported
 from jobs.encoder import FrozenEncoder, Rows, activation_named
 from jobs.evaluation_sets import Reader
-from jobs.job import JobCall
-from jobs.spec import BottleneckConfig, TaskAdapterSpec
+from jobs.spec import BottleneckConfig, JobCall, TaskAdapterSpec
 from jobs.tasks.table import task_of
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from jobs.adapters.bottleneck import write_initial_bottleneck
 from jobs.injected.initial import write_initial_peft
-from jobs.job import JobCall, JobResult
-from jobs.spec import BottleneckConfig, InitialAdapterSpec
+from jobs.spec import BottleneckConfig, InitialAdapterSpec, JobCall, JobResult
 
 
 def initial_adapter(call: JobCall) -> JobResult:

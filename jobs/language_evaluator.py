@@ -20,7 +20,7 @@ from jobs.language_model import load_language_model
 from jobs.mixing import mix
 from jobs.prompted_scores import LanguageScore, score_prompted
 from jobs.prompted_sets import ChoiceSet, TextSet, prepare_prompted
-from jobs.recent import Recent
+from jobs.runtime.lru import Recent
 from jobs.spec import BackboneRef, Mixture, is_language_model
 
 # What one evaluator keeps: bytes of adapters, and numbers of evaluation sets.

@@ -16,12 +16,11 @@ from jobs.batches import BatchOrder, Example
 from jobs.checkpoint import State
 from jobs.checkpoint_writer import Snapshot, snapshot
 from jobs.data.tokenized import TextBlocks
-from jobs.data.tokenizer import key_of
 from jobs.errors import Fault, InputError
-from jobs.job import JobCall, JobResult
 from jobs.layout import Layout
 from jobs.learner import Learner
-from jobs.spec import LanguageAdapterSpec
+from jobs.spec import JobCall, JobResult, LanguageAdapterSpec
+from jobs.spec.identity import key_of
 from jobs.streams import Stream
 
 # Of a corpus's tokens; beyond it the backbone can hardly read the language.

@@ -18,10 +18,10 @@ from transformers.models.auto.modeling_auto import (
 )
 from transformers.utils import logging
 
-from jobs.device_memory import available_bytes, in_gib
 from jobs.errors import Fault, InputError
 from jobs.frozen_linear import freeze_linear
 from jobs.pretrained import LOADING, ModelFiles, model_files, no_weights, read_config, read_tokenizer
+from jobs.runtime.device_memory import available_bytes, in_gib
 from jobs.spec import BackboneRef, Objective
 from jobs.vocabulary_head import VocabularyHead, vocabulary_head
 

@@ -10,9 +10,8 @@ from jobs.adapters.bottleneck import named
 from jobs.adapters.formats import read_adapter, write_adapter
 from jobs.adapters.kinds import Adapter, Head
 from jobs.errors import Fault, InputError
-from jobs.job import JobCall, JobResult
 from jobs.mixing import BASE, mixed
-from jobs.spec import MergeSpec, Mixture, mixture_role
+from jobs.spec import JobCall, JobResult, MergeSpec, Mixture, mixture_role
 
 WINNER = "winner.json"
 

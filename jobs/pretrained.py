@@ -8,8 +8,8 @@ from typing import Any
 
 from transformers import CONFIG_MAPPING, AutoTokenizer
 
-from jobs.digest import DIGEST_PREFIX, directory_digest
 from jobs.errors import Fault, InputError
+from jobs.files.digest import DIGEST_PREFIX, directory_digest
 from jobs.hub_models import hub_folder
 from jobs.model_config import CONFIG, checked_model_files
 from jobs.spec import BackboneRef

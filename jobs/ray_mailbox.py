@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from jobs.job import JobResult
-from jobs.notes import Note, failure
+from jobs.runtime.step_log import Note, failure
+from jobs.spec import JobResult
 
 NAMESPACE = "adapterfleet"
 MOST_NOTES = 10_000  # between two drains
@@ -75,7 +75,7 @@ def open_mailbox() -> OpenMailbox:
 
 
 class Sender:
-    """A worker's end of the mailbox; usable as `jobs.job.Progress`, at most two messages a second per call."""
+    """A worker's end of the mailbox; usable as `jobs.spec.Progress`, at most two messages a second per call."""
 
     def __init__(self, mailbox: str) -> None:
         """`mailbox`: name of the actor."""
@@ -105,7 +105,7 @@ class Sender:
         return bool(ray.get(self._mailbox.is_leaving.remote()))
 
     def note(self, said: Note) -> None:
-        """Send a line of a step's log; see `jobs.notes.noted`."""
+        """Send a line of a step's log; see `jobs.runtime.step_log.noted`."""
         self._mailbox.note.remote(said)
 
     def finish(self, name: str, outcome: JobResult | Exception, started: float) -> None:

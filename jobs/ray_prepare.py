@@ -9,9 +9,8 @@ from pathlib import Path
 import ray
 
 from jobs.errors import InputError
-from jobs.job import JobCall
 from jobs.ray_mailbox import Sender
-from jobs.spec import DataRef, LanguageAdapterSpec
+from jobs.spec import DataRef, JobCall, LanguageAdapterSpec
 
 # Bytes of local text. Less is tokenized by the bank itself sooner than a process for it starts.
 LARGE = 64 << 20

@@ -12,14 +12,13 @@ import ray.train
 from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer, get_device
 
-from jobs.job import JobCall, JobResult, Progress
-from jobs.leaving import StopsOnSignal, TimeToLeave
-from jobs.notes import noted
+from jobs.files.call_directories import Workplace
 from jobs.ray_mailbox import Sender
 from jobs.ray_prepare import prepare_corpora
+from jobs.runtime.shutdown import StopsOnSignal, TimeToLeave
+from jobs.runtime.step_log import noted
 from jobs.sharded.rule import Scale
-from jobs.spec import LanguageAdapterSpec, LoraConfig, Spec, TaskAdapterSpec
-from jobs.workplace import Workplace
+from jobs.spec import JobCall, JobResult, LanguageAdapterSpec, LoraConfig, Progress, Spec, TaskAdapterSpec
 
 if TYPE_CHECKING:
     from jobs.team import Team

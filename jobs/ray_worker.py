@@ -6,11 +6,10 @@ import time
 
 import ray
 
-from jobs.job import JobCall, JobResult, TrialScores
-from jobs.notes import noted
+from jobs.files.call_directories import Workplace
 from jobs.ray_mailbox import Sender
-from jobs.spec import Mixture
-from jobs.workplace import Workplace
+from jobs.runtime.step_log import noted
+from jobs.spec import JobCall, JobResult, Mixture, TrialScores
 
 
 class WarmWorker:

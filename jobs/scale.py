@@ -8,12 +8,11 @@ from collections.abc import Iterator, Mapping, Sequence
 import torch
 
 from jobs.bank_size import CHOSEN
-from jobs.device_memory import available_bytes
 from jobs.errors import Fault, InputError
-from jobs.job import JobCall, JobResult, Progress
+from jobs.runtime.device_memory import available_bytes
 from jobs.sharded.rule import Load, ModelSize, Scale, choose
 from jobs.sharded.settings import Stage, engine_settings
-from jobs.spec import LanguageAdapterSpec, LoraConfig
+from jobs.spec import JobCall, JobResult, LanguageAdapterSpec, LoraConfig, Progress
 from jobs.team import Team
 from jobs.train_languages import train_languages
 

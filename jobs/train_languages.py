@@ -20,11 +20,10 @@ from jobs.batches import Example
 from jobs.checkpoint_writer import CheckpointWriter
 from jobs.errors import InputError
 from jobs.forwards import Forwards
-from jobs.job import JobCall, JobResult, Progress, no_progress
-from jobs.kept_memory import keep_freed_memory
 from jobs.language_learner import LanguageLearner
 from jobs.meter import Meter
-from jobs.spec import AdapterConfig, LanguageAdapterSpec
+from jobs.runtime.malloc import keep_freed_memory
+from jobs.spec import AdapterConfig, JobCall, JobResult, LanguageAdapterSpec, Progress, no_progress
 from jobs.team import Team, TeamBrokenError
 
 Outcome = tuple[str, JobResult | Exception]

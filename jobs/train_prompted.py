@@ -14,19 +14,28 @@ import torch
 from jobs.adapters.peft_format import write_adapter
 from jobs.batches import BatchOrder, Example
 from jobs.data.prompt_tokens import PromptSet, prompt_tokens
-from jobs.data.tokenizer import key_of
 from jobs.dropout import refuse_backbone_dropout
 from jobs.errors import Fault, InputError
 from jobs.evaluation_sets import EvaluationSet
 from jobs.injected.inputs import language_below, theta_pre_of
 from jobs.injected.model import InjectedModel, applied_adapters
 from jobs.injected.rows import collate
-from jobs.job import JobCall, JobResult, Progress, no_progress
 from jobs.language_model import LanguageModel, load_language_model
 from jobs.learner import Learner
 from jobs.prompted_scores import score_prompted
 from jobs.prompted_sets import ChoiceSet, TextSet, prepare_prompted, prompt_request, training_example
-from jobs.spec import DataRef, Split, TaskAdapterSpec, adapter_dropout, metric_of
+from jobs.spec import (
+    DataRef,
+    JobCall,
+    JobResult,
+    Progress,
+    Split,
+    TaskAdapterSpec,
+    adapter_dropout,
+    metric_of,
+    no_progress,
+)
+from jobs.spec.identity import key_of
 from jobs.training_loop import Loop
 
 

@@ -12,17 +12,16 @@ import torch
 from jobs.adapters.formats import write_adapter
 from jobs.backbone import load_backbone
 from jobs.batches import BatchOrder, collate
-from jobs.data.tokenizer import key_of
 from jobs.errors import Fault, InputError
 from jobs.evaluation_sets import EvaluationSet, Reader
 from jobs.headed import HeadedEncoder, StackedEncoder
 from jobs.injected.headed import InjectedEncoder
-from jobs.job import JobCall, JobResult, Progress, no_progress
 from jobs.language_model import load_language_model
 from jobs.layout import Layout
 from jobs.learner import Learner
 from jobs.metrics import metric_over
-from jobs.spec import BottleneckConfig, TaskAdapterSpec, metric_of
+from jobs.spec import BottleneckConfig, JobCall, JobResult, Progress, TaskAdapterSpec, metric_of, no_progress
+from jobs.spec.identity import key_of
 from jobs.tasks.protocol import ScoredSet
 from jobs.tasks.table import task_of
 from jobs.train_prompted import train_prompted

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from jobs import checkpoint
-from jobs.job import JobCall, Progress
 from jobs.learner import Learner
+from jobs.spec import JobCall, Progress
 
 PROGRESS_SECONDS = 1.0
 

@@ -15,7 +15,6 @@ from jobs.evaluator import Evaluator, WarmEvaluator
 from jobs.folds import leave_one_out
 from jobs.initial_adapter import initial_adapter
 from jobs.injected.headed_evaluator import HeadedEvaluator
-from jobs.job import JobCall, JobResult, Progress, TrialScores
 from jobs.language_evaluator import LanguageEvaluator
 from jobs.merge_winner import merge
 from jobs.metrics import metric_over
@@ -23,12 +22,16 @@ from jobs.spec import (
     BackboneRef,
     EvaluationSpec,
     InitialAdapterSpec,
+    JobCall,
+    JobResult,
     LanguageAdapterSpec,
     MergeSpec,
     Mixture,
+    Progress,
     SearchSpec,
     TaskAdapterSpec,
     TaskRef,
+    TrialScores,
     is_language_model,
     metric_of,
 )

@@ -3,7 +3,7 @@
 Layout of the bucket:
 
     workspace.json                              format of the workspace
-    objects/<2 digits>/<sha256>                 bytes of artifacts' files, see `jobs.objects`
+    objects/<2 digits>/<sha256>                 bytes of artifacts' files, see `jobs.files.objects`
     artifacts/<job>/<name>-<fp12>/record.json   written last and only where none is; its presence means complete
     checkpoints/<job>/<name>-<fp12>/            copies of what a killed training or search goes on from
     campaigns/<name>/                           copies of index, events, status and report
@@ -22,13 +22,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from jobs.bucket import Bucket, BucketError, safe_names
-from jobs.digest import sha256
 from jobs.errors import Fault, InputError
-from jobs.job import BucketRef, JobResult
-from jobs.objects import DamagedObjectError, fetch_files, object_key, put_folder, record_key
-from jobs.replica import Replica
-from jobs.workplace import scratch_of
+from jobs.files.bucket import Bucket, BucketError, safe_names
+from jobs.files.call_directories import scratch_of
+from jobs.files.digest import sha256
+from jobs.files.objects import DamagedObjectError, fetch_files, object_key, put_folder, record_key
+from jobs.files.sync import Replica
+from jobs.spec import BucketRef, JobResult
 from orchestrator.lease import Lease
 from orchestrator.lock import is_held
 from orchestrator.record import Record, dump_record, parse_record

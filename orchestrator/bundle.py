@@ -22,10 +22,10 @@ import jobs
 import orchestrator
 import search_spaces
 from jobs.errors import Fault, InputError, raise_all
+from jobs.runtime.redaction import secrets_in
 from jobs.spec import BackboneRef, DataRef
-from orchestrator.campaign import Campaign
-from orchestrator.k8s_secrets import secrets_in
 from orchestrator.plan import Plan
+from orchestrator.sections_campaign import Campaign
 
 PACKAGES = (orchestrator, jobs, search_spaces)
 CAMPAIGN_FILE = "campaign.yaml"

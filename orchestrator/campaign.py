@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from jobs.errors import Fault, InputError, raise_all
-from jobs.redaction import kinds_of_secrets
+from jobs.files.yaml_document import VARIABLE, Document, Location, nearest, read_yaml, substitute, validate
+from jobs.runtime.redaction import kinds_of_secrets
 from orchestrator.campaign_faults import campaign_faults
 from orchestrator.published import read_published
-from orchestrator.sections_campaign import Campaign as Campaign
+from orchestrator.sections_campaign import Campaign
 from orchestrator.sections_comparisons import ComparisonSection
-from orchestrator.yaml_lines import VARIABLE, Document, Location, nearest, read_yaml, substitute, validate
 
 LONGEST_VARIABLE = 10_000  # characters
 

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 
 from jobs.errors import Fault, InputError
+from jobs.files.yaml_document import Document, Location, nearest
 from jobs.sharded.settings import check_extra
 from jobs.spec import is_language_model
 from orchestrator.methods import MULTILINGUAL
@@ -13,7 +14,6 @@ from orchestrator.sections_campaign import Campaign
 from orchestrator.sections_comparisons import ComparisonSection, chosen_methods
 from orchestrator.sections_tasks import TaskSection, model_faults
 from orchestrator.trained import trained_languages
-from orchestrator.yaml_lines import Document, Location, nearest
 from search_spaces.languages import resolve_language
 
 

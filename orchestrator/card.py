@@ -6,7 +6,6 @@ import json
 from collections.abc import Mapping, Sequence
 
 from jobs.adapters.weight_files import is_peft, weights_file
-from jobs.job import JobResult
 from jobs.spec import (
     AdapterConfig,
     BackboneRef,
@@ -14,6 +13,7 @@ from jobs.spec import (
     DataRef,
     Ia3Config,
     InitialAdapterSpec,
+    JobResult,
     LanguageAdapterSpec,
     LokrConfig,
     LoraConfig,

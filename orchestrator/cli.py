@@ -13,8 +13,8 @@ from typing import Annotated
 import typer
 
 from jobs.errors import Fault, InputError
-from jobs.leaving import LEFT, TimeToLeave
-from jobs.redaction import redacted
+from jobs.runtime.redaction import redacted
+from jobs.runtime.shutdown import LEFT, TimeToLeave
 from orchestrator import jobs_commands
 from orchestrator import operations_commands as operations
 from orchestrator.command_options import HERE, CampaignFile, Set, Workspace, load_file, plan_file, say_broken, terminal
@@ -127,7 +127,8 @@ def lineage(
 @app.command()
 def ui(workspace: Workspace = HERE, port: int = 5000) -> None:
     """Open MLflow's pages for a workspace on 127.0.0.1."""
-    from orchestrator.lineage import default_uri, ui_command
+    from orchestrator.lineage import ui_command
+    from orchestrator.lineage_address import default_uri
 
     argv = ui_command(default_uri(workspace), workspace, port)
     console.print(f"MLflow on http://127.0.0.1:{port} - stop with Ctrl-C")

@@ -13,8 +13,8 @@ from jobs.errors import Fault, InputError
 from orchestrator.store import workspace_path
 
 if TYPE_CHECKING:
-    from orchestrator.campaign import Campaign
     from orchestrator.plan import Plan
+    from orchestrator.sections_campaign import Campaign
 
 CampaignFile = Annotated[Path, typer.Argument(help="campaign file (YAML)", metavar="CAMPAIGN")]
 Workspace = Annotated[

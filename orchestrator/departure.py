@@ -13,7 +13,7 @@ import time
 from types import FrameType, TracebackType
 from typing import Any
 
-from jobs.leaving import GRACE_SECONDS, TimeToLeave
+from jobs.runtime.shutdown import GRACE_SECONDS, TimeToLeave
 
 
 class Departure:

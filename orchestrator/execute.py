@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from jobs.errors import InputError
-from jobs.job import JobCall, JobResult
-from jobs.leaving import TimeToLeave
-from jobs.redaction import redacted, redacted_words
+from jobs.runtime.redaction import redacted, redacted_words
+from jobs.runtime.shutdown import TimeToLeave
+from jobs.spec import JobCall, JobResult
 from orchestrator.departure import Departure
 from orchestrator.record import Record
 from orchestrator.step import Step

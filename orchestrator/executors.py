@@ -7,11 +7,10 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from jobs.job import JobResult, TrialScores
-from jobs.leaving import TimeToLeave
-from jobs.notes import Send, failure, noted, unheard
-from jobs.spec import LanguageAdapterSpec, SearchSpec
-from jobs.workplace import Workplace
+from jobs.files.call_directories import Workplace
+from jobs.runtime.shutdown import TimeToLeave
+from jobs.runtime.step_log import Send, failure, noted, unheard
+from jobs.spec import JobResult, LanguageAdapterSpec, SearchSpec, TrialScores
 from orchestrator.banks import LARGEST_BANK, bank_key
 from orchestrator.departure import Departure
 from orchestrator.execute import Finished, Moved, Work
@@ -29,7 +28,7 @@ class LocalExecutor:
     name = "local"
 
     def __init__(self, bank_size: int = 8, notes: Send = unheard, departure: Departure | None = None) -> None:
-        """`bank_size`: languages that share a batch; 0: `jobs.bank_size` decides. `notes`: who keeps warnings."""
+        """`bank_size`: languages that share a batch; 0: `jobs.bank_size` says. `notes`: who keeps them."""
         self._notes, self._departure = notes, departure or Departure()
         self._bank_size = bank_size
         self._queue: list[tuple[int, str, Work]] = []  # a heap: the most urgent first

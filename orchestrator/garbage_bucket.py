@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 
-from jobs.bucket import Entry
-from jobs.objects import object_key
+from jobs.files.bucket import Entry
+from jobs.files.objects import object_key
 from orchestrator.bucket_store import BucketStore
 from orchestrator.garbage import Findings, Garbage, needed_keys, planned_keys
 from orchestrator.lease import Lease

@@ -7,8 +7,8 @@ from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 
 from jobs.data.resolve import DIRECTORY
-from jobs.digest import DIGEST_PREFIX
 from jobs.errors import Fault, raise_all
+from jobs.files.digest import DIGEST_PREFIX
 from jobs.spec import BackboneRef, DataRef
 from orchestrator.step import Step
 from orchestrator.store import ArtifactStore

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from jobs.redaction import redacted
+from jobs.runtime.redaction import redacted
 from jobs.spec import metric_of
 from orchestrator.plan import Plan
 from orchestrator.plan_comparisons import PlannedComparison

@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from jobs.errors import Fault, raise_all
-from orchestrator.campaign import Campaign
+from jobs.runtime.redaction import secrets_in
 from orchestrator.k8s_names import kubernetes_name
 from orchestrator.k8s_options import RenderOptions
 from orchestrator.k8s_pods import (
@@ -27,8 +27,8 @@ from orchestrator.k8s_pods import (
     with_campaign,
     worker_template,
 )
-from orchestrator.k8s_secrets import secrets_in
 from orchestrator.k8s_shapes import Group, worker_groups
+from orchestrator.sections_campaign import Campaign
 
 RAY_VERSION = "2.60.0"
 # What stays one word through both shells that KubeRay and Ray's job submission put around the entrypoint.

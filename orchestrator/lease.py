@@ -20,8 +20,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 
-from jobs.bucket import Bucket, BucketError
 from jobs.errors import Fault, InputError
+from jobs.files.bucket import Bucket, BucketError
 
 BEAT = 10.0  # seconds between two renewals
 EXPIRY = 60.0  # seconds without a renewal after which the lease is free

@@ -10,15 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.lineage_connection import connect, open_experiment, reachable
-from orchestrator.lineage_disk import (
-    Failure,
-    Item,
-    folder_digest,
-    read_record,
-    record_digest,
-    report_key,
-    waiting,
-)
+from orchestrator.lineage_disk import Failure, Item, folder_digest, read_record, record_digest, report_key, waiting
 from orchestrator.lineage_ledger import Ledger
 from orchestrator.lineage_registry import Registry
 from orchestrator.lineage_runs import RunWriter

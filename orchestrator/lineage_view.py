@@ -14,8 +14,9 @@ from datetime import datetime
 from typing import Any, get_type_hints
 
 from jobs.adapters.weight_files import weights_file
-from jobs.redaction import redacted
-from jobs.spec import IDENTITY, JOBS, metric_named
+from jobs.runtime.redaction import redacted
+from jobs.spec import JOBS, metric_named
+from jobs.spec.identity import IDENTITY
 from orchestrator.record import Record
 
 LONGEST_VALUE = 500  # characters of a parameter; whole lists stand in record.json, an artifact of the run

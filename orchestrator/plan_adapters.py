@@ -20,10 +20,10 @@ from jobs.spec import (
     TaskAdapterSpec,
     is_language_model,
 )
-from orchestrator.campaign import Campaign
 from orchestrator.methods import MULTILINGUAL
 from orchestrator.references import References
 from orchestrator.search_plan import joint_strategy, planned_strategy, search_faults
+from orchestrator.sections_campaign import Campaign
 from orchestrator.sections_tasks import TaskSection
 from orchestrator.step import Step, make_step
 from orchestrator.trained import trained_languages

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jobs.digest import sha256
 from jobs.errors import Fault, InputError
-from jobs.redaction import redacted
+from jobs.files.digest import sha256
+from jobs.runtime.redaction import redacted
 from orchestrator.record import Record
 from orchestrator.store import RECORD_FILE, ArtifactStore
 from orchestrator.tree import as_plain, find_record, lineage_tree

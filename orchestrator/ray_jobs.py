@@ -22,7 +22,7 @@ from ray.exceptions import AuthenticationError
 from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
 from jobs.errors import Fault, InputError
-from jobs.leaving import GRACE_SECONDS
+from jobs.runtime.shutdown import GRACE_SECONDS
 from orchestrator.bundle import CAMPAIGN_FILE
 from orchestrator.ray_connect import SECONDS, TOKEN
 from orchestrator.versions import STAMP, stamp

@@ -15,7 +15,7 @@ from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
-from jobs.job import JobCall
+from jobs.spec import JobCall
 from orchestrator.search_session import Session
 from search_spaces.strategies.strategy import Trial
 

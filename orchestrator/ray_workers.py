@@ -8,7 +8,7 @@ from typing import Any
 
 import ray
 
-from jobs.job import JobCall
+from jobs.spec import JobCall
 from orchestrator.execute import Finished
 from orchestrator.sections import ResourcesSection
 

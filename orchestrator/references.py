@@ -7,8 +7,8 @@ from pathlib import Path
 from jobs.backbones import embedded_backbone
 from jobs.data.cldr import covered_languages
 from jobs.data.resolve import DataRequest, data_ref
-from jobs.digest import directory_digest
 from jobs.errors import Fault, InputError, raise_all
+from jobs.files.digest import directory_digest
 from jobs.model_config import checked_model_files
 from jobs.spec import BackboneRef, DataRef, Split
 from orchestrator.sections import BackboneSection, DataSection

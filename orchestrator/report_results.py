@@ -5,17 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
-from orchestrator.report_blocks import (
-    Block,
-    Cell,
-    Column,
-    FigureRef,
-    Fold,
-    Gallery,
-    Paragraph,
-    Section,
-    Table,
-)
+from orchestrator.report_blocks import Block, Cell, Column, FigureRef, Fold, Gallery, Paragraph, Section, Table
 from orchestrator.report_inputs import ReportInputs
 from orchestrator.report_methods import methods_tables
 from orchestrator.report_panels import GainBar, GainPanel

@@ -12,25 +12,14 @@ from typing import Literal
 
 from rich.console import Console
 
-from jobs.job import JobResult
-from jobs.notes import Send
-from orchestrator.campaign import Campaign
+from jobs.runtime.step_log import Send
+from jobs.spec import JobResult
 from orchestrator.card import card, has_card
 from orchestrator.cost import cost_model
 from orchestrator.departure import Departure
 from orchestrator.display import display
 from orchestrator.events import EventLog
-from orchestrator.execute import (
-    Change,
-    Executor,
-    Finished,
-    Moved,
-    Summary,
-    Watcher,
-    Work,
-    execute,
-    execution_facts,
-)
+from orchestrator.execute import Change, Executor, Finished, Moved, Summary, Watcher, Work, execute, execution_facts
 from orchestrator.hub_check import check_hub_names
 from orchestrator.index import index, write_index
 from orchestrator.lock import run_lock
@@ -39,6 +28,7 @@ from orchestrator.preflight import check_task_data
 from orchestrator.record import Record
 from orchestrator.report import ReportPaths, write_report
 from orchestrator.search_changes import change_lines
+from orchestrator.sections_campaign import Campaign
 from orchestrator.step import Step
 from orchestrator.step_logs import StepLogs
 from orchestrator.store import ArtifactStore, CorruptArtifactError, campaign_folder, open_store
@@ -169,7 +159,8 @@ class _Mirror:
         uri = settings.tracking or plan.campaign.tracking.mlflow
         self._writer = None
         if uri != "off":
-            from orchestrator.lineage import Writer, default_uri
+            from orchestrator.lineage import Writer
+            from orchestrator.lineage_address import default_uri
 
             self._writer = Writer(
                 uri or default_uri(store.root), store, index(plan), lambda line: console.print(line, style="yellow")

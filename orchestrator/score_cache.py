@@ -18,9 +18,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from jobs.job import JobCall, TrialScores
-from jobs.spec import JOBS, SearchObjective, SearchSpec, is_language_model, metric_of, mixture_role
-from orchestrator.fingerprint import fingerprint
+from jobs.spec import (
+    JOBS,
+    JobCall,
+    SearchObjective,
+    SearchSpec,
+    TrialScores,
+    is_language_model,
+    metric_of,
+    mixture_role,
+)
+from jobs.spec.identity import fingerprint
 from orchestrator.sealed import opened, sealed
 from orchestrator.store import RECORD_FILE
 from search_spaces.strategies.strategy import Trial

@@ -7,8 +7,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from jobs.job import JobCall, JobResult, Progress, TrialScores
-from jobs.spec import Mixture, SearchSpec, metric_of
+from jobs.spec import JobCall, JobResult, Mixture, Progress, SearchSpec, TrialScores, metric_of
 from orchestrator.score_cache import ScoreCache
 from orchestrator.search_joint import judged_jointly
 from orchestrator.search_scores import Finished

@@ -10,10 +10,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from jobs.job import JobCall
-from jobs.spec import SearchSpec
+from jobs.spec import JobCall, SearchSpec
+from jobs.spec.identity import canonical_json
 from orchestrator.explain import Difference, differences
-from orchestrator.fingerprint import canonical_json
 from orchestrator.record import parse_record
 from orchestrator.score_cache import SCORES, ScoreCache
 from orchestrator.step import Step

@@ -6,16 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from jobs.errors import Fault
-from jobs.spec import (
-    GRID,
-    LineSpace,
-    MixtureSpace,
-    RuleSpace,
-    SearchSpace,
-    SimplexSpace,
-    StrategySpec,
-    SubsetSpace,
-)
+from jobs.spec import GRID, LineSpace, MixtureSpace, RuleSpace, SearchSpace, SimplexSpace, StrategySpec, SubsetSpace
 from orchestrator.search_starts import plain_mean, starts_of
 from orchestrator.sections_search import SearchSection
 from search_spaces.faults import space_faults, strategy_faults

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from jobs.job import TrialScores
-from jobs.spec import SearchSpec, metric_of
+from jobs.spec import SearchSpec, TrialScores, metric_of
 from search_spaces.joint import Gains, gains, guide
 from search_spaces.strategies.strategy import Trial
 

@@ -11,9 +11,8 @@ import math
 from collections import deque
 from dataclasses import replace
 
-from jobs.job import JobCall, TrialScores
-from jobs.spec import SearchSpec
-from orchestrator.fingerprint import canonical_json
+from jobs.spec import JobCall, SearchSpec, TrialScores
+from jobs.spec.identity import canonical_json
 from orchestrator.score_cache import ScoreCache
 from orchestrator.search_scores import Finished, fold_values, value
 from orchestrator.trial_log import TrialLog, trial_key

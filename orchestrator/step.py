@@ -21,7 +21,7 @@ from jobs.spec import (
     Spec,
     TaskAdapterSpec,
 )
-from orchestrator.fingerprint import canonical_json, fingerprint
+from jobs.spec.identity import canonical_json, fingerprint
 from search_spaces.space import keys_of
 
 # Characters of an evaluation's name that list its adapters; more do not fit into a path.

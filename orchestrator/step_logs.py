@@ -3,7 +3,7 @@
     campaigns/<name>/logs/<job>/<name>-<fp12>.jsonl
 
 A line: time (ISO 8601, UTC), level, step, attempt, host, pid, message. `attempt` counts the runs that began the step.
-What workers have to say comes through the executor as `jobs.notes.Note`; the driver adds begin and end.
+What workers have to say comes through the executor as `jobs.runtime.step_log.Note`; the driver adds begin and end.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from jobs.notes import Note, note
+from jobs.runtime.step_log import Note, note
 from orchestrator.execute import Change, Moved
 
 LOGS = "logs"

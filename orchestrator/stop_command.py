@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from jobs.errors import Fault, InputError
-from jobs.leaving import GRACE_SECONDS
+from jobs.runtime.shutdown import GRACE_SECONDS
 from orchestrator.command_options import HERE, Workspace, terminal
 from orchestrator.lock import holder_of
 

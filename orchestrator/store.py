@@ -21,15 +21,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from jobs.digest import sha256
 from jobs.errors import Fault, InputError
-from jobs.job import BucketRef, JobResult
+from jobs.files.atomic import _sync, _write_durably
+from jobs.files.digest import sha256
+from jobs.spec import BucketRef, JobResult
 from orchestrator.lock import is_held
 from orchestrator.record import Record, dump_record, parse_record
 from orchestrator.step import Step, payload
 
 WORKSPACE_FORMAT = 1
+
 RECORD_FILE = "record.json"
+
 BUCKET_FILE = "bucket.json"  # in a scratch directory: which bucket it belongs to
 
 
@@ -281,20 +284,3 @@ def _read(file: Path) -> Record:
 
 def _names(folder: Path) -> list[str]:
     return [entry.name for entry in os.scandir(folder)] if folder.is_dir() else []
-
-
-def _write_durably(file: Path, text: str) -> None:
-    beside = file.with_name(f".{file.name}.{os.getpid()}")
-    with beside.open("w", encoding="utf-8") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-    beside.replace(file)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

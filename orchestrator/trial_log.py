@@ -8,8 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from jobs.job import TrialScores
-from jobs.spec import Mixture
+from jobs.spec import Mixture, TrialScores
 from orchestrator.sealed import opened, sealed
 from search_spaces.strategies.strategy import Trial
 

@@ -6,16 +6,7 @@ import math
 from collections.abc import Iterator
 from itertools import combinations, product
 
-from jobs.spec import (
-    LineSpace,
-    Mixture,
-    MixtureSpace,
-    RangeSpace,
-    RuleSpace,
-    SearchSpace,
-    SimplexSpace,
-    SubsetSpace,
-)
+from jobs.spec import LineSpace, Mixture, MixtureSpace, RangeSpace, RuleSpace, SearchSpace, SimplexSpace, SubsetSpace
 from search_spaces.simplex import composition_count, compositions, parts_of
 from search_spaces.weights import Candidate, line_candidate, pair_candidate
 

@@ -1,1 +1,1 @@
-"""Adapter directories: what people have on disk, read and written."""
+"""Adapter directories of AdapterHub and PEFT, read and written."""

@@ -16,8 +16,7 @@ from jobs.adapters.kinds import Adapter, Head
 from jobs.adapters.names import free_names
 from jobs.backbone import Backbone, load_backbone
 from jobs.errors import Fault, InputError
-from jobs.job import JobCall, JobResult
-from jobs.spec import BottleneckConfig, InitialAdapterSpec
+from jobs.spec import BottleneckConfig, InitialAdapterSpec, JobCall, JobResult
 
 INITIAL_NAME = "theta_pre"
 

@@ -1,1 +1,1 @@
-"""The arithmetic of adapters: pure functions on mappings from tensor names to tensors."""
+"""Adapter vectors as tensors: pure functions, each with its paper's equation."""

@@ -1,1 +1,1 @@
-"""Corpora and task sets at pinned revisions."""
+"""Rows of corpora and tasks, from the CLDR, disk and hub; no tokens."""

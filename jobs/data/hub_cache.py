@@ -12,8 +12,8 @@ from pathlib import Path
 import datasets
 
 from jobs.data.resolve import DIRECTORY
-from jobs.data.tokenizer import key_of
 from jobs.spec import DataRef
+from jobs.spec.identity import key_of
 
 _VERSION = 1  # raised when the same data set gives other tables than before
 

@@ -9,9 +9,10 @@ from typing import Any
 from jobs.data.load import describe, load_text
 from jobs.data.ragged import write_ragged
 from jobs.data.tokenized import TextBlocks, mapped, token_lists
-from jobs.data.tokenizer import key_of, load_tokenizer
+from jobs.data.tokenizer import load_tokenizer
 from jobs.errors import Fault, InputError
 from jobs.spec import BackboneRef, DataRef, Split
+from jobs.spec.identity import key_of
 
 # Raised when the same text gives other blocks than before.
 VERSION = 1

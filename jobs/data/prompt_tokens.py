@@ -15,9 +15,10 @@ from typing import Any
 from jobs.data.prompts import PromptedText, prompted_texts
 from jobs.data.ragged import Ids, RaggedFile, RaggedRows, write_ragged
 from jobs.data.tokenized import mapped
-from jobs.data.tokenizer import key_of, load_tokenizer, unknown_ids
+from jobs.data.tokenizer import load_tokenizer, unknown_ids
 from jobs.errors import Fault, InputError
 from jobs.spec import BackboneRef, DataRef, Split, TaskRef
+from jobs.spec.identity import key_of
 
 # Raised when the same texts give other examples than before.
 VERSION = 1

@@ -14,9 +14,10 @@ from jobs.data.load import describe, load_records
 from jobs.data.ragged import Ids, RaggedFile, RaggedRows, write_ragged
 from jobs.data.token_pairs import pair_tokenizer
 from jobs.data.tokenized import mapped
-from jobs.data.tokenizer import key_of, unknown_ids
+from jobs.data.tokenizer import unknown_ids
 from jobs.errors import Fault, InputError
 from jobs.spec import BackboneRef, DataRef, Split, TaskRef
+from jobs.spec.identity import key_of
 
 # Raised when the same questions give other windows than before.
 VERSION = 1

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from jobs.data.load import describe, load_text
 from jobs.data.ragged import Ids, RaggedFile, RaggedRows, write_ragged
-from jobs.data.tokenizer import key_of, load_tokenizer, unknown_ids
+from jobs.data.tokenizer import load_tokenizer, unknown_ids
 from jobs.errors import Fault, InputError
 from jobs.spec import BackboneRef, DataRef, Split
+from jobs.spec.identity import key_of
 
 # Raised when the same text gives other blocks than before.
 VERSION = 1

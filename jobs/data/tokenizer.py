@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
-from dataclasses import fields
 from functools import lru_cache
 from typing import Any
 
 from jobs.pretrained import fast_tokenizer, located_files
-from jobs.spec import IDENTITY, BackboneRef
+from jobs.spec import BackboneRef
 
 _BYTE = re.compile(r"<0x[0-9A-F]{2}>")
 
@@ -26,19 +23,3 @@ def unknown_ids(tokenizer: Any) -> frozenset[int]:
     return frozenset(
         i for token, i in tokenizer.get_vocab().items() if _BYTE.fullmatch(token) or i == tokenizer.unk_token_id
     )
-
-
-def identity(value: Any) -> Any:
-    """A spec's identity as JSON values: fields outside identity (see `jobs.spec.location`) are left out."""
-    if hasattr(value, "__dataclass_fields__"):
-        kept = [item for item in fields(value) if item.metadata.get(IDENTITY, True)]
-        return {item.name: identity(getattr(value, item.name)) for item in kept}
-    if isinstance(value, tuple | list):
-        return [identity(item) for item in value]
-    return value
-
-
-def key_of(*values: Any) -> str:
-    """32 hex digits that name the identity of `values`."""
-    document = json.dumps([identity(value) for value in values], sort_keys=True, ensure_ascii=True)
-    return hashlib.sha256(document.encode()).hexdigest()[:32]

@@ -17,9 +17,8 @@ from jobs.errors import Fault, InputError
 from jobs.evaluation_sets import Reader
 from jobs.injected.inputs import language_below, theta_pre_of
 from jobs.injected.model import InjectedModel, applied_adapters
-from jobs.job import JobCall
 from jobs.language_model import LanguageModel
-from jobs.spec import TaskAdapterSpec, adapter_dropout
+from jobs.spec import JobCall, TaskAdapterSpec, adapter_dropout
 from jobs.tasks.table import task_of
 
 

@@ -17,7 +17,7 @@ from jobs.injected.model import applied_adapters
 from jobs.language_evaluator import LanguageEvaluator
 from jobs.language_model import LanguageModel
 from jobs.metrics import metric_over
-from jobs.recent import Recent
+from jobs.runtime.lru import Recent
 from jobs.spec import TaskRef, metric_of
 from jobs.tasks.protocol import ScoredSet
 from jobs.tasks.table import check_head, scored_set

@@ -11,12 +11,20 @@ import torch
 from jobs.adapters.bottleneck import INITIAL_NAME
 from jobs.adapters.formats import write_adapter
 from jobs.adapters.kinds import Adapter, Kind
-from jobs.digest import DIGEST_PREFIX
 from jobs.errors import Fault, InputError
+from jobs.files.digest import DIGEST_PREFIX
 from jobs.injected.targets import check_targets, linear_sizes, target_modules
-from jobs.job import JobCall, JobResult
 from jobs.language_model import Family, LanguageModel, load_language_model
-from jobs.spec import AdapterConfig, Ia3Config, InitialAdapterSpec, LokrConfig, LoraConfig, PrefixConfig
+from jobs.spec import (
+    AdapterConfig,
+    Ia3Config,
+    InitialAdapterSpec,
+    JobCall,
+    JobResult,
+    LokrConfig,
+    LoraConfig,
+    PrefixConfig,
+)
 
 _TASK_TYPES: dict[Family, str | None] = {
     "encoder": None,

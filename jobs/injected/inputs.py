@@ -5,8 +5,7 @@ from __future__ import annotations
 from jobs.adapters.formats import read_adapter
 from jobs.adapters.kinds import Adapter
 from jobs.errors import Fault, InputError
-from jobs.job import JobCall
-from jobs.spec import TaskAdapterSpec
+from jobs.spec import JobCall, TaskAdapterSpec
 
 
 def theta_pre_of(call: JobCall) -> Adapter:

@@ -1,1 +1,1 @@
-"""One recipe turned into one merged adapter, step by step."""
+"""Recipes to merged adapters, in the space that each kind is added in."""

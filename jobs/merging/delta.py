@@ -8,14 +8,7 @@ from typing import Any
 import torch
 
 from jobs.adapters.kinds import TensorSpec
-from jobs.adapters.lora_modules import (
-    LokrModule,
-    LoraModule,
-    lokr_modules,
-    lokr_update,
-    lora_modules,
-    lora_update,
-)
+from jobs.adapters.lora_modules import LokrModule, LoraModule, lokr_modules, lokr_update, lora_modules, lora_update
 from jobs.arithmetic.checks import all_finite
 from jobs.arithmetic.kernel import accumulation_dtype
 from jobs.arithmetic.kronecker import kronecker_sum

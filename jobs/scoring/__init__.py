@@ -1,1 +1,1 @@
-"""Scores of texts against gold texts: pure functions on strings."""
+"""Scores of texts and spans, and how sure they are: bootstrap and jackknife."""

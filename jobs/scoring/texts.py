@@ -16,7 +16,7 @@ from jobs.metrics import EXAMPLES, Statistics
 from jobs.scoring import squad
 from jobs.scoring.numbers import number_match
 from jobs.scoring.rouge import Tokens, rouge
-from jobs.spec_tasks import TaskRef, metric_of
+from jobs.spec import TaskRef, metric_of
 
 # (prediction, gold answers of which the best counts) -> points by metric.
 Points = Callable[[str, Sequence[str]], dict[str, float]]

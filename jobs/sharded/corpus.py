@@ -5,11 +5,10 @@ from __future__ import annotations
 from jobs.corpora import corpus_blocks
 from jobs.dropout import refuse_backbone_dropout
 from jobs.errors import Fault, InputError
-from jobs.job import JobCall
 from jobs.language_learner import Corpus as Blocks
 from jobs.language_learner import check_corpus, corpus_details, order_of
 from jobs.sharded.train import Corpus
-from jobs.spec import LanguageAdapterSpec, adapter_dropout
+from jobs.spec import JobCall, LanguageAdapterSpec, adapter_dropout
 from jobs.streams import CausalStream
 
 

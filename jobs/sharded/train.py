@@ -17,10 +17,9 @@ from jobs.adapters.peft_format import read_adapter, write_adapter
 from jobs.batches import Example, collate
 from jobs.checkpoint import State
 from jobs.course import Course
-from jobs.data.tokenizer import key_of
-from jobs.job import JobCall, JobResult, Progress
 from jobs.sharded.engine import ShardedEngine, check_same_shape
-from jobs.spec import LanguageAdapterSpec
+from jobs.spec import JobCall, JobResult, LanguageAdapterSpec, Progress
+from jobs.spec.identity import key_of
 from jobs.team import Team
 
 Outcome = tuple[str, JobResult | Exception]

@@ -1,1 +1,1 @@
-"""The tasks with a head on the encoder, one module each, and the table that names them."""
+"""What each task asks of a model, and the head that answers."""

@@ -1,1 +1,1 @@
-"""How a space is searched: objects that are asked for trials and told their scores. No Ray, no clock, no disk."""
+"""Who proposes the next candidate: strategies by ask and tell."""

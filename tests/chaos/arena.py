@@ -16,7 +16,7 @@ import jobs.worker  # noqa: F401 - what a run would import
 import orchestrator.figures
 import orchestrator.lineage  # noqa: F401
 from jobs import checkpoint
-from jobs.leaving import LEFT, TimeToLeave
+from jobs.runtime.shutdown import LEFT, TimeToLeave
 from orchestrator.campaign import load_campaign
 from orchestrator.plan import plan_campaign
 from orchestrator.references import References

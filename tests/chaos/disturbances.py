@@ -42,7 +42,7 @@ def write_error(number: int = errno.EIO) -> None:
 
 def upload_fails(count: int) -> None:
     """The `count`th upload of this process to a bucket fails."""
-    from jobs.bucket import Bucket, BucketError
+    from jobs.files.bucket import Bucket, BucketError
 
     left, real = [count], Bucket.upload
 

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from jobs.leaving import LEFT
+from jobs.runtime.shutdown import LEFT
 from tests.chaos import disturbances as inside
 from tests.chaos.arena import FAILED, REFUSED, Arena, Disturb, finish, finished, is_over, start
 from tests.chaos.verdict import check

@@ -18,7 +18,7 @@ from typing import Any, Literal
 import psutil
 from ray.cluster_utils import Cluster
 
-from jobs.leaving import LEFT
+from jobs.runtime.shutdown import LEFT
 from tests.chaos.arena import FAILED, LONGEST, REFUSED, Arena, finished
 from tests.chaos.faults import Fault
 from tests.chaos.verdict import check

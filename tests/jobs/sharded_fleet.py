@@ -10,9 +10,8 @@ from tiny_backbone import WORDS, word_tokenizer
 from tiny_fleet import write_corpus
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from jobs.digest import directory_digest
-from jobs.job import JobCall
-from jobs.spec import BackboneRef, LanguageAdapterSpec, LoraConfig, TrainingConfig
+from jobs.files.digest import directory_digest
+from jobs.spec import BackboneRef, JobCall, LanguageAdapterSpec, LoraConfig, TrainingConfig
 
 ADAPTER = LoraConfig(4, 8.0, ("q_proj", "v_proj"), dropout=0.1)
 TRAINING = TrainingConfig(

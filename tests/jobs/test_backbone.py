@@ -11,8 +11,8 @@ from tiny_backbone import make_backbone
 from transformers import AutoModelForMaskedLM
 
 from jobs.backbone import load_backbone, require_masked_lm
-from jobs.digest import directory_digest
 from jobs.errors import InputError
+from jobs.files.digest import directory_digest
 
 
 @pytest.mark.parametrize("architecture", ["xlm-roberta", "bert"])

@@ -11,9 +11,9 @@ from tiny_fleet import TRAINING, Fleet
 
 from jobs import bank_size
 from jobs.bank_size import CHOSEN, NOTE, Trial, chosen_size
-from jobs.device_memory import SavedBytes, available_bytes
 from jobs.errors import InputError
 from jobs.forwards import Forwards
+from jobs.runtime.device_memory import SavedBytes, available_bytes
 from jobs.team import Team
 from jobs.train_languages import train_languages
 

@@ -10,8 +10,7 @@ from jobs.adapters.bottleneck import initial_bottleneck, named, write_initial_bo
 from jobs.adapters.heads import new_head, tagging_head
 from jobs.backbone import load_backbone
 from jobs.errors import InputError
-from jobs.job import JobCall
-from jobs.spec import BottleneckConfig, InitialAdapterSpec
+from jobs.spec import BottleneckConfig, InitialAdapterSpec, JobCall
 
 
 @pytest.fixture(scope="module")

@@ -25,9 +25,8 @@ from jobs.errors import InputError
 from jobs.evaluate import evaluate
 from jobs.evaluation_sets import MASK_SEED, EvaluationSet
 from jobs.evaluator import Evaluator, Stack, WarmEvaluator
-from jobs.job import JobCall, no_progress
 from jobs.merge_winner import merge, read_winner
-from jobs.spec import BottleneckConfig, DataRef, EvaluationSpec, MergeSpec, Mixture, TaskRef
+from jobs.spec import BottleneckConfig, DataRef, EvaluationSpec, JobCall, MergeSpec, Mixture, TaskRef, no_progress
 
 LABELS = ("O", "B-LOC", "I-LOC", "B-PER", "I-PER")
 NER = TaskRef("entities", "ner", LABELS)

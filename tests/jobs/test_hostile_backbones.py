@@ -10,8 +10,8 @@ import pytest
 from tiny_backbone import make_backbone
 
 from jobs.backbone import load_backbone
-from jobs.digest import directory_digest
 from jobs.errors import InputError
+from jobs.files.digest import directory_digest
 from jobs.spec import BackboneRef
 
 

@@ -10,7 +10,7 @@ import pytest
 
 PROGRAM = """
 import resource
-from jobs.kept_memory import keep_freed_memory
+from jobs.runtime.malloc import keep_freed_memory
 keep_freed_memory()
 def batch():
     return len([bytearray(1 << 20) for _ in range(64)])

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 PROCESS = """
 import signal, sys, threading, time
 from pathlib import Path
-from jobs.leaving import StopsOnSignal
+from jobs.runtime.shutdown import StopsOnSignal
 def train():
     with StopsOnSignal(grace=float(sys.argv[2])) as stopped:
         print("training", flush=True)

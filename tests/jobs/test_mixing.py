@@ -15,10 +15,9 @@ from jobs.arithmetic.dare import dare
 from jobs.arithmetic.slerp import slerp
 from jobs.arithmetic.ties import ties
 from jobs.errors import InputError
-from jobs.job import JobCall
 from jobs.merge_winner import merge, read_winner
 from jobs.mixing import mix
-from jobs.spec import BackboneRef, MergeSpec, Mixture, mixture_role
+from jobs.spec import BackboneRef, JobCall, MergeSpec, Mixture, mixture_role
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,8 @@ from transformers import CONFIG_MAPPING, AutoConfig
 
 from jobs import tiny_backbone as tiny_decoder
 from jobs.backbone import load_backbone
-from jobs.digest import directory_digest
 from jobs.errors import InputError
+from jobs.files.digest import directory_digest
 from jobs.language_model import load_language_model
 from jobs.model_config import MODEL_TYPES, checked_model_files
 from jobs.pretrained import ModelFiles, fast_tokenizer, read_config

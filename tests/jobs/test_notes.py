@@ -3,7 +3,7 @@
 import logging
 import warnings
 
-from jobs.notes import LONGEST, MOST_ALIKE, failure, note, noted
+from jobs.runtime.step_log import LONGEST, MOST_ALIKE, failure, note, noted
 
 
 def test_what_a_library_logs_or_warns_becomes_a_note_of_every_step_of_the_bank():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jobs.recent import Recent
+from jobs.runtime.lru import Recent
 
 
 def test_the_least_recently_used_values_go_first():

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from jobs.redaction import redacted, redacted_words
+from jobs.runtime.redaction import redacted, redacted_words
 
 KEY = "-----BEGIN RSA PRIVATE KEY-----\nMIIEow+/=\nabc\n-----END RSA PRIVATE KEY-----"
 

@@ -5,9 +5,9 @@ from sharded_fleet import ShardedFleet
 from tiny_fleet import Fleet
 
 from jobs.errors import InputError
-from jobs.job import no_progress
 from jobs.scale import train_at_scale
 from jobs.sharded.rule import Scale
+from jobs.spec import no_progress
 from jobs.team import Team
 
 

@@ -19,7 +19,7 @@ from tiny_fleet import TRAINING, Fleet, write_corpus
 
 from jobs import train_languages as module
 from jobs.checkpoint import saved
-from jobs.learner import DivergedError
+from jobs.course import DivergedError
 from jobs.train_languages import train_languages
 
 ROOT = Path(module.__file__).parents[1]

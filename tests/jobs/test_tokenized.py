@@ -15,9 +15,10 @@ from transformers import PreTrainedTokenizerFast
 
 from jobs.data.token_labels import token_labels
 from jobs.data.tokenized import text_blocks
-from jobs.data.tokenizer import key_of, load_tokenizer, unknown_ids
+from jobs.data.tokenizer import load_tokenizer, unknown_ids
 from jobs.errors import InputError
 from jobs.spec import BackboneRef, DataRef, TaskRef
+from jobs.spec.identity import key_of
 
 TASK = TaskRef("entities", "ner", ("O", "B-PER", "I-PER", "B-LOC", "I-LOC", "B-ORG", "I-ORG"))
 SCRIPTS = [

@@ -8,7 +8,7 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast, XLMRobertaConfig, XLMRobertaForMaskedLM
 
-from jobs.digest import directory_digest
+from jobs.files.digest import directory_digest
 from jobs.spec import BackboneRef
 
 WORDS = 200

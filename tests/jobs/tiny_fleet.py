@@ -9,11 +9,11 @@ import numpy as np
 from tiny_backbone import WORDS, make_backbone
 
 from jobs.adapters.bottleneck import write_initial_bottleneck
-from jobs.job import JobCall
 from jobs.spec import (
     BottleneckConfig,
     DataRef,
     InitialAdapterSpec,
+    JobCall,
     LanguageAdapterSpec,
     TaskAdapterSpec,
     TaskRef,

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from jobs.job import JobResult
 from jobs.spec import (
     BackboneRef,
     BottleneckConfig,
     DataRef,
     EvaluationSpec,
     InitialAdapterSpec,
+    JobResult,
     LanguageAdapterSpec,
     MergeSpec,
     MixtureSpace,

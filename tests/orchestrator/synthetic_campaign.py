@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save_file
 
-from jobs.job import JobResult
 from jobs.metrics import LOSS_COLUMNS, SPAN_COLUMNS
 from jobs.spec import (
     BackboneRef,
@@ -20,6 +19,7 @@ from jobs.spec import (
     DataRef,
     EvaluationSpec,
     InitialAdapterSpec,
+    JobResult,
     LanguageAdapterSpec,
     MergeSpec,
     MixtureSpace,

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from jobs.bucket import Bucket, BucketError
 from jobs.errors import InputError
-from jobs.job import JobResult
-from jobs.objects import object_key
-from jobs.replica import Replica
-from jobs.workplace import Workplace, scratch_of
+from jobs.files.bucket import Bucket, BucketError
+from jobs.files.call_directories import Workplace, scratch_of
+from jobs.files.objects import object_key
+from jobs.files.sync import Replica
+from jobs.spec import JobResult
 from orchestrator.events import read_status
 from orchestrator.execute import execute
 from orchestrator.garbage_bucket import find_in_bucket, remove_from_bucket
@@ -266,7 +266,7 @@ def test_the_lease_of_a_killed_run_on_this_machine_is_free_at_once(bucket_place)
         pytest.skip("memory is of one process")
     code = f"""
 import os, signal
-from jobs.bucket import Bucket
+from jobs.files.bucket import Bucket
 from orchestrator.lease import Lease
 with Lease(Bucket({bucket.uri!r}), "small"):
     os.kill(os.getpid(), signal.SIGKILL)

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from jobs.job import JobResult
 from jobs.spec import (
     BackboneRef,
     DataRef,
     EvaluationSpec,
+    JobResult,
     LanguageAdapterSpec,
     LoraConfig,
     MergeSpec,

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from jobs import train_languages, training_loop
-from jobs.leaving import LEFT, TimeToLeave
+from jobs.runtime.shutdown import LEFT, TimeToLeave
 from orchestrator.campaign import load_campaign
 from orchestrator.departure import Departure
 from orchestrator.execute import execute

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from jobs.errors import Fault, InputError
-from jobs.job import JobResult
+from jobs.spec import JobResult
 from orchestrator.execute import Change, Moved, execute
 from orchestrator.store import ArtifactStore
 from tests.orchestrator.toy_steps import AB, BC, STEPS, THETA, TOP, A, B, C, ToyExecutor, commit, job

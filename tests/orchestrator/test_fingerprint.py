@@ -21,9 +21,8 @@ from jobs.spec import (
     TaskAdapterSpec,
     TaskRef,
     TrainingConfig,
-    location,
 )
-from orchestrator.fingerprint import canonical_json, fingerprint
+from jobs.spec.identity import canonical_json, fingerprint, location
 from orchestrator.step import make_step, payload
 
 BACKBONE = BackboneRef("tiny", "sha256:" + "ab" * 32, "/somewhere")

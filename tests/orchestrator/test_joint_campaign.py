@@ -7,11 +7,11 @@ from typer.testing import CliRunner
 
 from jobs.errors import InputError
 from jobs.spec import MergeSpec
+from jobs.spec.identity import canonical_json
 from orchestrator.campaign import load_campaign
 from orchestrator.cli import app
 from orchestrator.execute import execute
 from orchestrator.executors import LocalExecutor
-from orchestrator.fingerprint import canonical_json
 from orchestrator.index import write_index
 from orchestrator.plan import plan_campaign
 from orchestrator.references import References

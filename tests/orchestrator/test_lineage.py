@@ -18,8 +18,9 @@ from typing import Any
 import pytest
 
 from jobs.errors import InputError
-from jobs.job import JobResult
-from orchestrator.lineage import Writer, default_uri, rebuild, send, ui_command
+from jobs.spec import JobResult
+from orchestrator.lineage import Writer, rebuild, send, ui_command
+from orchestrator.lineage_address import default_uri
 from orchestrator.lineage_connection import connect
 from orchestrator.lineage_mirror import Mirror
 from orchestrator.lineage_view import data_view, model_name

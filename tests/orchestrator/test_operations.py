@@ -16,7 +16,7 @@ from huggingface_hub import constants
 from typer.testing import CliRunner
 
 from jobs.errors import InputError
-from jobs.job import JobResult
+from jobs.spec import JobResult
 from orchestrator.cli import app
 from orchestrator.events import EventLog
 from orchestrator.execute import Change, execute

@@ -242,7 +242,7 @@ def fleet_codes():
 
     from jobs.errors import InputError
     from search_spaces.languages import resolve_language
-    from search_spaces.relatedness import rank
+    from search_spaces.ranking import rank
 
     codes = {}
     for entry in pycountry.languages:

@@ -12,7 +12,7 @@ import yaml
 from rich.console import Console
 
 from jobs.errors import InputError
-from jobs.job import JobResult
+from jobs.spec import JobResult
 from orchestrator.campaign import load_campaign
 from orchestrator.plan import Plan, plan_campaign
 from orchestrator.preflight import check_task_data

@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from small_campaign import write_campaign
 
 from jobs.errors import InputError
-from jobs.leaving import LEFT
+from jobs.runtime.shutdown import LEFT
 from orchestrator.campaign import load_campaign
 from orchestrator.execute import Change, Summary, execute
 from orchestrator.executors import LocalExecutor

@@ -13,7 +13,7 @@ import psutil
 import pytest
 import ray
 
-from jobs.job import JobCall
+from jobs.spec import JobCall
 from orchestrator.execute import Finished, Work
 from orchestrator.ray_executor import RayExecutor, Run
 from orchestrator.sections import ResourcesSection

@@ -6,10 +6,10 @@ import random
 import pytest
 import ray
 
-from jobs.job import JobCall, TrialScores, no_progress
 from jobs.spec import (
     BackboneRef,
     DataRef,
+    JobCall,
     Mixture,
     MixtureSpace,
     SearchObjective,
@@ -17,6 +17,8 @@ from jobs.spec import (
     SimplexSpace,
     StrategySpec,
     TaskRef,
+    TrialScores,
+    no_progress,
 )
 from orchestrator.ray_executor import ENVIRONMENT
 from orchestrator.ray_search import Asker, Tuning, run_searches

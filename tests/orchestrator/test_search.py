@@ -4,8 +4,7 @@ import math
 
 import pytest
 
-from jobs.job import JobCall, TrialScores, no_progress
-from jobs.spec import BackboneRef, DataRef, MixtureSpace, SearchSpec, TaskRef
+from jobs.spec import BackboneRef, DataRef, JobCall, MixtureSpace, SearchSpec, TaskRef, TrialScores, no_progress
 from orchestrator.search import WINNER_FILE, run_search
 from orchestrator.trial_log import TrialLog, trial_key
 from search_spaces.space import candidates

@@ -5,8 +5,7 @@ import dataclasses
 import pytest
 from typer.testing import CliRunner
 
-from jobs.job import JobCall, JobResult, TrialScores
-from jobs.spec import StrategySpec
+from jobs.spec import JobCall, JobResult, StrategySpec, TrialScores
 from orchestrator.cli import app
 from orchestrator.score_cache import SCORES, ScoreCache
 from orchestrator.search_changes import MOST_LINES, change_lines, earlier_searches, value_text

@@ -6,10 +6,10 @@ import random
 
 import pytest
 
-from jobs.job import JobCall, TrialScores, no_progress
 from jobs.spec import (
     BackboneRef,
     DataRef,
+    JobCall,
     LineSpace,
     Mixture,
     MixtureSpace,
@@ -20,6 +20,8 @@ from jobs.spec import (
     StrategySpec,
     SubsetSpace,
     TaskRef,
+    TrialScores,
+    no_progress,
 )
 from orchestrator.score_cache import ScoreCache
 from orchestrator.search import conclude, run_search

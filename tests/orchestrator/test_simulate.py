@@ -18,7 +18,8 @@ from orchestrator.cli import app
 from orchestrator.cost import CostModel
 from orchestrator.gantt import draw_gantt
 from orchestrator.sections import ResourcesSection
-from orchestrator.simulate import START_UP, Overheads, simulate
+from orchestrator.simulate import simulate
+from orchestrator.simulate_engine import START_UP, Overheads
 from orchestrator.simulate_nodes import Cluster, parse_cluster
 from orchestrator.step import make_step
 from tests.orchestrator.campaign_files import write_data, write_file

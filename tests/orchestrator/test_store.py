@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from jobs.errors import InputError
-from jobs.job import JobResult
+from jobs.spec import JobResult
 from orchestrator.record import dump_record, parse_record
 from orchestrator.store import ArtifactStore, CorruptArtifactError
 from tests.orchestrator.toy_steps import A, B, commit
@@ -62,7 +62,7 @@ import os, signal, sys
 from pathlib import Path
 from orchestrator import store as module
 from tests.orchestrator.toy_steps import A
-from jobs.job import JobResult
+from jobs.spec.call import JobResult
 store = module.ArtifactStore(Path(sys.argv[1]))
 staging = store.stage(A)
 (staging / "adapter.txt").write_text("adapter")

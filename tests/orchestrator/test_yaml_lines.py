@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from jobs.errors import InputError
-from orchestrator.yaml_lines import dotted, nearest, read_yaml, substitute
+from jobs.files.yaml_document import dotted, nearest, read_yaml, substitute
 
 
 @pytest.fixture

@@ -6,12 +6,12 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from jobs.job import JobResult
 from jobs.spec import (
     BackboneRef,
     BottleneckConfig,
     DataRef,
     InitialAdapterSpec,
+    JobResult,
     LanguageAdapterSpec,
     MergeSpec,
     TrainingConfig,

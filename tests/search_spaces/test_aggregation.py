@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from jobs.errors import InputError
 from search_spaces.aggregation import cosine_ranking, typology_weights
-from search_spaces.relatedness import rank
+from search_spaces.ranking import rank
 
 POOL = ["pt", "es", "fr", "en", "hi", "tr"]
 

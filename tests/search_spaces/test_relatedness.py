@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from jobs.errors import InputError
 from search_spaces.distances import distance, distance_matrix, parse_kinds
+from search_spaces.ranking import rank
 from search_spaces.rebuilt_distances import RebuiltDistances
-from search_spaces.relatedness import as_stored, nearest, nearest_of_each, rank, related_by_thresholds
+from search_spaces.relatedness import as_stored, nearest, nearest_of_each, related_by_thresholds
 from search_spaces.uriel import KINDS, coordinates, known_features, load_features, record_code
 
 # The pool of language and task arithmetic, and its selections (Table 5) with geographic distances as lang2vec

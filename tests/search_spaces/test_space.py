@@ -7,16 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs.spec import (
-    LineSpace,
-    Mixture,
-    MixtureSpace,
-    RangeSpace,
-    RuleSpace,
-    SimplexSpace,
-    StrategySpec,
-    SubsetSpace,
-)
+from jobs.spec import LineSpace, Mixture, MixtureSpace, RangeSpace, RuleSpace, SimplexSpace, StrategySpec, SubsetSpace
 from search_spaces.coordinates import axes, candidate_at, point_of
 from search_spaces.faults import space_faults, strategy_faults
 from search_spaces.simplex import composition_count, compositions, parts_of, rounded

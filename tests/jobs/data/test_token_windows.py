@@ -15,8 +15,8 @@ from jobs.backbones import embedded_backbone
 from jobs.data.load import load_records
 from jobs.data.token_pairs import token_pairs
 from jobs.data.token_windows import NOWHERE, token_windows
-from jobs.digest import directory_digest
 from jobs.errors import InputError
+from jobs.files.digest import directory_digest
 from jobs.spec import BackboneRef, TaskRef
 
 

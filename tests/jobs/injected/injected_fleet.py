@@ -8,8 +8,7 @@ from tiny_fleet import write_corpus
 from tiny_models import make_model
 
 from jobs.initial_adapter import initial_adapter
-from jobs.job import JobCall
-from jobs.spec import InitialAdapterSpec, LanguageAdapterSpec, LoraConfig, TrainingConfig, adapter_dropout
+from jobs.spec import InitialAdapterSpec, JobCall, LanguageAdapterSpec, LoraConfig, TrainingConfig, adapter_dropout
 
 TRAINING = TrainingConfig(
     optimizer_steps=50, batch_size=2, learning_rate=3e-3, max_length=16, evaluate_every=25, evaluation_examples=8

@@ -13,10 +13,9 @@ from injected_fleet import LORA, TRAINING, InjectedFleet
 from jobs.errors import InputError
 from jobs.evaluation_sets import EvaluationSet
 from jobs.evaluator import Stack
-from jobs.job import JobCall, no_progress
 from jobs.language_evaluator import LanguageEvaluator
 from jobs.metrics import LOSS_COLUMNS
-from jobs.spec import EvaluationSpec, LoraConfig, TaskRef
+from jobs.spec import EvaluationSpec, JobCall, LoraConfig, TaskRef, no_progress
 from jobs.train_languages import train_languages
 from jobs.worker import Worker
 

@@ -13,13 +13,13 @@ from tiny_models import FAMILIES, VOCABULARY, make_model
 from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForSeq2SeqLM
 
 from jobs.adapters.formats import read_adapter, write_adapter
-from jobs.device_memory import SavedBytes
 from jobs.dropout import RowDropout, dropouts_by_row
 from jobs.injected.initial import initial_peft
 from jobs.injected.model import InjectedModel, token_losses
 from jobs.injected.rows import PromptedExample, collate, prompted
 from jobs.language_model import load_language_model
 from jobs.masked_loss import group_sums
+from jobs.runtime.device_memory import SavedBytes
 from jobs.spec import Ia3Config, LokrConfig, LoraConfig, PrefixConfig
 from jobs.vocabulary_head import vocabulary_head
 

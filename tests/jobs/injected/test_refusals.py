@@ -11,8 +11,8 @@ from injected_fleet import TRAINING, InjectedFleet
 from tiny_models import make_model
 from transformers import AutoConfig
 
-from jobs.digest import directory_digest
 from jobs.errors import InputError
+from jobs.files.digest import directory_digest
 from jobs.injected.initial import initial_peft
 from jobs.injected.rows import PromptedExample, prompted
 from jobs.language_model import load_language_model

@@ -25,7 +25,7 @@ from transformers import (
     T5ForConditionalGeneration,
 )
 
-from jobs.digest import directory_digest
+from jobs.files.digest import directory_digest
 from jobs.spec import BackboneRef
 
 VOCABULARY = WORDS + 5

@@ -6,11 +6,11 @@ import numpy as np
 from data_files import json_lines
 from tiny_models import make_model
 
-from jobs.job import JobCall
 from jobs.spec import (
     DataRef,
     EvaluationSpec,
     InitialAdapterSpec,
+    JobCall,
     LoraConfig,
     TaskAdapterSpec,
     TaskRef,

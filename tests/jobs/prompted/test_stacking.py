@@ -11,9 +11,9 @@ from prompted_fleet import LORA, PICK, Fleet
 from transformers import AutoModelForCausalLM
 
 from jobs.adapters.formats import read_adapter, write_adapter
-from jobs.digest import directory_digest
 from jobs.errors import InputError
 from jobs.evaluator import Stack
+from jobs.files.digest import directory_digest
 from jobs.injected.model import applied_adapters
 from jobs.language_evaluator import LanguageEvaluator
 from jobs.spec import BackboneRef, Ia3Config, PrefixConfig

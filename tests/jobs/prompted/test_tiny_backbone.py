@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from jobs.backbones import embedded_backbone
-from jobs.digest import directory_digest
+from jobs.files.digest import directory_digest
 from jobs.language_model import load_language_model
 from jobs.spec import BackboneRef
 from jobs.tiny_backbone import main

@@ -15,10 +15,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import jobs.training_loop
 from jobs.errors import InputError
-from jobs.job import no_progress
 from jobs.ray_train import _outcomes
 from jobs.sharded.rule import Scale
-from jobs.spec import LineSpace, MergeSpec, Mixture, SearchSpec
+from jobs.spec import LineSpace, MergeSpec, Mixture, SearchSpec, no_progress
 from jobs.team import Team
 from jobs.worker import Worker
 

@@ -8,14 +8,15 @@ from tiny_backbone import make_backbone
 from tiny_fleet import TASK, write_entities
 from tiny_tasks import LENGTH, TASKS, write_rows
 
-from jobs.job import JobCall, no_progress
 from jobs.spec import (
     EvaluationSpec,
     Ia3Config,
     InitialAdapterSpec,
+    JobCall,
     LoraConfig,
     TaskAdapterSpec,
     TrainingConfig,
+    no_progress,
 )
 from jobs.worker import Worker
 

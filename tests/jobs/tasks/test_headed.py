@@ -21,11 +21,11 @@ from jobs.batches import collate
 from jobs.errors import InputError
 from jobs.injected.headed import hidden_states
 from jobs.injected.model import InjectedModel
-from jobs.job import JobCall
 from jobs.mixing import mix
 from jobs.spec import (
     BottleneckConfig,
     InitialAdapterSpec,
+    JobCall,
     LineSpace,
     LokrConfig,
     LoraConfig,

@@ -26,8 +26,7 @@ from jobs.errors import InputError
 from jobs.evaluate import evaluate
 from jobs.evaluation_sets import EvaluationSet
 from jobs.evaluator import Stack, WarmEvaluator
-from jobs.job import JobCall, no_progress
-from jobs.spec import BottleneckConfig, EvaluationSpec
+from jobs.spec import BottleneckConfig, EvaluationSpec, JobCall, no_progress
 from jobs.tasks.table import TASKS as TABLE
 
 WEIGHTS = {"en": 0.35, "es": 0.65}

@@ -12,8 +12,7 @@ from jobs import checkpoint, training_loop
 from jobs.errors import InputError
 from jobs.evaluation_sets import EvaluationSet
 from jobs.evaluator import Stack, WarmEvaluator
-from jobs.job import JobCall
-from jobs.spec import BottleneckConfig, TaskAdapterSpec, TrainingConfig, metric_of
+from jobs.spec import BottleneckConfig, JobCall, TaskAdapterSpec, TrainingConfig, metric_of
 from jobs.train_languages import train_languages
 from jobs.train_task import train_task
 

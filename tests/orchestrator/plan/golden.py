@@ -24,10 +24,10 @@ from typing import Any
 
 import yaml
 
-from jobs import spec
 from jobs.errors import InputError
+from jobs.spec import steps as spec
+from jobs.spec.identity import canonical_json
 from orchestrator.campaign import load_campaign
-from orchestrator.fingerprint import canonical_json
 from orchestrator.plan import Plan, plan_campaign
 from orchestrator.references import References
 from orchestrator.step import payload

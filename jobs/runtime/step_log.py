@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from jobs.redaction import redacted
+from jobs.runtime.redaction import redacted
 
 MOST_ALIKE = 5  # of one message about one call; training can warn at every optimizer step
 LONGEST = 20_000  # characters of a message

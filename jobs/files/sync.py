@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from jobs.bucket import Bucket, BucketError, safe_names
+from jobs.files.bucket import Bucket, BucketError, safe_names
 
 EVERY = 2.0  # seconds between two looks
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from jobs.spec import Spec
+from jobs.spec.steps import Spec
 
 # progress(call name, values): e.g. ("gl-s42", {"optimizer_step": 40, "loss": 3.1, "tokens_per_second": 9e3}).
 Progress = Callable[[str, Mapping[str, float]], None]
@@ -28,7 +28,8 @@ class JobCall:
     `inputs`: role -> directory of the finished artifact. `output`: an empty staging directory to write into.
     `checkpoint`: a directory that outlives a killed worker; it may hold an earlier try's checkpoint.
     `cache`: a directory for derived data (tokenized corpora) that any job may read and rebuild.
-    `bucket`: where the workspace is kept when it is no directory that all nodes share; see `jobs.workplace`.
+    `bucket`: where the workspace is kept when it is no directory that all nodes share; see
+    `jobs.files.call_directories`.
     """
 
     name: str

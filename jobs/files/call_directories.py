@@ -12,10 +12,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from jobs.bucket import Bucket
-from jobs.job import BucketRef, JobCall, JobResult
-from jobs.objects import fetch_artifact, put_folder, record_key
-from jobs.replica import Replica
+from jobs.files.bucket import Bucket
+from jobs.files.objects import fetch_artifact, put_folder, record_key
+from jobs.files.sync import Replica
+from jobs.spec import BucketRef, JobCall, JobResult
 
 Outcome = TypeVar("Outcome", JobResult, JobResult | Exception)
 

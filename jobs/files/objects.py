@@ -16,8 +16,8 @@ import uuid
 from collections.abc import Mapping
 from pathlib import Path
 
-from jobs.bucket import Bucket, safe_names
-from jobs.digest import sha256
+from jobs.files.bucket import Bucket, safe_names
+from jobs.files.digest import sha256
 
 RECORD_FILE = "record.json"
 Files = dict[str, tuple[str, int]]  # path inside an artifact -> (sha256, bytes)

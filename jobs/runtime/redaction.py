@@ -3,9 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+
+from jobs.errors import Fault
+
+
+def secrets_in(text: str, where: str) -> Iterator[Fault]:
+    """One fault for each kind of secret found, with its line and never the secret itself."""
+    for kind, pattern in PATTERNS.items():
+        found = pattern.search(text)
+        if found and kind not in ONLY_HIDDEN:
+            line = text.count("\n", 0, found.start()) + 1
+            todo = "keep it in a Secret and refer to that by name"
+            yield Fault(f"{kind} would be written into the manifests", f"{where}:{line}", todo=todo)
+
 
 HIDDEN = "[hidden]"
+
 # What a secret looks like. Anchored and bounded: a text of a million characters is read once. Where there is a group
 # `secret`, it alone is replaced.
 PATTERNS = {
@@ -24,6 +38,7 @@ PATTERNS = {
         r"(?i)\bauthorization[\"']?\s{0,4}[=:]\s{0,4}[\"']?(?P<secret>\w+\s+[^\s\"']{6,512})"
     ),
 }
+
 # Too easily a harmless word to refuse a file for it; hidden in what is kept all the same.
 ONLY_HIDDEN = ("a named secret", "an authorization")
 

@@ -1,21 +1,39 @@
-"""Identity: canonical JSON of what changes a result -> sha256.
-
-A field at its default is left out, so that a field added later keeps old fingerprints; a field made with
-`jobs.spec.location` is left out always. A value without stable identity (a set, a path, NaN) raises. Numbers
-that are equal are written alike (1 and 1.0), so that it never matters which of them a caller had.
-"""
+"""Identity: canonical JSON -> sha256; fields that say where something lies have none."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 from collections.abc import Hashable, Mapping
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import MISSING, field, fields, is_dataclass
 from functools import lru_cache
 from json.encoder import encode_basestring as _text
 from typing import Any, cast
 
-from jobs.spec import IDENTITY
+
+def identity(value: Any) -> Any:
+    """A spec's identity as JSON values: fields outside identity (see `jobs.spec.identity.location`) are left out."""
+    if hasattr(value, "__dataclass_fields__"):
+        kept = [item for item in fields(value) if item.metadata.get(IDENTITY, True)]
+        return {item.name: identity(getattr(value, item.name)) for item in kept}
+    if isinstance(value, tuple | list):
+        return [identity(item) for item in value]
+    return value
+
+
+def key_of(*values: Any) -> str:
+    """32 hex digits that name the identity of `values`."""
+    document = json.dumps([identity(value) for value in values], sort_keys=True, ensure_ascii=True)
+    return hashlib.sha256(document.encode()).hexdigest()[:32]
+
+
+IDENTITY = "identity"
+
+
+def location(default: Any = "") -> Any:
+    """A field outside identity: a path or address, not a part of what is computed."""
+    return field(default=default, compare=False, metadata={IDENTITY: False})
 
 
 def fingerprint(payload: Mapping[str, Any]) -> str:
