@@ -20,12 +20,12 @@ from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, Pr
 
 from jobs.files.digest import directory_digest
 from jobs.injected.initial import initial_peft
-from jobs.injected.model import InjectedModel
-from jobs.injected.rows import collate
-from jobs.language_model import load_language_model
-from jobs.masked_loss import group_sums
+from jobs.models.language_model import load_language_model
+from jobs.models.masked_lm import group_sums
+from jobs.models.peft.model import InjectedModel
 from jobs.spec import BackboneRef, LoraConfig
-from jobs.streams import causal
+from jobs.tokens.lm_batches import collate
+from jobs.tokens.streams import causal
 
 LANGUAGES, ROWS, LENGTH, ROUNDS = 8, 4, 64, 5
 SHAPES = {

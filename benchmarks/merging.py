@@ -31,9 +31,9 @@ def case_in_memory(size: str) -> list[Result]:
     """Linear merges in memory, in place and with new tensors, beside copies of the same bytes."""
     import torch
 
+    from benchmarks.flat_sources import FlatSources
     from jobs.arithmetic.combine import linear
-    from jobs.arithmetic.flat import FlatSources
-    from jobs.arithmetic.kernel import weighted_sum_into
+    from jobs.arithmetic.weighted_sum import weighted_sum_into
 
     states = sources(size)
     amount = total_bytes(states)
@@ -113,8 +113,8 @@ def case_files(size: str) -> list[Result]:
 
 def save(directory: Path, state: dict[str, Any], size: str) -> None:
     """Write a source as a directory of its format."""
+    from jobs.adapters.adapter import Adapter
     from jobs.adapters.formats import write_adapter
-    from jobs.adapters.kinds import Adapter
 
     if "MAD-X" in size:
         config: dict[str, Any] = {"config": {"reduction_factor": 2, "non_linearity": "relu"}, "hidden_size": 768}

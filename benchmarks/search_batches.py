@@ -49,11 +49,11 @@ def _ready(call: Any, mixtures: list[Any]) -> tuple[Any, list[Any], Any, Any]:
     import torch
 
     from jobs.adapters.formats import read_adapter
-    from jobs.bank import bank_weights
-    from jobs.encoder import FrozenEncoder, activation_named
-    from jobs.evaluation_sets import EvaluationSet
     from jobs.evaluator import WarmEvaluator
-    from jobs.layout import Layout
+    from jobs.models.encoder import FrozenEncoder, activation_named
+    from jobs.models.flat_layout import Layout
+    from jobs.models.madx import bank_weights
+    from jobs.tokens.evaluation_sets import EvaluationSet
 
     spec, seed = call.spec, call.spec.seeds[0]
     warm = WarmEvaluator(spec.backbone, call.cache)
@@ -89,7 +89,7 @@ def _one_by_one(encoder: Any, batches: list[Any], stack: Any, vectors: Any) -> C
 def _grouped(encoder: Any, batches: list[Any], stack: Any, vectors: Any) -> Callable[[], Any]:
     import torch
 
-    from jobs.encoder import Rows
+    from jobs.models.rows import Rows
 
     count, stacked = len(vectors), stack(vectors)
 

@@ -83,10 +83,10 @@ def bare_passes(call: Any) -> Callable[[], None]:
 
     from jobs.adapters.formats import read_adapter
     from jobs.adapters.heads import head_layers
-    from jobs.bank import bank_weights
-    from jobs.encoder import FrozenEncoder, activation_named
-    from jobs.evaluation_sets import EvaluationSet
     from jobs.evaluator import WarmEvaluator
+    from jobs.models.encoder import FrozenEncoder, activation_named
+    from jobs.models.madx import bank_weights
+    from jobs.tokens.evaluation_sets import EvaluationSet
 
     spec = call.spec
     warm = WarmEvaluator(spec.backbone, call.cache)

@@ -53,9 +53,9 @@ def compositions(total: int, places: int) -> Iterator[tuple[int, ...]]:
 
 def record(workspace: Path, target: str, task: str) -> None:
     """Score every mixture for one target and task, as its search in the workspace was scored."""
-    from jobs.evaluation_sets import EvaluationSet
     from jobs.evaluator import Evaluator, WarmEvaluator
     from jobs.spec import Mixture
+    from jobs.tokens.evaluation_sets import EvaluationSet
 
     spec, inputs = search_of(workspace, target, task)
     warm = WarmEvaluator(spec.backbone, workspace / "cache", "cpu")

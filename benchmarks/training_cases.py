@@ -18,7 +18,6 @@ from jobs.backbones import embedded_backbone
 from jobs.bank_pass import BankPass
 from jobs.bank_size import CHOSEN
 from jobs.data.cldr import REVISION
-from jobs.data.tokenized import text_blocks
 from jobs.files.digest import directory_digest
 from jobs.forwards import Forwards
 from jobs.language_learner import LanguageLearner
@@ -33,6 +32,7 @@ from jobs.spec import (
     TrainingConfig,
 )
 from jobs.team import Team, joined_team
+from jobs.tokens.text_blocks import text_blocks
 
 EMBEDDED = embedded_backbone()
 ADAPTER = BottleneckConfig()

@@ -87,17 +87,17 @@ def _backbone(folder: Path, sizes: dict[str, int]) -> tuple[Any, Path]:
 def _rows(rows: int, length: int) -> list[Any]:
     import numpy as np
 
-    from jobs.streams import causal
+    from jobs.tokens.streams import causal
 
     rng = np.random.default_rng(0)
     return [causal(rng.integers(5, 1000, length + 1)) for _ in range(rows)]
 
 
 def _plain(ref: Any, theta_pre: Path, rows: list[Any]) -> Any:
-    from jobs.adapters.peft_format import read_adapter
+    from jobs.adapters.peft import read_adapter
     from jobs.forwards import InjectedForward
-    from jobs.language_model import load_language_model
     from jobs.learner import Learner
+    from jobs.models.language_model import load_language_model
     from jobs.spec import TrainingConfig
 
     forward = InjectedForward(load_language_model(ref), read_adapter(theta_pre))
@@ -116,10 +116,10 @@ def _plain(ref: Any, theta_pre: Path, rows: list[Any]) -> Any:
 
 
 def _sharded(sharding: str, ref: Any, theta_pre: Path, rows: list[Any]) -> Any:
-    from jobs.batches import collate
     from jobs.sharded.engine import ShardedEngine
     from jobs.sharded.settings import engine_settings
     from jobs.spec import TrainingConfig
+    from jobs.tokens.batches import collate
 
     on_gpu = torch.cuda.is_available()
     os.environ |= {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1"}

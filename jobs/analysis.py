@@ -15,7 +15,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from jobs.adapters.kinds import Adapter
+from jobs.adapters.adapter import Adapter
 from jobs.adapters.lora_modules import lora_modules, lora_update
 from jobs.arithmetic.checks import all_finite, same_layout
 from jobs.arithmetic.ties import magnitude_threshold, trimmed, vector

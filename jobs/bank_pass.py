@@ -10,13 +10,13 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from jobs.batches import Example
-from jobs.encoder import Rows
 from jobs.flops import ModelShape
 from jobs.language_learner import LanguageLearner
-from jobs.masked_loss import group_sums
+from jobs.models.masked_lm import group_sums
+from jobs.models.rows import Rows
 from jobs.spec import JobCall
 from jobs.team import Team
+from jobs.tokens.batches import Example
 
 # Of the languages that pass at a time on a CPU: with more of them a step is no faster, and takes more memory.
 TOKENS = 2048

@@ -18,13 +18,13 @@ from pathlib import Path
 import torch
 
 from jobs.bank_pass import Forward
-from jobs.batches import Example
 from jobs.errors import Fault, InputError
 from jobs.language_learner import LanguageLearner
-from jobs.masked_loss import group_sums
+from jobs.models.masked_lm import group_sums
 from jobs.runtime.device_memory import SavedBytes, available_bytes, in_gib
 from jobs.spec import JobCall
 from jobs.team import Team
+from jobs.tokens.batches import Example
 
 LARGEST = 64
 # Given to `train_languages` as its capacity: as many as this module finds.

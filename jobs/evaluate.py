@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 
 from jobs.errors import Fault, InputError
-from jobs.evaluation_sets import EvaluationSet
 from jobs.evaluator import Score, Stack, WarmEvaluator
 from jobs.injected.headed_evaluator import HeadedEvaluator
 from jobs.masked_set import MaskedSet
 from jobs.metrics import Statistics
 from jobs.spec import EvaluationSpec, JobCall, JobResult, Method, Progress
 from jobs.tasks.protocol import ScoredSet
+from jobs.tokens.evaluation_sets import EvaluationSet
 
 STATISTICS = "statistics.json"
 PREDICTIONS = "predictions.jsonl"

@@ -9,11 +9,11 @@ import numpy as np
 
 from jobs.errors import Fault, InputError
 from jobs.evaluate import PREDICTIONS, STATISTICS, stack_of
-from jobs.evaluation_sets import EvaluationSet
 from jobs.language_evaluator import LanguageEvaluator
 from jobs.metrics import EXAMPLES, LOSS_COLUMNS, metric_over
 from jobs.prompted_scores import LanguageScore
 from jobs.spec import EvaluationSpec, JobCall, JobResult, Progress, metric_of
+from jobs.tokens.evaluation_sets import EvaluationSet
 
 # Beyond it a float overflows, and JSON has no infinity.
 _LARGEST_EXPONENT = 700.0

@@ -11,25 +11,26 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from jobs.adapters.adapter import Adapter
 from jobs.adapters.adapterhub import read_adapter
 from jobs.adapters.heads import HeadLayers, head_layers
-from jobs.adapters.kinds import Adapter
 from jobs.adapters.memory import bytes_of, in_memory
 from jobs.arithmetic.combine import base_weights
-from jobs.backbone import load_backbone
-from jobs.bank import BankWeights, bank_weights, check_supported
-from jobs.encoder import FrozenEncoder, activation_named
 from jobs.errors import Fault, InputError
-from jobs.evaluation_sets import EvaluationSet
-from jobs.layout import Layout
-from jobs.masked_loss import MaskedRows, token_losses
 from jobs.masked_set import MaskedSet
 from jobs.metrics import Numbers, Statistics, metric_over
 from jobs.mixing import TOLERANCE, mix
+from jobs.models.encoder import FrozenEncoder, activation_named
+from jobs.models.flat_layout import Layout
+from jobs.models.madx import BankWeights, bank_weights, check_supported
+from jobs.models.madx_backbone import load_backbone
+from jobs.models.masked_lm import token_losses
+from jobs.models.rows import MaskedRows
 from jobs.runtime.lru import Recent
 from jobs.spec import BackboneRef, Method, Mixture, Option, TaskRef, metric_of, mixture_role
 from jobs.tasks.protocol import ScoredSet
 from jobs.tasks.table import check_head, prepare
+from jobs.tokens.evaluation_sets import EvaluationSet
 
 # Rules that are weighted sums, written in place.
 _SUMS: tuple[Method, ...] = ("task_arithmetic", "linear")

@@ -13,8 +13,8 @@ from typing import Any
 
 from torch import nn
 
-from jobs.batches import Example
-from jobs.injected.targets import linear_sizes
+from jobs.models.linear_modules import linear_sizes
+from jobs.tokens.batches import Example
 
 # Forward, and the gradient of the input.
 _PASSES = 4

@@ -10,28 +10,28 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from jobs.adapters.adapter import Adapter
 from jobs.adapters.adapterhub import read_adapter as read_adapterhub
-from jobs.adapters.kinds import Adapter
-from jobs.adapters.peft_format import read_adapter as read_peft
-from jobs.backbone import Backbone, load_backbone, require_masked_lm
-from jobs.bank import bank_weights, check_fits, check_supported
+from jobs.adapters.peft import read_adapter as read_peft
 from jobs.bank_pass import Batch, Forward
-from jobs.batches import Example, collate
-from jobs.corpora import corpus_blocks
-from jobs.data.masking import MaskVocabulary
-from jobs.dropout import refuse_backbone_dropout
-from jobs.encoder import FrozenEncoder, activation_named
 from jobs.errors import Fault, InputError
 from jobs.flops import ModelShape, model_shape
-from jobs.injected.model import InjectedModel
-from jobs.injected.rows import LmRows
-from jobs.injected.rows import collate as collate_lm
 from jobs.language_learner import Corpus, LanguageLearner, order_of, start_language
-from jobs.language_model import LanguageModel, load_language_model, require_objective
-from jobs.layout import Layout
-from jobs.masked_loss import MaskedRows, token_losses
+from jobs.models.encoder import FrozenEncoder, activation_named
+from jobs.models.flat_layout import Layout
+from jobs.models.language_model import LanguageModel, load_language_model, require_objective
+from jobs.models.madx import bank_weights, check_fits, check_supported
+from jobs.models.madx_backbone import Backbone, load_backbone, require_masked_lm
+from jobs.models.masked_lm import token_losses
+from jobs.models.peft.model import InjectedModel
+from jobs.models.row_dropout import refuse_backbone_dropout
+from jobs.models.rows import LmRows, MaskedRows
 from jobs.spec import AdapterConfig, BackboneRef, BottleneckConfig, JobCall, LanguageAdapterSpec, adapter_dropout
-from jobs.streams import CausalStream, MaskedStream, PrefixStream, Stream
+from jobs.tokens.batches import Example, collate
+from jobs.tokens.lm_batches import collate as collate_lm
+from jobs.tokens.masking import MaskVocabulary
+from jobs.tokens.packed_blocks import corpus_blocks
+from jobs.tokens.streams import CausalStream, MaskedStream, PrefixStream, Stream
 
 
 @dataclass(slots=True)

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaList
 
-from jobs.data.ragged import Ids
-from jobs.language_model import LanguageModel
+from jobs.models.language_model import LanguageModel
+from jobs.tokens.ragged_file import Ids
 
 # Prompts and new tokens of a batch, padding included.
 _TOKENS = {"cpu": 4096, "cuda": 32_768}

@@ -11,16 +11,17 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from jobs.adapters.adapter import Adapter, Head, named
 from jobs.adapters.adapterhub import read_adapter
-from jobs.adapters.bottleneck import initial_bottleneck, named
+from jobs.adapters.bottleneck import initial_bottleneck
 from jobs.adapters.heads import layers_of, new_head
-from jobs.adapters.kinds import Adapter, Head
-from jobs.backbone import Backbone
-from jobs.bank import BankWeights, bank_weights, check_fits, check_supported
-from jobs.encoder import FrozenEncoder, Rows, activation_named
-from jobs.evaluation_sets import Reader
+from jobs.models.encoder import FrozenEncoder, activation_named
+from jobs.models.madx import BankWeights, bank_weights, check_fits, check_supported
+from jobs.models.madx_backbone import Backbone
+from jobs.models.rows import Rows
 from jobs.spec import BottleneckConfig, JobCall, TaskAdapterSpec
 from jobs.tasks.table import task_of
+from jobs.tokens.evaluation_sets import Reader
 
 
 class HeadedEncoder(Protocol):

@@ -8,18 +8,19 @@ from pathlib import Path
 
 import numpy as np
 
-from jobs.batches import Example
-from jobs.data.masking import MaskVocabulary, fixed_mask
-from jobs.data.packed import packed_blocks
-from jobs.data.tokenized import TextBlocks, text_blocks
-from jobs.evaluation_sets import MASK_SEED, EvaluationSet, by_length
-from jobs.injected.model import token_losses
-from jobs.injected.rows import LmRows, collate
-from jobs.language_model import LanguageModel, require_objective
 from jobs.metrics import LOSS_COLUMNS, Numbers, metric_over
+from jobs.models.language_model import LanguageModel, require_objective
+from jobs.models.peft.model import token_losses
+from jobs.models.rows import LmRows
 from jobs.prompted_scores import LanguageScore
 from jobs.spec import TaskKind, TaskRef, metric_of
-from jobs.streams import causal, fixed_prefix
+from jobs.tokens.batches import Example
+from jobs.tokens.evaluation_sets import MASK_SEED, EvaluationSet, by_length
+from jobs.tokens.lm_batches import collate
+from jobs.tokens.masking import MaskVocabulary, fixed_mask
+from jobs.tokens.packed_blocks import packed_blocks
+from jobs.tokens.streams import causal, fixed_prefix
+from jobs.tokens.text_blocks import TextBlocks, text_blocks
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -7,21 +7,21 @@ from pathlib import Path
 
 import torch
 
+from jobs.adapters.adapter import Adapter
 from jobs.adapters.formats import read_adapter
-from jobs.adapters.kinds import Adapter
 from jobs.adapters.memory import bytes_of, in_memory
 from jobs.errors import Fault, InputError
-from jobs.evaluation_sets import EvaluationSet
 from jobs.evaluator import Stack
 from jobs.generation import Watch, unwatched
 from jobs.held_out_text import HeldOutText, held_out_text, score_text
-from jobs.injected.model import applied_adapters
-from jobs.language_model import load_language_model
 from jobs.mixing import mix
+from jobs.models.language_model import load_language_model
+from jobs.models.peft.model import applied_adapters
 from jobs.prompted_scores import LanguageScore, score_prompted
 from jobs.prompted_sets import ChoiceSet, TextSet, prepare_prompted
 from jobs.runtime.lru import Recent
 from jobs.spec import BackboneRef, Mixture, is_language_model
+from jobs.tokens.evaluation_sets import EvaluationSet
 
 # What one evaluator keeps: bytes of adapters, and numbers of evaluation sets.
 _ADAPTER_BYTES = 2 * 2**30

@@ -9,19 +9,18 @@ import numpy as np
 import torch
 
 from jobs import checkpoint
-from jobs.adapters.bottleneck import named
+from jobs.adapters.adapter import Adapter, named
 from jobs.adapters.formats import write_adapter
-from jobs.adapters.kinds import Adapter
-from jobs.batches import BatchOrder, Example
 from jobs.checkpoint import State
 from jobs.checkpoint_writer import Snapshot, snapshot
-from jobs.data.tokenized import TextBlocks
 from jobs.errors import Fault, InputError
-from jobs.layout import Layout
 from jobs.learner import Learner
+from jobs.models.flat_layout import Layout
 from jobs.spec import JobCall, JobResult, LanguageAdapterSpec
 from jobs.spec.identity import key_of
-from jobs.streams import Stream
+from jobs.tokens.batches import BatchOrder, Example
+from jobs.tokens.streams import Stream
+from jobs.tokens.text_blocks import TextBlocks
 
 # Of a corpus's tokens; beyond it the backbone can hardly read the language.
 MANY_UNKNOWN = 0.05

@@ -10,11 +10,11 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from jobs.backbone import Backbone, require_masked_lm
-from jobs.data.masking import MaskVocabulary, fixed_mask
-from jobs.data.tokenized import text_blocks
-from jobs.evaluation_sets import MASK_SEED, Batch, EvaluationSet, by_length, padded_rows
 from jobs.metrics import LOSS_COLUMNS, Statistics, mlm_loss
+from jobs.models.madx_backbone import Backbone, require_masked_lm
+from jobs.tokens.evaluation_sets import MASK_SEED, Batch, EvaluationSet, by_length, padded_rows
+from jobs.tokens.masking import MaskVocabulary, fixed_mask
+from jobs.tokens.text_blocks import text_blocks
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from jobs import recipe as recipes
-from jobs.adapters.card import card
+from jobs.adapters.adapter import Adapter
 from jobs.adapters.digest import file_digests
 from jobs.adapters.formats import write_adapter
-from jobs.adapters.kinds import Adapter
+from jobs.adapters.model_card import card
 from jobs.adapters.weight_files import weights_file
 from jobs.errors import Fault, InputError
 from jobs.merging.merged import Merged

@@ -6,9 +6,8 @@ import json
 import math
 from pathlib import Path
 
-from jobs.adapters.bottleneck import named
+from jobs.adapters.adapter import Adapter, Head, named
 from jobs.adapters.formats import read_adapter, write_adapter
-from jobs.adapters.kinds import Adapter, Head
 from jobs.errors import Fault, InputError
 from jobs.mixing import BASE, mixed
 from jobs.spec import JobCall, JobResult, MergeSpec, Mixture, mixture_role

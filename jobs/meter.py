@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 
 import torch
 
-from jobs.batches import Example
 from jobs.flops import ModelShape, training_flops
+from jobs.tokens.batches import Example
 
 # Dense bfloat16 operations a second, from the makers' data sheets, by a part of the device's name; first match wins.
 PEAKS: tuple[tuple[str, float], ...] = (

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from jobs import recipe as recipes
-from jobs.adapters.kinds import Adapter
+from jobs.adapters.adapter import Adapter
 from jobs.errors import Fault, InputError
 from jobs.merging.merged import Merged
 from jobs.merging.plan import plan_merge

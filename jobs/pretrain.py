@@ -22,8 +22,8 @@ from transformers import PreTrainedTokenizerFast, XLMRobertaConfig, XLMRobertaFo
 from jobs import pretrain_text as text
 from jobs.data import cldr
 from jobs.errors import Fault, InputError
+from jobs.models.files import ModelFiles, fast_tokenizer
 from jobs.pretrain_card import UNSEEN_SHOWN, Trained, write_card
-from jobs.pretrained import ModelFiles, fast_tokenizer
 
 CHECKPOINT = "checkpoint.pt"
 ROWS = "rows.pt"

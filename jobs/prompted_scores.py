@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from jobs.generation import Watch, generate, unwatched
-from jobs.language_model import LanguageModel
 from jobs.metrics import Statistics, metric_over
+from jobs.models.language_model import LanguageModel
 from jobs.prompted_sets import ChoiceSet, TextSet, accuracy_statistics, choice_scores
 from jobs.scoring.texts import points_of, score_texts
 from jobs.spec import TaskRef, metric_of

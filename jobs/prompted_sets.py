@@ -8,19 +8,20 @@ from pathlib import Path
 
 import numpy as np
 
-from jobs.batches import Example
-from jobs.data.prompt_tokens import PromptRequest, PromptSet, prompt_tokens
 from jobs.data.prompts import prompted_texts
-from jobs.data.ragged import Ids
 from jobs.errors import Fault, InputError
-from jobs.evaluation_sets import EvaluationSet
-from jobs.injected.model import token_losses
-from jobs.injected.rows import UNLABELLED, LmRows, PromptedExample, collate, prompted
-from jobs.language_model import LanguageModel
 from jobs.metrics import EXAMPLES, Numbers, Statistics
+from jobs.models.language_model import LanguageModel
+from jobs.models.peft.model import token_losses
+from jobs.models.rows import LmRows
 from jobs.scoring.pieces import pieces
 from jobs.scoring.rouge import Tokens, english_words
 from jobs.spec import TaskRef, metric_of
+from jobs.tokens.batches import Example
+from jobs.tokens.evaluation_sets import EvaluationSet
+from jobs.tokens.lm_batches import UNLABELLED, PromptedExample, collate, prompted
+from jobs.tokens.prompt_tokens import PromptRequest, PromptSet, prompt_tokens
+from jobs.tokens.ragged_file import Ids
 
 # Padded tokens of a batch of choices.
 _TOKENS = {"cpu": 2048, "cuda": 65_536}

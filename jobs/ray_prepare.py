@@ -49,7 +49,7 @@ def _size(corpus: DataRef) -> int:
 
 
 def _prepare(call: JobCall) -> None:
-    from jobs.corpora import corpus_blocks
+    from jobs.tokens.packed_blocks import corpus_blocks
 
     assert isinstance(call.spec, LanguageAdapterSpec)
     try:

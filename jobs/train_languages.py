@@ -16,7 +16,6 @@ from pathlib import Path
 from jobs import checkpoint
 from jobs.bank_pass import BankPass, Forward
 from jobs.bank_size import CHOSEN, chosen_size
-from jobs.batches import Example
 from jobs.checkpoint_writer import CheckpointWriter
 from jobs.errors import InputError
 from jobs.forwards import Forwards
@@ -25,6 +24,7 @@ from jobs.meter import Meter
 from jobs.runtime.malloc import keep_freed_memory
 from jobs.spec import AdapterConfig, JobCall, JobResult, LanguageAdapterSpec, Progress, no_progress
 from jobs.team import Team, TeamBrokenError
+from jobs.tokens.batches import Example
 
 Outcome = tuple[str, JobResult | Exception]
 

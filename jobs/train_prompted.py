@@ -11,17 +11,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from jobs.adapters.peft_format import write_adapter
-from jobs.batches import BatchOrder, Example
-from jobs.data.prompt_tokens import PromptSet, prompt_tokens
-from jobs.dropout import refuse_backbone_dropout
+from jobs.adapters.peft import write_adapter
 from jobs.errors import Fault, InputError
-from jobs.evaluation_sets import EvaluationSet
 from jobs.injected.inputs import language_below, theta_pre_of
-from jobs.injected.model import InjectedModel, applied_adapters
-from jobs.injected.rows import collate
-from jobs.language_model import LanguageModel, load_language_model
 from jobs.learner import Learner
+from jobs.models.language_model import LanguageModel, load_language_model
+from jobs.models.peft.model import InjectedModel, applied_adapters
+from jobs.models.row_dropout import refuse_backbone_dropout
 from jobs.prompted_scores import score_prompted
 from jobs.prompted_sets import ChoiceSet, TextSet, prepare_prompted, prompt_request, training_example
 from jobs.spec import (
@@ -36,6 +32,10 @@ from jobs.spec import (
     no_progress,
 )
 from jobs.spec.identity import key_of
+from jobs.tokens.batches import BatchOrder, Example
+from jobs.tokens.evaluation_sets import EvaluationSet
+from jobs.tokens.lm_batches import collate
+from jobs.tokens.prompt_tokens import PromptSet, prompt_tokens
 from jobs.training_loop import Loop
 
 

@@ -10,20 +10,20 @@ from typing import Any
 import torch
 
 from jobs.adapters.formats import write_adapter
-from jobs.backbone import load_backbone
-from jobs.batches import BatchOrder, collate
 from jobs.errors import Fault, InputError
-from jobs.evaluation_sets import EvaluationSet, Reader
 from jobs.headed import HeadedEncoder, StackedEncoder
 from jobs.injected.headed import InjectedEncoder
-from jobs.language_model import load_language_model
-from jobs.layout import Layout
 from jobs.learner import Learner
 from jobs.metrics import metric_over
+from jobs.models.flat_layout import Layout
+from jobs.models.language_model import load_language_model
+from jobs.models.madx_backbone import load_backbone
 from jobs.spec import BottleneckConfig, JobCall, JobResult, Progress, TaskAdapterSpec, metric_of, no_progress
 from jobs.spec.identity import key_of
 from jobs.tasks.protocol import ScoredSet
 from jobs.tasks.table import task_of
+from jobs.tokens.batches import BatchOrder, collate
+from jobs.tokens.evaluation_sets import EvaluationSet, Reader
 from jobs.train_prompted import train_prompted
 from jobs.training_loop import Loop
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from jobs.adapters.formats import adapter_format, is_adapter
 from jobs.evaluate import evaluate
 from jobs.evaluate_prompted import evaluate_language_model
-from jobs.evaluation_sets import EvaluationSet
 from jobs.evaluator import Evaluator, WarmEvaluator
 from jobs.folds import leave_one_out
 from jobs.initial_adapter import initial_adapter
@@ -35,6 +34,7 @@ from jobs.spec import (
     is_language_model,
     metric_of,
 )
+from jobs.tokens.evaluation_sets import EvaluationSet
 from jobs.train_languages import train_languages
 from jobs.train_task import train_task
 

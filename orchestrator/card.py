@@ -5,6 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 
+from jobs.adapters.loading_code import (
+    headed_loading_code,
+    loading_code,
+    own_loading_code,
+    peft_merge_code,
+    peft_stacking_code,
+)
 from jobs.adapters.weight_files import is_peft, weights_file
 from jobs.spec import (
     AdapterConfig,
@@ -33,13 +40,6 @@ from orchestrator.card_facts import (
     result_facts,
     rule_facts,
     training_facts,
-)
-from orchestrator.card_loading import (
-    headed_loading_code,
-    loading_code,
-    own_loading_code,
-    peft_merge_code,
-    peft_stacking_code,
 )
 from orchestrator.card_search import search_facts, search_targets
 from orchestrator.record import Record

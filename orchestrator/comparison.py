@@ -13,9 +13,9 @@ from typing import Any
 
 from torch import Tensor
 
+from jobs.adapters.adapter import Adapter
 from jobs.adapters.compat import aligned, check_compatible
 from jobs.adapters.formats import read_adapter
-from jobs.adapters.kinds import Adapter, ComputedTensors, TensorSpec
 from jobs.analysis import (
     Agreement,
     Density,
@@ -27,8 +27,9 @@ from jobs.analysis import (
     trimming_effect,
 )
 from jobs.arithmetic.checks import same_layout
-from jobs.arithmetic.kernel import accumulation_dtype
+from jobs.arithmetic.tensors import ComputedTensors, TensorSpec
 from jobs.arithmetic.ties import vector
+from jobs.arithmetic.weighted_sum import accumulation_dtype
 from jobs.errors import Fault, InputError, raise_all
 from orchestrator.figures_arithmetic import cosine_figure, density_figure, trimming_figure
 

@@ -18,7 +18,7 @@ from rich.table import Column, Table
 from jobs.errors import Fault, InputError
 
 if TYPE_CHECKING:
-    from jobs.adapters.kinds import Adapter
+    from jobs.adapters.adapter import Adapter
     from orchestrator.comparison import Comparison
 
 

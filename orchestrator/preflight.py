@@ -85,7 +85,7 @@ def _read(one: _Set, cache: Path) -> None:
     elif task.kind == "ner":
         check_tags(load_ner(data, split, cache), task.labels, f"{describe(data)} {split}")
     elif task.kind == "qa" and Path(one.backbone.path).is_dir():
-        from jobs.data.token_windows import token_windows
+        from jobs.tokens.token_windows import token_windows
 
         token_windows(data, split, task, one.backbone, one.max_length, cache)  # contexts that no window holds
     else:

@@ -9,7 +9,7 @@ from jobs.data.cldr import covered_languages
 from jobs.data.resolve import DataRequest, data_ref
 from jobs.errors import Fault, InputError, raise_all
 from jobs.files.digest import directory_digest
-from jobs.model_config import checked_model_files
+from jobs.models.config_gate import checked_model_files
 from jobs.spec import BackboneRef, DataRef, Split
 from orchestrator.sections import BackboneSection, DataSection
 from search_spaces.languages import resolve_language

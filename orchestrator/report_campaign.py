@@ -10,10 +10,10 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
+from jobs.adapters.loading_code import loading_code, peft_merge_code
 from jobs.adapters.weight_files import is_peft
 from jobs.errors import InputError
 from jobs.spec import BackboneRef
-from orchestrator.card_loading import loading_code, peft_merge_code
 from orchestrator.record import Record
 from orchestrator.report_blocks import (
     Block,

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import torch
 from adapters import SeqBnConfig, SeqBnInvConfig
 from adapters.loading import AdapterLoader
-from torch import Tensor
 
+from jobs.adapters.adapter import Adapter
 from jobs.adapters.formats import write_adapter
-from jobs.adapters.kinds import Adapter, Head
-from jobs.adapters.names import free_names
-from jobs.backbone import Backbone, load_backbone
+from jobs.adapters.tensor_names import free_names
 from jobs.errors import Fault, InputError
+from jobs.models.madx_backbone import Backbone, load_backbone
 from jobs.spec import BottleneckConfig, InitialAdapterSpec, JobCall, JobResult
 
 INITIAL_NAME = "theta_pre"
@@ -53,16 +51,6 @@ def initial_bottleneck(backbone: Backbone, config: BottleneckConfig, name: str) 
         tensors = {generic: tensor.cpu().clone() for generic, tensor in free_names(state, name, name).items()}
     model.delete_adapter(name)
     return Adapter("bottleneck", "adapterhub", name, _published(document, backbone), tensors)
-
-
-def named(adapter: Adapter, name: str, tensors: Mapping[str, Tensor], head: Head | None = None) -> Adapter:
-    """`adapter` under another name with other tensors of the same names; raises InputError when names differ."""
-    if set(tensors) != set(adapter.tensors):
-        difference = ", ".join(sorted(set(tensors) ^ set(adapter.tensors))[:3])
-        raise InputError(Fault("other tensors than the adapter has", adapter.label, difference))
-    # PEFT's files do not hold the adapter's name.
-    config = {**adapter.config, "name": name} if adapter.format == "adapterhub" else adapter.config
-    return replace(adapter, name=name, config=config, tensors=dict(tensors), head=head)
 
 
 def write_initial_bottleneck(call: JobCall) -> JobResult:

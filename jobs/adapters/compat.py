@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from jobs.adapters.kinds import Adapter
-from jobs.adapters.names import RenamedTensors
+from jobs.adapters.adapter import Adapter
+from jobs.adapters.tensor_names import RenamedTensors
 from jobs.errors import Fault, raise_all
 
 # Settings that matter while training only, or that only describe where the file came from.

@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import Tensor
 
 from jobs.adapters import adapterhub
-from jobs.adapters.paths import adapter_directory, inner_file
+from jobs.adapters.safe_paths import adapter_directory, inner_file
 from jobs.adapters.tensor_files import raw_bytes
 from jobs.adapters.weight_files import ADAPTERHUB_HEAD_WEIGHTS, ADAPTERHUB_WEIGHTS, PEFT_WEIGHTS
 

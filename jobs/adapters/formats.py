@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from jobs.adapters import adapterhub, peft_format
-from jobs.adapters.kinds import Adapter, Format
-from jobs.adapters.paths import adapter_directory, inner_file, read_json
+from jobs.adapters import adapterhub
+from jobs.adapters import peft as peft_format
+from jobs.adapters.adapter import Adapter, Format
+from jobs.adapters.safe_paths import adapter_directory, inner_file, read_json
 from jobs.errors import Fault, InputError
 
 _CONFIG = "adapter_config.json"

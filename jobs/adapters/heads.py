@@ -10,14 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from jobs.adapters.kinds import Adapter, Head
-from jobs.adapters.names import PLACEHOLDER
+from jobs.adapters.adapter import Adapter, Head
 from jobs.adapters.peft_heads import flexible_head
-from jobs.backbone import Backbone
-from jobs.bank import Activation
-from jobs.encoder import activation_named
+from jobs.adapters.tensor_names import PLACEHOLDER
 from jobs.errors import Fault, InputError
-from jobs.language_model import LanguageModel
+from jobs.models.encoder import activation_named
+from jobs.models.language_model import LanguageModel
+from jobs.models.madx import Activation
+from jobs.models.madx_backbone import Backbone
 
 _TENSOR = re.compile(r"heads\.\*\.(\d+)\.(weight|bias)")
 _KNOWN = ("tagging", "classification", "multiple_choice", "question_answering")

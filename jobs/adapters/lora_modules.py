@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from jobs.adapters.kinds import Adapter
+from jobs.adapters.adapter import Adapter
 from jobs.arithmetic.kronecker import Kronecker, whole
 from jobs.arithmetic.lowrank import LowRank
 from jobs.errors import Fault, InputError

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from jobs.adapters.kinds import Adapter, Head
+from jobs.adapters.adapter import Adapter, Head
 
 
 def in_memory(adapter: Adapter) -> Adapter:

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from jobs.adapters.kinds import Head
-from jobs.adapters.names import PLACEHOLDER, RenamedTensors
+from jobs.adapters.adapter import Head
+from jobs.adapters.tensor_names import PLACEHOLDER, RenamedTensors
 from jobs.errors import Fault, InputError
 
 # The keys of a head that belong into PEFT's own configuration file; the others into head_config.json.

@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from jobs.adapters.kinds import TensorSpec, specs_of
+from jobs.arithmetic.tensors import TensorSpec, specs_of
 from jobs.errors import Fault, InputError
 
 # In the order in which the library lays out a file.

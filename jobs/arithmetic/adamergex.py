@@ -14,7 +14,7 @@ from torch import Tensor
 
 from jobs.arithmetic.checks import all_finite, same_layout
 from jobs.arithmetic.combine import linear
-from jobs.arithmetic.kernel import accumulation_dtype, refuse_non_finite
+from jobs.arithmetic.weighted_sum import accumulation_dtype, refuse_non_finite
 from jobs.errors import Fault, InputError
 
 State = Mapping[str, Tensor]

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from jobs.adapters.kinds import TensorSpec, specs_of
-from jobs.arithmetic.kernel import accumulation_dtype, refuse_non_finite
+from jobs.arithmetic.tensors import TensorSpec, specs_of
+from jobs.arithmetic.weighted_sum import accumulation_dtype, refuse_non_finite
 from jobs.errors import Fault, InputError, raise_all
 
 _SHOWN = 5

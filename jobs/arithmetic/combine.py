@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor
 
 from jobs.arithmetic.checks import checked_weights, same_layout
-from jobs.arithmetic.kernel import weighted_sum
+from jobs.arithmetic.weighted_sum import weighted_sum
 from jobs.errors import Fault, InputError
 
 State = Mapping[str, Tensor]

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from jobs.arithmetic.checks import checked_share, checked_weights, same_layout, source_labels
-from jobs.arithmetic.kernel import refuse_non_finite
 from jobs.arithmetic.ties import vector
+from jobs.arithmetic.weighted_sum import refuse_non_finite
 from jobs.errors import Fault, InputError
 
 State = Mapping[str, Tensor]

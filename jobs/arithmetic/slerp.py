@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from jobs.arithmetic.checks import all_finite, same_layout
-from jobs.arithmetic.kernel import accumulation_dtype
+from jobs.arithmetic.weighted_sum import accumulation_dtype
 from jobs.errors import Fault, InputError
 
 State = Mapping[str, Tensor]

@@ -7,20 +7,20 @@ from dataclasses import replace
 
 import torch
 
+from jobs.adapters.adapter import Adapter
 from jobs.adapters.heads import HeadLayers, head_layers
-from jobs.adapters.kinds import Adapter
 from jobs.errors import Fault, InputError
-from jobs.evaluation_sets import EvaluationSet
 from jobs.evaluator import Score, Stack
-from jobs.injected.headed import check_inside, hidden_states, require_encoder
-from jobs.injected.model import applied_adapters
 from jobs.language_evaluator import LanguageEvaluator
-from jobs.language_model import LanguageModel
 from jobs.metrics import metric_over
+from jobs.models.language_model import LanguageModel
+from jobs.models.peft.encoder import check_inside, hidden_states, require_encoder
+from jobs.models.peft.model import applied_adapters
 from jobs.runtime.lru import Recent
 from jobs.spec import TaskRef, metric_of
 from jobs.tasks.protocol import ScoredSet
 from jobs.tasks.table import check_head, scored_set
+from jobs.tokens.evaluation_sets import EvaluationSet
 
 _SETS = 256
 

@@ -8,13 +8,13 @@ from typing import Any
 import peft
 import torch
 
+from jobs.adapters.adapter import Adapter, Kind
 from jobs.adapters.bottleneck import INITIAL_NAME
 from jobs.adapters.formats import write_adapter
-from jobs.adapters.kinds import Adapter, Kind
 from jobs.errors import Fault, InputError
 from jobs.files.digest import DIGEST_PREFIX
-from jobs.injected.targets import check_targets, linear_sizes, target_modules
-from jobs.language_model import Family, LanguageModel, load_language_model
+from jobs.models.language_model import Family, LanguageModel, load_language_model
+from jobs.models.linear_modules import check_targets, linear_sizes, target_modules
 from jobs.spec import (
     AdapterConfig,
     Ia3Config,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from jobs.adapters.adapter import Adapter
 from jobs.adapters.formats import read_adapter
-from jobs.adapters.kinds import Adapter
 from jobs.errors import Fault, InputError
 from jobs.spec import JobCall, TaskAdapterSpec
 

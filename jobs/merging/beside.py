@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from jobs.adapters.kinds import Adapter, TensorSpec
+from jobs.adapters.adapter import Adapter
 from jobs.adapters.lora_modules import LoraModule, lora_modules
-from jobs.arithmetic.kernel import weighted_sum
+from jobs.arithmetic.tensors import TensorSpec
+from jobs.arithmetic.weighted_sum import weighted_sum
 from jobs.errors import Fault, InputError
 from jobs.merging.terms import Term
 

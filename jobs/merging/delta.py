@@ -7,12 +7,12 @@ from typing import Any
 
 import torch
 
-from jobs.adapters.kinds import TensorSpec
 from jobs.adapters.lora_modules import LokrModule, LoraModule, lokr_modules, lokr_update, lora_modules, lora_update
 from jobs.arithmetic.checks import all_finite
-from jobs.arithmetic.kernel import accumulation_dtype
 from jobs.arithmetic.kronecker import kronecker_sum
 from jobs.arithmetic.lowrank import LowRank, concatenated
+from jobs.arithmetic.tensors import TensorSpec
+from jobs.arithmetic.weighted_sum import accumulation_dtype
 from jobs.errors import Fault, InputError
 from jobs.merging.beside import beside_factors
 from jobs.merging.lora_result import Target, as_lora, lora_shell

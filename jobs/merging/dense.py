@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from jobs import recipe as recipes
-from jobs.adapters.kinds import Adapter, ComputedTensors, TensorSpec
+from jobs.adapters.adapter import Adapter
 from jobs.adapters.lora_modules import LokrModule, LoraModule, lokr_modules, lokr_update, lora_modules, lora_update
 from jobs.arithmetic.lowrank import LowRank, Truncation, truncated_dense
+from jobs.arithmetic.tensors import ComputedTensors, TensorSpec
 from jobs.errors import Fault, InputError
 from jobs.merging.delta import same_modules
 from jobs.merging.elementwise import nonlinear_tensors, with_tensors

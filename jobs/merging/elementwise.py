@@ -9,14 +9,15 @@ from typing import Any
 from torch import Tensor
 
 from jobs import recipe as recipes
-from jobs.adapters.kinds import Adapter, ComputedTensors, TensorSpec
+from jobs.adapters.adapter import Adapter
 from jobs.arithmetic.adamergex import ia3_tensor
 from jobs.arithmetic.checks import same_layout
 from jobs.arithmetic.combine import negate_b_weights
 from jobs.arithmetic.dare import dare_tensor
-from jobs.arithmetic.kernel import weighted_sum
 from jobs.arithmetic.slerp import slerp_tensor
+from jobs.arithmetic.tensors import ComputedTensors, TensorSpec
 from jobs.arithmetic.ties import plan_ties, ties_tensor
+from jobs.arithmetic.weighted_sum import weighted_sum
 from jobs.errors import Fault, InputError
 from jobs.merging.terms import Term
 

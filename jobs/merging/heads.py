@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jobs import recipe as recipes
-from jobs.adapters.kinds import Head
+from jobs.adapters.adapter import Head
 from jobs.errors import Fault, InputError
 from jobs.merging.elementwise import linear_tensors
 from jobs.merging.spaces import LINEAR

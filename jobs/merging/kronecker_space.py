@@ -7,11 +7,11 @@ from functools import lru_cache
 
 from torch import Tensor
 
-from jobs.adapters.kinds import ComputedTensors, TensorSpec
 from jobs.adapters.lora_modules import LokrModule, lokr_modules, lokr_update
 from jobs.arithmetic.checks import all_finite
 from jobs.arithmetic.kronecker import nearest_kronecker
 from jobs.arithmetic.lowrank import Truncation
+from jobs.arithmetic.tensors import ComputedTensors, TensorSpec
 from jobs.errors import Fault, InputError
 from jobs.merging.delta import same_modules
 from jobs.merging.elementwise import with_tensors

@@ -10,10 +10,11 @@ from typing import Any
 
 from torch import Tensor
 
-from jobs.adapters.kinds import Adapter, ComputedTensors, TensorSpec
+from jobs.adapters.adapter import Adapter
 from jobs.adapters.lora_modules import module_pattern
 from jobs.arithmetic.checks import all_finite
 from jobs.arithmetic.lowrank import LowRank, Truncation, padded, truncated
+from jobs.arithmetic.tensors import ComputedTensors, TensorSpec
 from jobs.errors import Fault, InputError
 from jobs.merging.beside import Beside
 from jobs.merging.elementwise import with_tensors

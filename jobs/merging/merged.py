@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from jobs.adapters.kinds import Adapter
+from jobs.adapters.adapter import Adapter
 from jobs.arithmetic.lowrank import Truncation, total_truncation
 
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from jobs import recipe as recipes
+from jobs.adapters.adapter import LOW_RANK_KINDS, Kind
 from jobs.adapters.compat import RANK_SETTINGS, aligned, check_compatible
-from jobs.adapters.kinds import LOW_RANK_KINDS, Kind
 from jobs.adapters.peft_heads import peft_settings
 from jobs.errors import Fault, InputError
 from jobs.merging.delta import lokr_delta, lora_delta

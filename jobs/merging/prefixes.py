@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
-from jobs.adapters.kinds import Adapter, ComputedTensors, TensorSpec
+from jobs.adapters.adapter import Adapter
 from jobs.arithmetic.adamergex import adamergex_prefix
 from jobs.arithmetic.prefix import blocks, ejected, unblocked
+from jobs.arithmetic.tensors import ComputedTensors, TensorSpec
 from jobs.errors import Fault, InputError
 from jobs.merging.elementwise import shared_specs, with_tensors
 from jobs.merging.spaces import is_reparametrized

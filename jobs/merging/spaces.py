@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from jobs import recipe as recipes
-from jobs.adapters.kinds import LOW_RANK_KINDS, Adapter
+from jobs.adapters.adapter import LOW_RANK_KINDS, Adapter
 from jobs.errors import Fault, InputError
 
 LINEAR = (

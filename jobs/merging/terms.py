@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from jobs import recipe as recipes
+from jobs.adapters.adapter import Adapter
 from jobs.adapters.formats import read_adapter
-from jobs.adapters.kinds import Adapter
 from jobs.arithmetic.combine import average_weights, base_weights
 from jobs.errors import Fault, InputError, raise_all
 

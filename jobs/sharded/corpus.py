@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from jobs.corpora import corpus_blocks
-from jobs.dropout import refuse_backbone_dropout
 from jobs.errors import Fault, InputError
 from jobs.language_learner import Corpus as Blocks
 from jobs.language_learner import check_corpus, corpus_details, order_of
+from jobs.models.row_dropout import refuse_backbone_dropout
 from jobs.sharded.train import Corpus
 from jobs.spec import JobCall, LanguageAdapterSpec, adapter_dropout
-from jobs.streams import CausalStream
+from jobs.tokens.packed_blocks import corpus_blocks
+from jobs.tokens.streams import CausalStream
 
 
 def open_corpus(call: JobCall) -> Corpus:

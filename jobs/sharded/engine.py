@@ -17,11 +17,11 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM
 from transformers.integrations import HfDeepSpeedConfig
 
-from jobs.dropout import dropouts_by_row
-from jobs.encoder import Rows
 from jobs.errors import Fault, InputError
-from jobs.layout import Layout
-from jobs.pretrained import LOADING, read_config, unverified_files
+from jobs.models.files import LOADING, read_config, unverified_files
+from jobs.models.flat_layout import Layout
+from jobs.models.row_dropout import dropouts_by_row
+from jobs.models.rows import Rows
 from jobs.spec import BackboneRef
 
 if not torch.cuda.is_available():

@@ -9,7 +9,7 @@ import peft
 from accelerate import init_empty_weights
 from transformers import AutoModelForCausalLM
 
-from jobs.pretrained import model_files, read_config
+from jobs.models.files import model_files, read_config
 from jobs.sharded.rule import ModelSize
 from jobs.spec import BackboneRef
 

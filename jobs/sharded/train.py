@@ -12,15 +12,15 @@ import torch
 from torch import Tensor
 
 from jobs import checkpoint
-from jobs.adapters.kinds import Adapter
-from jobs.adapters.peft_format import read_adapter, write_adapter
-from jobs.batches import Example, collate
+from jobs.adapters.adapter import Adapter
+from jobs.adapters.peft import read_adapter, write_adapter
 from jobs.checkpoint import State
 from jobs.course import Course
 from jobs.sharded.engine import ShardedEngine, check_same_shape
 from jobs.spec import JobCall, JobResult, LanguageAdapterSpec, Progress
 from jobs.spec.identity import key_of
 from jobs.team import Team
+from jobs.tokens.batches import Example, collate
 
 Outcome = tuple[str, JobResult | Exception]
 PROGRESS_SECONDS = 1.0

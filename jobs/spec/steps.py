@@ -10,21 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from jobs.spec.adapters import (
-    AdapterConfig,
-)
+from jobs.spec.adapters import AdapterConfig
 from jobs.spec.references import BackboneRef, DataRef, Split
-from jobs.spec.search import (
-    GRID,
-    Choice,
-    Option,
-    SearchSpace,
-    StrategySpec,
-)
-from jobs.spec.tasks import (
-    Objective,
-    TaskRef,
-)
+from jobs.spec.search import GRID, Choice, Option, SearchSpace, StrategySpec
+from jobs.spec.tasks import Objective, TaskRef
 from jobs.spec.training import TrainingConfig
 
 

@@ -12,12 +12,12 @@ from torch import Tensor
 
 from jobs.adapters.heads import classification_head
 from jobs.data.load import load_records
-from jobs.data.token_pairs import token_pairs
-from jobs.evaluation_sets import EvaluationSet, Reader
-from jobs.masked_loss import MaskedRows
+from jobs.models.rows import MaskedRows
 from jobs.spec import TaskAdapterSpec
 from jobs.tasks import pairs
 from jobs.tasks.protocol import HeadTask, TrainingSet
+from jobs.tokens.evaluation_sets import EvaluationSet, Reader
+from jobs.tokens.token_pairs import token_pairs
 
 
 def training_set(spec: TaskAdapterSpec, cache: Path) -> TrainingSet:

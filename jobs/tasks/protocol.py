@@ -10,11 +10,11 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from jobs.adapters.heads import HeadShape
-from jobs.batches import Example, Ints
-from jobs.evaluation_sets import Batch, EvaluationSet, Reader
-from jobs.masked_loss import MaskedRows
 from jobs.metrics import Numbers, Statistics
+from jobs.models.rows import MaskedRows
 from jobs.spec import TaskAdapterSpec, TaskRef
+from jobs.tokens.batches import Example, Ints
+from jobs.tokens.evaluation_sets import Batch, EvaluationSet, Reader
 
 
 @dataclass(frozen=True, slots=True)

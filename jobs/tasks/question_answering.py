@@ -18,15 +18,15 @@ import torch
 from torch import Tensor
 
 from jobs.adapters.heads import question_answering_head
-from jobs.batches import Example
 from jobs.data.load import load_records
-from jobs.data.token_windows import NOWHERE, Window, Windows, token_windows
-from jobs.evaluation_sets import NO_LABELS, Batch, EvaluationSet, Reader, by_length, padded_rows
-from jobs.masked_loss import MaskedRows
 from jobs.metrics import EXAMPLES, Numbers, Statistics, metric_over
+from jobs.models.rows import MaskedRows
 from jobs.scoring.squad import answer_f1, exact_match
 from jobs.spec import TaskAdapterSpec, TaskRef
 from jobs.tasks.protocol import HeadTask, TrainingSet
+from jobs.tokens.batches import Example
+from jobs.tokens.evaluation_sets import NO_LABELS, Batch, EvaluationSet, Reader, by_length, padded_rows
+from jobs.tokens.token_windows import NOWHERE, Window, Windows, token_windows
 
 BEST = 20
 LONGEST = 30

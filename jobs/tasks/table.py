@@ -5,16 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 from jobs.adapters.heads import HeadLayers
-from jobs.backbone import Backbone
 from jobs.errors import Fault, InputError
-from jobs.evaluation_sets import EvaluationSet, Reader
 from jobs.masked_set import MaskedSet, masked_set
+from jobs.models.madx_backbone import Backbone
 from jobs.spec import TaskKind, TaskRef
 from jobs.tasks.classification import CLASSIFICATION
 from jobs.tasks.multiple_choice import MULTIPLE_CHOICE
 from jobs.tasks.protocol import HeadTask, ScoredSet
 from jobs.tasks.question_answering import QUESTION_ANSWERING
 from jobs.tasks.tagging import TAGGING
+from jobs.tokens.evaluation_sets import EvaluationSet, Reader
 
 TASKS: dict[TaskKind, HeadTask] = {
     "ner": TAGGING,

@@ -13,16 +13,16 @@ import torch
 from torch import Tensor
 
 from jobs.adapters.heads import tagging_head
-from jobs.batches import Example
 from jobs.data.load import load_ner
 from jobs.data.sentences import NerSentence
-from jobs.data.token_labels import NOWHERE, TokenExample, token_labels
 from jobs.errors import Fault, InputError
-from jobs.evaluation_sets import NO_LABELS, Batch, EvaluationSet, Reader, by_length, padded_rows
-from jobs.masked_loss import MaskedRows
 from jobs.metrics import SPAN_COLUMNS, Numbers, Statistics, f1, precision, recall, span_statistics
+from jobs.models.rows import MaskedRows
 from jobs.spec import TaskAdapterSpec
 from jobs.tasks.protocol import HeadTask, TrainingSet
+from jobs.tokens.batches import Example
+from jobs.tokens.evaluation_sets import NO_LABELS, Batch, EvaluationSet, Reader, by_length, padded_rows
+from jobs.tokens.token_labels import NOWHERE, TokenExample, token_labels
 
 
 def training_set(spec: TaskAdapterSpec, cache: Path) -> TrainingSet:

@@ -10,9 +10,9 @@ import torch
 from tiny_backbone import make_backbone
 from transformers import AutoModelForMaskedLM
 
-from jobs.backbone import load_backbone, require_masked_lm
 from jobs.errors import InputError
 from jobs.files.digest import directory_digest
+from jobs.models.madx_backbone import load_backbone, require_masked_lm
 
 
 @pytest.mark.parametrize("architecture", ["xlm-roberta", "bert"])

@@ -9,18 +9,20 @@ import torch
 from adapters import AutoAdapterModel
 from tiny_backbone import make_backbone
 
-from jobs import frozen_cross_entropy as module
+from jobs.adapters.adapter import named
 from jobs.adapters.adapterhub import write_adapter
-from jobs.adapters.bottleneck import initial_bottleneck, named
-from jobs.backbone import load_backbone
-from jobs.bank import bank_weights, check_fits, check_supported
-from jobs.dropout import RowsDropout
-from jobs.encoder import FrozenEncoder, Rows, activation_named
+from jobs.adapters.bottleneck import initial_bottleneck
 from jobs.errors import InputError
-from jobs.frozen_cross_entropy import frozen_cross_entropy
-from jobs.frozen_linear import frozen_linear
-from jobs.layout import Layout
-from jobs.masked_loss import MaskedRows, group_sums, token_losses
+from jobs.models import cross_entropy as module
+from jobs.models.cross_entropy import frozen_cross_entropy
+from jobs.models.encoder import FrozenEncoder, activation_named
+from jobs.models.flat_layout import Layout
+from jobs.models.frozen_linear import frozen_linear
+from jobs.models.madx import bank_weights, check_fits, check_supported
+from jobs.models.madx_backbone import load_backbone
+from jobs.models.masked_lm import group_sums, token_losses
+from jobs.models.row_dropout import RowsDropout
+from jobs.models.rows import MaskedRows, Rows
 from jobs.spec import BottleneckConfig
 
 CONFIGS = {"madx": BottleneckConfig(), "plain": BottleneckConfig(16, 0, "relu", 3)}

@@ -5,11 +5,12 @@ import pytest
 import torch
 from tiny_backbone import make_backbone
 
+from jobs.adapters.adapter import named
 from jobs.adapters.adapterhub import read_adapter, write_adapter
-from jobs.adapters.bottleneck import initial_bottleneck, named, write_initial_bottleneck
+from jobs.adapters.bottleneck import initial_bottleneck, write_initial_bottleneck
 from jobs.adapters.heads import new_head, tagging_head
-from jobs.backbone import load_backbone
 from jobs.errors import InputError
+from jobs.models.madx_backbone import load_backbone
 from jobs.spec import BottleneckConfig, InitialAdapterSpec, JobCall
 
 

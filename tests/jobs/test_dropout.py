@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from jobs.dropout import RowsDropout, _mixed
+from jobs.models.row_dropout import RowsDropout, _mixed
 
 
 def rows(seeds, rate=0.25):

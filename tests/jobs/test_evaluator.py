@@ -14,19 +14,20 @@ import torch
 from seqeval.metrics import f1_score
 from tiny_backbone import make_backbone
 
+from jobs.adapters.adapter import named
 from jobs.adapters.adapterhub import read_adapter, write_adapter
-from jobs.adapters.bottleneck import initial_bottleneck, named
+from jobs.adapters.bottleneck import initial_bottleneck
 from jobs.adapters.heads import new_head, tagging_head
-from jobs.backbone import MASKED_LM_HEAD, load_backbone
 from jobs.data.load import load_ner
-from jobs.data.masking import MaskVocabulary, fixed_mask
-from jobs.data.tokenized import text_blocks
 from jobs.errors import InputError
 from jobs.evaluate import evaluate
-from jobs.evaluation_sets import MASK_SEED, EvaluationSet
 from jobs.evaluator import Evaluator, Stack, WarmEvaluator
 from jobs.merge_winner import merge, read_winner
+from jobs.models.madx_backbone import MASKED_LM_HEAD, load_backbone
 from jobs.spec import BottleneckConfig, DataRef, EvaluationSpec, JobCall, MergeSpec, Mixture, TaskRef, no_progress
+from jobs.tokens.evaluation_sets import MASK_SEED, EvaluationSet
+from jobs.tokens.masking import MaskVocabulary, fixed_mask
+from jobs.tokens.text_blocks import text_blocks
 
 LABELS = ("O", "B-LOC", "I-LOC", "B-PER", "I-PER")
 NER = TaskRef("entities", "ner", LABELS)

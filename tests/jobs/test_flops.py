@@ -8,9 +8,9 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import LlamaConfig, LlamaForCausalLM, XLMRobertaConfig, XLMRobertaForMaskedLM
 
-from jobs.batches import Example
 from jobs.flops import model_shape, training_flops
 from jobs.meter import Meter, peak_flops
+from jobs.tokens.batches import Example
 
 
 def _counted(model, length):

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from tiny_backbone import make_backbone
 
-from jobs.backbone import load_backbone
 from jobs.errors import InputError
 from jobs.files.digest import directory_digest
+from jobs.models.madx_backbone import load_backbone
 from jobs.spec import BackboneRef
 
 

@@ -4,9 +4,9 @@ import pytest
 from huggingface_hub import constants, file_download
 from tiny_backbone import make_backbone
 
-from jobs import hub_models
 from jobs.errors import InputError
-from jobs.hub_models import hub_folder
+from jobs.models import files
+from jobs.models.files import hub_folder
 from tests.orchestrator.hub_server import COMMIT, hub_server
 
 NOBODY = "http://127.0.0.1:9"  # the port of the discard service, where nobody listens
@@ -36,7 +36,7 @@ def hub(model, tmp_path, monkeypatch):
     with hub_server({"models/me/tiny": model}) as server:
         use(monkeypatch, server.address)
         monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-        monkeypatch.setattr(hub_models.time, "sleep", lambda seconds: None)
+        monkeypatch.setattr(files.time, "sleep", lambda seconds: None)
         yield server
 
 

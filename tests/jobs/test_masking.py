@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from jobs.data.masking import MaskVocabulary, fixed_mask, mask
+from jobs.tokens.masking import MaskVocabulary, fixed_mask, mask
 
 VOCABULARY = MaskVocabulary.of(1000, mask_id=4, special_ids=[0, 1, 2, 3, 4])
 

@@ -12,12 +12,12 @@ from tiny_backbone import make_backbone
 from transformers import CONFIG_MAPPING, AutoConfig
 
 from jobs import tiny_backbone as tiny_decoder
-from jobs.backbone import load_backbone
 from jobs.errors import InputError
 from jobs.files.digest import directory_digest
-from jobs.language_model import load_language_model
-from jobs.model_config import MODEL_TYPES, checked_model_files
-from jobs.pretrained import ModelFiles, fast_tokenizer, read_config
+from jobs.models.config_gate import MODEL_TYPES, checked_model_files
+from jobs.models.files import ModelFiles, fast_tokenizer, read_config
+from jobs.models.language_model import load_language_model
+from jobs.models.madx_backbone import load_backbone
 from jobs.spec import BackboneRef
 
 SMALL = {"model_type": "xlm-roberta", "hidden_size": 32, "num_hidden_layers": 2}
@@ -167,7 +167,7 @@ def test_a_tokenizer_without_a_model_is_read(evil):
 
 def test_the_gate_loads_no_library():
     heavy = {"torch", "transformers", "adapters", "peft"}
-    code = f"import sys, jobs.model_config; print(sorted({heavy!r} & set(sys.modules)))"
+    code = f"import sys, jobs.models.config_gate; print(sorted({heavy!r} & set(sys.modules)))"
     root = Path(__file__).parents[2]
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root, check=True)
     assert answer.stdout.strip() == "[]"

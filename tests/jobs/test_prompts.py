@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.backbones import embedded_backbone
-from jobs.data.prompt_tokens import PromptRequest, prompt_tokens, shortened
 from jobs.data.prompts import prompted_texts
 from jobs.data.template import Template
-from jobs.data.tokenizer import load_tokenizer
 from jobs.errors import InputError
 from jobs.spec import BackboneRef, TaskRef
+from jobs.tokens.prompt_tokens import PromptRequest, prompt_tokens, shortened
+from jobs.tokens.tokenizer import load_tokenizer
 
 BACKBONE = BackboneRef("embedded", "sha256:0", str(embedded_backbone()))
 MGSM = TaskRef("mgsm", "generation", metric="number_match", prompt="{question}\nAnswer:", answer=" {answer_number}")

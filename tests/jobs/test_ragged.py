@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.data.ragged import BATCH, RaggedFile, write_ragged
+from jobs.tokens.ragged_file import BATCH, RaggedFile, write_ragged
 
 ids = st.lists(st.integers(-(2**31), 2**31 - 1), max_size=6)
 

@@ -13,12 +13,12 @@ from tiny_backbone import make_backbone
 from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
-from jobs.data.token_labels import token_labels
-from jobs.data.tokenized import text_blocks
-from jobs.data.tokenizer import load_tokenizer, unknown_ids
 from jobs.errors import InputError
 from jobs.spec import BackboneRef, DataRef, TaskRef
 from jobs.spec.identity import key_of
+from jobs.tokens.text_blocks import text_blocks
+from jobs.tokens.token_labels import token_labels
+from jobs.tokens.tokenizer import load_tokenizer, unknown_ids
 
 TASK = TaskRef("entities", "ner", ("O", "B-PER", "I-PER", "B-LOC", "I-LOC", "B-ORG", "I-ORG"))
 SCRIPTS = [

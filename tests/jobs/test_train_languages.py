@@ -17,16 +17,16 @@ from transformers import get_scheduler
 
 from jobs import bank_pass, checkpoint
 from jobs import train_languages as module
-from jobs.backbone import load_backbone
 from jobs.checkpoint import saved
 from jobs.course import DivergedError, schedule
 from jobs.errors import InputError
-from jobs.evaluation_sets import EvaluationSet
 from jobs.evaluator import Stack, WarmEvaluator
 from jobs.forwards import Forwards
 from jobs.learner import Learner
+from jobs.models.madx_backbone import load_backbone
 from jobs.spec import TaskRef, TrainingConfig
 from jobs.team import Team
+from jobs.tokens.evaluation_sets import EvaluationSet
 from jobs.train_languages import train_languages
 
 

@@ -9,15 +9,15 @@ from safetensors.torch import load_file
 from tiny_fleet import TASK, Fleet
 
 from jobs import checkpoint, training_loop
-from jobs.backbone import load_backbone
-from jobs.batches import collate
-from jobs.data.token_labels import token_labels
 from jobs.errors import InputError
-from jobs.evaluation_sets import EvaluationSet
 from jobs.evaluator import Stack as System
 from jobs.evaluator import WarmEvaluator
+from jobs.models.madx_backbone import load_backbone
 from jobs.spec import TrainingConfig
 from jobs.tasks import tagging
+from jobs.tokens.batches import collate
+from jobs.tokens.evaluation_sets import EvaluationSet
+from jobs.tokens.token_labels import token_labels
 from jobs.train_languages import train_languages
 from jobs.train_task import TaskTrainer, headed_encoder, train_task
 

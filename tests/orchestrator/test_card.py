@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from jobs.adapters.loading_code import headed_loading_code, loading_code, peft_loading_code, peft_merge_code
 from jobs.spec import (
     BackboneRef,
     DataRef,
@@ -22,7 +23,6 @@ from jobs.spec import (
     TrainingConfig,
 )
 from orchestrator.card import card, has_card
-from orchestrator.card_loading import headed_loading_code, loading_code, peft_loading_code, peft_merge_code
 from orchestrator.record import Record
 from orchestrator.step import Step
 from tests.orchestrator.synthetic_campaign import BACKBONE, Synthetic, make_workspace

@@ -12,8 +12,8 @@ import torch
 import typer
 from typer.testing import CliRunner
 
+from jobs.adapters.adapter import Adapter, StatedBackbone
 from jobs.adapters.adapterhub import write_adapter
-from jobs.adapters.kinds import Adapter, StatedBackbone
 from jobs.errors import InputError
 from orchestrator import merge_commands
 

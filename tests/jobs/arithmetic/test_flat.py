@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.profiler import ProfilerActivity, profile
 
+from benchmarks.flat_sources import FlatSources
 from jobs.arithmetic.combine import linear
-from jobs.arithmetic.flat import FlatSources
 from jobs.errors import InputError
 
 SHAPES = {"b": (70001,), "a": (3, 65537), "c": (2, 100_003), "d": (33,), "e": ()}

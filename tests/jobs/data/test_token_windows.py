@@ -13,11 +13,11 @@ from tiny_tasks import CHOICES
 
 from jobs.backbones import embedded_backbone
 from jobs.data.load import load_records
-from jobs.data.token_pairs import token_pairs
-from jobs.data.token_windows import NOWHERE, token_windows
 from jobs.errors import InputError
 from jobs.files.digest import directory_digest
 from jobs.spec import BackboneRef, TaskRef
+from jobs.tokens.token_pairs import token_pairs
+from jobs.tokens.token_windows import NOWHERE, token_windows
 
 
 @pytest.fixture(scope="module")

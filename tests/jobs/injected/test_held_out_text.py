@@ -11,11 +11,11 @@ import pytest
 from injected_fleet import LORA, TRAINING, InjectedFleet
 
 from jobs.errors import InputError
-from jobs.evaluation_sets import EvaluationSet
 from jobs.evaluator import Stack
 from jobs.language_evaluator import LanguageEvaluator
 from jobs.metrics import LOSS_COLUMNS
 from jobs.spec import EvaluationSpec, JobCall, LoraConfig, TaskRef, no_progress
+from jobs.tokens.evaluation_sets import EvaluationSet
 from jobs.train_languages import train_languages
 from jobs.worker import Worker
 

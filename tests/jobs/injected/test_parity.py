@@ -13,15 +13,15 @@ from tiny_models import FAMILIES, VOCABULARY, make_model
 from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForSeq2SeqLM
 
 from jobs.adapters.formats import read_adapter, write_adapter
-from jobs.dropout import RowDropout, dropouts_by_row
 from jobs.injected.initial import initial_peft
-from jobs.injected.model import InjectedModel, token_losses
-from jobs.injected.rows import PromptedExample, collate, prompted
-from jobs.language_model import load_language_model
-from jobs.masked_loss import group_sums
+from jobs.models.language_model import load_language_model
+from jobs.models.masked_lm import group_sums
+from jobs.models.peft.model import InjectedModel, token_losses
+from jobs.models.row_dropout import RowDropout, dropouts_by_row
+from jobs.models.vocabulary_head import vocabulary_head
 from jobs.runtime.device_memory import SavedBytes
 from jobs.spec import Ia3Config, LokrConfig, LoraConfig, PrefixConfig
-from jobs.vocabulary_head import vocabulary_head
+from jobs.tokens.lm_batches import PromptedExample, collate, prompted
 
 TARGETS = {
     "llama": (("q_proj", "v_proj", "down_proj"), ("down_proj",)),

@@ -14,9 +14,9 @@ from transformers import AutoConfig
 from jobs.errors import InputError
 from jobs.files.digest import directory_digest
 from jobs.injected.initial import initial_peft
-from jobs.injected.rows import PromptedExample, prompted
-from jobs.language_model import load_language_model
+from jobs.models.language_model import load_language_model
 from jobs.spec import BackboneRef, Ia3Config, LoraConfig, PrefixConfig
+from jobs.tokens.lm_batches import PromptedExample, prompted
 from jobs.train_languages import train_languages
 
 

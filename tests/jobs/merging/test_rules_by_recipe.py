@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from tiny_adapters import save_hub, save_peft, write_recipe
 
 from jobs.adapters.formats import write_adapter
-from jobs.adapters.kinds import LazyTensors, specs_of
+from jobs.arithmetic.tensors import LazyTensors, specs_of
 from jobs.errors import InputError
 from jobs.merge import merge
 from jobs.merging.plan import plan_merge

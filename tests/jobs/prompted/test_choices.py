@@ -10,15 +10,15 @@ import torch
 from prompted_fleet import PICK, data
 from tiny_models import FAMILIES, make_model
 
-from jobs.data.prompt_tokens import PromptRequest, prompt_tokens
 from jobs.errors import InputError
-from jobs.evaluation_sets import EvaluationSet
-from jobs.language_model import load_language_model
 from jobs.metrics import metric_over
+from jobs.models.language_model import load_language_model
 from jobs.prompted_scores import score_prompted
 from jobs.prompted_sets import choice_scores, prepare_prompted
 from jobs.scoring.numbers import number_match
 from jobs.spec import TaskRef
+from jobs.tokens.evaluation_sets import EvaluationSet
+from jobs.tokens.prompt_tokens import PromptRequest, prompt_tokens
 
 
 @torch.no_grad()

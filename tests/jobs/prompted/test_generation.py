@@ -11,7 +11,7 @@ import torch
 from tiny_models import FAMILIES, make_model
 
 from jobs.generation import generate, padded
-from jobs.language_model import load_language_model
+from jobs.models.language_model import load_language_model
 
 PROMPTS = [[0, 9, 30, 7], [0, 12], [0, *range(20, 33)], [0, 5, 6, 7, 8, 9, 10]]
 NEW = 6

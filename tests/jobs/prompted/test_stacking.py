@@ -11,14 +11,14 @@ from prompted_fleet import LORA, PICK, Fleet
 from transformers import AutoModelForCausalLM
 
 from jobs.adapters.formats import read_adapter, write_adapter
+from jobs.adapters.loading_code import peft_stacking_code
 from jobs.errors import InputError
 from jobs.evaluator import Stack
 from jobs.files.digest import directory_digest
-from jobs.injected.model import applied_adapters
 from jobs.language_evaluator import LanguageEvaluator
+from jobs.models.peft.model import applied_adapters
 from jobs.spec import BackboneRef, Ia3Config, PrefixConfig
 from jobs.worker import Worker
-from orchestrator.card_loading import peft_stacking_code
 
 PICK_SHORT = replace(PICK, max_new_tokens=4)
 IA3 = Ia3Config(("k_proj", "v_proj", "down_proj"), ("down_proj",))

@@ -6,7 +6,7 @@ import pytest
 
 from jobs.backbones import embedded_backbone
 from jobs.files.digest import directory_digest
-from jobs.language_model import load_language_model
+from jobs.models.language_model import load_language_model
 from jobs.spec import BackboneRef
 from jobs.tiny_backbone import main
 

@@ -17,11 +17,11 @@ from jobs import checkpoint, training_loop
 from jobs.adapters.bottleneck import write_initial_bottleneck as initial_bottleneck
 from jobs.adapters.formats import read_adapter, write_adapter
 from jobs.adapters.heads import head_layers
-from jobs.batches import collate
+from jobs.adapters.loading_code import headed_loading_code
 from jobs.errors import InputError
-from jobs.injected.headed import hidden_states
-from jobs.injected.model import InjectedModel
 from jobs.mixing import mix
+from jobs.models.peft.encoder import hidden_states
+from jobs.models.peft.model import InjectedModel
 from jobs.spec import (
     BottleneckConfig,
     InitialAdapterSpec,
@@ -34,8 +34,8 @@ from jobs.spec import (
     PrefixConfig,
     SearchSpec,
 )
+from jobs.tokens.batches import collate
 from jobs.train_task import TaskTrainer, headed_encoder
-from orchestrator.card_loading import headed_loading_code
 
 CLASSES = {
     "ner": transformers.AutoModelForTokenClassification,

@@ -16,18 +16,19 @@ from tiny_backbone import make_backbone
 from tiny_tasks import CHOICES, INFERENCE, LENGTH, QUESTIONS, TASKS, write_rows
 from torchmetrics.functional.text import squad
 
+from jobs.adapters.adapter import named
 from jobs.adapters.adapterhub import read_adapter, write_adapter
-from jobs.adapters.bottleneck import initial_bottleneck, named
+from jobs.adapters.bottleneck import initial_bottleneck
 from jobs.adapters.heads import new_head
-from jobs.backbone import load_backbone
 from jobs.data.load import load_records
-from jobs.data.token_pairs import ASKED
 from jobs.errors import InputError
 from jobs.evaluate import evaluate
-from jobs.evaluation_sets import EvaluationSet
 from jobs.evaluator import Stack, WarmEvaluator
+from jobs.models.madx_backbone import load_backbone
 from jobs.spec import BottleneckConfig, EvaluationSpec, JobCall, no_progress
 from jobs.tasks.table import TASKS as TABLE
+from jobs.tokens.evaluation_sets import EvaluationSet
+from jobs.tokens.token_pairs import ASKED
 
 WEIGHTS = {"en": 0.35, "es": 0.65}
 

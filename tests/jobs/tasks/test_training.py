@@ -10,9 +10,9 @@ from tiny_tasks import LENGTH, TASKS, write_rows
 
 from jobs import checkpoint, training_loop
 from jobs.errors import InputError
-from jobs.evaluation_sets import EvaluationSet
 from jobs.evaluator import Stack, WarmEvaluator
 from jobs.spec import BottleneckConfig, JobCall, TaskAdapterSpec, TrainingConfig, metric_of
+from jobs.tokens.evaluation_sets import EvaluationSet
 from jobs.train_languages import train_languages
 from jobs.train_task import train_task
 

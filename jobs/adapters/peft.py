@@ -1,0 +1,141 @@
+"""Adapter directories of the PEFT format: LoRA, (IA)3, prefix tuning and LoKr."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from jobs.adapters.adapter import Adapter, Head, Kind, StatedBackbone
+from jobs.adapters.peft_heads import PEFT_KEYS
+from jobs.adapters.safe_paths import adapter_directory, inner_file, read_json
+from jobs.adapters.setting_types import check_settings
+from jobs.adapters.tensor_files import check_tensors, read_tensors, write_safetensors
+from jobs.adapters.tensor_names import RenamedTensors
+from jobs.adapters.weight_files import PEFT_WEIGHTS
+from jobs.arithmetic.tensors import JoinedTensors
+from jobs.errors import Fault, InputError
+
+CONFIG = "adapter_config.json"
+HEAD_CONFIG = "head_config.json"
+_KINDS: Mapping[str, Kind] = {"LORA": "lora", "IA3": "ia3", "PREFIX_TUNING": "prefix", "LOKR": "lokr"}
+_MARKS: Mapping[Kind, tuple[str, ...]] = {
+    "lora": (".lora_",),
+    "ia3": (".ia3_l",),
+    "lokr": (".lokr_",),
+}
+# What a directory may hold beside the method's own tensors without being a fully trained module:
+# biases (`bias: lora_only`, `all`) and the copy of a backbone's embedding.
+_BESIDE = (".base_layer.weight", ".bias")
+
+
+def read_adapter(path: Path | str) -> Adapter:
+    """Read a PEFT directory; its tensors stay on disk until their values are needed.
+
+    Fully trained modules (`modules_to_save`) come as `head`, with what a `head_config.json` says of them. The
+    adapter is named after its directory: PEFT stores no name. Raises InputError for whatever is missing, damaged,
+    unsafe or of a kind that cannot be merged.
+    """
+    directory = adapter_directory(path)
+    config_path = inner_file(directory, CONFIG)
+    if config_path is None:
+        raise InputError(Fault(f"no {CONFIG}", str(path), todo="give the directory of one adapter"))
+    config = read_json(config_path)
+    kind = _kind(config, config_path)
+    check_settings(config, str(config_path))
+    tensors = _weights(directory)
+    check_tensors(tensors, str(path))
+    own, head = _split(tensors, kind, config)
+    head = _described(head, directory, config)
+    if not own:
+        raise InputError(Fault("the adapter has no tensors of its kind", str(path), kind))
+    return Adapter(kind, "peft", _directory_name(directory), config, own, _backbone(config), head, str(path))
+
+
+def write_adapter(adapter: Adapter, path: Path | str) -> None:
+    """Write what `PeftModel.from_pretrained` needs, and what a head is for. Equal adapters give equal bytes."""
+    if adapter.format != "peft":
+        raise InputError(Fault("not a PEFT adapter", adapter.label, adapter.format))
+    directory = Path(path)
+    directory.mkdir(parents=True, exist_ok=True)
+    _write_json(_stable(adapter.config), directory / CONFIG)
+    if adapter.head is not None and "config" in adapter.head.config:
+        described = {key: value for key, value in adapter.head.config.items() if key not in PEFT_KEYS}
+        _write_json(described, directory / HEAD_CONFIG)
+    write_safetensors(_joined(adapter), directory / PEFT_WEIGHTS[0], {"format": "pt"})
+
+
+def _write_json(document: Mapping[str, Any], path: Path) -> None:
+    path.write_text(json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _joined(adapter: Adapter) -> Mapping[str, Tensor]:
+    return adapter.tensors if adapter.head is None else JoinedTensors(adapter.tensors, adapter.head.tensors)
+
+
+def _stable(config: Mapping[str, Any]) -> dict[str, Any]:
+    """PEFT writes sets in arbitrary order; sorted lists give stable bytes and mean the same."""
+    sets = ("target_modules", "exclude_modules", "modules_to_save", "feedforward_modules")
+    return {
+        key: sorted(value) if key in sets and isinstance(value, list | tuple | set) else value
+        for key, value in config.items()
+    }
+
+
+def _kind(config: Mapping[str, Any], path: Path) -> Kind:
+    peft_type = config.get("peft_type")
+    if not isinstance(peft_type, str) or peft_type not in _KINDS:
+        known = "known: " + ", ".join(sorted(_KINDS))
+        raise InputError(
+            Fault("a PEFT method that cannot be merged", str(path), repr(peft_type)[:80], f"known: {known}")
+        )
+    return _KINDS[peft_type]
+
+
+def _weights(directory: Path) -> Mapping[str, Tensor]:
+    for filename in PEFT_WEIGHTS:
+        path = inner_file(directory, filename)
+        if path is not None:
+            return read_tensors(path)
+    raise InputError(Fault("no weights", str(directory), todo=f"one of {', '.join(PEFT_WEIGHTS)} must be there"))
+
+
+def _split(
+    tensors: Mapping[str, Tensor], kind: Kind, config: Mapping[str, Any]
+) -> tuple[Mapping[str, Tensor], Head | None]:
+    if kind == "prefix":
+        own = [name for name in tensors if name == "prompt_embeddings"]
+    else:
+        own = [name for name in tensors if any(mark in name for mark in _MARKS[kind]) or name.endswith(_BESIDE)]
+    modules = config.get("modules_to_save") or []
+    full = [name for name in tensors if name not in own or any(f".{module}." in name for module in modules)]
+    kept = [name for name in own if name not in full]
+    if not full:
+        return RenamedTensors(tensors, {name: name for name in kept}), None
+    head = Head({"modules_to_save": sorted(modules)}, RenamedTensors(tensors, {name: name for name in full}))
+    return RenamedTensors(tensors, {name: name for name in kept}), head
+
+
+def _described(head: Head | None, directory: Path, config: Mapping[str, Any]) -> Head | None:
+    """The head with the type and the labels that stand beside it, and PEFT's name for its task."""
+    path = inner_file(directory, HEAD_CONFIG)
+    if head is None or path is None:
+        return head
+    return replace(head, config={**read_json(path), **head.config, "task_type": config.get("task_type")})
+
+
+def _backbone(config: Mapping[str, Any]) -> StatedBackbone:
+    return StatedBackbone(
+        model_name=str(config.get("base_model_name_or_path") or ""),
+        revision=str(config.get("revision") or ""),
+    )
+
+
+def _directory_name(directory: Path) -> str:
+    name = re.sub(r"[^A-Za-z0-9_-]", "_", directory.resolve().name).lstrip("-")
+    return name[:100] or "adapter"

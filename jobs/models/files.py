@@ -1,0 +1,163 @@
+"""Files of a pretrained model at a pinned revision: where they are, their configuration, their tokenizer."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import snapshot_download
+from requests.exceptions import HTTPError, RequestException
+from transformers import CONFIG_MAPPING, AutoTokenizer
+
+from jobs.errors import Fault, InputError
+from jobs.files.digest import DIGEST_PREFIX, directory_digest
+from jobs.models.config_gate import CONFIG, checked_model_files
+from jobs.spec import BackboneRef
+
+_SETTINGS = ("*.json", "*.txt", "*.model", "*.jinja")
+
+_WEIGHTS = ("model.safetensors", "model-*-of-*.safetensors")
+
+# Copies in other formats lie in folders. An adapter beside a model would be put into it, and its own base model loaded.
+_LEFT_OUT = ("*/*", "adapter_*")
+
+_ATTEMPTS = 5  # of a download that breaks off; each goes on where the last one stopped
+
+
+def hub_folder(name: str, commit: str, weights: bool) -> Path:
+    """The directory with configuration, tokenizer and, with `weights`, safetensors of the model `name` at `commit`.
+
+    What is missing is fetched; an interrupted download goes on. Given the files' directory, no library looks for more
+    of them on the hub, where some would ask for the newest commit instead. Without a network the cache is what there
+    is. Raises InputError for an unknown or closed model, an unknown commit, and a hub that does not answer.
+    """
+    patterns = [*_SETTINGS, *(_WEIGHTS if weights else ())]
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            return Path(
+                snapshot_download(name, revision=commit, allow_patterns=patterns, ignore_patterns=list(_LEFT_OUT))
+            )
+        except (OSError, ValueError, RuntimeError) as error:
+            if attempt == _ATTEMPTS or not _broke_off(error):
+                raise _refused(name, commit, error) from error
+        time.sleep(2.0 ** (attempt - 1))
+    raise AssertionError("the last attempt returns or raises")
+
+
+def _broke_off(error: Exception) -> bool:
+    """Whether the connection ended on the way; the hub's transfer library raises RuntimeError then."""
+    return isinstance(error, RuntimeError) or (
+        isinstance(error, RequestException) and not isinstance(error, (HTTPError, ValueError))
+    )
+
+
+def _refused(name: str, commit: str, error: Exception) -> InputError:
+    got = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)[:200]
+    todo = "check name and commit, the network, and HF_TOKEN for a model that asks for consent"
+    return InputError(Fault("the model cannot be fetched", f"backbone {name} at {commit}", got, todo))
+
+
+# Of every `from_pretrained`: no code of a model is run, and nothing is asked of the hub.
+LOADING = {"trust_remote_code": False, "local_files_only": True}
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFiles:
+    """The directory of a pretrained model on this machine, and what faults call it."""
+
+    folder: Path
+    named: str
+
+
+def model_files(ref: BackboneRef, weights: bool = True) -> ModelFiles:
+    """The files of `ref`: a local directory, verified here, or the hub's at the pinned commit.
+
+    Without `weights` those of the hub are configuration and tokenizer. Raises InputError for a path that is no model
+    directory, files that are not the pinned revision, and what the hub does not give.
+    """
+    files = unverified_files(ref, weights)
+    if ref.revision.startswith(DIGEST_PREFIX) and (found := directory_digest(files.folder)) != ref.revision:
+        where, todo = f"backbone {ref.name}: {files.folder}", f"the files changed: restore them, or pin {found}"
+        raise InputError(Fault("the files are not the pinned revision", where, ref.revision, todo))
+    return files
+
+
+def unverified_files(ref: BackboneRef, weights: bool = True) -> ModelFiles:
+    """As `model_files`, for files that `model_files` has verified in this process; their bytes are not read again."""
+    files = located_files(ref, weights)
+    where, todo = f"backbone {ref.name}", "give a directory written by save_pretrained"
+    if not (files.folder / "config.json").is_file():
+        raise InputError(Fault("not a model directory: no config.json", where, files.named, todo))
+    if (files.folder / "adapter_config.json").is_file():
+        # `transformers` would load the model that the adapter names, from wherever it lies, in place of this one.
+        raise InputError(Fault("the directory holds an adapter beside the model", where, files.named, todo))
+    return files
+
+
+def located_files(ref: BackboneRef, weights: bool) -> ModelFiles:
+    """Where the files of `ref` are: its own directory, or what `hub_folder` fetches. Nothing is read of them."""
+    source = ref.path or ref.name
+    if ref.revision.startswith(DIGEST_PREFIX) or Path(source).is_dir():
+        return ModelFiles(Path(source), source)
+    if source.startswith((".", "/", "~")):
+        raise InputError(Fault("no such model directory", f"backbone {ref.name}", source))
+    return ModelFiles(hub_folder(source, ref.revision, weights), source)
+
+
+def read_config(files: ModelFiles) -> Any:
+    """The model's configuration, of the library's class for its type. Raises InputError for what `checked_model_files`
+    refuses, and when there is none.
+    """
+    document = checked_model_files(files.folder, files.named)
+    where = f"backbone {files.named}: {CONFIG}"
+    if not document:
+        raise InputError(Fault("no pretrained model there", where, todo="give a directory written by save_pretrained"))
+    # As the library has it: such files of Mistral are of a type of their own.
+    kind = document["model_type"]
+    kind = "ministral" if kind == "mistral" and "layer_types" in document else kind
+    try:
+        return CONFIG_MAPPING[kind].from_dict(document, name_or_path=str(files.folder))
+    except (ArithmeticError, AttributeError, LookupError, OSError, TypeError, ValueError) as error:
+        todo = "write the file anew with save_pretrained"
+        raise InputError(Fault("transformers refuses the model's settings", where, first_line(error), todo)) from error
+
+
+def read_tokenizer(files: ModelFiles, vocabulary_size: int) -> Any:
+    """The model's fast tokenizer. Raises InputError when there is none, or one with more tokens than the model."""
+    tokenizer = fast_tokenizer(files)
+    if len(tokenizer) > vocabulary_size:
+        got = f"{len(tokenizer)} tokens, {vocabulary_size} embeddings"
+        raise InputError(Fault("the tokenizer does not belong to the model", f"backbone {files.named}", got))
+    return tokenizer
+
+
+def fast_tokenizer(files: ModelFiles) -> Any:
+    """The fast tokenizer among `files`, whatever the model. Raises InputError when there is none, and for what
+    `checked_model_files` refuses.
+    """
+    checked_model_files(files.folder, files.named)
+    where = f"backbone {files.named}"
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(files.folder, use_fast=True, **LOADING)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        todo = "save the tokenizer beside the model (tokenizer.save_pretrained)"
+        raise InputError(Fault("no tokenizer", where, first_line(error), todo)) from error
+    if not tokenizer.is_fast or len(tokenizer) == 0:
+        raise InputError(Fault("no fast tokenizer", where, todo="save tokenizer.json beside the model"))
+    return tokenizer
+
+
+def no_weights(files: ModelFiles, error: Exception) -> InputError:
+    """The fault of a model without readable weights. Pickled ones (.bin) are not read: they may hold code."""
+    todo = (
+        "only model.safetensors is read: pin a commit that has it (the hub's conversion of .bin files stands in a "
+        "pull request, refs/pr/N), or convert with save_pretrained and give the directory as backbone.path"
+    )
+    return InputError(Fault("no readable weights", f"backbone {files.named}", first_line(error), todo))
+
+
+def first_line(error: Exception) -> str:
+    """The first line of a library's message, short enough for ours."""
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]

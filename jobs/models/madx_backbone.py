@@ -1,0 +1,143 @@
+"""The frozen pretrained model and its tokenizer at a pinned revision."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from adapters import AutoAdapterModel
+from safetensors import safe_open
+from transformers.utils import logging
+
+from jobs.errors import Fault, InputError
+from jobs.models.files import LOADING, ModelFiles, model_files, no_weights, read_config, read_tokenizer
+from jobs.spec import BackboneRef
+
+ARCHITECTURES = {"xlm-roberta": "XLM-R", "roberta": "RoBERTa", "bert": "BERT"}
+MASKED_LM_HEAD = "default"
+# The output bias of the masked-LM head under the name that checkpoints without the tied copy have.
+_OUTPUT_BIAS = ("lm_head.bias", "cls.predictions.bias")
+
+
+@dataclass(frozen=True, slots=True)
+class Backbone:
+    """A frozen model in evaluation mode with its tokenizer.
+
+    `model` is the `adapters` flexible-head model of the architecture; its masked-LM head, where the files have
+    one, is called `MASKED_LM_HEAD`. `max_length` is the longest input in tokens.
+    """
+
+    ref: BackboneRef
+    model: Any
+    tokenizer: Any
+    max_length: int
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model's weights are."""
+        device: torch.device = self.model.device
+        return device
+
+
+def load_backbone(ref: BackboneRef, device: torch.device | str | None = None) -> Backbone:
+    """Load the model of `ref`, frozen, on `device` (default: the GPU if there is one, else the CPU).
+
+    Only safetensors weights are read and no code from the files is run. Raises InputError for a path that is
+    no model directory, files that are not the pinned revision, an architecture other than XLM-R, RoBERTa and
+    BERT, missing weights, and a tokenizer that is missing, does not match or has no padding token.
+    """
+    files = model_files(ref)
+    config = _config(files)
+    tokenizer = read_tokenizer(files, config.vocab_size)
+    if tokenizer.pad_token_id is None:
+        todo = "save it with one (tokenizer.pad_token = ...): rows of a batch are filled up with it"
+        raise InputError(Fault("the tokenizer has no padding token", f"backbone {files.named}", todo=todo))
+    with torch.random.fork_rng():
+        # Parts without weights in the files (an unused pooler) are drawn: the same way every time.
+        torch.manual_seed(0)
+        model = _model(files, config)
+    model.requires_grad_(False)
+    model.eval()
+    model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    return Backbone(ref, model, tokenizer, _max_length(config))
+
+
+def require_masked_lm(backbone: Backbone) -> None:
+    """Raise InputError unless the backbone has a masked-LM head and its tokenizer a mask token."""
+    if backbone.tokenizer.mask_token_id is None:
+        raise InputError(
+            Fault(
+                "the tokenizer has no mask token, so masked LM is impossible",
+                backbone.ref.name,
+                todo="choose another backbone",
+            )
+        )
+    heads = backbone.model.heads
+    if MASKED_LM_HEAD not in heads or heads[MASKED_LM_HEAD].config["head_type"] != "masked_lm":
+        todo = f"choose a checkpoint saved with its masked-LM head, e.g. a ...ForMaskedLM of {_supported()}"
+        raise InputError(Fault("the backbone has no masked-LM head", backbone.ref.name, todo=todo))
+
+
+def _config(files: ModelFiles) -> Any:
+    config = read_config(files)
+    if config.model_type not in ARCHITECTURES:
+        raise InputError(
+            Fault(
+                "this architecture is not supported",
+                f"backbone {files.named}",
+                config.model_type,
+                f"use {_supported()}",
+            )
+        )
+    if getattr(config, "position_embedding_type", "absolute") != "absolute" or config.is_decoder:
+        raise InputError(Fault("only encoders with absolute positions are supported", f"backbone {files.named}"))
+    return config
+
+
+def _model(files: ModelFiles, config: Any) -> Any:
+    verbosity = logging.get_verbosity()
+    # The library would advise training what is restored or unused below.
+    logging.set_verbosity_error()
+    try:
+        model, report = AutoAdapterModel.from_pretrained(
+            files.folder, config=config, use_safetensors=True, output_loading_info=True, **LOADING
+        )
+        restored = _restore_output_bias(model, files.folder)
+    except (OSError, ValueError) as error:
+        raise no_weights(files, error) from error
+    finally:
+        logging.set_verbosity(verbosity)
+    lost = [name for name in report["missing_keys"] if ".pooler." not in name and name not in restored]
+    if lost:
+        got = f"{len(lost)} tensors, e.g. {sorted(lost)[0]}"
+        raise InputError(Fault("the files lack weights of the model", f"backbone {files.named}", got))
+    return model
+
+
+def _restore_output_bias(model: Any, folder: Path) -> tuple[str, ...]:
+    """Fill the masked-LM head's output bias, which the flexible head leaves at zero; return its names there.
+
+    The files hold the tied pair `lm_head.bias` and `lm_head.decoder.bias` once, and `adapters` looks for the
+    latter alone.
+    """
+    weights = folder / "model.safetensors"
+    if not weights.is_file() or MASKED_LM_HEAD not in model.heads:
+        return ()
+    bias = model.heads[MASKED_LM_HEAD].get_output_embeddings().bias
+    with safe_open(weights, framework="pt") as file:
+        for name in set(file.keys()) & set(_OUTPUT_BIAS):
+            bias.data.copy_(file.get_tensor(name))
+            return tuple(name for name, parameter in model.named_parameters() if parameter is bias)
+    return ()
+
+
+def _max_length(config: Any) -> int:
+    # RoBERTa numbers positions from padding_idx + 1.
+    offset = 0 if config.model_type == "bert" else config.pad_token_id + 1
+    return int(config.max_position_embeddings) - offset
+
+
+def _supported() -> str:
+    return ", ".join(ARCHITECTURES.values())

@@ -1,0 +1,41 @@
+"""An encoder under PEFT's kinds of adapters, below a task's head."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from jobs.adapters.adapter import Adapter
+from jobs.errors import Fault, InputError
+from jobs.models.language_model import LanguageModel
+from jobs.models.rows import Rows
+
+
+def hidden_states(model: LanguageModel, rows: Rows) -> Tensor:
+    """The encoder's last hidden states [G, K, hidden] at the wanted places, under whatever adapters are applied."""
+    several = getattr(model.model.config, "type_vocab_size", 0) > 1  # XLM-R and RoBERTa know one type of text alone
+    hidden: Tensor = model.model.base_model(
+        input_ids=rows.ids,
+        attention_mask=None if rows.keep is None else rows.keep.long(),
+        token_type_ids=rows.types if several else None,
+    ).last_hidden_state
+    own = hidden.reshape(rows.places.shape[0], -1, hidden.shape[-1])
+    return own.gather(1, rows.places[..., None].expand(-1, -1, own.shape[-1]))
+
+
+def require_encoder(model: LanguageModel) -> None:
+    """Raise InputError for a model that has no place for a head."""
+    if model.family != "encoder":
+        todo = "use XLM-R, RoBERTa or BERT, or give the task a `prompt`"
+        raise InputError(Fault("a head sits on an encoder", model.ref.name, model.family, todo))
+
+
+def check_inside(model: LanguageModel, adapters: Sequence[Adapter]) -> None:
+    """Raise InputError for an adapter that acts on the masked-LM head, which is not there beside a task's."""
+    inside = f"base_model.model.{model.model.base_model_prefix}."
+    for adapter in adapters:
+        if outside := sorted(name for name in adapter.tensors if not name.startswith(inside)):
+            got = outside[0].removeprefix("base_model.model.")
+            todo = "name target_modules that the encoder alone has, such as output.dense for dense"
+            raise InputError(Fault("the adapter reaches beyond the encoder", adapter.label, got, todo))

@@ -1,0 +1,185 @@
+"""Where in a model the tensors of a PEFT adapter act, and how: one place for each adapted module."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from jobs.adapters.adapter import Adapter
+from jobs.adapters.lora_modules import LokrModule, LoraModule, lokr_modules, lora_modules
+from jobs.errors import Fault, InputError
+from jobs.models.linear_modules import Sizes, linear_sizes
+from jobs.models.peft import grouped
+from jobs.models.row_dropout import RowsDropout
+
+_ROOT = "base_model.model."
+
+
+class Place(Protocol):
+    """One module's part of an adapter."""
+
+    @property
+    def module(self) -> str:
+        """The module's path in the backbone."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The adapter's tensors that act here."""
+
+    def sizes(self, shapes: Mapping[str, tuple[int, ...]]) -> Sizes:
+        """(inputs, outputs) that the tensors are made for; 0 fits any."""
+
+    def attach(self, module: nn.Module, tensors: Mapping[str, Tensor], dropout: RowsDropout | None) -> RemovableHandle:
+        """Let stacked `tensors`, name -> [G, *shape], act on the module's rows until the handle is removed.
+
+        `dropout` of the adapter's inputs, where its kind has one.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class LoraPlace:
+    """y + scaling * B A dropout(x). `number`: of the place in the model, for masks of its own."""
+
+    part: LoraModule
+    number: int
+
+    @property
+    def module(self) -> str:
+        """The module's path in the backbone."""
+        return self.part.module.removeprefix(_ROOT)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """A and B."""
+        return self.part.down, self.part.up
+
+    def sizes(self, shapes: Mapping[str, tuple[int, ...]]) -> Sizes:
+        """From A [r, inputs] and B [outputs, r]."""
+        return shapes[self.part.down][1], shapes[self.part.up][0]
+
+    def attach(self, module: nn.Module, tensors: Mapping[str, Tensor], dropout: RowsDropout | None) -> RemovableHandle:
+        """After the module."""
+        down, up, scaling = tensors[self.part.down], tensors[self.part.up], self.part.scaling
+
+        def add(_: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
+            x = inputs[0] if dropout is None else dropout(inputs[0], self.number)
+            return grouped.lora(output, x, down, up, scaling)
+
+        return module.register_forward_hook(add)
+
+
+@dataclass(frozen=True, slots=True)
+class FactorPlace:
+    """(IA)3: l * y, or W (l * x) where `before` (a feed-forward module)."""
+
+    module: str
+    name: str
+    before: bool
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The factors."""
+        return (self.name,)
+
+    def sizes(self, shapes: Mapping[str, tuple[int, ...]]) -> Sizes:
+        """One factor for each input or for each output."""
+        count = max(shapes[self.name])
+        return (count, 0) if self.before else (0, count)
+
+    def attach(self, module: nn.Module, tensors: Mapping[str, Tensor], dropout: RowsDropout | None) -> RemovableHandle:
+        """Before or after the module."""
+        factors = tensors[self.name].flatten(1)
+
+        def on_input(_: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+            return grouped.scaled(inputs[0], factors), *inputs[1:]
+
+        def on_output(_: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
+            return grouped.scaled(output, factors)
+
+        return module.register_forward_pre_hook(on_input) if self.before else module.register_forward_hook(on_output)
+
+
+@dataclass(frozen=True, slots=True)
+class KroneckerPlace:
+    """y + scaling * (W1 kron W2) x; a factor may itself be a product of two matrices."""
+
+    part: LokrModule
+
+    @property
+    def module(self) -> str:
+        """The module's path in the backbone."""
+        return self.part.module.removeprefix(_ROOT)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Both factors' tensors."""
+        return tuple(self.part.parts.values())
+
+    def sizes(self, shapes: Mapping[str, tuple[int, ...]]) -> Sizes:
+        """Products of the factors' sizes."""
+        with torch.device("meta"):
+            stacked = {name: torch.empty(1, *shapes[name]) for name in self.names}
+        first, second = self._factor("lokr_w1", stacked), self._factor("lokr_w2", stacked)
+        return first.shape[2] * second.shape[2], first.shape[1] * second.shape[1]
+
+    def attach(self, module: nn.Module, tensors: Mapping[str, Tensor], dropout: RowsDropout | None) -> RemovableHandle:
+        """After the module."""
+        first, second = self._factor("lokr_w1", tensors), self._factor("lokr_w2", tensors)
+
+        def add(_: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
+            return grouped.kronecker(output, inputs[0], first, second, self.part.scaling)
+
+        return module.register_forward_hook(add)
+
+    def _factor(self, name: str, tensors: Mapping[str, Tensor]) -> Tensor:
+        parts = self.part.parts
+        if name in parts:
+            return tensors[parts[name]]
+        return torch.bmm(tensors[parts[f"{name}_a"]], tensors[parts[f"{name}_b"]])
+
+
+def places_of(adapter: Adapter) -> tuple[Place, ...]:
+    """The places of a LoRA, (IA)3 or LoKr adapter. Raises InputError for variants that compute something else."""
+    match adapter.kind:
+        case "lora":
+            parts = sorted(lora_modules(adapter).values(), key=lambda part: part.module)
+            return tuple(LoraPlace(part, number) for number, part in enumerate(parts))
+        case "lokr":
+            return tuple(map(KroneckerPlace, lokr_modules(adapter).values()))
+        case "ia3":
+            return tuple(_factor_place(name, tensor) for name, tensor in adapter.tensors.items())
+        case _:
+            raise InputError(Fault("adapters of this kind sit on no module", adapter.label, adapter.kind))
+
+
+def check_places(places: tuple[Place, ...], adapter: Adapter, targets: Mapping[str, nn.Module]) -> None:
+    """Raise InputError unless every tensor of `adapter` has its place, on a module of `targets` of its sizes."""
+    shapes = {name: tuple(tensor.shape) for name, tensor in adapter.tensors.items()}
+    left = sorted(set(shapes) - {name for place in places for name in place.names})
+    if left:
+        todo = "only LoRA, (IA)3 and LoKr on linear modules are supported, without biases"
+        raise InputError(Fault("tensors that would not be used", adapter.label, ", ".join(left[:3]), todo))
+    faults = []
+    for place in places:
+        found = linear_sizes(targets[place.module]) if place.module in targets else None
+        wanted = place.sizes(shapes)
+        if found is None:
+            faults.append(Fault("the backbone has no such module", adapter.label, place.module))
+        elif any(size not in (0, own) for size, own in zip(wanted, found, strict=True)):
+            got, todo = f"{place.module}: {list(wanted)}", f"the backbone's module is {list(found)}"
+            faults.append(Fault("the adapter was made for another backbone", adapter.label, got, todo))
+    if faults:
+        raise InputError(*faults[:5])
+
+
+def _factor_place(name: str, tensor: Tensor) -> FactorPlace:
+    module, _, part = name.rpartition(".")
+    if part != "ia3_l" or tensor.dim() != 2:
+        raise InputError(Fault("no factors of a linear module", name, str(list(tensor.shape))))
+    # PEFT keeps factors of inputs as a row and factors of outputs as a column.
+    return FactorPlace(module.removeprefix(_ROOT), name, tensor.shape[0] == 1)

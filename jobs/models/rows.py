@@ -1,0 +1,52 @@
+"""Rows of batches as models take them: padded token ids, and whose row each is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from jobs.models.row_dropout import RowsDropout
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """A batch of G groups of equally many rows, padded on the right.
+
+    `ids` [G * B, T]; `keep` [G * B, T] is true on tokens, or None when nothing is padded. `places` [G, K]: which
+    of a group's B * T positions are wanted, padded with 0; `valid` [G, K] is true on the wanted ones. `types`
+    [G * B, T]: which of two texts a token is of (BERT's token types), None where all rows are one text. `dropout`: what
+    the rows' masks are drawn by, None where nothing is dropped.
+    """
+
+    ids: Tensor
+    keep: Tensor | None
+    places: Tensor
+    valid: Tensor
+    types: Tensor | None = None
+    dropout: RowsDropout | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What the encoder of a T5-like model reads: `ids` [R, S], padded on the right; `keep` is true on tokens."""
+
+    ids: Tensor
+    keep: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class LmRows:
+    """`rows`: groups of rows whose wanted places predict `labels` [M]; `source` with T5-like models alone."""
+
+    rows: Rows
+    labels: Tensor
+    source: Source | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MaskedRows:
+    """Rows whose wanted places are the masked positions; `labels` [M]: the tokens there, group after group."""
+
+    rows: Rows
+    labels: Tensor

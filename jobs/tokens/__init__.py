@@ -1,0 +1,1 @@
+"""Texts and rows tokenized once, kept on disk, batched and streamed."""
