@@ -40,7 +40,7 @@ ui: $(STAMP)  ## MLflow's pages for the workspace
 	$(BIN)/adapterfleet ui
 
 backbone: $(STAMP)  ## pretrain the embedded backbone anew: an hour or two on 2 cores
-	$(BIN)/python -m jobs.pretrain --out build/cldr-mini --tokenizer jobs/backbones/cldr-mini
+	$(BIN)/python -m jobs.pretraining.pretrain --out build/cldr-mini --tokenizer jobs/backbones/cldr-mini
 
 schema: $(STAMP)  ## the campaign file's JSON Schema, for editors
 	$(BIN)/adapterfleet schema > docs/campaign.schema.json

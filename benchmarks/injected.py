@@ -19,13 +19,13 @@ from tokenizers import Tokenizer, models
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from jobs.files.digest import directory_digest
-from jobs.injected.initial import initial_peft
 from jobs.models.language_model import load_language_model
 from jobs.models.masked_lm import group_sums
 from jobs.models.peft.model import InjectedModel
 from jobs.spec import BackboneRef, LoraConfig
 from jobs.tokens.lm_batches import collate
 from jobs.tokens.streams import causal
+from jobs.training.initial import initial_peft
 
 LANGUAGES, ROWS, LENGTH, ROUNDS = 8, 4, 64, 5
 SHAPES = {

@@ -71,7 +71,7 @@ def case_in_memory(size: str) -> list[Result]:
 
 def case_files(size: str) -> list[Result]:
     """Recipe to directory, with all checks, hashes and the card, beside a copy of the sources' files."""
-    from jobs.merge import merge
+    from jobs.merging.merge import merge
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -49,7 +49,7 @@ def _ready(call: Any, mixtures: list[Any]) -> tuple[Any, list[Any], Any, Any]:
     import torch
 
     from jobs.adapters.formats import read_adapter
-    from jobs.evaluator import WarmEvaluator
+    from jobs.evaluation.madx_evaluator import WarmEvaluator
     from jobs.models.encoder import FrozenEncoder, activation_named
     from jobs.models.flat_layout import Layout
     from jobs.models.madx import bank_weights

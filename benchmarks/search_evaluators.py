@@ -82,10 +82,10 @@ def bare_passes(call: Any) -> Callable[[], None]:
     import torch
 
     from jobs.adapters.formats import read_adapter
-    from jobs.adapters.heads import head_layers
-    from jobs.evaluator import WarmEvaluator
+    from jobs.evaluation.madx_evaluator import WarmEvaluator
     from jobs.models.encoder import FrozenEncoder, activation_named
     from jobs.models.madx import bank_weights
+    from jobs.tasks.heads import head_layers
     from jobs.tokens.evaluation_sets import EvaluationSet
 
     spec = call.spec
@@ -125,7 +125,7 @@ def searched(call: Any, count: int, storage: Path) -> tuple[float, float]:
     """Our search on `count` evaluators that hold the data, with Tune's own start; and its scoring time alone."""
     import ray
 
-    from jobs.ray_worker import WarmWorker
+    from jobs.ray.worker import WarmWorker
     from orchestrator.ray_executor import ENVIRONMENT
     from orchestrator.ray_search import Tuning, run_searches
     from orchestrator.search_session import Session
@@ -134,7 +134,7 @@ def searched(call: Any, count: int, storage: Path) -> tuple[float, float]:
         os.environ.setdefault(name, value)
     ray.init(address="local", num_cpus=max(2, count), include_dashboard=False, log_to_driver=False)
     try:
-        from jobs.ray_mailbox import open_mailbox
+        from jobs.ray.mailbox import open_mailbox
 
         mailbox = open_mailbox()
         workers: list[Any] = [ray.remote(num_cpus=1)(WarmWorker).remote(mailbox.name) for _ in range(count)]

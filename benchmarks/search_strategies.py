@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from jobs.metrics import f1, mlm_loss
+from jobs.scoring.metrics import f1, mlm_loss
 from jobs.spec import (
     BackboneRef,
     DataRef,

@@ -53,7 +53,8 @@ def compositions(total: int, places: int) -> Iterator[tuple[int, ...]]:
 
 def record(workspace: Path, target: str, task: str) -> None:
     """Score every mixture for one target and task, as its search in the workspace was scored."""
-    from jobs.evaluator import Evaluator, WarmEvaluator
+    from jobs.evaluation.evaluator import Evaluator
+    from jobs.evaluation.madx_evaluator import WarmEvaluator
     from jobs.spec import Mixture
     from jobs.tokens.evaluation_sets import EvaluationSet
 

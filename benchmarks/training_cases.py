@@ -13,14 +13,13 @@ from typing import Any
 
 import torch
 
-from jobs.adapters.bottleneck import library_config, write_initial_bottleneck
 from jobs.backbones import embedded_backbone
-from jobs.bank_pass import BankPass
-from jobs.bank_size import CHOSEN
+from jobs.banks.adapter_forwards import Forwards
+from jobs.banks.batch_capacity import CHOSEN
+from jobs.banks.forward_pass import BankPass
+from jobs.banks.language_learner import LanguageLearner
 from jobs.data.cldr import REVISION
 from jobs.files.digest import directory_digest
-from jobs.forwards import Forwards
-from jobs.language_learner import LanguageLearner
 from jobs.runtime.malloc import keep_freed_memory
 from jobs.spec import (
     BackboneRef,
@@ -31,8 +30,9 @@ from jobs.spec import (
     LanguageAdapterSpec,
     TrainingConfig,
 )
-from jobs.team import Team, joined_team
 from jobs.tokens.text_blocks import text_blocks
+from jobs.training.data_parallel import Team, joined_team
+from jobs.training.initial import library_config, write_initial_bottleneck
 
 EMBEDDED = embedded_backbone()
 ADAPTER = BottleneckConfig()
@@ -221,7 +221,7 @@ def measured(taken: list[Taken], tokens: int, languages: int) -> dict[str, Any]:
 
 def train_fleet(part: int, parts: int, languages: int, steps: int, folder: Path) -> dict[str, Any]:
     """The whole training of a part of a fleet as one bank of the size that is found, adapters written."""
-    from jobs.train_languages import train_languages
+    from jobs.banks.bank import train_languages
 
     made = calls(SHAPES["quickstart"], languages, folder, steps)[part::parts]
     outcomes = dict(train_languages(made, capacity=CHOSEN))

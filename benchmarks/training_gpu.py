@@ -95,10 +95,10 @@ def _rows(rows: int, length: int) -> list[Any]:
 
 def _plain(ref: Any, theta_pre: Path, rows: list[Any]) -> Any:
     from jobs.adapters.peft import read_adapter
-    from jobs.forwards import InjectedForward
-    from jobs.learner import Learner
+    from jobs.banks.adapter_forwards import InjectedForward
     from jobs.models.language_model import load_language_model
     from jobs.spec import TrainingConfig
+    from jobs.training.learner import Learner
 
     forward = InjectedForward(load_language_model(ref), read_adapter(theta_pre))
     layout = forward.injected.layout
@@ -116,8 +116,8 @@ def _plain(ref: Any, theta_pre: Path, rows: list[Any]) -> Any:
 
 
 def _sharded(sharding: str, ref: Any, theta_pre: Path, rows: list[Any]) -> Any:
-    from jobs.sharded.engine import ShardedEngine
-    from jobs.sharded.settings import engine_settings
+    from jobs.banks.sharded.deepspeed_config import engine_settings
+    from jobs.banks.sharded.engine import ShardedEngine
     from jobs.spec import TrainingConfig
     from jobs.tokens.batches import collate
 

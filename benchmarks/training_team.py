@@ -18,9 +18,9 @@ from typing import Any
 from torch import Tensor
 from training_cases import Shape, calls, learners, now, peak_memory, since
 
-from jobs.bank_pass import BankPass
-from jobs.language_learner import LanguageLearner
-from jobs.team import Team
+from jobs.banks.forward_pass import BankPass
+from jobs.banks.language_learner import LanguageLearner
+from jobs.training.data_parallel import Team
 
 Seconds = dict[str, float]
 

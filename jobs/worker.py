@@ -8,15 +8,16 @@ from dataclasses import replace
 from pathlib import Path
 
 from jobs.adapters.formats import adapter_format, is_adapter
-from jobs.evaluate import evaluate
-from jobs.evaluate_prompted import evaluate_language_model
-from jobs.evaluator import Evaluator, WarmEvaluator
-from jobs.folds import leave_one_out
-from jobs.initial_adapter import initial_adapter
-from jobs.injected.headed_evaluator import HeadedEvaluator
-from jobs.language_evaluator import LanguageEvaluator
-from jobs.merge_winner import merge
-from jobs.metrics import metric_over
+from jobs.banks.bank import train_languages
+from jobs.evaluation.evaluator import Evaluator
+from jobs.evaluation.headed_evaluator import HeadedEvaluator
+from jobs.evaluation.job import evaluate
+from jobs.evaluation.language_evaluator import LanguageEvaluator
+from jobs.evaluation.madx_evaluator import WarmEvaluator
+from jobs.evaluation.prompted_job import evaluate_language_model
+from jobs.merging.job import merge
+from jobs.scoring.jackknife import leave_one_out
+from jobs.scoring.metrics import metric_over
 from jobs.spec import (
     BackboneRef,
     EvaluationSpec,
@@ -35,8 +36,8 @@ from jobs.spec import (
     metric_of,
 )
 from jobs.tokens.evaluation_sets import EvaluationSet
-from jobs.train_languages import train_languages
-from jobs.train_task import train_task
+from jobs.training.initial import initial_adapter
+from jobs.training.task_adapter import train_task
 
 
 class Worker:

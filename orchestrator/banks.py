@@ -26,7 +26,7 @@ def split_banks(works: Sequence[T], at_once: int, bank_size: int) -> Iterable[Se
 
     `works`: most urgent first. They come together in the first banks, which are the short ones, as the languages of a
     bank end together. What a language learns does not depend on its bank, so this decides speed alone. With 0, those
-    that do not fit the device together wait inside their bank (`jobs.bank_size`).
+    that do not fit the device together wait inside their bank (`jobs.banks.batch_capacity`).
     """
     shared = max(min(max(1, at_once), len(works)), math.ceil(len(works) / LARGEST_BANK))
     count = math.ceil(len(works) / bank_size) if bank_size else shared

@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 
+from jobs.banks.sharded.deepspeed_config import check_extra
 from jobs.errors import Fault, InputError
 from jobs.files.yaml_document import Document, Location, nearest
-from jobs.sharded.settings import check_extra
 from jobs.spec import is_language_model
 from orchestrator.methods import MULTILINGUAL
 from orchestrator.sections_campaign import Campaign

@@ -16,7 +16,12 @@ from torch import Tensor
 from jobs.adapters.adapter import Adapter
 from jobs.adapters.compat import aligned, check_compatible
 from jobs.adapters.formats import read_adapter
-from jobs.analysis import (
+from jobs.arithmetic.checks import same_layout
+from jobs.arithmetic.tensors import ComputedTensors, TensorSpec
+from jobs.arithmetic.ties import vector
+from jobs.arithmetic.weighted_sum import accumulation_dtype
+from jobs.errors import Fault, InputError, raise_all
+from jobs.merging.analysis import (
     Agreement,
     Density,
     Trimming,
@@ -26,11 +31,6 @@ from jobs.analysis import (
     kernel_density,
     trimming_effect,
 )
-from jobs.arithmetic.checks import same_layout
-from jobs.arithmetic.tensors import ComputedTensors, TensorSpec
-from jobs.arithmetic.ties import vector
-from jobs.arithmetic.weighted_sum import accumulation_dtype
-from jobs.errors import Fault, InputError, raise_all
 from orchestrator.figures_arithmetic import cosine_figure, density_figure, trimming_figure
 
 DENSITIES = (0.01, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0)

@@ -28,7 +28,7 @@ class LocalExecutor:
     name = "local"
 
     def __init__(self, bank_size: int = 8, notes: Send = unheard, departure: Departure | None = None) -> None:
-        """`bank_size`: languages that share a batch; 0: `jobs.bank_size` says. `notes`: who keeps them."""
+        """`bank_size`: languages that share a batch; 0: `jobs.banks.batch_capacity` says. `notes`: who keeps them."""
         self._notes, self._departure = notes, departure or Departure()
         self._bank_size = bank_size
         self._queue: list[tuple[int, str, Work]] = []  # a heap: the most urgent first
@@ -77,7 +77,7 @@ class LocalExecutor:
         return [work for _, _, work in taken]
 
     def _train(self, works: list[Work]) -> Iterator[Finished]:
-        from jobs.train_languages import train_languages
+        from jobs.banks.bank import train_languages
 
         started = time.time()
         left = {work.step.key for work in works}

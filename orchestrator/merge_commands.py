@@ -27,7 +27,7 @@ def merge(
     out: Annotated[Path, typer.Option("--out", "-o", help="The directory to write; it must not exist.")],
 ) -> None:
     """Merge adapters by a recipe into a directory that plain `adapters` or `peft` loads."""
-    from jobs.merge import merge as run
+    from jobs.merging.merge import merge as run
 
     report = run(recipe, out)
     record = report.record

@@ -13,13 +13,13 @@ from typing import Any
 
 import ray
 
+from jobs.banks.sharded.memory_model import Scale
 from jobs.errors import raise_all
 from jobs.files.call_directories import Workplace
-from jobs.ray_mailbox import open_mailbox
-from jobs.ray_train import BankResources, train_bank
+from jobs.ray.mailbox import open_mailbox
+from jobs.ray.train import BankResources, train_bank
 from jobs.runtime.shutdown import TimeToLeave
 from jobs.runtime.step_log import Send, unheard
-from jobs.sharded.rule import Scale
 from jobs.spec import JobCall, JobResult, LanguageAdapterSpec, SearchSpec, TaskAdapterSpec
 from orchestrator.banks import bank_key, split_banks
 from orchestrator.departure import Departure

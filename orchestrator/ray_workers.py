@@ -100,7 +100,7 @@ class WorkerPool:
         self._births.clear()
 
     def _start(self) -> Any:
-        from jobs.ray_worker import WarmWorker
+        from jobs.ray.worker import WarmWorker
 
         actor: Any = ray.remote(WarmWorker)
         started = actor.options(

@@ -14,9 +14,9 @@ from statistics import fmean, stdev
 
 import numpy as np
 
-from jobs.bootstrap import paired_bootstrap
 from jobs.errors import InputError
-from jobs.metrics import Statistics, metric_over
+from jobs.scoring.bootstrap import paired_bootstrap
+from jobs.scoring.metrics import Statistics, metric_over
 from orchestrator.report_inputs import Comparison, ReportInputs, System
 from orchestrator.search_results import Flatness, Gain, Search, alone_scores, read_flatness, read_search
 

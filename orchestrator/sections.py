@@ -6,9 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from jobs.banks.sharded.memory_model import Choice, check_workers
 from jobs.data.slices import overlapping
 from jobs.errors import InputError
-from jobs.sharded.rule import Choice, check_workers
 from jobs.spec import RowFilter
 from search_spaces.languages import resolve_language
 

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, model_validator
 from jobs.data.template import Template
 from jobs.errors import InputError
 from jobs.files.yaml_document import nearest
-from jobs.recipe import Operators, Space
+from jobs.merging.recipe import Operators, Space
 from jobs.spec import Choice
 from jobs.spec import Method as Rule
 from orchestrator.methods import KEY, PRESETS, Method, is_searched, parse_line, stacked_keys

@@ -19,7 +19,7 @@ _AUTO_CLASSES = {
 
 
 def card(adapter: Adapter, record: Mapping[str, Any]) -> str:
-    """Markdown with YAML front matter; equal records, equal cards. `record`: of `jobs.merge`."""
+    """Markdown with YAML front matter; equal records, equal cards. `record`: of `jobs.merging.merge`."""
     parts = [
         _front_matter(adapter),
         f"# {adapter.name}",

@@ -1,6 +1,6 @@
 """Heads beside adapters of PEFT's kinds: modules of transformers' own models that PEFT saves whole.
 
-In memory a head is trained and applied as the flexible head of `adapters` (`jobs.adapters.heads`); in a PEFT directory
+In memory a head is trained and applied as the flexible head of `adapters` (`jobs.tasks.heads`); in a PEFT directory
 its layers have the names of the modules of `AutoModelForTokenClassification` and its like, so that
 `PeftModel.from_pretrained` puts them where they belong. PEFT stores neither labels nor what a head is for: that
 stands in `head_config.json` beside its files.

@@ -14,10 +14,10 @@ from jobs.arithmetic.lowrank import LowRank, concatenated
 from jobs.arithmetic.tensors import TensorSpec
 from jobs.arithmetic.weighted_sum import accumulation_dtype
 from jobs.errors import Fault, InputError
-from jobs.merging.beside import beside_factors
 from jobs.merging.lora_result import Target, as_lora, lora_shell
 from jobs.merging.merged import Merged
-from jobs.merging.terms import Term
+from jobs.merging.other_tensors import beside_factors
+from jobs.merging.sources import Term
 
 
 def lora_delta(terms: Sequence[Term], rank: int | None) -> Merged:

@@ -8,17 +8,17 @@ from functools import lru_cache, partial
 import torch
 from torch import Tensor
 
-from jobs import recipe as recipes
 from jobs.adapters.adapter import Adapter
 from jobs.adapters.lora_modules import LokrModule, LoraModule, lokr_modules, lokr_update, lora_modules, lora_update
 from jobs.arithmetic.lowrank import LowRank, Truncation, truncated_dense
 from jobs.arithmetic.tensors import ComputedTensors, TensorSpec
 from jobs.errors import Fault, InputError
+from jobs.merging import recipe as recipes
 from jobs.merging.delta import same_modules
 from jobs.merging.elementwise import nonlinear_tensors, with_tensors
 from jobs.merging.lora_result import lora_shell, ranked_config
 from jobs.merging.merged import Merged
-from jobs.merging.terms import Term
+from jobs.merging.sources import Term
 
 
 def dense_delta(recipe: recipes.Recipe, terms: Sequence[Term], rank: int) -> Merged:

@@ -8,7 +8,6 @@ from typing import Any
 
 from torch import Tensor
 
-from jobs import recipe as recipes
 from jobs.adapters.adapter import Adapter
 from jobs.arithmetic.adamergex import ia3_tensor
 from jobs.arithmetic.checks import same_layout
@@ -19,7 +18,8 @@ from jobs.arithmetic.tensors import ComputedTensors, TensorSpec
 from jobs.arithmetic.ties import plan_ties, ties_tensor
 from jobs.arithmetic.weighted_sum import weighted_sum
 from jobs.errors import Fault, InputError
-from jobs.merging.terms import Term
+from jobs.merging import recipe as recipes
+from jobs.merging.sources import Term
 
 State = Mapping[str, Tensor]
 

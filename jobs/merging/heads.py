@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jobs import recipe as recipes
 from jobs.adapters.adapter import Head
 from jobs.errors import Fault, InputError
+from jobs.merging import recipe as recipes
 from jobs.merging.elementwise import linear_tensors
+from jobs.merging.sources import Place, Term, averaged
 from jobs.merging.spaces import LINEAR
-from jobs.merging.terms import Place, Term, averaged
 
 _TODO = "say in the recipe: head: merge, first, task, mean or drop"
 

@@ -16,7 +16,7 @@ from jobs.errors import Fault, InputError
 from jobs.merging.delta import same_modules
 from jobs.merging.elementwise import with_tensors
 from jobs.merging.merged import Merged
-from jobs.merging.terms import Term
+from jobs.merging.sources import Term
 
 
 def nearest_lokr(terms: Sequence[Term]) -> Merged:

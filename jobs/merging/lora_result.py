@@ -16,9 +16,9 @@ from jobs.arithmetic.checks import all_finite
 from jobs.arithmetic.lowrank import LowRank, Truncation, padded, truncated
 from jobs.arithmetic.tensors import ComputedTensors, TensorSpec
 from jobs.errors import Fault, InputError
-from jobs.merging.beside import Beside
 from jobs.merging.elementwise import with_tensors
 from jobs.merging.merged import Merged
+from jobs.merging.other_tensors import Beside
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from jobs import recipe as recipes
 from jobs.adapters.adapter import LOW_RANK_KINDS, Kind
 from jobs.adapters.compat import RANK_SETTINGS, aligned, check_compatible
 from jobs.adapters.peft_heads import peft_settings
 from jobs.errors import Fault, InputError
+from jobs.merging import recipe as recipes
 from jobs.merging.delta import lokr_delta, lora_delta
 from jobs.merging.dense import dense_delta
 from jobs.merging.elementwise import (
@@ -23,8 +23,8 @@ from jobs.merging.heads import merged_head
 from jobs.merging.kronecker_space import nearest_lokr
 from jobs.merging.merged import Merged
 from jobs.merging.prefixes import UNVERIFIED, as_flat, flat_tensors, prefix_adamergex
+from jobs.merging.sources import Term
 from jobs.merging.spaces import LINEAR, chosen_space
-from jobs.merging.terms import Term
 
 
 def plan_merge(recipe: recipes.Recipe, terms: Sequence[Term]) -> Merged:

@@ -12,8 +12,8 @@ from jobs.arithmetic.prefix import blocks, ejected, unblocked
 from jobs.arithmetic.tensors import ComputedTensors, TensorSpec
 from jobs.errors import Fault, InputError
 from jobs.merging.elementwise import shared_specs, with_tensors
+from jobs.merging.sources import Term
 from jobs.merging.spaces import is_reparametrized
-from jobs.merging.terms import Term
 
 _EMBEDDING = ".wte.weight"
 UNVERIFIED = (

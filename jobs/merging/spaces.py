@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from jobs import recipe as recipes
 from jobs.adapters.adapter import LOW_RANK_KINDS, Adapter
 from jobs.errors import Fault, InputError
+from jobs.merging import recipe as recipes
 
 LINEAR = (
     recipes.Linear,

@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from jobs.errors import Fault, InputError
-from jobs.metrics import EXAMPLES, Statistics
 from jobs.scoring import squad
+from jobs.scoring.metrics import EXAMPLES, Statistics
 from jobs.scoring.numbers import number_match
 from jobs.scoring.rouge import Tokens, rouge
 from jobs.spec import TaskRef, metric_of
@@ -53,7 +53,7 @@ def points_of(task: TaskRef, language: str, tokens: Tokens) -> Points:
 def score_texts(
     predictions: Sequence[str], answers: Sequence[Sequence[str]], points: Points
 ) -> tuple[tuple[str, ...], Statistics]:
-    """Columns ("examples", metric, ...) and statistics [examples, columns]; see `jobs.metrics.metric_over`.
+    """Columns ("examples", metric, ...) and statistics [examples, columns]; see `jobs.scoring.metrics.metric_over`.
 
     Raises InputError when there is not one prediction an example, or an example has no answer.
     """

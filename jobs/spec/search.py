@@ -23,8 +23,8 @@ class Mixture:
     - slerp: two keys of weights 1 - t and t
     - adamergex: one key `task:...` of weight 1 and two others of weights t (target) and -t (source), t >= 0
 
-    Low-rank adapters take the options `space` and `rank` too: see jobs.recipe. Weights and options are kept in the
-    order of their names, so that equal mixtures are equal values.
+    Low-rank adapters take the options `space` and `rank` too: see jobs.merging.recipe. Weights and options are kept in
+    the order of their names, so that equal mixtures are equal values.
     """
 
     weights: tuple[tuple[str, float], ...]

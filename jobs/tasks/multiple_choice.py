@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from jobs.adapters.heads import multiple_choice_head
 from jobs.data.load import load_records
 from jobs.models.rows import MaskedRows
 from jobs.spec import TaskAdapterSpec
 from jobs.tasks import pairs
+from jobs.tasks.heads import multiple_choice_head
 from jobs.tasks.protocol import HeadTask, TrainingSet
 from jobs.tokens.evaluation_sets import EvaluationSet, Reader
 from jobs.tokens.token_pairs import token_pairs

@@ -10,7 +10,7 @@ import datasets
 import numpy as np
 from torch import Tensor
 
-from jobs.metrics import EXAMPLES, Numbers, Statistics, metric_over
+from jobs.scoring.metrics import EXAMPLES, Numbers, Statistics, metric_over
 from jobs.tokens.batches import Example
 from jobs.tokens.evaluation_sets import NO_LABELS, Batch, Reader, by_length, padded_rows
 from jobs.tokens.token_pairs import TokenPair, TokenPairs

@@ -9,10 +9,10 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from jobs.adapters.heads import HeadShape
-from jobs.metrics import Numbers, Statistics
 from jobs.models.rows import MaskedRows
+from jobs.scoring.metrics import Numbers, Statistics
 from jobs.spec import TaskAdapterSpec, TaskRef
+from jobs.tasks.heads import HeadShape
 from jobs.tokens.batches import Example, Ints
 from jobs.tokens.evaluation_sets import Batch, EvaluationSet, Reader
 
@@ -38,7 +38,7 @@ class ScoredSet(Protocol):
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """What the columns of the statistics hold; see `jobs.metrics.metric_over`."""
+        """What the columns of the statistics hold; see `jobs.scoring.metrics.metric_over`."""
 
     def score(self, outputs: Sequence[Tensor]) -> tuple[Statistics, Numbers]:
         """Statistics [examples, columns] and predictions, from the head's outputs [K, width] of every batch (CPU)."""

@@ -17,12 +17,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from jobs.adapters.heads import question_answering_head
 from jobs.data.load import load_records
-from jobs.metrics import EXAMPLES, Numbers, Statistics, metric_over
 from jobs.models.rows import MaskedRows
+from jobs.scoring.metrics import EXAMPLES, Numbers, Statistics, metric_over
 from jobs.scoring.squad import answer_f1, exact_match
 from jobs.spec import TaskAdapterSpec, TaskRef
+from jobs.tasks.heads import question_answering_head
 from jobs.tasks.protocol import HeadTask, TrainingSet
 from jobs.tokens.batches import Example
 from jobs.tokens.evaluation_sets import NO_LABELS, Batch, EvaluationSet, Reader, by_length, padded_rows

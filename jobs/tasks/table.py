@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from jobs.adapters.heads import HeadLayers
 from jobs.errors import Fault, InputError
-from jobs.masked_set import MaskedSet, masked_set
 from jobs.models.madx_backbone import Backbone
 from jobs.spec import TaskKind, TaskRef
 from jobs.tasks.classification import CLASSIFICATION
+from jobs.tasks.heads import HeadLayers
+from jobs.tasks.masked_lm import MaskedSet, masked_set
 from jobs.tasks.multiple_choice import MULTIPLE_CHOICE
 from jobs.tasks.protocol import HeadTask, ScoredSet
 from jobs.tasks.question_answering import QUESTION_ANSWERING

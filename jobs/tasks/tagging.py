@@ -12,13 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from jobs.adapters.heads import tagging_head
 from jobs.data.load import load_ner
 from jobs.data.sentences import NerSentence
 from jobs.errors import Fault, InputError
-from jobs.metrics import SPAN_COLUMNS, Numbers, Statistics, f1, precision, recall, span_statistics
 from jobs.models.rows import MaskedRows
+from jobs.scoring.metrics import SPAN_COLUMNS, Numbers, Statistics, f1, precision, recall, span_statistics
 from jobs.spec import TaskAdapterSpec
+from jobs.tasks.heads import tagging_head
 from jobs.tasks.protocol import HeadTask, TrainingSet
 from jobs.tokens.batches import Example
 from jobs.tokens.evaluation_sets import NO_LABELS, Batch, EvaluationSet, Reader, by_length, padded_rows

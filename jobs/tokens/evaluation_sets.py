@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from jobs.metrics import Numbers
 from jobs.models.rows import Rows
+from jobs.scoring.metrics import Numbers
 from jobs.spec import BackboneRef, DataRef, Split, TaskRef
 
 # The hidden tokens of a held-out text are the same for every system, seed and campaign that is compared.

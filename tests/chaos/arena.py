@@ -15,8 +15,8 @@ from rich.console import Console
 import jobs.worker  # noqa: F401 - what a run would import
 import orchestrator.figures
 import orchestrator.lineage  # noqa: F401
-from jobs import checkpoint
 from jobs.runtime.shutdown import LEFT, TimeToLeave
+from jobs.training import checkpoint
 from orchestrator.campaign import load_campaign
 from orchestrator.plan import plan_campaign
 from orchestrator.references import References

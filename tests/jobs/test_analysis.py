@@ -9,8 +9,8 @@ from tiny_adapters import save_peft
 
 from jobs.adapters.formats import read_adapter
 from jobs.adapters.lora_modules import lora_modules, lora_update
-from jobs.analysis import agreement, cosine_of, delta_gram, kernel_density, layer_of, trimming_effect
 from jobs.errors import InputError
+from jobs.merging.analysis import agreement, cosine_of, delta_gram, kernel_density, layer_of, trimming_effect
 
 SHAPES = {
     "roberta.encoder.layer.0.output.adapters.*.up": (5, 4),

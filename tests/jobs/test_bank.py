@@ -11,7 +11,6 @@ from tiny_backbone import make_backbone
 
 from jobs.adapters.adapter import named
 from jobs.adapters.adapterhub import write_adapter
-from jobs.adapters.bottleneck import initial_bottleneck
 from jobs.errors import InputError
 from jobs.models import cross_entropy as module
 from jobs.models.cross_entropy import frozen_cross_entropy
@@ -24,6 +23,7 @@ from jobs.models.masked_lm import group_sums, token_losses
 from jobs.models.row_dropout import RowsDropout
 from jobs.models.rows import MaskedRows, Rows
 from jobs.spec import BottleneckConfig
+from jobs.training.initial import initial_bottleneck
 
 CONFIGS = {"madx": BottleneckConfig(), "plain": BottleneckConfig(16, 0, "relu", 3)}
 

@@ -9,13 +9,13 @@ import pytest
 import torch
 from tiny_fleet import TRAINING, Fleet
 
-from jobs import bank_size
-from jobs.bank_size import CHOSEN, NOTE, Trial, chosen_size
+from jobs.banks import batch_capacity
+from jobs.banks.adapter_forwards import Forwards
+from jobs.banks.bank import train_languages
+from jobs.banks.batch_capacity import CHOSEN, NOTE, Trial, chosen_size
 from jobs.errors import InputError
-from jobs.forwards import Forwards
 from jobs.runtime.device_memory import SavedBytes, available_bytes
-from jobs.team import Team
-from jobs.train_languages import train_languages
+from jobs.training.data_parallel import Team
 
 SHORT = dataclasses.replace(TRAINING, optimizer_steps=4, evaluate_every=4)
 
@@ -48,16 +48,16 @@ def test_memory_of_a_language_grows_with_its_rows_and_sizes_follow_what_is_free(
     one = trial._row_bytes(row)
     assert one > len(row.ids) * 32 * 4
     needed = len(trial.language.stream.batch(0)) * one
-    monkeypatch.setattr(bank_size, "_LOGITS_BYTES", 0)
-    monkeypatch.setattr(bank_size, "available_bytes", lambda device: 100 * needed)
+    monkeypatch.setattr(batch_capacity, "_LOGITS_BYTES", 0)
+    monkeypatch.setattr(batch_capacity, "available_bytes", lambda device: 100 * needed)
     many = trial.fitting()
-    monkeypatch.setattr(bank_size, "available_bytes", lambda device: 50 * needed)
+    monkeypatch.setattr(batch_capacity, "available_bytes", lambda device: 50 * needed)
     assert 2 <= trial.fitting() <= many // 2 + 1 <= 40
 
 
 def test_a_batch_beyond_the_device_s_memory_is_refused_before_training_starts(fleet, monkeypatch):
     calls = [fleet.call(code, SHORT, run="small") for code in ("ba", "bb")]
-    monkeypatch.setattr(bank_size, "available_bytes", lambda device: 1 << 20)
+    monkeypatch.setattr(batch_capacity, "available_bytes", lambda device: 1 << 20)
     outcomes = dict(train_languages(calls, capacity=CHOSEN))
     assert all(isinstance(one, InputError) and "does not fit" in str(one) for one in outcomes.values())
     assert not any(call.output.joinpath("adapter.safetensors").exists() for call in calls)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from jobs.bootstrap import paired_bootstrap
 from jobs.errors import InputError
-from jobs.metrics import f1, mlm_loss
+from jobs.scoring.bootstrap import paired_bootstrap
+from jobs.scoring.metrics import f1, mlm_loss
 
 
 def _losses(rng, examples, mean):

@@ -7,11 +7,11 @@ from tiny_backbone import make_backbone
 
 from jobs.adapters.adapter import named
 from jobs.adapters.adapterhub import read_adapter, write_adapter
-from jobs.adapters.bottleneck import initial_bottleneck, write_initial_bottleneck
-from jobs.adapters.heads import new_head, tagging_head
 from jobs.errors import InputError
 from jobs.models.madx_backbone import load_backbone
 from jobs.spec import BottleneckConfig, InitialAdapterSpec, JobCall
+from jobs.tasks.heads import new_head, tagging_head
+from jobs.training.initial import initial_bottleneck, write_initial_bottleneck
 
 
 @pytest.fixture(scope="module")

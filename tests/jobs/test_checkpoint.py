@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import torch
 
-from jobs.checkpoint import State, common_time, place, read_checkpoint, remove_older, saved, write_checkpoint
+from jobs.training.checkpoint import State, common_time, place, read_checkpoint, remove_older, saved, write_checkpoint
 
 
 def _write(directory, time, finished=False, identity="x"):

@@ -5,9 +5,9 @@ import threading
 import pytest
 import torch
 
-from jobs import checkpoint
-from jobs.checkpoint import State, saved
-from jobs.checkpoint_writer import KEPT, CheckpointWriter, snapshot
+from jobs.training import checkpoint
+from jobs.training.checkpoint import State, saved
+from jobs.training.checkpoint_writer import KEPT, CheckpointWriter, snapshot
 
 
 def moment(directory, value=1.0):

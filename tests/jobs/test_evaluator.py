@@ -16,18 +16,19 @@ from tiny_backbone import make_backbone
 
 from jobs.adapters.adapter import named
 from jobs.adapters.adapterhub import read_adapter, write_adapter
-from jobs.adapters.bottleneck import initial_bottleneck
-from jobs.adapters.heads import new_head, tagging_head
 from jobs.data.load import load_ner
 from jobs.errors import InputError
-from jobs.evaluate import evaluate
-from jobs.evaluator import Evaluator, Stack, WarmEvaluator
-from jobs.merge_winner import merge, read_winner
+from jobs.evaluation.evaluator import Evaluator, Stack
+from jobs.evaluation.job import evaluate
+from jobs.evaluation.madx_evaluator import WarmEvaluator
+from jobs.merging.job import merge, read_winner
 from jobs.models.madx_backbone import MASKED_LM_HEAD, load_backbone
 from jobs.spec import BottleneckConfig, DataRef, EvaluationSpec, JobCall, MergeSpec, Mixture, TaskRef, no_progress
+from jobs.tasks.heads import new_head, tagging_head
 from jobs.tokens.evaluation_sets import MASK_SEED, EvaluationSet
 from jobs.tokens.masking import MaskVocabulary, fixed_mask
 from jobs.tokens.text_blocks import text_blocks
+from jobs.training.initial import initial_bottleneck
 
 LABELS = ("O", "B-LOC", "I-LOC", "B-PER", "I-PER")
 NER = TaskRef("entities", "ner", LABELS)

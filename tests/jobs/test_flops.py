@@ -8,9 +8,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import LlamaConfig, LlamaForCausalLM, XLMRobertaConfig, XLMRobertaForMaskedLM
 
-from jobs.flops import model_shape, training_flops
-from jobs.meter import Meter, peak_flops
 from jobs.tokens.batches import Example
+from jobs.training.throughput import Meter, model_shape, peak_flops, training_flops
 
 
 def _counted(model, length):

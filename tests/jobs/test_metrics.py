@@ -10,7 +10,7 @@ from seqeval.metrics import f1_score, precision_score, recall_score
 from seqeval.metrics.sequence_labeling import get_entities
 
 from jobs.errors import InputError
-from jobs.metrics import f1, mlm_loss, precision, recall, span_statistics
+from jobs.scoring.metrics import f1, mlm_loss, precision, recall, span_statistics
 
 LABELS = ("O", "B-LOC", "I-LOC", "B-PER", "I-PER", "I-ORG", "B-ORG")
 number = st.integers(0, len(LABELS) - 1)

@@ -15,8 +15,8 @@ from jobs.arithmetic.dare import dare
 from jobs.arithmetic.slerp import slerp
 from jobs.arithmetic.ties import ties
 from jobs.errors import InputError
-from jobs.merge_winner import merge, read_winner
-from jobs.mixing import mix
+from jobs.merging.job import merge, read_winner
+from jobs.merging.mixture import mix
 from jobs.spec import BackboneRef, JobCall, MergeSpec, Mixture, mixture_role
 
 

@@ -11,13 +11,13 @@ import pytest
 from tiny_backbone import make_backbone
 from transformers import CONFIG_MAPPING, AutoConfig
 
-from jobs import tiny_backbone as tiny_decoder
 from jobs.errors import InputError
 from jobs.files.digest import directory_digest
 from jobs.models.config_gate import MODEL_TYPES, checked_model_files
 from jobs.models.files import ModelFiles, fast_tokenizer, read_config
 from jobs.models.language_model import load_language_model
 from jobs.models.madx_backbone import load_backbone
+from jobs.pretraining import tiny as tiny_decoder
 from jobs.spec import BackboneRef
 
 SMALL = {"model_type": "xlm-roberta", "hidden_size": 32, "num_hidden_layers": 2}

@@ -10,10 +10,10 @@ import torch
 from adapters import AutoAdapterModel
 from transformers import AutoModelForMaskedLM, AutoTokenizer
 
-from jobs import pretrain_text as text
 from jobs.backbones import embedded_backbone
 from jobs.errors import InputError
-from jobs.pretrain import Pretraining, PretrainSettings, main
+from jobs.pretraining import corpus as text
+from jobs.pretraining.pretrain import Pretraining, PretrainSettings, main
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = PretrainSettings(
@@ -25,7 +25,7 @@ SCRIPT = """
 import os, signal, sys
 from pathlib import Path
 from tests.jobs.test_pretrain import KILLED_AT, TINY
-from jobs.pretrain import Pretraining
+from jobs.pretraining.pretrain import Pretraining
 class Killed(Pretraining):
     def advance(self):
         if self.step == KILLED_AT:

@@ -7,8 +7,8 @@ import pytest
 import ray
 from tiny_fleet import Fleet
 
-from jobs import ray_prepare
-from jobs.ray_mailbox import Sender, open_mailbox
+from jobs.ray import tokenize
+from jobs.ray.mailbox import Sender, open_mailbox
 from jobs.tokens import packed_blocks
 from orchestrator.ray_executor import ENVIRONMENT
 
@@ -41,12 +41,12 @@ def with_file(call, path):
 
 
 def test_large_corpora_lie_in_the_cache_when_the_bank_begins(fleet, monkeypatch):
-    monkeypatch.setattr(ray_prepare, "LARGE", 1)
+    monkeypatch.setattr(tokenize, "LARGE", 1)
     mailbox = open_mailbox()
     calls = [fleet.call(language) for language in ("pa", "pb", "pc")]
     broken = fleet.root / "broken.txt"
     broken.write_bytes(b"w1 w2\n\xff\xfe\n")
-    ray_prepare.prepare_corpora([calls[0], with_file(calls[1], broken), calls[2]], Sender(mailbox.name), 1.0)
+    tokenize.prepare_corpora([calls[0], with_file(calls[1], broken), calls[2]], Sender(mailbox.name), 1.0)
     assert tokenized(fleet, "pa") == tokenized(fleet, "pc") == ["train", "validation"]
     assert tokenized(fleet, "pb") == []
     before = {path: path.stat().st_mtime_ns for path in fleet.root.glob("cache/tokenized/text-pa-*")}
@@ -56,15 +56,15 @@ def test_large_corpora_lie_in_the_cache_when_the_bank_begins(fleet, monkeypatch)
 
 def test_small_corpora_are_left_to_the_bank(fleet):
     mailbox = open_mailbox()
-    ray_prepare.prepare_corpora([fleet.call("sa")], Sender(mailbox.name), 1.0)
+    tokenize.prepare_corpora([fleet.call("sa")], Sender(mailbox.name), 1.0)
     assert tokenized(fleet, "sa") == []
 
 
 def test_a_driver_that_leaves_waits_for_no_corpus(fleet, monkeypatch):
-    monkeypatch.setattr(ray_prepare, "LARGE", 0)
+    monkeypatch.setattr(tokenize, "LARGE", 0)
     mailbox = open_mailbox()
     pipe = fleet.root / "pipe"
     os.mkfifo(pipe)  # whoever reads it waits for ever
     ray.get(mailbox.actor.leave.remote())
-    ray_prepare.prepare_corpora([with_file(fleet.call("la"), pipe)], Sender(mailbox.name), 1.0)
+    tokenize.prepare_corpora([with_file(fleet.call("la"), pipe)], Sender(mailbox.name), 1.0)
     assert tokenized(fleet, "la") == []

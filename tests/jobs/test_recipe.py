@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from jobs import recipe as recipes
 from jobs.errors import InputError
-from jobs.recipe_file import load_recipe, parse_recipe
+from jobs.merging import recipe as recipes
+from jobs.merging.recipe_file import load_recipe, parse_recipe
 
 GOOD = """\
 method: linear

@@ -4,11 +4,11 @@ import pytest
 from sharded_fleet import ShardedFleet
 from tiny_fleet import Fleet
 
+from jobs.banks.parallelism import train_at_scale
+from jobs.banks.sharded.memory_model import Scale
 from jobs.errors import InputError
-from jobs.scale import train_at_scale
-from jobs.sharded.rule import Scale
 from jobs.spec import no_progress
-from jobs.team import Team
+from jobs.training.data_parallel import Team
 
 
 @pytest.fixture(scope="module")

@@ -17,10 +17,10 @@ import torch
 from safetensors.torch import load_file
 from tiny_fleet import TRAINING, Fleet, write_corpus
 
-from jobs import train_languages as module
-from jobs.checkpoint import saved
-from jobs.course import DivergedError
-from jobs.train_languages import train_languages
+from jobs.banks import bank as module
+from jobs.banks.bank import train_languages
+from jobs.training.checkpoint import saved
+from jobs.training.progress import DivergedError
 
 ROOT = Path(module.__file__).parents[1]
 WORKER = """
@@ -28,7 +28,7 @@ import pickle, sys
 from pathlib import Path
 import torch, torch.distributed as dist
 from jobs import bank_pass, checkpoint
-from jobs.team import joined_team
+from jobs.training.data_parallel import joined_team
 from jobs import train_languages as module
 torch.set_num_threads(1)
 checkpoint.SECONDS = float(sys.argv[2])

@@ -15,19 +15,21 @@ from safetensors.torch import load_file
 from tiny_fleet import TRAINING, Fleet, write_corpus
 from transformers import get_scheduler
 
-from jobs import bank_pass, checkpoint
-from jobs import train_languages as module
-from jobs.checkpoint import saved
-from jobs.course import DivergedError, schedule
+from jobs.banks import bank as module
+from jobs.banks import forward_pass
+from jobs.banks.adapter_forwards import Forwards
+from jobs.banks.bank import train_languages
 from jobs.errors import InputError
-from jobs.evaluator import Stack, WarmEvaluator
-from jobs.forwards import Forwards
-from jobs.learner import Learner
+from jobs.evaluation.evaluator import Stack
+from jobs.evaluation.madx_evaluator import WarmEvaluator
 from jobs.models.madx_backbone import load_backbone
 from jobs.spec import TaskRef, TrainingConfig
-from jobs.team import Team
 from jobs.tokens.evaluation_sets import EvaluationSet
-from jobs.train_languages import train_languages
+from jobs.training import checkpoint
+from jobs.training.checkpoint import saved
+from jobs.training.data_parallel import Team
+from jobs.training.learner import Learner
+from jobs.training.progress import DivergedError, schedule
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +81,7 @@ def test_an_adapter_does_not_depend_on_the_size_of_its_bank_nor_on_how_many_pass
     training, in_one, in_three_parts = _change(backbone_dropout=rate), 8 * 4 * 16, 3 * 4 * 16
     found = []
     for size, tokens in ((1, in_one), (3, in_one), (8, in_one), (8, in_three_parts)):
-        monkeypatch.setattr(bank_pass, "TOKENS", tokens)
+        monkeypatch.setattr(forward_pass, "TOKENS", tokens)
         calls = [fleet.call(language, training, run=f"bank-{size}-{tokens}-{rate}") for language in languages[:size]]
         assert not [one for one in _train(calls).values() if isinstance(one, Exception)]
         found.append(_weights(calls[0]))
@@ -94,14 +96,14 @@ def test_the_parts_of_a_bank_are_of_like_size_and_follow_the_worker_s_share_of_t
     languages = [Forwards(fleet.backbone).forward(call.spec.adapter, call.inputs["theta_pre"]).start(call)] * 8
 
     def sizes(device, workers):
-        found = bank_pass.parts(languages, torch.device(device), Team(0, workers))
+        found = forward_pass.parts(languages, torch.device(device), Team(0, workers))
         assert [place for part in found for place in range(8)[part]] == list(range(8))
         return [part.stop - part.start for part in found]
 
-    monkeypatch.setattr(bank_pass, "TOKENS", 3 * 4 * 16)
+    monkeypatch.setattr(forward_pass, "TOKENS", 3 * 4 * 16)
     assert sizes("cpu", 1) == [2, 3, 3] and sizes("cpu", 2) == [4, 4] and sizes("cpu", 4) == [8]
     assert sizes("cuda", 1) == [8]
-    monkeypatch.setattr(bank_pass, "TOKENS", 1)
+    monkeypatch.setattr(forward_pass, "TOKENS", 1)
     assert sizes("cpu", 1) == [1] * 8
 
 

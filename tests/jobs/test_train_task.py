@@ -8,18 +8,18 @@ from adapters import Stack
 from safetensors.torch import load_file
 from tiny_fleet import TASK, Fleet
 
-from jobs import checkpoint, training_loop
+from jobs.banks.bank import train_languages
 from jobs.errors import InputError
-from jobs.evaluator import Stack as System
-from jobs.evaluator import WarmEvaluator
+from jobs.evaluation.evaluator import Stack as System
+from jobs.evaluation.madx_evaluator import WarmEvaluator
 from jobs.models.madx_backbone import load_backbone
 from jobs.spec import TrainingConfig
 from jobs.tasks import tagging
 from jobs.tokens.batches import collate
 from jobs.tokens.evaluation_sets import EvaluationSet
 from jobs.tokens.token_labels import token_labels
-from jobs.train_languages import train_languages
-from jobs.train_task import TaskTrainer, headed_encoder, train_task
+from jobs.training import checkpoint, loop
+from jobs.training.task_adapter import TaskTrainer, headed_encoder, train_task
 
 TRAINING = TrainingConfig(
     optimizer_steps=150, batch_size=8, learning_rate=2e-2, max_length=32, evaluate_every=30, evaluation_examples=30
@@ -92,7 +92,7 @@ def test_the_same_call_gives_the_same_bytes(fleet, trained, language_adapter):
 def test_a_stopped_training_goes_on_bit_for_bit(fleet, trained, language_adapter, monkeypatch):
     monkeypatch.setattr(checkpoint, "SECONDS", 0.0)
     monkeypatch.setattr(checkpoint, "SHARE", 1e9)
-    monkeypatch.setattr(training_loop, "PROGRESS_SECONDS", 0.0)
+    monkeypatch.setattr(loop, "PROGRESS_SECONDS", 0.0)
 
     class Stop(BaseException):
         pass

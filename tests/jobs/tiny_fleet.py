@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 from tiny_backbone import WORDS, make_backbone
 
-from jobs.adapters.bottleneck import write_initial_bottleneck
 from jobs.spec import (
     BottleneckConfig,
     DataRef,
@@ -19,6 +18,7 @@ from jobs.spec import (
     TaskRef,
     TrainingConfig,
 )
+from jobs.training.initial import write_initial_bottleneck
 
 TRAINING = TrainingConfig(
     optimizer_steps=50, batch_size=4, learning_rate=1e-3, max_length=16, evaluate_every=20, evaluation_examples=60

@@ -18,7 +18,7 @@ from pathlib import Path
 from rich.console import Console
 
 import jobs.worker  # noqa: F401 - what a run would import
-from jobs import checkpoint
+from jobs.training import checkpoint
 from orchestrator.campaign import load_campaign
 from orchestrator.lock import is_held
 from orchestrator.plan import plan_campaign

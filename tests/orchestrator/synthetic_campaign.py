@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save_file
 
-from jobs.metrics import LOSS_COLUMNS, SPAN_COLUMNS
+from jobs.scoring.metrics import LOSS_COLUMNS, SPAN_COLUMNS
 from jobs.spec import (
     BackboneRef,
     BottleneckConfig,

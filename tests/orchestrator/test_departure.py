@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from jobs import train_languages, training_loop
+from jobs.banks import bank
 from jobs.runtime.shutdown import LEFT, TimeToLeave
+from jobs.training import loop
 from orchestrator.campaign import load_campaign
 from orchestrator.departure import Departure
 from orchestrator.execute import execute
@@ -102,8 +103,8 @@ def campaign(tmp_path_factory):
 @pytest.mark.parametrize("kind", ["language-adapter", "task-adapter", "search"])
 def test_what_is_under_way_saves_its_state_and_goes_on_from_it(kind, campaign, tmp_path, monkeypatch):
     plan, calm = campaign
-    monkeypatch.setattr(train_languages, "PROGRESS_SECONDS", 0.0)
-    monkeypatch.setattr(training_loop, "PROGRESS_SECONDS", 0.0)
+    monkeypatch.setattr(bank, "PROGRESS_SECONDS", 0.0)
+    monkeypatch.setattr(loop, "PROGRESS_SECONDS", 0.0)
     departure, store = Departure(), ArtifactStore(tmp_path)
 
     class Told(LocalExecutor):

@@ -22,10 +22,10 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "jobs"))
 from sharded_fleet import ShardedFleet
 from small_campaign import write_campaign
 
-from jobs.ray_mailbox import open_mailbox
-from jobs.ray_train import BankResources, train_bank
-from jobs.sharded.rule import Scale
-from jobs.train_languages import train_languages
+from jobs.banks.bank import train_languages
+from jobs.banks.sharded.memory_model import Scale
+from jobs.ray.mailbox import open_mailbox
+from jobs.ray.train import BankResources, train_bank
 from orchestrator.campaign import load_campaign
 from orchestrator.execute import Change, Moved, Summary, execute
 from orchestrator.executors import LocalExecutor

@@ -7,8 +7,8 @@ from pathlib import Path
 from tiny_fleet import write_corpus
 from tiny_models import make_model
 
-from jobs.initial_adapter import initial_adapter
 from jobs.spec import InitialAdapterSpec, JobCall, LanguageAdapterSpec, LoraConfig, TrainingConfig, adapter_dropout
+from jobs.training.initial import initial_adapter
 
 TRAINING = TrainingConfig(
     optimizer_steps=50, batch_size=2, learning_rate=3e-3, max_length=16, evaluate_every=25, evaluation_examples=8

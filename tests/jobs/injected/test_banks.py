@@ -11,11 +11,11 @@ from injected_fleet import LORA, TRAINING, InjectedFleet
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from jobs import checkpoint
-from jobs import train_languages as module
+from jobs.banks import bank as module
+from jobs.banks.bank import train_languages
 from jobs.errors import InputError
 from jobs.spec import Ia3Config, LokrConfig, LoraConfig, PrefixConfig, adapter_dropout
-from jobs.train_languages import train_languages
+from jobs.training import checkpoint
 
 IA3 = Ia3Config(("k_proj", "v_proj", "down_proj"), ("down_proj",))
 DROPPED = dataclasses.replace(LORA, dropout=0.2)

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from injected_fleet import LORA, TRAINING, InjectedFleet
 
+from jobs.banks.bank import train_languages
 from jobs.errors import InputError
-from jobs.evaluator import Stack
-from jobs.language_evaluator import LanguageEvaluator
-from jobs.metrics import LOSS_COLUMNS
+from jobs.evaluation.evaluator import Stack
+from jobs.evaluation.language_evaluator import LanguageEvaluator
+from jobs.scoring.metrics import LOSS_COLUMNS
 from jobs.spec import EvaluationSpec, JobCall, LoraConfig, TaskRef, no_progress
 from jobs.tokens.evaluation_sets import EvaluationSet
-from jobs.train_languages import train_languages
 from jobs.worker import Worker
 
 EVERYTHING = dataclasses.replace(TRAINING, optimizer_steps=10, learning_rate=3e-2, evaluation_examples=1000)

@@ -13,7 +13,6 @@ from tiny_models import FAMILIES, VOCABULARY, make_model
 from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForSeq2SeqLM
 
 from jobs.adapters.formats import read_adapter, write_adapter
-from jobs.injected.initial import initial_peft
 from jobs.models.language_model import load_language_model
 from jobs.models.masked_lm import group_sums
 from jobs.models.peft.model import InjectedModel, token_losses
@@ -22,6 +21,7 @@ from jobs.models.vocabulary_head import vocabulary_head
 from jobs.runtime.device_memory import SavedBytes
 from jobs.spec import Ia3Config, LokrConfig, LoraConfig, PrefixConfig
 from jobs.tokens.lm_batches import PromptedExample, collate, prompted
+from jobs.training.initial import initial_peft
 
 TARGETS = {
     "llama": (("q_proj", "v_proj", "down_proj"), ("down_proj",)),

@@ -11,13 +11,13 @@ from injected_fleet import TRAINING, InjectedFleet
 from tiny_models import make_model
 from transformers import AutoConfig
 
+from jobs.banks.bank import train_languages
 from jobs.errors import InputError
 from jobs.files.digest import directory_digest
-from jobs.injected.initial import initial_peft
 from jobs.models.language_model import load_language_model
 from jobs.spec import BackboneRef, Ia3Config, LoraConfig, PrefixConfig
 from jobs.tokens.lm_batches import PromptedExample, prompted
-from jobs.train_languages import train_languages
+from jobs.training.initial import initial_peft
 
 
 @pytest.fixture(scope="module")

@@ -26,7 +26,7 @@ from tiny_adapters import (
 )
 
 from jobs.errors import InputError
-from jobs.merge import merge
+from jobs.merging.merge import merge
 
 REPOSITORY = Path(__file__).parents[3]
 FILES = {
@@ -70,7 +70,7 @@ def test_the_same_recipes_give_the_same_bytes_in_two_processes(tmp_path):
         for process, listed in pairs.items():
             listed.append((str(recipe), str(tmp_path / f"process{process}" / str(number))))
     for process, listed in pairs.items():
-        code = f"from jobs.merge import merge\nfor recipe, out in {listed!r}: merge(recipe, out)"
+        code = f"from jobs.merging.merge import merge\nfor recipe, out in {listed!r}: merge(recipe, out)"
         environment = {**os.environ, "PYTHONHASHSEED": str(process), "PYTHONPATH": str(REPOSITORY)}
         subprocess.run([sys.executable, "-c", code], check=True, env=environment, cwd=tmp_path)
     for number in range(len(SEVERAL)):

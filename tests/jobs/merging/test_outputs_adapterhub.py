@@ -9,7 +9,7 @@ import pytest
 import torch
 from tiny_adapters import HUB_CONFIGS, hub_model, hub_outputs, save_hub, tokens, write_recipe
 
-from jobs.merge import merge
+from jobs.merging.merge import merge
 
 WEIGHTS = [0.6, 0.9, -0.4]
 STORED = ("bottleneck", "madx", "parallel", "learned_scaling", "ia3", "flat_prefix")

@@ -11,7 +11,7 @@ from peft import PeftModel
 from safetensors.torch import load_file
 from tiny_adapters import llama, peft_outputs, save_peft, tokens, write_recipe
 
-from jobs.merge import MergeReport, merge
+from jobs.merging.merge import MergeReport, merge
 
 WEIGHTS = [0.6, 0.9, -0.4]
 LOW_RANK = ("lora", "rslora", "lokr", "lokr_factored")

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from tiny_adapters import save_hub, save_peft, write_recipe
 
 from jobs.errors import InputError
-from jobs.merge import merge
+from jobs.merging.merge import merge
 
 
 def edit_config(directory: Path, nested: bool = True, **changes: object) -> None:

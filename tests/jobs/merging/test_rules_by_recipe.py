@@ -18,10 +18,10 @@ from tiny_adapters import save_hub, save_peft, write_recipe
 from jobs.adapters.formats import write_adapter
 from jobs.arithmetic.tensors import LazyTensors, specs_of
 from jobs.errors import InputError
-from jobs.merge import merge
+from jobs.merging.merge import merge
 from jobs.merging.plan import plan_merge
-from jobs.merging.terms import Place, read_terms
-from jobs.recipe import Linear
+from jobs.merging.recipe import Linear
+from jobs.merging.sources import Place, read_terms
 
 State = dict[str, np.ndarray]
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from tiny_models import FAMILIES, make_model
 
-from jobs.generation import generate, padded
+from jobs.evaluation.generation import generate, padded
 from jobs.models.language_model import load_language_model
 
 PROMPTS = [[0, 9, 30, 7], [0, 12], [0, *range(20, 33)], [0, 5, 6, 7, 8, 9, 10]]
@@ -116,7 +116,7 @@ def test_a_tokenizer_without_a_padding_token_pads_with_its_end_token(models, nam
 
 
 def test_many_batches_give_every_text_its_place(models, monkeypatch):
-    monkeypatch.setitem(__import__("jobs.generation", fromlist=["_TOKENS"])._TOKENS, "cpu", 40)
+    monkeypatch.setitem(__import__("jobs.evaluation.generation", fromlist=["_TOKENS"])._TOKENS, "cpu", 40)
     model = models("llama")
     prompts = [np.array(prompt) for prompt in PROMPTS]
     seen = []
@@ -126,7 +126,7 @@ def test_many_batches_give_every_text_its_place(models, monkeypatch):
 
 
 def test_long_generation_is_reported_while_it_goes_on(models, monkeypatch):
-    monkeypatch.setattr("jobs.generation._REPORT_SECONDS", 0.0)
+    monkeypatch.setattr("jobs.evaluation.generation._REPORT_SECONDS", 0.0)
     seen = []
     generate(models("llama"), [np.array(PROMPTS[0])], NEW, seen.append)
     assert len(seen) > 3

@@ -13,9 +13,9 @@ from transformers import AutoModelForCausalLM
 from jobs.adapters.formats import read_adapter, write_adapter
 from jobs.adapters.loading_code import peft_stacking_code
 from jobs.errors import InputError
-from jobs.evaluator import Stack
+from jobs.evaluation.evaluator import Stack
+from jobs.evaluation.language_evaluator import LanguageEvaluator
 from jobs.files.digest import directory_digest
-from jobs.language_evaluator import LanguageEvaluator
 from jobs.models.peft.model import applied_adapters
 from jobs.spec import BackboneRef, Ia3Config, PrefixConfig
 from jobs.worker import Worker

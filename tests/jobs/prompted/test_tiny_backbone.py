@@ -7,8 +7,8 @@ import pytest
 from jobs.backbones import embedded_backbone
 from jobs.files.digest import directory_digest
 from jobs.models.language_model import load_language_model
+from jobs.pretraining.tiny import main
 from jobs.spec import BackboneRef
-from jobs.tiny_backbone import main
 
 
 @pytest.mark.parametrize(("family", "kind"), [("llama", "decoder"), ("qwen2", "decoder"), ("t5", "encoder-decoder")])

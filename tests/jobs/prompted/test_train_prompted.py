@@ -13,12 +13,12 @@ import torch
 from prompted_fleet import COPY, PICK, T5_LORA, Fleet, data
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-import jobs.training_loop
+import jobs.training.loop
+from jobs.banks.sharded.memory_model import Scale
 from jobs.errors import InputError
-from jobs.ray_train import _outcomes
-from jobs.sharded.rule import Scale
+from jobs.ray.train import _outcomes
 from jobs.spec import LineSpace, MergeSpec, Mixture, SearchSpec, no_progress
-from jobs.team import Team
+from jobs.training.data_parallel import Team
 from jobs.worker import Worker
 
 
@@ -76,7 +76,7 @@ def test_peft_loads_the_adapter_and_writes_the_same(fleet, trained):
 
 
 def test_a_training_that_was_stopped_ends_with_the_same_bytes(fleet, monkeypatch):
-    monkeypatch.setattr(jobs.training_loop, "PROGRESS_SECONDS", 0.0)
+    monkeypatch.setattr(jobs.training.loop, "PROGRESS_SECONDS", 0.0)
     spec = fleet.spec(steps=6, evaluate_every=2, gradient_accumulation=2)
     whole = fleet.train("whole", spec)[1]
 

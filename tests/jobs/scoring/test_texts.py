@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from jobs.bootstrap import paired_bootstrap
 from jobs.errors import InputError
-from jobs.metrics import LOSS_COLUMNS, SPAN_COLUMNS, metric_over
+from jobs.scoring.bootstrap import paired_bootstrap
+from jobs.scoring.metrics import LOSS_COLUMNS, SPAN_COLUMNS, metric_over
 from jobs.scoring.rouge import english_words, rouge
 from jobs.scoring.texts import exact_match, points_of, score_texts
 from jobs.spec import TaskRef

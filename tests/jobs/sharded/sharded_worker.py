@@ -12,13 +12,13 @@ from pathlib import Path
 
 import torch.distributed as dist
 
-from jobs import checkpoint
-from jobs.sharded import train
-from jobs.sharded.corpus import open_corpus
-from jobs.sharded.engine import ShardedEngine
-from jobs.sharded.settings import engine_settings
-from jobs.sharded.train import train_sharded
-from jobs.team import joined_team
+from jobs.banks.sharded import train
+from jobs.banks.sharded.corpus import open_corpus
+from jobs.banks.sharded.deepspeed_config import engine_settings
+from jobs.banks.sharded.engine import ShardedEngine
+from jobs.banks.sharded.train import train_sharded
+from jobs.training import checkpoint
+from jobs.training.data_parallel import joined_team
 
 
 def main() -> None:

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from jobs.banks.sharded.memory_model import Load, ModelSize, check_workers, choose, memory
 from jobs.errors import InputError
-from jobs.sharded.rule import Load, ModelSize, check_workers, choose, memory
 
 # Llama 2 7B with LoRA r=4 on q and v.
 SEVEN_B = ModelSize(parameters=6_738_415_616, trainable=2_097_152, layers=32, hidden=4096, vocabulary=32_000)

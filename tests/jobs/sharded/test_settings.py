@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from jobs.banks.sharded.deepspeed_config import engine_settings
 from jobs.errors import InputError
-from jobs.sharded.settings import engine_settings
 from jobs.spec import TrainingConfig
 
 TRAINING = TrainingConfig(optimizer_steps=10, batch_size=5, gradient_accumulation=2, max_grad_norm=0.5)

@@ -17,13 +17,13 @@ from sharded_fleet import TRAINING, ShardedFleet
 from tiny_backbone import WORDS
 from transformers import LlamaForCausalLM
 
-from jobs.checkpoint import saved
-from jobs.course import DivergedError, schedule
+from jobs.banks.sharded.corpus import open_corpus
+from jobs.banks.sharded.model_size import model_size
 from jobs.models.row_dropout import dropouts_by_row
-from jobs.sharded.corpus import open_corpus
-from jobs.sharded.size import model_size
 from jobs.spec import TrainingConfig
 from jobs.tokens.batches import collate
+from jobs.training.checkpoint import saved
+from jobs.training.progress import DivergedError, schedule
 
 HERE = Path(__file__).parent
 pytestmark = pytest.mark.timeout(200)

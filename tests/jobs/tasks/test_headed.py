@@ -13,13 +13,10 @@ from headed_fleet import ALL_TASKS, IA3, LORA, Headed
 from tiny_models import make_model
 from tiny_tasks import INFERENCE, LENGTH
 
-from jobs import checkpoint, training_loop
-from jobs.adapters.bottleneck import write_initial_bottleneck as initial_bottleneck
 from jobs.adapters.formats import read_adapter, write_adapter
-from jobs.adapters.heads import head_layers
 from jobs.adapters.loading_code import headed_loading_code
 from jobs.errors import InputError
-from jobs.mixing import mix
+from jobs.merging.mixture import mix
 from jobs.models.peft.encoder import hidden_states
 from jobs.models.peft.model import InjectedModel
 from jobs.spec import (
@@ -34,8 +31,11 @@ from jobs.spec import (
     PrefixConfig,
     SearchSpec,
 )
+from jobs.tasks.heads import head_layers
 from jobs.tokens.batches import collate
-from jobs.train_task import TaskTrainer, headed_encoder
+from jobs.training import checkpoint, loop
+from jobs.training.initial import write_initial_bottleneck as initial_bottleneck
+from jobs.training.task_adapter import TaskTrainer, headed_encoder
 
 CLASSES = {
     "ner": transformers.AutoModelForTokenClassification,
@@ -259,7 +259,7 @@ def test_dropout_of_lora_changes_the_training_and_the_same_call_gives_the_same_b
 def test_a_stopped_training_goes_on_bit_for_bit(xlmr, monkeypatch):
     monkeypatch.setattr(checkpoint, "SECONDS", 0.0)
     monkeypatch.setattr(checkpoint, "SHARE", 1e9)
-    monkeypatch.setattr(training_loop, "PROGRESS_SECONDS", 0.0)
+    monkeypatch.setattr(loop, "PROGRESS_SECONDS", 0.0)
 
     class Stop(BaseException):
         pass

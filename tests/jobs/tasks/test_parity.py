@@ -18,17 +18,18 @@ from torchmetrics.functional.text import squad
 
 from jobs.adapters.adapter import named
 from jobs.adapters.adapterhub import read_adapter, write_adapter
-from jobs.adapters.bottleneck import initial_bottleneck
-from jobs.adapters.heads import new_head
 from jobs.data.load import load_records
 from jobs.errors import InputError
-from jobs.evaluate import evaluate
-from jobs.evaluator import Stack, WarmEvaluator
+from jobs.evaluation.evaluator import Stack
+from jobs.evaluation.job import evaluate
+from jobs.evaluation.madx_evaluator import WarmEvaluator
 from jobs.models.madx_backbone import load_backbone
 from jobs.spec import BottleneckConfig, EvaluationSpec, JobCall, no_progress
+from jobs.tasks.heads import new_head
 from jobs.tasks.table import TASKS as TABLE
 from jobs.tokens.evaluation_sets import EvaluationSet
 from jobs.tokens.token_pairs import ASKED
+from jobs.training.initial import initial_bottleneck
 
 WEIGHTS = {"en": 0.35, "es": 0.65}
 

@@ -8,13 +8,15 @@ import pytest
 from tiny_fleet import Fleet
 from tiny_tasks import LENGTH, TASKS, write_rows
 
-from jobs import checkpoint, training_loop
+from jobs.banks.bank import train_languages
 from jobs.errors import InputError
-from jobs.evaluator import Stack, WarmEvaluator
+from jobs.evaluation.evaluator import Stack
+from jobs.evaluation.madx_evaluator import WarmEvaluator
 from jobs.spec import BottleneckConfig, JobCall, TaskAdapterSpec, TrainingConfig, metric_of
 from jobs.tokens.evaluation_sets import EvaluationSet
-from jobs.train_languages import train_languages
-from jobs.train_task import train_task
+from jobs.training import checkpoint
+from jobs.training import loop as training_loop
+from jobs.training.task_adapter import train_task
 
 TRAINING = TrainingConfig(
     optimizer_steps=120,

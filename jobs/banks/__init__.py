@@ -1,0 +1,1 @@
+"""Many languages' adapters trained at once on one frozen backbone."""

@@ -1,0 +1,251 @@
+"""Train many language adapters together on one frozen backbone, each as if it were alone.
+
+A batch holds rows of every language of the bank; each language has its own loss mean, gradient, optimizer,
+schedule, data order, masks (of words and of dropout), best state and end.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from jobs.banks.adapter_forwards import Forwards
+from jobs.banks.batch_capacity import CHOSEN, chosen_size
+from jobs.banks.forward_pass import BankPass, Forward
+from jobs.banks.language_learner import LanguageLearner
+from jobs.errors import InputError
+from jobs.runtime.malloc import keep_freed_memory
+from jobs.spec import AdapterConfig, JobCall, JobResult, LanguageAdapterSpec, Progress, no_progress
+from jobs.tokens.batches import Example
+from jobs.training import checkpoint
+from jobs.training.checkpoint_writer import CheckpointWriter
+from jobs.training.data_parallel import Team, TeamBrokenError
+from jobs.training.throughput import Meter
+
+Outcome = tuple[str, JobResult | Exception]
+
+PROGRESS_SECONDS = 1.0
+ALONE = Team()
+
+
+class CorpusError(RuntimeError):
+    """A language's corpus could not be read in the middle of its training."""
+
+
+def train_languages(
+    calls: Sequence[JobCall], progress: Progress = no_progress, capacity: int | None = None, team: Team = ALONE
+) -> Iterator[Outcome]:
+    """Train the adapters of `calls`, which share one backbone; yield (call.name, result or exception) as each ends.
+
+    At most `capacity` languages (None: all; CHOSEN: what `jobs.banks.batch_capacity` finds) share a batch and are in
+    memory; the others enter as languages leave. Languages of unequal batch size, kind of adapter or theta_pre cannot
+    share a batch: their banks run one after another.
+    A language whose corpus is broken or whose loss diverges ends with its exception and the others go on. A
+    finished adapter is in `call.output`: an AdapterHub directory that is named by the language, or a PEFT directory.
+    Training that was killed goes on from `call.checkpoint`. Raises InputError when the backbone itself cannot be used.
+
+    Every worker of `team` calls this with the same calls and gets the same outcomes; all share the rows of every
+    batch. Only the first one writes and reports. Raises TeamBrokenError when one of the others is gone.
+    """
+    if not calls:
+        return
+    keep_freed_memory()
+    groups: dict[tuple[AdapterConfig, int, Path], list[JobCall]] = {}
+    for call in calls:
+        spec = _spec(call)
+        groups.setdefault((spec.adapter, spec.training.batch_size, call.inputs["theta_pre"]), []).append(call)
+    forwards = Forwards(_spec(calls[0]).backbone)
+    for adapter, _, _ in groups:
+        forwards.load(adapter)
+    for (adapter, _, theta_pre), group in groups.items():
+        try:
+            forward = forwards.forward(adapter, theta_pre)
+        except InputError as error:
+            yield from ((call.name, error) for call in group)
+            continue
+        size = _size(capacity, forward, group, team)
+        if isinstance(size, InputError):
+            yield from ((call.name, size) for call in group)
+            continue
+        yield from Bank(forward, group, progress, size, team).train()
+
+
+class Bank:
+    """Languages in lock-step: one batch for all, and then each goes its own way."""
+
+    def __init__(
+        self, forward: Forward, calls: Sequence[JobCall], progress: Progress, capacity: int, team: Team = ALONE
+    ) -> None:
+        """All `calls` have the same batch size and theta_pre."""
+        self._forward = forward
+        self._team = team
+        self._pass = BankPass(forward, team)
+        self._meter = Meter(forward.shape, forward.device, team.size)
+        self._report = progress
+        self._capacity = capacity
+        self._waiting = deque(calls)
+        self._active: list[LanguageLearner] = []
+        self._ended: list[tuple[JobCall, LanguageLearner | Exception]] = []
+        # Counted in batches, over all tries: what tells checkpoints of one moment from those of another.
+        self._common = checkpoint.common_time([call.checkpoint for call in calls])
+        self._time: int = team.all(self._common or 0)[0]
+        self._last_report = time.monotonic()
+        self._cadence = checkpoint.Cadence()
+        self._writer = CheckpointWriter()
+        # False while a batch's gradients are taken: a state that is no moment of any training is never written.
+        self._settled = True
+
+    def train(self) -> Iterator[Outcome]:
+        """Run until every language has ended."""
+        try:
+            while self._active or self._waiting:
+                self._admit()
+                self._evaluate()
+                for language in [language for language in self._active if language.learner.done]:
+                    self._part(language, language)
+                yield from self._end()
+                if self._active:
+                    self._one_batch()
+                    self._watch_clock()
+            yield from self._end()
+        except (KeyboardInterrupt, SystemExit, GeneratorExit, TeamBrokenError):
+            if self._settled:
+                self._save(self._active)
+            raise
+        finally:
+            self._writer.wait()
+
+    def _admit(self) -> None:
+        """Fill the bank from those waiting; those that a checkpoint shows as done end at once."""
+        while self._waiting and len(self._active) < self._capacity:
+            call = self._waiting.popleft()
+            language = self._team.leader_first(lambda call=call: self._start(call))  # type: ignore[misc]
+            faults = self._team.all(str(language) if isinstance(language, Exception) else "")
+            if isinstance(language, Exception) or any(faults):
+                self._ended.append((call, _failure(language, faults)))
+                continue
+            language.learner.follow(self._team)
+            if language.learner.done:
+                self._ended.append((call, language))
+            else:
+                self._active.append(language)
+
+    def _start(self, call: JobCall) -> LanguageLearner | Exception:
+        try:
+            language = self._forward.start(call)
+            if self._team.leads:
+                language.resume(self._common)
+        except Exception as error:  # noqa: BLE001  (whatever is wrong with one corpus ends that language alone)
+            return error
+        return language
+
+    def _part(self, language: LanguageLearner, outcome: LanguageLearner | Exception) -> None:
+        self._active.remove(language)
+        self._ended.append((language.call, outcome))
+
+    def _end(self) -> Iterator[Outcome]:
+        """Yield the outcomes of those that have ended; first save everything, as the caller may be killed."""
+        if not self._ended:
+            return
+        ended, self._ended = self._ended, []
+        self._save([*self._active, *(one for _, one in ended if isinstance(one, LanguageLearner))])
+        self._writer.wait()
+        for call, one in ended:
+            if isinstance(one, LanguageLearner) and self._team.leads:
+                one.write()
+            yield call.name, self._result(one) if isinstance(one, LanguageLearner) else one
+
+    def _result(self, language: LanguageLearner) -> JobResult:
+        result = language.result()
+        return replace(result, metrics={**result.metrics, **self._meter.record()})
+
+    def _one_batch(self) -> None:
+        started = time.monotonic()
+        faults: dict[str, str] = {}
+        groups = [self._next_batch(language, faults) for language in self._active]
+        losses, gradients = self._pass.losses(self._active, groups)
+        values: list[float] = losses.tolist()
+        if not all(map(math.isfinite, values)):
+            # Every worker sees the same values, so all come here, or none.
+            faults = {name: text for told in reversed(self._team.all(faults)) for name, text in told.items()}
+        seconds = time.monotonic() - started
+        self._meter.add(groups, seconds)
+        self._settled = False
+        self._time += 1
+        for language, loss, gradient, group in zip(list(self._active), values, gradients, groups, strict=True):
+            language.learner.progress.took(seconds, among=len(groups))
+            try:
+                if language.call.name in faults:
+                    raise CorpusError(faults[language.call.name])
+                language.learner.learn(gradient, loss, sum(example.tokens for example in group))
+            except (ArithmeticError, CorpusError) as error:
+                self._part(language, error)
+        self._settled = True
+
+    @staticmethod
+    def _next_batch(language: LanguageLearner, faults: dict[str, str]) -> list[Example]:
+        """The next batch; an empty one, and a line in `faults`, when the corpus cannot be read."""
+        try:
+            return language.next_batch()
+        except (OSError, ValueError, IndexError, InputError) as error:
+            faults[language.call.name] = f"{type(error).__name__}: {error}"
+            return []
+
+    def _evaluate(self) -> None:
+        due = [language for language in self._active if language.learner.evaluation_due]
+        if not due:
+            return
+        started = time.monotonic()
+        values = self._pass.held_out_losses(due)
+        seconds = time.monotonic() - started
+        self._settled = False
+        for language, value in zip(due, values, strict=True):
+            language.learner.progress.took(seconds, among=len(due))
+            try:
+                language.learner.record_evaluation(value)
+            except ArithmeticError as error:
+                self._part(language, error)
+        self._settled = True
+
+    def _watch_clock(self) -> None:
+        if self._cadence.due():
+            self._save(self._active)
+        now = time.monotonic()
+        if now - self._last_report >= PROGRESS_SECONDS:
+            self._last_report = now
+            device = self._meter.live()
+            for language in self._active:
+                self._report(language.call.name, {**language.learner.live(), **device})
+
+    def _save(self, languages: Sequence[LanguageLearner]) -> None:
+        """Begin to write checkpoints; training need not wait for the disk."""
+        if not self._team.leads:
+            return
+        started = time.monotonic()
+        self._writer.write([language.snapshot() for language in languages], self._time)
+        self._cadence.written(started)
+
+
+def _size(capacity: int | None, forward: Forward, calls: Sequence[JobCall], team: Team) -> int | InputError:
+    if capacity != CHOSEN:
+        return len(calls) if capacity is None else capacity
+    try:
+        return chosen_size(forward, calls, team)
+    except InputError as error:
+        return error
+
+
+def _failure(own: LanguageLearner | Exception, faults: Sequence[str]) -> Exception:
+    """Why a language cannot start: this worker's own reason, or what another one says."""
+    if isinstance(own, Exception):
+        return own
+    return CorpusError(next(f"worker {rank}: {text}" for rank, text in enumerate(faults) if text))
+
+
+def _spec(call: JobCall) -> LanguageAdapterSpec:
+    assert isinstance(call.spec, LanguageAdapterSpec)
+    return call.spec

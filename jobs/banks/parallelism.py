@@ -1,0 +1,92 @@
+"""How the languages of one bank are trained on the workers that it has: plainly, or on a sharded backbone."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+
+import torch
+
+from jobs.banks.bank import train_languages
+from jobs.banks.batch_capacity import CHOSEN
+from jobs.banks.sharded.deepspeed_config import Stage, engine_settings
+from jobs.banks.sharded.memory_model import Load, ModelSize, Scale, choose
+from jobs.errors import Fault, InputError
+from jobs.runtime.device_memory import available_bytes
+from jobs.spec import JobCall, JobResult, LanguageAdapterSpec, LoraConfig, Progress
+from jobs.training.data_parallel import Team
+
+Outcome = tuple[str, JobResult | Exception]
+_STAGES: Mapping[str, Stage] = {"zero-2": 2, "zero-3": 3}
+
+
+def train_at_scale(calls: Sequence[JobCall], progress: Progress, team: Team, scale: Scale) -> Iterator[Outcome]:
+    """Train the language adapters of `calls`, which share backbone, kind of adapter and training, as `scale` says.
+
+    LoRA on a decoder follows the rule of `jobs.banks.sharded.memory_model`, and as many languages share a batch as
+    fit; everything else trains plainly. What cannot fit is the outcome of every call, before anything is trained.
+    """
+    spec = _spec(calls[0])
+    if not (isinstance(spec.adapter, LoraConfig) and spec.objective == "causal-lm"):
+        if scale.sharding in _STAGES:
+            yield from _all_fail(calls, _not_sharded(spec, scale))
+            return
+        yield from train_languages(calls, progress, scale.bank_size or CHOSEN, team)
+        return
+    try:
+        size, load, room = _measured(calls[0], team, scale)
+        sharding = choose(size, load, room, scale.sharding)
+    except InputError as error:
+        yield from _all_fail(calls, error)
+        return
+    if sharding in _STAGES:
+        yield from _sharded(calls, progress, team, scale, _STAGES[sharding])
+        return
+    yield from train_languages(calls, progress, scale.bank_size or CHOSEN, team)
+
+
+def _sharded(calls: Sequence[JobCall], progress: Progress, team: Team, scale: Scale, stage: Stage) -> Iterator[Outcome]:
+    from jobs.banks.sharded.corpus import open_corpus
+    from jobs.banks.sharded.engine import ShardedEngine
+    from jobs.banks.sharded.train import train_sharded
+
+    spec = _spec(calls[0])
+    settings = engine_settings(spec.training, stage, team.size, torch.cuda.is_available(), scale.deepspeed)
+    engine = ShardedEngine(spec.backbone, calls[0].inputs["theta_pre"], settings, spec.training.weight_decay)
+    yield from train_sharded(calls, engine, open_corpus, progress, team)
+
+
+def _measured(call: JobCall, team: Team, scale: Scale) -> tuple[ModelSize, Load, int]:
+    import peft
+
+    from jobs.banks.sharded.model_size import model_size
+
+    training = _spec(call).training
+    on_gpu = torch.cuda.is_available()
+    load = Load(2 if on_gpu else 4, -(-training.batch_size // team.size), training.max_length, team.size)
+    adapter = peft.PeftConfig.from_pretrained(str(call.inputs["theta_pre"]))
+    # The smallest device decides for all.
+    device = torch.device("cuda" if on_gpu else "cpu")
+    room = min(team.all(scale.device_bytes or _room(device)))
+    return model_size(_spec(call).backbone, adapter), load, room
+
+
+def _room(device: torch.device) -> int:
+    """Free bytes of this worker's device; workers on one host without GPUs share its memory."""
+    sharing = 1 if device.type == "cuda" else int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return available_bytes(device) // sharing
+
+
+def _not_sharded(spec: LanguageAdapterSpec, scale: Scale) -> InputError:
+    got = f"{type(spec.adapter).__name__}, {spec.objective}"
+    todo = "leave it at auto: other adapters' backbones fit one device"
+    return InputError(Fault(f"{scale.sharding} trains LoRA on decoders by causal-lm", "resources.sharding", got, todo))
+
+
+def _all_fail(calls: Sequence[JobCall], error: Exception) -> Iterator[Outcome]:
+    yield from ((call.name, error) for call in calls)
+
+
+def _spec(call: JobCall) -> LanguageAdapterSpec:
+    assert isinstance(call.spec, LanguageAdapterSpec)
+    return call.spec

@@ -1,0 +1,1 @@
+"""One stack of adapters scored on one split."""

@@ -1,0 +1,94 @@
+"""What every evaluator gives: scores of an adapter stack on prepared data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from jobs.errors import Fault, InputError
+from jobs.scoring.metrics import Numbers, Statistics
+from jobs.spec import Method, Mixture, Option, mixture_role
+from jobs.tokens.evaluation_sets import EvaluationSet
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """A system: a weighted sum of language adapters, and a task adapter on top of it.
+
+    `languages`: (adapter directory, weight) pairs. `theta_pre` is needed unless the weights sum to one, for then it
+    drops out of theta_pre + sum of w_i (theta_i - theta_pre). No languages: the backbone as it is. `method` and
+    `options`: another rule than task arithmetic, as in `jobs.spec.Mixture`; `keys`: what the mixture calls them, for
+    rules in which they have different parts.
+    """
+
+    languages: tuple[tuple[Path, float], ...] = ()
+    task: Path | None = None
+    theta_pre: Path | None = None
+    method: Method = "task_arithmetic"
+    options: tuple[Option, ...] = ()
+    keys: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Score:
+    """`value`: the task's metric, in points or nats per token. `statistics` [examples, columns].
+
+    What the `columns` hold and the `predictions` are those of the task's evaluation set, see `jobs.tasks`. Masked LM:
+    [blocks, 2], summed loss and number of hidden tokens, no `predictions`.
+    """
+
+    value: float
+    statistics: Statistics
+    columns: tuple[str, ...]
+    predictions: Numbers | None = None
+
+
+class Scored(Protocol):
+    """What every score has: the task's metric, and its statistics, one row an example."""
+
+    @property
+    def value(self) -> float:
+        """The metric."""
+
+    @property
+    def statistics(self) -> Statistics:
+        """See `jobs.scoring.metrics`."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """What the columns of the statistics hold."""
+
+
+class Warm(Protocol):
+    """An evaluator that keeps its backbone, its sets and its adapters between requests."""
+
+    def evaluate(self, evaluation: EvaluationSet, stack: Stack) -> Scored:
+        """Score one system on one set."""
+
+
+class Evaluator:
+    """One evaluation set and the adapters of one comparison, by role: what a search's trials call.
+
+    `inputs`: role -> adapter directory: the roles of the mixtures' keys, `task@<seed>` (unless masked LM) and
+    `theta_pre` where weights need not sum to one.
+    """
+
+    def __init__(self, warm: Warm, evaluation: EvaluationSet, inputs: Mapping[str, Path]) -> None:
+        """Share `warm` with other evaluators of the same process."""
+        self._warm, self._evaluation, self._inputs = warm, evaluation, dict(inputs)
+
+    def evaluate(self, mixture: Mixture, seed: int) -> Scored:
+        """Score `mixture` with the adapters of `seed`. Raises InputError for unknown ones, and faults of the rule."""
+        languages = tuple((self._directory(mixture_role(key, seed)), weight) for key, weight in mixture.weights)
+        task = self._inputs.get(f"task@{seed}")
+        theta_pre = self._inputs.get("theta_pre")
+        keys = tuple(key for key, _ in mixture.weights)
+        stack = Stack(languages, task, theta_pre, mixture.method, mixture.options, keys)
+        return self._warm.evaluate(self._evaluation, stack)
+
+    def _directory(self, role: str) -> Path:
+        if role not in self._inputs:
+            raise InputError(Fault("no such adapter", role, todo=f"known: {', '.join(sorted(self._inputs))}"))
+        return self._inputs[role]

@@ -1,0 +1,86 @@
+"""Held-out text for language models: its loss under whatever adapters are applied, block by block."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from jobs.evaluation.prompted_scores import LanguageScore
+from jobs.models.language_model import LanguageModel, require_objective
+from jobs.models.peft.model import token_losses
+from jobs.models.rows import LmRows
+from jobs.scoring.metrics import LOSS_COLUMNS, Numbers, metric_over
+from jobs.spec import TaskKind, TaskRef, metric_of
+from jobs.tokens.batches import Example
+from jobs.tokens.evaluation_sets import MASK_SEED, EvaluationSet, by_length
+from jobs.tokens.lm_batches import collate
+from jobs.tokens.masking import MaskVocabulary, fixed_mask
+from jobs.tokens.packed_blocks import packed_blocks
+from jobs.tokens.streams import causal, fixed_prefix
+from jobs.tokens.text_blocks import TextBlocks, text_blocks
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TextBatch:
+    """Rows of similar length; `targets` [M]: the block that each predicted token is of."""
+
+    rows: LmRows
+    targets: Numbers
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HeldOutText:
+    """A split's text. The same tokens are predicted, hidden or cut off for every system that is compared."""
+
+    task: TaskRef
+    batches: list[TextBatch]
+    blocks: int
+    unknown_share: float
+
+
+def held_out_text(evaluation: EvaluationSet, model: LanguageModel, cache: Path) -> HeldOutText:
+    """Load, tokenize and batch text for causal, prefix or masked LM.
+
+    Raises InputError for a kind that the model's family cannot be scored by, a `max_length` that it cannot read, and
+    faulty data.
+    """
+    blocks, examples = _examples(evaluation, model, cache)
+    batches = []
+    for chosen in by_length(np.array([example.tokens for example in examples]), model.device):
+        rows = [examples[index] for index in chosen]
+        batches.append(TextBatch(collate([rows], model), np.repeat(chosen, [len(row.places) for row in rows])))
+    return HeldOutText(evaluation.task, batches, len(blocks), blocks.unknown_share)
+
+
+def score_text(text: HeldOutText, model: LanguageModel) -> LanguageScore:
+    """Mean loss in nats per predicted token under the adapters that are applied; one row of statistics a block."""
+    statistics = np.zeros((text.blocks, 2))
+    for batch in text.batches:
+        values = token_losses(model, batch.rows).double().cpu().numpy()
+        statistics[:, 0] += np.bincount(batch.targets, values, text.blocks)
+        statistics[:, 1] += np.bincount(batch.targets, minlength=text.blocks)
+    value = float(metric_over(metric_of(text.task)[0], LOSS_COLUMNS)(statistics.sum(axis=0)))
+    return LanguageScore(value, LOSS_COLUMNS, statistics, [], {"unknown_share": text.unknown_share})
+
+
+def _examples(evaluation: EvaluationSet, model: LanguageModel, cache: Path) -> tuple[TextBlocks, Sequence[Example]]:
+    kind: TaskKind = evaluation.task.kind
+    read = text_blocks if kind == "masked-lm" else packed_blocks
+    match kind:
+        case "causal-lm" | "prefix-lm" | "masked-lm":
+            require_objective(model, kind)
+            model.check_length(evaluation.max_length)
+            blocks = read(evaluation.data, evaluation.split, model.ref, evaluation.max_length, cache)
+        case _:
+            raise TypeError(f"a task of kind {kind} is not held-out text")
+    if kind == "causal-lm":
+        return blocks, [causal(block) for block in blocks]
+    if kind == "prefix-lm":
+        return blocks, [fixed_prefix(block, index, model) for index, block in enumerate(blocks)]
+    vocabulary, share = MaskVocabulary.of_tokenizer(model.tokenizer), evaluation.mask_probability
+    return blocks, [
+        Example(*fixed_mask(block, share, MASK_SEED, index, vocabulary)) for index, block in enumerate(blocks)
+    ]

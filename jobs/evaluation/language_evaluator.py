@@ -1,0 +1,87 @@
+"""Warm evaluation of a language model with adapters of PEFT's kinds: prompts, choices, and held-out text."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from jobs.adapters.adapter import Adapter
+from jobs.adapters.formats import read_adapter
+from jobs.adapters.memory import bytes_of, in_memory
+from jobs.errors import Fault, InputError
+from jobs.evaluation.evaluator import Stack
+from jobs.evaluation.generation import Watch, unwatched
+from jobs.evaluation.held_out_text import HeldOutText, held_out_text, score_text
+from jobs.evaluation.prompted_scores import LanguageScore, score_prompted
+from jobs.evaluation.prompted_sets import ChoiceSet, TextSet, prepare_prompted
+from jobs.merging.mixture import mix
+from jobs.models.language_model import load_language_model
+from jobs.models.peft.model import applied_adapters
+from jobs.runtime.lru import Recent
+from jobs.spec import BackboneRef, Mixture, is_language_model
+from jobs.tokens.evaluation_sets import EvaluationSet
+
+# What one evaluator keeps: bytes of adapters, and numbers of evaluation sets.
+_ADAPTER_BYTES = 2 * 2**30
+_SETS = 256
+
+
+class LanguageEvaluator:
+    """One language model and whatever it has been asked to score, kept for the next request.
+
+    Evaluation sets are kept by their identity, adapters by their directory (artifacts do not change). Not
+    thread-safe: one evaluator belongs to one process or actor.
+    """
+
+    def __init__(self, backbone: BackboneRef, cache: Path, device: torch.device | str | None = None) -> None:
+        """Load the model on `device` (default: a GPU if there is one). `cache` holds tokenized data."""
+        self.model = load_language_model(backbone, device)
+        self.cache = cache
+        self._sets = Recent(self._prepare, lambda prepared: 1, _SETS)
+        self._adapters: Recent[Path, Adapter] = Recent(
+            lambda directory: in_memory(read_adapter(directory)), bytes_of, _ADAPTER_BYTES
+        )
+
+    def prepared(self, evaluation: EvaluationSet) -> ChoiceSet | TextSet | HeldOutText:
+        """The batches of a set, built on first use. Raises InputError for faulty data."""
+        return self._sets[evaluation]
+
+    def _prepare(self, evaluation: EvaluationSet) -> ChoiceSet | TextSet | HeldOutText:
+        if is_language_model(evaluation.task.kind):
+            return held_out_text(evaluation, self.model, self.cache)
+        return prepare_prompted(evaluation, self.model, self.cache)
+
+    @torch.inference_mode()
+    def evaluate(self, evaluation: EvaluationSet, stack: Stack, watch: Watch = unwatched) -> LanguageScore:
+        """Score one system on one set; without adapters, the model as it is (prompting).
+
+        The stack's adapters are merged by the rule that merges a winner, and a task adapter, if there is one, acts
+        beside the result. `watch` follows generation. Raises InputError for adapters that fit neither the model nor
+        each other.
+        """
+        prepared = self.prepared(evaluation)
+        with applied_adapters(self.model, self.acting(stack)):
+            if isinstance(prepared, HeldOutText):
+                return score_text(prepared, self.model)
+            return score_prompted(prepared, self.model, watch)
+
+    def acting(self, stack: Stack) -> list[Adapter]:
+        """The stack's adapters merged into one, and the task adapter that acts beside it, where there are such.
+
+        Raises InputError for adapters that do not fit each other.
+        """
+        adapters = [] if not stack.languages else [self._merged(stack)]
+        adapters += [] if stack.task is None else [self._adapters[stack.task]]
+        if len(adapters) > 1 and any(adapter.kind == "prefix" for adapter in adapters):
+            raise InputError(Fault("prefixes cannot be stacked", str(stack.task), todo="merge them instead"))
+        return adapters
+
+    def _merged(self, stack: Stack) -> Adapter:
+        keys = stack.keys or tuple(str(path) for path, _ in stack.languages)
+        weights = tuple((key, weight) for key, (_, weight) in zip(keys, stack.languages, strict=True))
+        sources = {key: self._adapters[path] for key, (path, _) in zip(keys, stack.languages, strict=True)}
+        base = None if stack.theta_pre is None else self._adapters[stack.theta_pre]
+        merged = mix(Mixture(weights, stack.method, stack.options), sources, base, "candidate")
+        return replace(merged, tensors=dict(merged.tensors))

@@ -1,0 +1,145 @@
+"""Prompted tasks as batches that are built once and scored many times, under whatever adapters are applied."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from jobs.data.prompts import prompted_texts
+from jobs.errors import Fault, InputError
+from jobs.models.language_model import LanguageModel
+from jobs.models.peft.model import token_losses
+from jobs.models.rows import LmRows
+from jobs.scoring.metrics import EXAMPLES, Numbers, Statistics
+from jobs.scoring.pieces import pieces
+from jobs.scoring.rouge import Tokens, english_words
+from jobs.spec import TaskRef, metric_of
+from jobs.tokens.batches import Example
+from jobs.tokens.evaluation_sets import EvaluationSet
+from jobs.tokens.lm_batches import UNLABELLED, PromptedExample, collate, prompted
+from jobs.tokens.prompt_tokens import PromptRequest, PromptSet, prompt_tokens
+from jobs.tokens.ragged_file import Ids
+
+# Padded tokens of a batch of choices.
+_TOKENS = {"cpu": 2048, "cuda": 65_536}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ChoiceBatch:
+    """Rows of similar length; `targets` [M]: the choice, counted over all examples, that each labelled token is of."""
+
+    rows: LmRows
+    targets: Numbers
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ChoiceSet:
+    """Examples with equally many answers to choose from. `lengths` [examples, choices] in tokens, `gold` [examples]."""
+
+    task: TaskRef
+    batches: list[ChoiceBatch]
+    lengths: Numbers
+    gold: Numbers
+    source: PromptSet
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TextSet:
+    """Examples whose answer is generated: `prompts` in tokens, the right `answers`, the units of ROUGE (`tokens`)."""
+
+    task: TaskRef
+    language: str
+    prompts: list[Ids]
+    answers: list[tuple[str, ...]]
+    tokens: Tokens
+    source: PromptSet
+
+
+def prepare_prompted(evaluation: EvaluationSet, model: LanguageModel, cache: Path) -> ChoiceSet | TextSet:
+    """Load, render, tokenize and batch a set on the model's device.
+
+    Raises InputError for faulty data and templates, a `max_length` beyond what the model reads, and for ROUGE in
+    another language than English without a tokenizer.
+    """
+    task = evaluation.task
+    if evaluation.max_length > model.max_length:
+        got, todo = str(evaluation.max_length), f"{model.ref.name} reads at most {model.max_length} tokens"
+        raise InputError(Fault("max_length is too large", "max_length", got, todo))
+    source = prompt_tokens(prompt_request(evaluation, model), cache)
+    if task.choices:
+        return _choices(task, source, model)
+    answers = [text.answers for text in prompted_texts(evaluation.data, evaluation.split, task, cache)]
+    language = evaluation.data.language
+    return TextSet(task, language, [one.prompt for one in source], answers, rouge_tokens(task, language), source)
+
+
+def prompt_request(evaluation: EvaluationSet, model: LanguageModel) -> PromptRequest:
+    """What is tokenized for a set."""
+    if model.family == "encoder":
+        todo = "use a decoder or a T5-like model, or leave `prompt` out"
+        raise InputError(Fault("an encoder cannot be prompted", f"task {evaluation.task.name}", model.ref.name, todo))
+    one_row = model.family == "decoder"
+    return PromptRequest(evaluation.data, evaluation.split, evaluation.task, model.ref, evaluation.max_length, one_row)
+
+
+def rouge_tokens(task: TaskRef, language: str) -> Tokens:
+    """English: words as `rouge-score` has them; else pieces of the task's `rouge_tokenizer`, InputError without one."""
+    if not metric_of(task)[0].startswith("rouge") or language in ("en", "eng"):
+        return english_words
+    if not task.rouge_tokenizer:
+        todo = "name a SentencePiece model in `rouge_tokenizer`, e.g. that of mT5"
+        raise InputError(Fault("the words of ROUGE are English", f"task {task.name}", language, todo))
+    return pieces(task.rouge_tokenizer_path, task.rouge_tokenizer)
+
+
+def training_example(prompt: Ids, answer: Ids, model: LanguageModel) -> Example:
+    """Prompt and answer, of which the answer alone is to be predicted."""
+    asked, written = (np.asarray(ids, dtype=np.int64) for ids in (prompt, answer))
+    if model.family == "encoder-decoder":
+        return prompted(PromptedExample(asked, written), model)
+    labels = np.concatenate([np.full(len(asked), UNLABELLED), written])
+    return prompted(PromptedExample(np.concatenate([asked, written]), labels), model)
+
+
+def _choices(task: TaskRef, source: PromptSet, model: LanguageModel) -> ChoiceSet:
+    everything = list(source)
+    rows = [training_example(one.prompt, choice, model) for one in everything for choice in one.choices]
+    lengths = np.array([[len(choice) for choice in one.choices] for one in everything], dtype=np.int64)
+    batches = []
+    for chosen in _by_length([row.tokens for row in rows], model):
+        targets = np.repeat(chosen, lengths.reshape(-1)[chosen])
+        batches.append(ChoiceBatch(collate([[rows[place] for place in chosen]], model), targets))
+    gold = np.array([one.gold for one in everything], dtype=np.int64)
+    return ChoiceSet(task, batches, lengths, gold, source)
+
+
+def _by_length(lengths: Sequence[int], model: LanguageModel) -> Iterator[list[int]]:
+    """Places of the rows of each batch: neighbours in length, the longest first."""
+    order = sorted(range(len(lengths)), key=lambda place: -lengths[place])
+    start = 0
+    while start < len(order):
+        size = max(1, _TOKENS[model.device.type] // lengths[order[start]])
+        yield order[start : start + size]
+        start += size
+
+
+def choice_scores(prepared: ChoiceSet, model: LanguageModel) -> Statistics:
+    """[examples, choices]: log-likelihood in nats of each choice after its prompt, the sum over its tokens.
+
+    With `choice_score` "mean" in the task, the mean per token.
+    """
+    sums = np.zeros(prepared.lengths.size)
+    for batch in prepared.batches:
+        losses = token_losses(model, batch.rows).double().cpu().numpy()
+        sums -= np.bincount(batch.targets, losses, prepared.lengths.size)
+    scores = sums.reshape(prepared.lengths.shape)
+    return scores / prepared.lengths if prepared.task.choice_score == "mean" else scores
+
+
+def accuracy_statistics(prepared: ChoiceSet, scores: Statistics) -> tuple[tuple[str, ...], Statistics]:
+    """Columns ("examples", "accuracy") and their rows; of equally likely choices the first is taken."""
+    right = 100.0 * (scores.argmax(axis=1) == prepared.gold)
+    return (EXAMPLES, "accuracy"), np.stack([np.ones(len(right)), right], axis=1)

@@ -1,0 +1,119 @@
+"""A recipe's adapters: which directory plays which role, and with which weight a linear rule takes it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from jobs.adapters.adapter import Adapter
+from jobs.adapters.formats import read_adapter
+from jobs.arithmetic.combine import average_weights, base_weights
+from jobs.errors import Fault, InputError, raise_all
+from jobs.merging import recipe as recipes
+
+ZERO_BASE = "zero"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One adapter of a recipe: its role, its path as written, its weight in a linear rule (0 where there is none)."""
+
+    role: str
+    path: str
+    weight: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """The same with the adapter itself; its tensors are still on disk."""
+
+    role: str
+    path: str
+    weight: float
+    adapter: Adapter
+
+
+def places(recipe: recipes.Recipe) -> list[Place]:
+    """Every adapter of the recipe in the order in which sums are taken; the base comes first."""
+    match recipe:
+        case recipes.Linear():
+            weights = _normalized(recipe) if recipe.options.normalize else [s.weight for s in recipe.sources]
+            return [Place("source", s.adapter, w) for s, w in zip(recipe.sources, weights, strict=True)]
+        case recipes.LinearNegateB():
+            return [Place("source", source.adapter, source.weight) for source in recipe.sources]
+        case recipes.Average():
+            return averaged("source", tuple(source.adapter for source in recipe.sources), 1.0)
+        case recipes.TaskArithmetic():
+            return _task_arithmetic(recipe)
+        case recipes.Add():
+            share = recipe.options.weight
+            return [*averaged("task", recipe.task, share), *averaged("language", recipe.language, 1.0 - share)]
+        case recipes.AddSubtract():
+            share = recipe.options.weight
+            return [
+                *averaged("task", recipe.task, share),
+                *averaged("language_target", recipe.language_target, 1.0 - share),
+                *averaged("language_source", recipe.language_source, share - 1.0),
+            ]
+        case recipes.AdaMergeX() | recipes.AriMerge():
+            return [
+                Place("task_source", recipe.task_source, 1.0),
+                Place("reference_target", recipe.reference_target, recipe.t),
+                Place("reference_source", recipe.reference_source, -recipe.t),
+            ]
+        case recipes.Ties() | recipes.Slerp():
+            return [*_base(recipe), *(Place("source", source.adapter) for source in recipe.sources)]
+        case recipes.Dare():
+            return [*_base(recipe), *(Place("source", source.adapter, source.weight) for source in recipe.sources)]
+
+
+def _normalized(recipe: recipes.Linear) -> list[float]:
+    total = sum(source.weight for source in recipe.sources)
+    if total == 0.0:
+        raise InputError(Fault("weights that sum to zero cannot be normalized", "sources", todo="drop normalize"))
+    return [source.weight / total for source in recipe.sources]
+
+
+def averaged(role: str, paths: recipes.Paths, weight: float) -> list[Place]:
+    """One place for each path, which share `weight` equally."""
+    several = (paths,) if isinstance(paths, str) else paths
+    shares = average_weights(len(several))
+    return [Place(role, path, weight * share) for path, share in zip(several, shares, strict=True)]
+
+
+def _task_arithmetic(recipe: recipes.TaskArithmetic) -> list[Place]:
+    weights = [source.weight for source in recipe.sources]
+    places = [Place("source", source.adapter, source.weight) for source in recipe.sources]
+    if recipe.base is None or recipe.base == ZERO_BASE:
+        return places
+    return [Place("base", recipe.base, base_weights(weights)[0]), *places]
+
+
+def _base(recipe: recipes.Ties | recipes.Dare | recipes.Slerp) -> list[Place]:
+    base = getattr(recipe, "base", None)
+    return [] if base is None or base == ZERO_BASE else [Place("base", base)]
+
+
+def read_terms(places: Sequence[Place], directory: Path) -> list[Term]:
+    """Open every adapter. Relative paths start at `directory`, the recipe's own, else at the working directory.
+
+    Raises InputError with the faults of all adapters that cannot be read.
+    """
+    terms: list[Term] = []
+    faults: list[Fault] = []
+    for place in places:
+        try:
+            adapter = read_adapter(resolved_path(place.path, directory))
+            # Messages and records call an adapter what the recipe calls it.
+            terms.append(Term(place.role, place.path, place.weight, replace(adapter, path=place.path)))
+        except InputError as error:
+            faults += error.faults
+    raise_all(dict.fromkeys(faults))
+    return terms
+
+
+def resolved_path(path: str, directory: Path) -> Path:
+    """Where a path of the recipe leads: beside the recipe, or else from the working directory."""
+    beside = directory / path
+    return beside if beside.exists() or not Path(path).exists() else Path(path)

@@ -1,0 +1,1 @@
+"""What runs inside Ray: trainings, tokenizing tasks, warm workers, the mailbox."""

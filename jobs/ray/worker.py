@@ -1,0 +1,57 @@
+"""Warm workers: Ray actors that keep backbone, adapters and evaluation sets between calls."""
+
+from __future__ import annotations
+
+import time
+
+import ray
+
+from jobs.files.call_directories import Workplace
+from jobs.ray.mailbox import Sender
+from jobs.runtime.step_log import noted
+from jobs.spec import JobCall, JobResult, Mixture, TrialScores
+
+
+class WarmWorker:
+    """The actor: runs any call that does not train, and scores candidates of searches."""
+
+    def __init__(self, mailbox: str) -> None:
+        """Imports the model libraries once; the backbone is loaded with the first call that needs it."""
+        import torch
+
+        from jobs.worker import Worker
+
+        # The cores that this actor asked for, whatever the node's environment says: evaluators beside each other
+        # would otherwise take each other's, and spinning threads cost more than they do.
+        torch.set_num_threads(max(1, int(ray.get_runtime_context().get_assigned_resources().get("CPU", 1))))
+        self._worker = Worker()
+        self._sender = Sender(mailbox)
+        self._workplace = Workplace()
+        self._searches: dict[str, JobCall] = {}
+
+    def ready(self) -> None:
+        """Answers as soon as this process has come up."""
+
+    def run(self, call: JobCall) -> None:
+        """Run one call; its outcome goes to the mailbox. A call that was committed already is left alone.
+
+        So is every call that has not begun when the driver is told to end.
+        """
+        if self._sender.asks_to_leave() or (call.bucket is None and self._workplace.is_done(call)):
+            return
+        started = time.time()
+        outcome: JobResult | Exception
+        try:
+            with noted([call.name], self._sender.note):
+                here = self._workplace.open(call)
+                outcome = self._workplace.deliver(here, self._worker.run(here, self._sender))
+        except Exception as error:  # noqa: BLE001 - the step's failure is its outcome
+            outcome = error
+        self._sender.finish(call.name, outcome, started)
+
+    def score(self, call: JobCall, mixture: Mixture, share: float, objective: str = "") -> TrialScores:
+        """Scores of one candidate of the search `call` on the first `share` of an objective's validation set."""
+        with noted([call.name], self._sender.note):
+            if call.name not in self._searches:
+                self._searches[call.name] = self._workplace.open(call)
+            return self._worker.score(self._searches[call.name], mixture, share, objective)

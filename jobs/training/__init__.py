@@ -1,0 +1,1 @@
+"""The one resumable training loop, its state, and task adapters."""

@@ -1,0 +1,183 @@
+"""The initial-adapter job: theta_pre, by the library that the kind of adapter belongs to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import peft
+import torch
+from adapters import SeqBnConfig, SeqBnInvConfig
+from adapters.loading import AdapterLoader
+
+from jobs.adapters.adapter import Adapter, Kind
+from jobs.adapters.formats import write_adapter
+from jobs.adapters.tensor_names import free_names
+from jobs.errors import Fault, InputError
+from jobs.files.digest import DIGEST_PREFIX
+from jobs.models.language_model import Family, LanguageModel, load_language_model
+from jobs.models.linear_modules import check_targets, linear_sizes, target_modules
+from jobs.models.madx_backbone import Backbone, load_backbone
+from jobs.spec import (
+    AdapterConfig,
+    BottleneckConfig,
+    Ia3Config,
+    InitialAdapterSpec,
+    JobCall,
+    JobResult,
+    LokrConfig,
+    LoraConfig,
+    PrefixConfig,
+)
+
+INITIAL_NAME = "theta_pre"
+
+
+def library_config(config: BottleneckConfig) -> SeqBnConfig:
+    """The `adapters` configuration: "Pfeiffer" position, with NICE where `invertible_reduction_factor` is not 0."""
+    common = {
+        "reduction_factor": config.reduction_factor,
+        "non_linearity": config.non_linearity,
+        "init_weights_seed": config.init_seed,
+    }
+    if config.invertible_reduction_factor:
+        return SeqBnInvConfig(inv_adapter_reduction_factor=config.invertible_reduction_factor, **common)
+    return SeqBnConfig(**common)
+
+
+def initial_bottleneck(backbone: Backbone, config: BottleneckConfig, name: str) -> Adapter:
+    """A freshly initialized adapter called `name`, made by the `adapters` library itself and removed from the model.
+
+    The same backbone shapes and config give the same tensors, whatever was drawn before. As in the published
+    code, the library restarts its generator for every bottleneck, so all layers begin with equal matrices.
+    Raises InputError for a config that the library refuses.
+    """
+    model = backbone.model
+    with torch.random.fork_rng():
+        # The library leaves a seed of 0 alone and draws the invertible part from the generator as it stands.
+        torch.manual_seed(config.init_seed)
+        try:
+            model.add_adapter(name, config=library_config(config))
+        except (KeyError, ValueError, TypeError) as error:
+            model.delete_adapter(name)
+            raise InputError(Fault("the adapter library refuses this configuration", "adapter", str(error))) from error
+        state, document = AdapterLoader(model).save_to_state_dict(name)
+        tensors = {generic: tensor.cpu().clone() for generic, tensor in free_names(state, name, name).items()}
+    model.delete_adapter(name)
+    return Adapter("bottleneck", "adapterhub", name, _published(document, backbone), tensors)
+
+
+def write_initial_bottleneck(call: JobCall) -> JobResult:
+    """Write theta_pre, the initialization that all language adapters of a campaign share, into `call.output`.
+
+    An AdapterHub directory of the adapter "theta_pre"; the same spec gives the same bytes.
+    """
+    assert isinstance(call.spec, InitialAdapterSpec) and isinstance(call.spec.adapter, BottleneckConfig)
+    adapter = initial_bottleneck(load_backbone(call.spec.backbone, "cpu"), call.spec.adapter, INITIAL_NAME)
+    write_adapter(adapter, call.output)
+    parameters = sum(tensor.numel() for tensor in adapter.tensors.values())
+    return JobResult(metrics={"parameters": float(parameters)})
+
+
+def _published(document: Mapping[str, Any], backbone: Backbone) -> dict[str, Any]:
+    """The adapter's configuration file: the backbone by its name, not by a path of this machine."""
+    return {**document, "model_name": backbone.ref.name}
+
+
+_TASK_TYPES: dict[Family, str | None] = {
+    "encoder": None,
+    "decoder": "CAUSAL_LM",
+    "encoder-decoder": "SEQ_2_SEQ_LM",
+}
+
+
+def write_initial_peft(call: JobCall) -> JobResult:
+    """Write theta_pre, the initialization that all adapters of a campaign share, into `call.output`.
+
+    A PEFT directory; the same spec gives the same bytes. Raises InputError for target modules that do not exist.
+    """
+    assert isinstance(call.spec, InitialAdapterSpec)
+    model = load_language_model(call.spec.backbone, "cpu")
+    adapter = initial_peft(model, call.spec.adapter, INITIAL_NAME)
+    write_adapter(adapter, call.output)
+    parameters = sum(tensor.numel() for tensor in adapter.tensors.values())
+    return JobResult(metrics={"parameters": float(parameters)}, details={"notes": list(model.notes)})
+
+
+def initial_peft(model: LanguageModel, config: AdapterConfig, name: str) -> Adapter:
+    """A freshly initialized adapter called `name`, float32, made by PEFT and removed from the model again.
+
+    The same backbone shapes and config give the same tensors, whatever was drawn before. Raises InputError for
+    target modules that do not exist and for what PEFT refuses.
+    """
+    kind, settings = peft_settings(model, config)
+    settings.task_type = _TASK_TYPES[model.family]
+    with torch.random.fork_rng():
+        torch.manual_seed(getattr(config, "init_seed", 0))
+        try:
+            wrapped = peft.get_peft_model(model.model, settings)
+        except (ValueError, TypeError) as error:
+            got = str(error).splitlines()[0][:200]
+            raise InputError(Fault("PEFT refuses this adapter", f"backbone {model.ref.name}", got)) from error
+        state = peft.get_peft_model_state_dict(wrapped)
+    tensors = {name: tensor.detach().float().cpu().clone() for name, tensor in sorted(state.items())}
+    document = _document(wrapped.peft_config["default"], model)
+    if kind != "prefix":
+        wrapped.unload()
+        model.model.requires_grad_(False)
+    return Adapter(kind, "peft", name, document, tensors)
+
+
+def peft_settings(model: LanguageModel, config: AdapterConfig) -> tuple[Kind, Any]:
+    """The kind, and PEFT's configuration of it. Raises InputError for target modules that do not exist."""
+    match config:
+        case LoraConfig():
+            targets = _checked(model, config.target_modules)
+            sizes = {"r": config.rank, "lora_alpha": config.alpha, "lora_dropout": config.dropout}
+            return "lora", peft.LoraConfig(**sizes, target_modules=targets)
+        case Ia3Config():
+            targets = _checked(model, config.target_modules)
+            inputs = _checked(model, config.feedforward_modules)
+            strangers = sorted(set(inputs) - set(targets))
+            if strangers:
+                where = "adapter: feedforward_modules"
+                raise InputError(Fault("these must be target_modules too", where, ", ".join(strangers)))
+            return "ia3", peft.IA3Config(target_modules=targets, feedforward_modules=inputs)
+        case LokrConfig():
+            targets = _checked(model, config.target_modules)
+            # A rank beyond the sizes leaves both factors whole; with an equal alpha the product counts once.
+            rank = max(max(linear_sizes(module) or (0, 0)) for module in target_modules(model.model).values())
+            factor = config.kronecker_factor
+            return "lokr", peft.LoKrConfig(r=rank, alpha=rank, decompose_factor=factor, target_modules=targets)
+        case PrefixConfig():
+            if model.family != "decoder":
+                todo = "use LoRA, (IA)3 or LoKr with encoders and T5-like models"
+                raise InputError(
+                    Fault("prefix tuning is supported on decoders alone", model.ref.name, model.family, todo)
+                )
+            return "prefix", peft.PrefixTuningConfig(num_virtual_tokens=config.prefix_length)
+        case _:
+            raise InputError(Fault("not an adapter of PEFT", "adapter", type(config).__name__))
+
+
+def _checked(model: LanguageModel, names: Sequence[str]) -> list[str]:
+    check_targets(model.model, names, "adapter: target_modules")
+    return sorted(names)
+
+
+def _document(settings: Any, model: LanguageModel) -> dict[str, Any]:
+    """The configuration file: the backbone by its name and commit, not by a path of this machine."""
+    document = {key: sorted(value) if isinstance(value, set) else value for key, value in settings.to_dict().items()}
+    pinned = None if model.ref.revision.startswith(DIGEST_PREFIX) else model.ref.revision
+    own = {"base_model_name_or_path": model.ref.name, "revision": pinned, "inference_mode": True}
+    return {**document, "peft_type": settings.peft_type.value, **own}
+
+
+def initial_adapter(call: JobCall) -> JobResult:
+    """Write the initialization that all adapters of a campaign share into `call.output`. Raises InputError."""
+    assert isinstance(call.spec, InitialAdapterSpec)
+    match call.spec.adapter:
+        case BottleneckConfig():
+            return write_initial_bottleneck(call)
+        case _:
+            return write_initial_peft(call)

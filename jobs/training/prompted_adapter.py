@@ -1,0 +1,158 @@
+"""Train a language model's task adapter on prompts and answers; the loss is that of the answers alone."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+
+from jobs.adapters.peft import write_adapter
+from jobs.errors import Fault, InputError
+from jobs.evaluation.prompted_scores import score_prompted
+from jobs.evaluation.prompted_sets import ChoiceSet, TextSet, prepare_prompted, prompt_request, training_example
+from jobs.models.language_model import LanguageModel, load_language_model
+from jobs.models.peft.model import InjectedModel, applied_adapters
+from jobs.models.row_dropout import refuse_backbone_dropout
+from jobs.spec import (
+    DataRef,
+    JobCall,
+    JobResult,
+    Progress,
+    Split,
+    TaskAdapterSpec,
+    adapter_dropout,
+    metric_of,
+    no_progress,
+)
+from jobs.spec.identity import key_of
+from jobs.tokens.batches import BatchOrder, Example
+from jobs.tokens.evaluation_sets import EvaluationSet
+from jobs.tokens.lm_batches import collate
+from jobs.tokens.prompt_tokens import PromptSet, prompt_tokens
+from jobs.training.inputs import language_below, theta_pre_of
+from jobs.training.learner import Learner
+from jobs.training.loop import Loop
+
+
+def train_prompted(call: JobCall, progress: Progress = no_progress) -> JobResult:
+    """Train the task adapter of a `TaskAdapterSpec` whose task has a prompt, and write it into `call.output`.
+
+    Input: `theta_pre`, a LoRA, (IA)3, LoKr or prefix adapter in PEFT's format, which gives shape and initial values;
+    with `language:<code>`, that frozen adapter acts below the new one in every pass (MAD-X, arXiv 2005.00052).
+    The weights that are best on the validation split are kept: by the loss of its answers, or by the task's metric
+    (`training.best_by`). The backbone's dropout is off. A PEFT directory is written; `PeftModel.from_pretrained`
+    loads it. Training that was killed goes on from `call.checkpoint`. Raises InputError for what the user can mend.
+    """
+    spec = call.spec
+    assert isinstance(spec, TaskAdapterSpec)
+    training = PromptedTraining(call, spec, load_language_model(spec.backbone))
+    loop = Loop(call, key_of(spec, list(training.injected.layout.shapes)))
+    details = {**training.details, **loop.resume(training.learner)}
+    with training.below():
+        loop.run(training, progress)
+    training.write()
+    name = "loss" if spec.training.best_by == "loss" else metric_of(spec.task)[0]
+    return training.learner.result(f"validation_{name}", details)
+
+
+class PromptedTraining:
+    """One task adapter in training."""
+
+    def __init__(self, call: JobCall, spec: TaskAdapterSpec, model: LanguageModel) -> None:
+        """Read data and theta_pre. Raises InputError for faulty data and an adapter that does not fit the model."""
+        self._call, self._spec, self._model = call, spec, model
+        if spec.training.max_length > model.max_length:
+            got, todo = str(spec.training.max_length), f"use at most {model.max_length}"
+            raise InputError(Fault("max_length is beyond the backbone's positions", "training.max_length", got, todo))
+        refuse_backbone_dropout(spec.training.backbone_dropout, call.name)
+        self._theta_pre = theta_pre_of(call)
+        self.injected = InjectedModel(model, self._theta_pre)
+        self._below = language_below(call, spec)
+        vector = self.injected.layout.flatten(self._theta_pre.tensors).to(model.device)
+        better = "min" if spec.training.best_by == "loss" else metric_of(spec.task)[1]
+        self.learner = Learner(vector, self.injected.layout.decayed, spec.training, better)
+        sources = [self._tokens(data, "train") for data in (spec.data, *spec.more_data)]
+        self._rows = [row for source in sources for row in _examples(source, model)]
+        key = f"{spec.task.name}:{spec.language}"
+        lengths = np.array([row.tokens for row in self._rows])
+        self._order = BatchOrder(lengths, spec.training.batch_size, spec.seed, key)
+        held_out = [dataclasses.replace(data, limits=self._limits(data)) for data in (spec.data, *spec.more_data)]
+        self._held_out = [row for data in held_out for row in _examples(self._tokens(data, "validation"), model)]
+        self._scored = [] if spec.training.best_by == "loss" else [self._prepared(data) for data in held_out]
+        self.details = self._described(sources)
+
+    @contextmanager
+    def below(self) -> Iterator[None]:
+        """While it lasts the frozen language adapter acts in every pass, if there is one to train on top of."""
+        with applied_adapters(self._model, self._below):
+            yield
+
+    def learn_batch(self, number: int) -> None:
+        """Mean loss over the answers' tokens of one batch."""
+        chosen = [self._rows[row] for row in self._order[number].tolist()]
+        examples = self._order.dropped(chosen, number, adapter_dropout(self._spec.adapter))
+        vector = self.learner.vector.clone().requires_grad_()
+        loss = self.injected.token_losses(collate([examples], self._model), vector[None]).mean()
+        (gradient,) = torch.autograd.grad(loss, vector)
+        self.learner.learn(gradient, loss.item(), sum(example.tokens for example in examples))
+
+    def held_out_value(self) -> float:
+        """Mean loss per answer token in nats, or the metric, over the validation data of all languages."""
+        with torch.inference_mode():
+            return self._loss() if self._spec.training.best_by == "loss" else self._metric()
+
+    def write(self) -> None:
+        """Write the best state, named by the task."""
+        tensors = self.injected.layout.tensors(self.learner.best)
+        write_adapter(
+            dataclasses.replace(self._theta_pre, tensors=tensors, name=self._spec.task.name), self._call.output
+        )
+
+    def _loss(self) -> float:
+        total, count, size = 0.0, 0, self._spec.training.batch_size
+        for start in range(0, len(self._held_out), size):
+            batch = collate([self._held_out[start : start + size]], self._model)
+            losses = self.injected.token_losses(batch, self.learner.vector[None])
+            total, count = total + float(losses.double().sum()), count + len(losses)
+        return total / count
+
+    def _metric(self) -> float:
+        with self.injected.applied(self.learner.vector[None]):
+            scores = [score_prompted(prepared, self._model) for prepared in self._scored]
+        return float(np.average([one.value for one in scores], weights=[len(one.statistics) for one in scores]))
+
+    def _tokens(self, data: DataRef, split: Split) -> PromptSet:
+        evaluation = EvaluationSet(self._spec.task, data, split, self._spec.training.max_length)
+        return prompt_tokens(prompt_request(evaluation, self._model), self._call.cache)
+
+    def _prepared(self, data: DataRef) -> ChoiceSet | TextSet:
+        evaluation = EvaluationSet(self._spec.task, data, "validation", self._spec.training.max_length)
+        return prepare_prompted(evaluation, self._model, self._call.cache)
+
+    def _limits(self, data: DataRef) -> tuple[tuple[str, int], ...]:
+        """The first `evaluation_examples` of the validation split, shared by all languages."""
+        limits = dict(data.limits)
+        share = max(1, self._spec.training.evaluation_examples // (1 + len(self._spec.more_data)))
+        limits["validation"] = min(share, limits.get("validation", sys.maxsize))
+        return tuple(sorted(limits.items()))
+
+    def _described(self, sources: list[PromptSet]) -> dict[str, Any]:
+        details: dict[str, Any] = {
+            "backbone_dropout": 0.0,
+            "train_examples": len(self._rows),
+            "validation_examples": len(self._held_out),
+            "best_by": self._spec.training.best_by,
+            "cut_prompts": sum(source.cut_prompts for source in sources),
+            "cut_answers": sum(source.cut_answers for source in sources),
+            **({"on_top_of": self._spec.language} if self._below else {}),
+        }
+        return {**details, **({"notes": list(self._model.notes)} if self._model.notes else {})}
+
+
+def _examples(source: PromptSet, model: LanguageModel) -> Iterator[Example]:
+    return (training_example(one.prompt, one.answer, model) for one in source)

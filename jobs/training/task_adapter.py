@@ -1,0 +1,125 @@
+"""Train a task adapter: with a head on an encoder, or on prompts and answers (`jobs.training.prompted_adapter`)."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from jobs.adapters.formats import write_adapter
+from jobs.errors import Fault, InputError
+from jobs.models.flat_layout import Layout
+from jobs.models.language_model import load_language_model
+from jobs.models.madx_backbone import load_backbone
+from jobs.scoring.metrics import metric_over
+from jobs.spec import BottleneckConfig, JobCall, JobResult, Progress, TaskAdapterSpec, metric_of, no_progress
+from jobs.spec.identity import key_of
+from jobs.tasks.protocol import ScoredSet
+from jobs.tasks.table import task_of
+from jobs.tokens.batches import BatchOrder, collate
+from jobs.tokens.evaluation_sets import EvaluationSet, Reader
+from jobs.training.headed import HeadedEncoder, InjectedEncoder, StackedEncoder
+from jobs.training.learner import Learner
+from jobs.training.loop import Loop
+from jobs.training.prompted_adapter import train_prompted
+
+
+def train_task(call: JobCall, progress: Progress = no_progress) -> JobResult:
+    """Train the task adapter of a `TaskAdapterSpec` and write it into `call.output`.
+
+    A task with a prompt goes to `train_prompted`. Any other has a head, which is trained and written with it:
+
+    - bottleneck adapters are stacked on the input `language:<code>`, which stays frozen; an AdapterHub directory named
+      by the task is written, and `load_adapter` brings the head with it;
+    - PEFT's kinds start from the input `theta_pre` (with `language:<code>` they too are trained on top of it); a PEFT
+      directory is written, and `PeftModel.from_pretrained` puts the head into `AutoModelForTokenClassification` or
+      its like.
+
+    The weights with the best metric on the validation split are kept. Training that was killed goes on from
+    `call.checkpoint`. Raises InputError for what the user can mend.
+    """
+    spec = call.spec
+    assert isinstance(spec, TaskAdapterSpec)
+    if spec.task.prompt:
+        return train_prompted(call, progress)
+    trainer = TaskTrainer(call, spec, headed_encoder(call, spec))
+    trainer.loop.run(trainer, progress)
+    trainer.write()
+    return trainer.learner.result(f"validation_{metric_of(spec.task)[0]}", trainer.details)
+
+
+def headed_encoder(call: JobCall, spec: TaskAdapterSpec) -> HeadedEncoder:
+    """The encoder that the task's kind of adapter is trained in."""
+    if spec.more_data:
+        todo = "several languages' data are for adapters that are asked in words"
+        raise InputError(
+            Fault("a task adapter with a head is trained in one language", f"task {spec.task.name}", todo=todo)
+        )
+    if isinstance(spec.adapter, BottleneckConfig):
+        backbone = load_backbone(spec.backbone)
+        check_length(spec, backbone)
+        return StackedEncoder(call, spec, backbone)
+    model = load_language_model(spec.backbone)
+    check_length(spec, model)
+    return InjectedEncoder(call, spec, model)
+
+
+def check_length(spec: TaskAdapterSpec, model: Reader) -> None:
+    """Raise InputError for rows that are longer than the model reads."""
+    if spec.training.max_length > model.max_length:
+        got, todo = str(spec.training.max_length), f"use at most {model.max_length}"
+        raise InputError(Fault("max_length is beyond the backbone's positions", "training.max_length", got, todo))
+
+
+class TaskTrainer:
+    """One task adapter and its head in training."""
+
+    def __init__(self, call: JobCall, spec: TaskAdapterSpec, encoder: HeadedEncoder) -> None:
+        """Read the data, and the checkpoint if there is one."""
+        self._call, self._spec, self._task, self._encoder = call, spec, task_of(spec.task), encoder
+        self._layout = Layout.of(encoder.initial)
+        vector = self._layout.flatten(encoder.initial).to(encoder.model.device)
+        self.learner = Learner(vector, self._layout.decayed, spec.training, metric_of(spec.task)[1])
+        self._train = self._task.training(spec, call.cache)
+        self._held_out = _held_out(spec, encoder.model, call.cache)
+        key = f"{spec.task.name}:{spec.language}"
+        self._order = BatchOrder(self._train.lengths, spec.training.batch_size, spec.seed, key)
+        self.loop = Loop(call, key_of(spec, list(self._layout.shapes)))
+        self.details: dict[str, Any] = {**self._train.details, **encoder.details}
+        self.details |= self.loop.resume(self.learner)
+
+    def write(self) -> None:
+        """Write the best state: adapter and head, named by the task."""
+        write_adapter(self._encoder.trained(self._layout.tensors(self.learner.best)), self._call.output)
+
+    def learn_batch(self, number: int) -> None:
+        """One gradient of the mean loss over the batch's examples."""
+        rows = [example for row in self._order[number].tolist() for example in self._train.rows(row)]
+        examples = self._order.dropped(rows, number, self._encoder.dropout)
+        model = self._encoder.model
+        batch = collate([examples], model.tokenizer.pad_token_id, model.device)
+        vector = self.learner.vector.clone().requires_grad_()
+        loss = self._task.loss(self._encoder.outputs(batch.rows, self._layout.split(vector[None])).float(), batch)
+        (gradient,) = torch.autograd.grad(loss, vector)
+        self.learner.learn(gradient, loss.item(), sum(example.tokens for example in examples))
+
+    @torch.no_grad()
+    def held_out_value(self) -> float:
+        """The task's metric on the held-out examples, as every evaluation counts it."""
+        tensors = self._layout.split(self.learner.vector[None])
+        outputs = [self._encoder.outputs(batch.rows, tensors).float().cpu() for batch in self._held_out.batches]
+        statistics, _ = self._held_out.score(outputs)
+        metric = metric_over(metric_of(self._spec.task)[0], self._held_out.columns)
+        return float(metric(statistics.sum(axis=0)))
+
+
+def _held_out(spec: TaskAdapterSpec, model: Reader, cache: Path) -> ScoredSet:
+    """The first `evaluation_examples` examples of the validation split."""
+    limits = dict(spec.data.limits)
+    limits["validation"] = min(spec.training.evaluation_examples, limits.get("validation", sys.maxsize))
+    data = dataclasses.replace(spec.data, limits=tuple(sorted(limits.items())))
+    evaluation = EvaluationSet(spec.task, data, "validation", spec.training.max_length)
+    return task_of(spec.task).evaluation(evaluation, model, cache)
