@@ -28,8 +28,9 @@ from jobs.spec import (
 )
 from orchestrator.score_cache import ScoreCache
 from orchestrator.search_session import Session
-from search_spaces.strategies.strategy import MODEL_BASED, Observation, Trial, make_strategy
-from search_spaces.weights import pair_candidate
+from search_spaces.mixtures.candidates import pair_candidate
+from search_spaces.strategies.factory import make_strategy
+from search_spaces.strategies.strategy import MODEL_BASED, Observation, Trial
 
 SURFACES = Path(__file__).parent / "surfaces"
 METRICS = {"f1": f1, "mlm_loss": mlm_loss}

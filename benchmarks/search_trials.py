@@ -54,8 +54,8 @@ def measure(workspace: Path) -> dict[str, Any]:
 def call_of(workspace: Path, folder: Path) -> tuple[Any, list[Any]]:
     """The quickstart's search for one target as a call with fresh directories, and its 21 mixtures of one pair."""
     from jobs.spec import JobCall, MixtureSpace
-    from search_spaces.space import candidates
-    from search_spaces.weights import lambda_grid
+    from search_spaces.mixtures.candidates import lambda_grid
+    from search_spaces.mixtures.spaces import candidates
 
     spec, roles = search_of(workspace, TARGET, TASK)
     spec = replace(spec, space=MixtureSpace(spec.space.pairs[:1], lambda_grid(0.05)))

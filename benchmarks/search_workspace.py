@@ -42,7 +42,7 @@ def measured_search(folder: Path, sentences: int) -> tuple[Any, list[Any]]:
     from orchestrator.plan import in_order, plan_campaign
     from orchestrator.references import References
     from orchestrator.store import ArtifactStore
-    from search_spaces.space import candidates
+    from search_spaces.mixtures.spaces import candidates
 
     (folder / "data").mkdir(parents=True, exist_ok=True)
     for language, split, count in (

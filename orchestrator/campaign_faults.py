@@ -14,7 +14,7 @@ from orchestrator.sections_campaign import Campaign
 from orchestrator.sections_comparisons import ComparisonSection, chosen_methods
 from orchestrator.sections_tasks import TaskSection, model_faults
 from orchestrator.trained import trained_languages
-from search_spaces.languages import resolve_language
+from search_spaces.relatedness.codes import resolve_language
 
 
 def campaign_faults(campaign: Campaign, document: Document) -> Iterator[Fault]:

@@ -11,7 +11,7 @@ from typing import Any
 from jobs.spec import LanguageAdapterSpec, SearchSpace, SearchSpec, TaskAdapterSpec, TrainingConfig
 from orchestrator.record import Record
 from orchestrator.step import Step
-from search_spaces.space import size
+from search_spaces.mixtures.spaces import size
 
 # Measured with the embedded backbone on one CPU core; other backbones have an estimate once one step has run.
 TOKENS_PER_SECOND = {"language-adapter": 20_000.0, "task-adapter": 15_000.0}

@@ -13,7 +13,7 @@ from orchestrator.plan import Plan
 from orchestrator.plan_comparisons import PlannedComparison
 from orchestrator.published import read_published
 from orchestrator.report_inputs import INDEX_FORMAT
-from search_spaces.languages import resolve_language
+from search_spaces.relatedness.codes import resolve_language
 
 
 def index(plan: Plan) -> dict[str, Any]:

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jobs.errors import Fault, InputError, raise_all
-from search_spaces.distances import DistanceSource
-from search_spaces.languages import refuse_repeats, resolve_languages
-from search_spaces.ranking import Ranking, rank
-from search_spaces.uriel import Coordinates, all_coordinates, coordinates
+from search_spaces.relatedness.codes import refuse_repeats, resolve_languages
+from search_spaces.relatedness.distances import DistanceSource
+from search_spaces.relatedness.ranking import Ranking, rank
+from search_spaces.relatedness.uriel import Coordinates, all_coordinates, coordinates
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

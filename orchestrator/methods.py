@@ -18,7 +18,7 @@ from typing import Literal
 
 from jobs.errors import Fault, InputError
 from jobs.spec import Method as Rule
-from search_spaces.weights import weight_at
+from search_spaces.mixtures.candidates import weight_at
 
 KEY = re.compile(
     r"^(language|task|reference|stacked):(\{(target|source|related|sources|any-related|any-source)\}|[a-zA-Z-]+)$"

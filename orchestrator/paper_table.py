@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from orchestrator.published import SYSTEMS, Headline, Published
-from search_spaces.languages import resolve_language
+from search_spaces.relatedness.codes import resolve_language
 
 Scores = Mapping[str, float]
 

@@ -17,7 +17,7 @@ from orchestrator.sections_campaign import Campaign
 from orchestrator.sections_comparisons import ComparisonSection
 from orchestrator.sections_tasks import TaskSection
 from orchestrator.step import Step, make_step
-from search_spaces.relatedness import Selection
+from search_spaces.relatedness.selection import Selection
 
 
 @dataclass(frozen=True, slots=True)

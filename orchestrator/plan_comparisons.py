@@ -11,7 +11,7 @@ from orchestrator.plan_adapters import AdapterSteps
 from orchestrator.sections_comparisons import ComparisonSection
 from orchestrator.sections_tasks import TaskSection
 from orchestrator.step import Step
-from search_spaces.relatedness import Selection
+from search_spaces.relatedness.selection import Selection
 
 SystemRole = Literal["proxy", "own", "fixed", "baseline", "arithmetic"]
 

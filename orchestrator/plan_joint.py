@@ -15,7 +15,7 @@ from orchestrator.search_starts import plain_mean
 from orchestrator.sections_comparisons import ComparisonSection
 from orchestrator.sections_tasks import TaskSection
 from orchestrator.step import Step, joined_name, make_step
-from search_spaces.space import keys_of
+from search_spaces.mixtures.spaces import keys_of
 
 
 def joint_comparisons(adapters: AdapterSteps, section: ComparisonSection) -> Iterator[PlannedComparison]:

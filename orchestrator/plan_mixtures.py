@@ -16,8 +16,8 @@ from orchestrator.sections_comparisons import ComparisonSection, chosen_methods
 from orchestrator.sections_prompts import asked_otherwise
 from orchestrator.sections_tasks import TaskSection
 from orchestrator.step import Step, make_step
-from search_spaces.relatedness import Selection
-from search_spaces.weights import lambda_range
+from search_spaces.mixtures.candidates import lambda_range
+from search_spaces.relatedness.selection import Selection
 
 FIXED_LAMBDA = 0.5  # of a method without anything to search: its weights do not depend on it
 

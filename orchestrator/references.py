@@ -12,7 +12,7 @@ from jobs.files.digest import directory_digest
 from jobs.models.config_gate import checked_model_files
 from jobs.spec import BackboneRef, DataRef, Split
 from orchestrator.sections import BackboneSection, DataSection
-from search_spaces.languages import resolve_language
+from search_spaces.relatedness.codes import resolve_language
 
 
 class References:

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from jobs.errors import Fault, InputError
 from orchestrator.sections_comparisons import ComparisonSection
-from search_spaces.distances import parse_kinds
-from search_spaces.languages import resolve_languages
-from search_spaces.rebuilt_distances import RebuiltDistances
-from search_spaces.relatedness import Selection, nearest, related_by_thresholds
+from search_spaces.relatedness.codes import resolve_languages
+from search_spaces.relatedness.distances import parse_kinds
+from search_spaces.relatedness.selection import Selection, nearest, related_by_thresholds
+from search_spaces.relatedness.uriel_distances import RebuiltDistances
 
 # Two distances nearer than this may be a tie: `nearest` decides, so both stay on the short list.
 ROUNDING = 1e-6

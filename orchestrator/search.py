@@ -13,8 +13,8 @@ from orchestrator.search_joint import judged_jointly
 from orchestrator.search_scores import Finished
 from orchestrator.search_session import Session
 from orchestrator.trial_log import mixture_json
-from search_spaces.space import candidates
-from search_spaces.strategies.paired import paired_error
+from search_spaces.mixtures.spaces import candidates
+from search_spaces.strategies.paired_error import paired_error
 from search_spaces.strategies.strategy import Trial
 
 WINNER_FILE = "winner.json"

@@ -18,9 +18,9 @@ from orchestrator.score_cache import SCORES, ScoreCache
 from orchestrator.step import Step
 from orchestrator.store import RECORD_FILE, ArtifactStore
 from orchestrator.trial_log import SETTINGS_FILE, TRIALS_FILE
-from search_spaces.space import candidates, size
+from search_spaces.mixtures.candidates import Candidate
+from search_spaces.mixtures.spaces import candidates, size
 from search_spaces.strategies.strategy import Trial
-from search_spaces.weights import Candidate
 
 Asked = tuple[str, tuple[tuple[str, str], ...]]
 LARGEST = 2000  # candidates whose kept scores are counted

@@ -11,9 +11,9 @@ from jobs.spec import Choice, SearchSpec, metric_of
 from orchestrator.search_scores import Finished, fold_means, seen_gains
 from orchestrator.search_session import Session
 from orchestrator.trial_log import mixture_json
-from search_spaces.joint import Gains, ideal_of, worth
-from search_spaces.pareto import pareto_front
-from search_spaces.strategies.paired import paired_error
+from search_spaces.mixtures.objectives import Gains, ideal_of, worth
+from search_spaces.mixtures.pareto import pareto_front
+from search_spaces.strategies.paired_error import paired_error
 
 Row = dict[str, Any]
 

@@ -9,9 +9,9 @@ from jobs.errors import Fault
 from jobs.spec import GRID, LineSpace, MixtureSpace, RuleSpace, SearchSpace, SimplexSpace, StrategySpec, SubsetSpace
 from orchestrator.search_starts import plain_mean, starts_of
 from orchestrator.sections_search import SearchSection
-from search_spaces.faults import space_faults, strategy_faults
-from search_spaces.space import keys_of, size
-from search_spaces.weights import lambda_grid
+from search_spaces.mixtures.candidates import lambda_grid
+from search_spaces.mixtures.checks import space_faults, strategy_faults
+from search_spaces.mixtures.spaces import keys_of, size
 
 
 def planned_space(section: SearchSection, pairs: Sequence[tuple[str, str]]) -> SearchSpace:

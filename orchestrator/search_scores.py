@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from jobs.spec import SearchSpec, TrialScores, metric_of
-from search_spaces.joint import Gains, gains, guide
+from search_spaces.mixtures.objectives import Gains, gains, guide
 from search_spaces.strategies.strategy import Trial
 
 

@@ -16,8 +16,9 @@ from jobs.spec.identity import canonical_json
 from orchestrator.score_cache import ScoreCache
 from orchestrator.search_scores import Finished, fold_values, value
 from orchestrator.trial_log import TrialLog, trial_key
-from search_spaces.space import size
-from search_spaces.strategies.strategy import MODEL_BASED, Observation, Trial, make_strategy
+from search_spaces.mixtures.spaces import size
+from search_spaces.strategies.factory import make_strategy
+from search_spaces.strategies.strategy import MODEL_BASED, Observation, Trial
 
 # Proposals in a row that were tried before, after which a strategy has nothing new to say.
 REPEATS = 100

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from jobs.errors import InputError
 from jobs.spec import LineSpace, Mixture, MixtureSpace, Option, RuleSpace, SearchSpace
 from orchestrator.sections_search import SearchSection
-from search_spaces.aggregation import typology_weights
-from search_spaces.space import keys_of
-from search_spaces.weights import line_candidate
+from search_spaces.mixtures.candidates import line_candidate
+from search_spaces.mixtures.spaces import keys_of
+from search_spaces.relatedness.typology_weights import typology_weights
 
 MIDDLE = 0.5
 # Rules that take any weights; the others have starts of equal weights alone, and slerp those of two adapters.

@@ -10,7 +10,7 @@ from jobs.banks.sharded.memory_model import Choice, check_workers
 from jobs.data.slices import overlapping
 from jobs.errors import InputError
 from jobs.spec import RowFilter
-from search_spaces.languages import resolve_language
+from search_spaces.relatedness.codes import resolve_language
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")]
 Share = Annotated[float, Field(ge=0, le=1)]

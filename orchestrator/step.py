@@ -22,7 +22,7 @@ from jobs.spec import (
     TaskAdapterSpec,
 )
 from jobs.spec.identity import canonical_json, fingerprint
-from search_spaces.space import keys_of
+from search_spaces.mixtures.spaces import keys_of
 
 # Characters of an evaluation's name that list its adapters; more do not fit into a path.
 LONGEST_PARTS = 140

@@ -5,7 +5,7 @@ from __future__ import annotations
 from jobs.data.cldr import covered_languages
 from jobs.errors import Fault, InputError
 from orchestrator.sections_campaign import Campaign
-from search_spaces.languages import resolve_language
+from search_spaces.relatedness.codes import resolve_language
 
 
 def trained_languages(campaign: Campaign) -> tuple[str, ...]:

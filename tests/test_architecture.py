@@ -99,7 +99,7 @@ def test_mlflow_is_imported_in_lineage_modules_alone():
         "orchestrator.plan",
         "orchestrator.campaign",
         "orchestrator.cli",
-        "search_spaces.relatedness",
+        "search_spaces.relatedness.selection",
     ],
 )
 def test_planning_loads_nothing_heavy(module):

@@ -112,7 +112,7 @@ class RuleSpace:
 
 SearchSpace = WeightSpace | LineSpace | RuleSpace
 StrategyName = Literal["grid", "coarse", "tpe", "gp", "cma", "halving", "greedy"]
-# Which of the mixtures that were scored for several objectives wins: see `search_spaces.joint`.
+# Which of the mixtures that were scored for several objectives wins: see `search_spaces.mixtures.objectives`.
 Choice = Literal["regret", "mean", "worst"]
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from jobs.spec import Mixture, SearchSpace, SimplexSpace, StrategySpec, SubsetSpace
-from search_spaces.simplex import normalised, parts_of, rounded
-from search_spaces.space import keys_of, weighted
+from search_spaces.mixtures.candidates import Candidate
+from search_spaces.mixtures.simplex import normalised, parts_of, rounded
+from search_spaces.mixtures.spaces import keys_of, weighted
 from search_spaces.strategies.strategy import Observation, Trial
-from search_spaces.weights import Candidate
 
 
 class Greedy:

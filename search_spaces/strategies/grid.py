@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from jobs.spec import SearchSpace, StrategySpec
-from search_spaces.space import candidates
+from search_spaces.mixtures.spaces import candidates
 from search_spaces.strategies.strategy import Observation, Trial
 
 

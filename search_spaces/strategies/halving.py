@@ -6,11 +6,11 @@ import math
 import random
 
 from jobs.spec import SearchSpace, StrategySpec
-from search_spaces.coordinates import axes, candidate_at
-from search_spaces.space import candidates, size
-from search_spaces.strategies.paired import surely_below
+from search_spaces.mixtures.axes import axes, candidate_at
+from search_spaces.mixtures.candidates import Candidate
+from search_spaces.mixtures.spaces import candidates, size
+from search_spaces.strategies.paired_error import surely_below
 from search_spaces.strategies.strategy import Observation, Trial
-from search_spaces.weights import Candidate
 
 SHARES = (0.1, 0.3, 1.0)  # parts of the validation set, each inside the next
 KEPT = 1 / 3

@@ -6,8 +6,8 @@ import random
 from collections.abc import Collection
 
 from jobs.spec import SearchSpace
-from search_spaces.coordinates import Axis, Point, axes, candidate_at
-from search_spaces.weights import Candidate
+from search_spaces.mixtures.axes import Axis, Point, axes, candidate_at
+from search_spaces.mixtures.candidates import Candidate
 
 TRIES = 40
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from jobs.spec import SearchSpace, StrategyName, StrategySpec
-from search_spaces.weights import Candidate
+from jobs.spec import StrategyName
+from search_spaces.mixtures.candidates import Candidate
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,41 +44,5 @@ class Strategy(Protocol):
         """Take the score of a trial that was asked for, in the order of the asking. A repeated one is told again."""
 
 
-def make_strategy(space: SearchSpace, spec: StrategySpec) -> Strategy:
-    """The strategy that `spec` names, its `starts` tried first."""
-    from search_spaces.strategies.starts import WithStarts, placed
-
-    return WithStarts([placed(space, mixture) for mixture in spec.starts], _maker(spec.name)(space, spec))
-
-
 # Strategies whose proposals rest on all scores so far: they run at most `ahead` trials ahead of what they know.
 MODEL_BASED: tuple[StrategyName, ...] = ("tpe", "gp", "cma")
-
-
-def _maker(name: StrategyName) -> Callable[[SearchSpace, StrategySpec], Strategy]:
-    # Imported one by one: a grid needs neither Optuna nor cmaes.
-    match name:
-        case "grid":
-            from search_spaces.strategies.grid import Grid
-
-            return Grid
-        case "coarse":
-            from search_spaces.strategies.coarse import CoarseToFine
-
-            return CoarseToFine
-        case "greedy":
-            from search_spaces.strategies.greedy import Greedy
-
-            return Greedy
-        case "halving":
-            from search_spaces.strategies.halving import Halving
-
-            return Halving
-        case "cma":
-            from search_spaces.strategies.evolution import Evolution
-
-            return Evolution
-        case "tpe" | "gp":
-            from search_spaces.strategies.sampled import Sampled
-
-            return Sampled

@@ -241,8 +241,8 @@ def fleet_codes():
     import pycountry
 
     from jobs.errors import InputError
-    from search_spaces.languages import resolve_language
-    from search_spaces.ranking import rank
+    from search_spaces.relatedness.codes import resolve_language
+    from search_spaces.relatedness.ranking import rank
 
     codes = {}
     for entry in pycountry.languages:

@@ -11,7 +11,7 @@ from orchestrator.campaign import load_campaign
 from orchestrator.index import index
 from orchestrator.plan import plan_campaign
 from orchestrator.references import References
-from search_spaces.space import candidates
+from search_spaces.mixtures.spaces import candidates
 
 TRAINING = {"optimizer_steps": 5, "max_length": 32}
 LORA = {"lora": {"rank": 4, "target_modules": ["query", "key"]}, "objective": "causal-lm", "training": TRAINING}

@@ -25,7 +25,7 @@ from orchestrator.ray_search import Asker, Tuning, run_searches
 from orchestrator.score_cache import ScoreCache
 from orchestrator.search import conclude, run_search
 from orchestrator.search_session import Session
-from search_spaces.weights import lambda_grid
+from search_spaces.mixtures.candidates import lambda_grid
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(200)]
 PAIRS = MixtureSpace((("en", "pt"),), lambda_grid(0.1))

@@ -7,7 +7,7 @@ import pytest
 from jobs.spec import BackboneRef, DataRef, JobCall, MixtureSpace, SearchSpec, TaskRef, TrialScores, no_progress
 from orchestrator.search import WINNER_FILE, run_search
 from orchestrator.trial_log import TrialLog, trial_key
-from search_spaces.space import candidates
+from search_spaces.mixtures.spaces import candidates
 from search_spaces.strategies.strategy import Trial
 
 SPACE = MixtureSpace((("en", "pt"), ("en", "es")), (0.0, 0.25, 0.5, 0.75, 1.0))

@@ -27,7 +27,7 @@ from orchestrator.score_cache import ScoreCache
 from orchestrator.search import conclude, run_search
 from orchestrator.search_session import Session
 from orchestrator.trial_log import trial_key
-from search_spaces.weights import lambda_grid
+from search_spaces.mixtures.candidates import lambda_grid
 
 POOL = ("en", "es", "pt", "fr")
 SIMPLEX = SimplexSpace(POOL, 0.2)

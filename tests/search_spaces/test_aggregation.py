@@ -4,8 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobs.errors import InputError
-from search_spaces.aggregation import cosine_ranking, typology_weights
-from search_spaces.ranking import rank
+from search_spaces.relatedness.ranking import rank
+from search_spaces.relatedness.typology_weights import cosine_ranking, typology_weights
 
 POOL = ["pt", "es", "fr", "en", "hi", "tr"]
 

@@ -4,8 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.spec import Mixture
-from search_spaces.joint import gains, guide, ideal_of, worth
-from search_spaces.pareto import pareto_front
+from search_spaces.mixtures.objectives import gains, guide, ideal_of, worth
+from search_spaces.mixtures.pareto import pareto_front
 
 rows = st.lists(st.tuples(st.integers(-9, 9), st.integers(-9, 9), st.integers(-9, 9)), min_size=1, max_size=12)
 CHOICES = ("regret", "mean", "worst")

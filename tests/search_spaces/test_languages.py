@@ -4,7 +4,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobs.errors import InputError
-from search_spaces.languages import PREDOMINANT, language_warnings, refuse_repeats, resolve_language, resolve_languages
+from search_spaces.relatedness.codes import (
+    PREDOMINANT,
+    language_warnings,
+    refuse_repeats,
+    resolve_language,
+    resolve_languages,
+)
 
 
 @pytest.mark.parametrize(

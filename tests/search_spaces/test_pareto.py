@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from jobs.errors import InputError
 from jobs.spec import Mixture
-from search_spaces.pareto import pareto_front
+from search_spaces.mixtures.pareto import pareto_front
 
 POINTS = [Mixture((("en", share / 10), ("es", 1 - share / 10))) for share in range(11)]
 columns = st.lists(st.lists(st.integers(0, 5), min_size=11, max_size=11), min_size=1, max_size=3)

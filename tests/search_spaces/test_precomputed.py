@@ -8,10 +8,10 @@ import pytest
 from scipy import sparse
 
 from jobs.errors import InputError
-from search_spaces.distances import distance
-from search_spaces.precomputed import load_precomputed
-from search_spaces.ranking import rank
-from search_spaces.relatedness import nearest
+from search_spaces.relatedness.distance_tables import load_precomputed
+from search_spaces.relatedness.distances import distance
+from search_spaces.relatedness.ranking import rank
+from search_spaces.relatedness.selection import nearest
 
 # Nearest languages by the published table, whose macro-language codes have no data and are left out here.
 BY_SYNTAX = {"bg": "es", "de": "ru", "el": "es", "fr": "es", "hi": "ur", "ru": "de", "ur": "hi", "vi": "bg"}

@@ -3,7 +3,7 @@ from importlib.util import find_spec
 import pytest
 
 from jobs.errors import InputError
-from search_spaces.uriel_plus import UrielPlusDistances
+from search_spaces.relatedness.uriel_plus import UrielPlusDistances
 
 INSTALLED = find_spec("urielplus") is not None
 

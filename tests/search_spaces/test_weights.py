@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.spec import LineSpace, Mixture, MixtureSpace
-from search_spaces.space import candidates
-from search_spaces.weights import lambda_grid, pair_candidate
+from search_spaces.mixtures.candidates import lambda_grid, pair_candidate
+from search_spaces.mixtures.spaces import candidates
 
 
 def test_the_grid_of_the_paper_has_21_exact_points():

@@ -10,9 +10,15 @@ from math import isnan
 import numpy as np
 
 from jobs.errors import Fault, InputError
-from search_spaces.distances import DistanceSource, parse_kinds
-from search_spaces.languages import Language, language_warnings, refuse_repeats, resolve_language, resolve_languages
-from search_spaces.rebuilt_distances import RebuiltDistances
+from search_spaces.relatedness.codes import (
+    Language,
+    language_warnings,
+    refuse_repeats,
+    resolve_language,
+    resolve_languages,
+)
+from search_spaces.relatedness.distances import DistanceSource, parse_kinds
+from search_spaces.relatedness.uriel_distances import RebuiltDistances
 
 _TIE = 1e-9
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from itertools import product
 
 from jobs.spec import LineSpace, MixtureSpace, RangeSpace, RuleSpace, SearchSpace, StrategySpec
-from search_spaces.coordinates import Axis, axes, candidate_at
-from search_spaces.space import range_values
+from search_spaces.mixtures.axes import Axis, axes, candidate_at
+from search_spaces.mixtures.candidates import Candidate
+from search_spaces.mixtures.spaces import range_values
 from search_spaces.strategies.strategy import Observation, Trial
-from search_spaces.weights import Candidate
 
 Place = tuple[int, ...]
 

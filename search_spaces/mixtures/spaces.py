@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from itertools import combinations, product
 
 from jobs.spec import LineSpace, Mixture, MixtureSpace, RangeSpace, RuleSpace, SearchSpace, SimplexSpace, SubsetSpace
-from search_spaces.simplex import composition_count, compositions, parts_of
-from search_spaces.weights import Candidate, line_candidate, pair_candidate
+from search_spaces.mixtures.candidates import Candidate, line_candidate, pair_candidate
+from search_spaces.mixtures.simplex import composition_count, compositions, parts_of
 
 TOLERANCE = 1e-9
 

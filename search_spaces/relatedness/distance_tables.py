@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jobs.errors import Fault, InputError, raise_all
-from search_spaces.languages import resolve_language, resolve_languages
-from search_spaces.uriel import KINDS, TYPOLOGICAL_KINDS, known_features, record_code
+from search_spaces.relatedness.codes import resolve_language, resolve_languages
+from search_spaces.relatedness.uriel import KINDS, TYPOLOGICAL_KINDS, known_features, record_code
 
 # Codes the published table was computed without data for; what it holds for them is an artefact (0.0 among
 # themselves).

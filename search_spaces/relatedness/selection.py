@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jobs.errors import Fault, InputError
-from search_spaces.distances import DistanceSource, distance, distance_matrix, parse_kinds
-from search_spaces.languages import Language, refuse_repeats, resolve_languages
-from search_spaces.ranking import Ranking, Related, comparable, rank
-from search_spaces.rebuilt_distances import RebuiltDistances
+from search_spaces.relatedness.codes import Language, refuse_repeats, resolve_languages
+from search_spaces.relatedness.distances import DistanceSource, distance, distance_matrix, parse_kinds
+from search_spaces.relatedness.ranking import Ranking, Related, comparable, rank
+from search_spaces.relatedness.uriel_distances import RebuiltDistances
 
 __all__ = [
     "Ranking",

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jobs.errors import Fault, InputError
-from search_spaces.languages import MACRO_OF, resolve_language
+from search_spaces.relatedness.codes import MACRO_OF, resolve_language
 
 KINDS = ("syntactic", "geographic", "genetic", "inventory", "phonological", "featural")
 TYPOLOGICAL_KINDS = ("syntactic", "inventory", "phonological", "featural")

@@ -8,9 +8,9 @@ import cmaes
 import numpy as np
 
 from jobs.spec import SearchSpace, StrategySpec
-from search_spaces.coordinates import axes, candidate_at, point_of
+from search_spaces.mixtures.axes import axes, candidate_at, point_of
+from search_spaces.mixtures.candidates import Candidate
 from search_spaces.strategies.strategy import Observation, Trial
-from search_spaces.weights import Candidate
 
 WIDTH = 0.3  # of the first draws, in units of an axis
 RETRIES = 20  # draws that stand for candidates tried before, after which one is tried again

@@ -8,10 +8,10 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from jobs.spec import SearchSpace, StrategySpec
-from search_spaces.coordinates import Axis, axes, candidate_at, point_of
+from search_spaces.mixtures.axes import Axis, axes, candidate_at, point_of
+from search_spaces.mixtures.candidates import Candidate
 from search_spaces.strategies.nearby import Nearby
 from search_spaces.strategies.strategy import Observation, Trial
-from search_spaces.weights import Candidate
 
 STARTUP = 8  # random trials before the model speaks, starts included
 

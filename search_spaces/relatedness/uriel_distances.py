@@ -19,7 +19,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from search_spaces.uriel import (
+from search_spaces.relatedness.uriel import (
     KINDS,
     TYPOLOGICAL_KINDS,
     Features,

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jobs.errors import Fault, InputError
-from search_spaces.uriel import KINDS
+from search_spaces.relatedness.uriel import KINDS
 
 
 class UrielPlusDistances:

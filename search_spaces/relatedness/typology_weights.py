@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from jobs.errors import Fault, InputError, raise_all
-from search_spaces.distances import DistanceSource
-from search_spaces.ranking import rank
+from search_spaces.relatedness.distances import DistanceSource
+from search_spaces.relatedness.ranking import rank
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jobs.errors import Fault, InputError
-from search_spaces.languages import resolve_languages
-from search_spaces.rebuilt_distances import RebuiltDistances
-from search_spaces.uriel import KINDS
+from search_spaces.relatedness.codes import resolve_languages
+from search_spaces.relatedness.uriel import KINDS
+from search_spaces.relatedness.uriel_distances import RebuiltDistances
 
 # What `by` may say beside the name of a kind. "mixed" averages type, contact and descent, the three kinds
 # that cover most languages; "all" is the plain mean of the six.

@@ -11,13 +11,60 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import lru_cache
 from typing import Any
 
 from jobs.errors import Fault, InputError, raise_all
-from search_spaces.suggestions import suggestions_for
+
+_MOST = 3
+
+
+def suggestions_for(text: str, names: Mapping[str, str]) -> tuple[str, ...]:
+    """At most three codes of `names` (code -> English name) that `text` may stand for, best first.
+
+    A language's name or its beginning (`galician`, `portug`), a country taken for a language (`jp`, `cz`), a
+    misspelt name (`galacian`), and codes that differ in one letter, in this order.
+    """
+    wanted = text.strip().lower().replace("_", "-").split("-")[0]
+    if not wanted:
+        return ()
+    shortest_first = sorted(names, key=lambda code: (len(code), code))
+    by_name = {names[code].lower(): code for code in reversed(shortest_first)}
+    found = [by_name[wanted]] if wanted in by_name else []
+    if len(wanted) > 3:
+        found += [code for name, code in sorted(by_name.items()) if name.startswith(wanted)]
+        found += [by_name[name] for name in get_close_matches(wanted, by_name, n=_MOST, cutoff=0.75)]
+    elif len(wanted) == 2:
+        found += _spoken_in(wanted, names)
+    found += [code for code in shortest_first if _one_letter_apart(wanted, code)]
+    return tuple(dict.fromkeys(found))[:_MOST]
+
+
+def _spoken_in(territory: str, names: Mapping[str, str]) -> list[str]:
+    """The official languages of a country whose two-letter code was given for a language's."""
+    from babel.languages import get_official_languages
+
+    return [code for code in get_official_languages(territory.upper(), de_facto=True) if code in names]
+
+
+def _one_letter_apart(a: str, b: str) -> bool:
+    """Whether two codes of three letters or so differ by one letter replaced, swapped with its neighbour, too
+    many or too few.
+    """
+    if max(len(a), len(b)) < 3:
+        return False
+    if abs(len(a) - len(b)) == 1:
+        longer, shorter = (a, b) if len(a) > len(b) else (b, a)
+        return len(shorter) >= 3 and any(longer[:i] + longer[i + 1 :] == shorter for i in range(len(longer)))
+    places = [i for i in range(len(a)) if len(a) == len(b) and a[i] != b[i]]
+    swapped = (
+        len(places) == 2 and places[1] == places[0] + 1 and a[places[0]] + a[places[1]] == b[places[1]] + b[places[0]]
+    )
+    return len(places) == 1 or swapped
+
 
 # Macro-language -> predominant individual language, as CLDR's language aliases have it. Where CLDR names
 # several (aka, ara, mon, sqi) or none (hbs, nor) the member with the standard written form is taken. `san` is
@@ -29,11 +76,14 @@ jrb:aju kau:knc kln:spy kok:gom kom:kpv kon:kng kpe:xpe kur:kmr lah:pnb lav:lvs 
 mon:khk msa:zsm mwr:dhd nep:npi nor:nob oji:ojg ori:ory orm:gaz pus:pbu que:quz raj:mup rom:rmy sqi:als
 srd:src swa:swh syr:cld tmh:ttq uzb:uzn yid:ydd zap:zai zha:zyb zho:cmn zza:diq
 """
+
 PREDOMINANT: dict[str, str] = dict(pair.split(":") for pair in _PREDOMINANT_TEXT.split())
+
 MACRO_OF: dict[str, str] = {individual: macro for macro, individual in PREDOMINANT.items()}
 
 # Withdrawn two-letter codes that old corpora and tools still use.
 _WITHDRAWN = {"iw": "he", "in": "id", "ji": "yi", "jw": "jv", "mo": "ro"}
+
 _SHAPE = re.compile(r"([A-Za-z]{2,3})((?:[-_](?:[A-Za-z]{4}|[A-Za-z]{2}|[0-9]{3}))*)")
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from jobs.spec import Mixture, SearchSpace
-from search_spaces.coordinates import candidate_at, point_of
+from search_spaces.mixtures.axes import candidate_at, point_of
+from search_spaces.mixtures.candidates import Candidate
 from search_spaces.strategies.strategy import Observation, Strategy, Trial
-from search_spaces.weights import Candidate
 
 
 class WithStarts:

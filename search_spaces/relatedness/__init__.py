@@ -1,0 +1,1 @@
+"""Which languages are near: URIEL, its distances, and a choice by them."""
