@@ -29,11 +29,11 @@ from jobs.spec import (
     TaskRef,
     TrainingConfig,
 )
-from orchestrator.cost import CostModel
-from orchestrator.sections import ResourcesSection
-from orchestrator.simulate import simulate
-from orchestrator.simulate_nodes import Cluster
-from orchestrator.step import Step, make_step
+from orchestrator.campaign.resources import ResourcesSection
+from orchestrator.scheduling.cluster_model import Cluster
+from orchestrator.scheduling.cost import CostModel
+from orchestrator.scheduling.schedule import simulate
+from orchestrator.store.step import Step, make_step
 
 BACKBONE, ADAPTER = BackboneRef("tiny", "sha256:" + "ab" * 32), BottleneckConfig()
 TRAINING = TrainingConfig(optimizer_steps=10, batch_size=2)

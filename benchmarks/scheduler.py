@@ -43,8 +43,8 @@ from jobs.spec import (
 )
 from orchestrator.events import EventLog
 from orchestrator.execute import Finished, Moved, Work, execute
-from orchestrator.step import Step, make_step
-from orchestrator.store import ArtifactStore
+from orchestrator.store.artifacts import ArtifactStore
+from orchestrator.store.step import Step, make_step
 
 BACKBONE = BackboneRef("tiny", "sha256:" + "ab" * 32)
 TASK = TaskRef("ner", "ner", ("O", "B-PER", "I-PER"))
@@ -131,10 +131,10 @@ def run(folder: Path, steps: Sequence[Step]) -> dict[str, Any]:
 
 def simulated(count: int) -> dict[str, Any]:
     """The same steps on paper, on 64 nodes of 8 GPUs."""
-    from orchestrator.cost import CostModel
-    from orchestrator.sections import ResourcesSection
-    from orchestrator.simulate import simulate
-    from orchestrator.simulate_nodes import Cluster
+    from orchestrator.campaign.resources import ResourcesSection
+    from orchestrator.scheduling.cluster_model import Cluster
+    from orchestrator.scheduling.cost import CostModel
+    from orchestrator.scheduling.schedule import simulate
 
     steps = graph(count)
     model = CostModel({}, dict.fromkeys((step.job for step in steps), 10.0))

@@ -36,12 +36,12 @@ def measured_search(folder: Path, sentences: int) -> tuple[Any, list[Any]]:
     """The call of a search over 21 lambdas of two seeds, on `sentences` validation sentences; and its mixtures."""
     from jobs.data.cldr_ner import LABELS
     from jobs.spec import JobCall
-    from orchestrator.campaign import load_campaign
+    from orchestrator.campaign.load import load_campaign
     from orchestrator.execute import describe_nothing, execute
     from orchestrator.executors import LocalExecutor
     from orchestrator.plan import in_order, plan_campaign
     from orchestrator.references import References
-    from orchestrator.store import ArtifactStore
+    from orchestrator.store.artifacts import ArtifactStore
     from search_spaces.mixtures.spaces import candidates
 
     (folder / "data").mkdir(parents=True, exist_ok=True)

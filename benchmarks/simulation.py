@@ -24,16 +24,16 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from orchestrator.campaign import load_campaign
-from orchestrator.cost import cost_model
+from orchestrator.campaign.load import load_campaign
 from orchestrator.plan import plan_campaign
-from orchestrator.record import Record
 from orchestrator.references import References
-from orchestrator.simulate import Schedule, simulate
-from orchestrator.simulate_engine import Overheads
-from orchestrator.simulate_nodes import Cluster
-from orchestrator.start_ups import FILE, StartUps, known_start_ups
-from orchestrator.store import ArtifactStore
+from orchestrator.scheduling.cluster_model import Cluster
+from orchestrator.scheduling.cost import cost_model
+from orchestrator.scheduling.schedule import Schedule, simulate
+from orchestrator.scheduling.simulation import Overheads
+from orchestrator.scheduling.startup_times import FILE, StartUps, known_start_ups
+from orchestrator.store.artifacts import ArtifactStore
+from orchestrator.store.record import Record
 
 ROOT = Path(__file__).resolve().parents[1]
 CAMPAIGN = """

@@ -24,8 +24,8 @@ import search_spaces
 from jobs.errors import Fault, InputError, raise_all
 from jobs.runtime.redaction import secrets_in
 from jobs.spec import BackboneRef, DataRef
+from orchestrator.campaign.schema import Campaign
 from orchestrator.plan import Plan
-from orchestrator.sections_campaign import Campaign
 
 PACKAGES = (orchestrator, jobs, search_spaces)
 CAMPAIGN_FILE = "campaign.yaml"

@@ -42,7 +42,7 @@ from orchestrator.card_facts import (
     training_facts,
 )
 from orchestrator.card_search import search_facts, search_targets
-from orchestrator.record import Record
+from orchestrator.store.record import Record
 
 CARD_FILE = "README.md"
 _KINDS: dict[type[AdapterConfig], str] = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from jobs.spec import MergeSpec, metric_named
-from orchestrator.record import Record
+from orchestrator.store.record import Record
 
 
 def search_targets(spec: MergeSpec, search: Record) -> list[str]:

@@ -24,7 +24,8 @@ from orchestrator.merge_commands import compare, inspect, merge
 from orchestrator.plan_commands import plan
 from orchestrator.run import ExecutorName, Outcome, RunSettings, run_campaign
 from orchestrator.stop_command import stop as stop_here
-from orchestrator.store import CorruptArtifactError, open_store
+from orchestrator.store.artifacts import CorruptArtifactError
+from orchestrator.store.workspace import open_store
 
 app = typer.Typer(
     help="Train fleets of language adapters, combine them by arithmetic, and find the best combination.",
@@ -46,9 +47,9 @@ def explain(
     set_: Set = None,
 ) -> None:
     """Say why a step is new: what differs from the nearest finished step of that name, or from an earlier search."""
-    from orchestrator.explain import explain as compare
-    from orchestrator.explain import find_step
     from orchestrator.search_changes import change_lines
+    from orchestrator.store.explain import explain as compare
+    from orchestrator.store.explain import find_step
     from orchestrator.views import explanation_table
 
     steps, store = plan_file(file, workspace, set_).steps, open_store(workspace)
@@ -138,7 +139,7 @@ def ui(workspace: Workspace = HERE, port: int = 5000) -> None:
 @app.command()
 def schema() -> None:
     """Print the JSON Schema of the campaign file."""
-    from orchestrator.campaign import json_schema
+    from orchestrator.campaign.load import json_schema
 
     print(json.dumps(json_schema(), indent=1, ensure_ascii=False))
 

@@ -10,11 +10,11 @@ import typer
 from rich.console import Console
 
 from jobs.errors import Fault, InputError
-from orchestrator.store import workspace_path
+from orchestrator.store.workspace import workspace_path
 
 if TYPE_CHECKING:
+    from orchestrator.campaign.schema import Campaign
     from orchestrator.plan import Plan
-    from orchestrator.sections_campaign import Campaign
 
 CampaignFile = Annotated[Path, typer.Argument(help="campaign file (YAML)", metavar="CAMPAIGN")]
 Workspace = Annotated[
@@ -39,7 +39,7 @@ def terminal() -> Console:
 
 def load_file(file: Path, set_: list[str] | None = None) -> Campaign:
     """The campaign of a file, its variables replaced by what `--set` gave. Raises InputError."""
-    from orchestrator.campaign import load_campaign
+    from orchestrator.campaign.load import load_campaign
 
     return load_campaign(file, variables(set_))
 

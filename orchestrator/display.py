@@ -12,13 +12,17 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from orchestrator.cost import CostModel
 from orchestrator.execute import Change, Moved
-from orchestrator.step import Step
+from orchestrator.scheduling.cost import CostModel
+from orchestrator.store.step import Step
+from orchestrator.wording import duration, short
 
 LINES_EVERY = 5.0  # seconds between two plain progress lines
+
 SHOWN = 12  # running steps listed in the live view
+
 UNKNOWN_SECONDS = 1.0  # weight of a step whose cost nobody knows yet
+
 COUNTERS = ("optimizer_step", "trial", "example")  # progress values that count towards "of"
 
 
@@ -134,11 +138,6 @@ def display(console: Console, steps: tuple[Step, ...], costs: CostModel) -> Live
     return LiveDisplay(console, steps, costs) if console.is_terminal else LineDisplay(console, steps, costs)
 
 
-def short(key: str) -> str:
-    """`language-adapter gl-s42` for `language-adapter/gl-s42-8c2f3a1b90de`."""
-    return key.rsplit("-", 1)[0].replace("/", " ")
-
-
 def _share(values: dict[str, float]) -> float:
     """How much of a running step is done, 0 to 1, as far as its progress tells."""
     done = next((values[name] for name in COUNTERS if name in values), 0.0)
@@ -156,10 +155,3 @@ def values_text(values: dict[str, float]) -> str:
     memory = f"{values['memory_bytes'] / 2**30:.1f} GiB" if "memory_bytes" in values else ""
     used = f"MFU {values['mfu']:.0%}" if "mfu" in values else ""
     return "  ".join(part for part in [count + of, *rest, speed, memory, used] if part)
-
-
-def duration(seconds: float) -> str:
-    """`42 s`, `7 min`, `3.5 h`."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

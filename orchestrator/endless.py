@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 
-from orchestrator.record import Record
+from orchestrator.store.record import Record
 
 
 def endless_notes(records: Iterable[Record]) -> list[str]:

@@ -18,9 +18,9 @@ from jobs.runtime.redaction import redacted, redacted_words
 from jobs.runtime.shutdown import TimeToLeave
 from jobs.spec import JobCall, JobResult
 from orchestrator.departure import Departure
-from orchestrator.record import Record
-from orchestrator.step import Step
-from orchestrator.store import ArtifactStore, CorruptArtifactError
+from orchestrator.store.artifacts import ArtifactStore, CorruptArtifactError
+from orchestrator.store.record import Record
+from orchestrator.store.step import Step
 
 # Waiting for the disk (or a bucket) is most of a commit, and a disk brings many files down as fast as one.
 COMMITS_AT_ONCE = 16

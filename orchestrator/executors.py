@@ -11,9 +11,9 @@ from jobs.files.call_directories import Workplace
 from jobs.runtime.shutdown import TimeToLeave
 from jobs.runtime.step_log import Send, failure, noted, unheard
 from jobs.spec import JobResult, LanguageAdapterSpec, SearchSpec, TrialScores
-from orchestrator.banks import LARGEST_BANK, bank_key
 from orchestrator.departure import Departure
 from orchestrator.execute import Finished, Moved, Work
+from orchestrator.scheduling.bank_packing import LARGEST_BANK, bank_key
 from orchestrator.score_cache import SCORES, ScoreCache
 from orchestrator.search import run_search
 from search_spaces.strategies.strategy import Trial

@@ -14,11 +14,11 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from jobs.errors import Fault, InputError
-from orchestrator.display import duration, short
 from orchestrator.figure_layout import settle
 from orchestrator.report_panels import COLOURS
-from orchestrator.simulate import Schedule
-from orchestrator.simulate_engine import START_UP, Span
+from orchestrator.scheduling.schedule import Schedule
+from orchestrator.scheduling.simulation import START_UP, Span
+from orchestrator.wording import duration, short
 
 FORMATS = (".svg", ".png", ".pdf")
 INK, MUTED, GRID = (COLOURS[name][0] for name in ("ink", "muted", "grid"))

@@ -10,8 +10,8 @@ from jobs.data.resolve import DIRECTORY
 from jobs.errors import Fault, raise_all
 from jobs.files.digest import DIGEST_PREFIX
 from jobs.spec import BackboneRef, DataRef
-from orchestrator.step import Step
-from orchestrator.store import ArtifactStore
+from orchestrator.store.artifacts import ArtifactStore
+from orchestrator.store.step import Step
 
 _SECONDS = 10.0  # that a hub has for an answer
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from jobs.runtime.redaction import redacted
 from jobs.spec import metric_of
+from orchestrator.campaign.published import read_published
 from orchestrator.plan import Plan
 from orchestrator.plan_comparisons import PlannedComparison
-from orchestrator.published import read_published
 from orchestrator.report_inputs import INDEX_FORMAT
 from search_spaces.relatedness.codes import resolve_language
 

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from orchestrator.record import Record
 from orchestrator.report_inputs import Comparison, ReportInputs
 from orchestrator.results import Result
 from orchestrator.search_results import Flatness, Search, search_of
+from orchestrator.store.record import Record
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ import yaml
 
 from jobs.errors import Fault, raise_all
 from jobs.runtime.redaction import secrets_in
+from orchestrator.campaign.schema import Campaign
 from orchestrator.k8s_names import kubernetes_name
 from orchestrator.k8s_options import RenderOptions
 from orchestrator.k8s_pods import (
@@ -28,7 +29,6 @@ from orchestrator.k8s_pods import (
     worker_template,
 )
 from orchestrator.k8s_shapes import Group, worker_groups
-from orchestrator.sections_campaign import Campaign
 
 RAY_VERSION = "2.60.0"
 # What stays one word through both shells that KubeRay and Ray's job submission put around the entrypoint.

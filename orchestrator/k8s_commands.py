@@ -101,7 +101,7 @@ def stop(job: Job, namespace: Namespace = "adapterfleet", context: Context = Non
 
 
 def _rendered(file: Path, options: Path | None, set_: list[str] | None) -> list[dict[str, Any]]:
-    from orchestrator.campaign import load_campaign
+    from orchestrator.campaign.load import load_campaign
     from orchestrator.k8s import render as render_campaign
     from orchestrator.k8s_options import load_options
 
@@ -115,7 +115,7 @@ def _job_name(job: str) -> str:
 
     file = Path(job)
     if file.suffix in (".yaml", ".yml"):
-        from orchestrator.campaign import load_campaign
+        from orchestrator.campaign.load import load_campaign
 
         return job_name(load_campaign(file).campaign)
     # A RayJob's own name may be a shortened one, which must not be shortened again.

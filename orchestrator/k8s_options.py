@@ -9,7 +9,7 @@ from pydantic import Field
 
 from jobs.errors import Fault, InputError
 from jobs.files.yaml_document import read_yaml, validate
-from orchestrator.sections import Positive, Section
+from orchestrator.campaign.fields import Positive, Section
 
 Label = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")]
 Gibibytes = Annotated[int, Field(ge=1, le=16384)]

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from jobs.errors import Fault, raise_all
 from jobs.spec import is_language_model
+from orchestrator.campaign.schema import Campaign
 from orchestrator.k8s_options import NodeSection, RenderOptions
-from orchestrator.sections_campaign import Campaign
 
 USUAL_BANK = 8  # languages that one bank is taken to train where the campaign leaves the size open
 

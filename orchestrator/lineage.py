@@ -22,8 +22,10 @@ from jobs.errors import Fault, InputError
 from orchestrator.lineage_address import ARTIFACTS, SQLITE, check_uri, default_uri, without_password
 from orchestrator.lineage_disk import Failure, Item, read_index, waiting
 from orchestrator.lineage_ledger import read_ledger
-from orchestrator.record import Record
-from orchestrator.store import ArtifactStore, campaign_folder, open_store
+from orchestrator.store.artifacts import ArtifactStore
+from orchestrator.store.layout import campaign_folder
+from orchestrator.store.record import Record
+from orchestrator.store.workspace import open_store
 
 if TYPE_CHECKING:
     from orchestrator.lineage_mirror import Mirror

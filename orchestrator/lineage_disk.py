@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from jobs.errors import Fault, InputError
-from orchestrator.record import Record, parse_record
-from orchestrator.store import RECORD_FILE, CorruptArtifactError, campaign_folder
+from orchestrator.store.artifacts import CorruptArtifactError, read_record, record_digest
+from orchestrator.store.layout import CAMPAIGNS, RECORD_FILE, campaign_folder
+from orchestrator.store.record import Record
 
-CAMPAIGNS = "campaigns"
 ARTIFACTS = "artifacts"
+
 REPORT = "report"
 
 
@@ -46,23 +47,6 @@ def read_index(workspace: Path, campaign: str) -> dict[str, Any]:
         raise InputError(Fault("no such campaign in this workspace", str(workspace), campaign, todo))
     index: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     return index
-
-
-def read_record(folder: Path) -> Record | None:
-    """The record of an artifact directory, None when there is none. Raises CorruptArtifactError."""
-    file = folder / RECORD_FILE
-    if not file.is_file():
-        return None
-    try:
-        return parse_record(file.read_text(encoding="utf-8"))
-    except ValueError as fault:
-        raise CorruptArtifactError(f"{file}: {fault}") from fault
-
-
-def record_digest(folder: Path) -> str | None:
-    """Sha256 of an artifact's record.json, None when there is none."""
-    file = folder / RECORD_FILE
-    return hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else None
 
 
 def folder_digest(folder: Path) -> str | None:

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.lineage_connection import connect, open_experiment, reachable
-from orchestrator.lineage_disk import Failure, Item, folder_digest, read_record, record_digest, report_key, waiting
+from orchestrator.lineage_disk import Failure, Item, folder_digest, report_key, waiting
 from orchestrator.lineage_ledger import Ledger
 from orchestrator.lineage_registry import Registry
 from orchestrator.lineage_runs import RunWriter
 from orchestrator.lineage_view import view
-from orchestrator.record import Record
-from orchestrator.store import ArtifactStore, campaign_folder
+from orchestrator.store.artifacts import ArtifactStore, read_record, record_digest
+from orchestrator.store.layout import campaign_folder
+from orchestrator.store.record import Record
 
 SAVE_EVERY = 25  # records between two saves of the ledger
 

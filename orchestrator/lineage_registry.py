@@ -15,7 +15,7 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from orchestrator.lineage_view import model_name
-from orchestrator.record import Record
+from orchestrator.store.record import Record
 
 CHAMPION = "champion"
 VERSIONS_TAG = "mlflow.modelVersions"

@@ -18,9 +18,9 @@ from jobs.errors import Fault, InputError
 from orchestrator.command_options import HERE, CampaignFile, Workspace, load_file, terminal
 
 if TYPE_CHECKING:
-    from orchestrator.garbage import Findings
     from orchestrator.publish import Exported
-    from orchestrator.store import ArtifactStore
+    from orchestrator.store.artifacts import ArtifactStore
+    from orchestrator.store.garbage import Findings
 
 REFRESH = 1.0  # seconds between two looks of `status --watch`
 LEVELS = ("info", "warning", "error")
@@ -33,7 +33,7 @@ def status(
     watch: Annotated[bool, typer.Option("--watch", help="look again every second until the run ends")] = False,
 ) -> None:
     """Show how a run stands, from any shell."""
-    from orchestrator.store import open_store
+    from orchestrator.store.workspace import open_store
 
     console, name, store = terminal(), load_file(file).campaign, open_store(workspace)
     shown, goes_on = _state(name, store)
@@ -51,7 +51,7 @@ def status(
 def _state(name: str, store: ArtifactStore) -> tuple[RenderableType, bool]:
     """What there is to see, and whether the run goes on."""
     from orchestrator.events import read_status
-    from orchestrator.store import campaign_folder
+    from orchestrator.store.layout import campaign_folder
     from orchestrator.views import status_table
 
     found, alive = read_status(campaign_folder(store.root, name)), store.is_running(name)
@@ -125,15 +125,15 @@ def gc(
 
 
 def _swept(root: Path, what: Literal["found", "deleted"], caches: str) -> Findings:
-    from orchestrator.store import open_store
+    from orchestrator.store.workspace import open_store
 
     store = open_store(root)
     if store.reference is None:
-        from orchestrator.garbage import find_garbage, remove_garbage
+        from orchestrator.store.garbage import find_garbage, remove_garbage
 
         return remove_garbage(root, caches) if what == "deleted" else find_garbage(root, caches)
-    from orchestrator.bucket_store import BucketStore
-    from orchestrator.garbage_bucket import find_in_bucket, remove_from_bucket
+    from orchestrator.store.bucket import BucketStore
+    from orchestrator.store.garbage import find_in_bucket, remove_from_bucket
 
     assert isinstance(store, BucketStore)
     return remove_from_bucket(store) if what == "deleted" else find_in_bucket(store).findings
@@ -144,7 +144,7 @@ def export(
 ) -> None:
     """Copy an adapter out of its workspace, with its card, lineage, and what it is stacked on."""
     from orchestrator.publish import export_adapter
-    from orchestrator.store import open_store
+    from orchestrator.store.workspace import open_store
 
     exported = export_adapter(open_store(workspace), adapter, folder)
     _list_files(exported)
@@ -160,7 +160,7 @@ def push(
 ) -> None:
     """Show, and with --yes do, the upload of an adapter to a hub repository, private unless --public."""
     from orchestrator.publish import export_adapter, push_folder, secrets_of
-    from orchestrator.store import open_store
+    from orchestrator.store.workspace import open_store
 
     visibility, console = "public" if public else "private", terminal()
     with tempfile.TemporaryDirectory() as place:

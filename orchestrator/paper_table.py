@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from orchestrator.published import SYSTEMS, Headline, Published
+from orchestrator.campaign.published import SYSTEMS, Headline, Published
 from search_spaces.relatedness.codes import resolve_language
 
 Scores = Mapping[str, float]

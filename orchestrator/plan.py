@@ -6,6 +6,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from jobs.spec import BackboneRef, MergeSpec, SearchSpec
+from orchestrator.campaign.comparisons import ComparisonSection
+from orchestrator.campaign.schema import Campaign
+from orchestrator.campaign.tasks import TaskSection
 from orchestrator.plan_adapters import AdapterSteps
 from orchestrator.plan_comparisons import PlannedComparison, PlannedSystem, SystemRole, merged_system
 from orchestrator.plan_joint import joint_comparisons
@@ -13,10 +16,7 @@ from orchestrator.plan_mixtures import mixture_comparisons
 from orchestrator.references import References
 from orchestrator.related import related_languages
 from orchestrator.search_plan import planned_space
-from orchestrator.sections_campaign import Campaign
-from orchestrator.sections_comparisons import ComparisonSection
-from orchestrator.sections_tasks import TaskSection
-from orchestrator.step import Step, make_step
+from orchestrator.store.step import Step, make_step
 from search_spaces.relatedness.selection import Selection
 
 

@@ -20,13 +20,13 @@ from jobs.spec import (
     TaskAdapterSpec,
     is_language_model,
 )
-from orchestrator.methods import MULTILINGUAL
+from orchestrator.campaign.languages import trained_languages
+from orchestrator.campaign.methods import MULTILINGUAL
+from orchestrator.campaign.schema import Campaign
+from orchestrator.campaign.tasks import TaskSection
 from orchestrator.references import References
 from orchestrator.search_plan import joint_strategy, planned_strategy, search_faults
-from orchestrator.sections_campaign import Campaign
-from orchestrator.sections_tasks import TaskSection
-from orchestrator.step import Step, make_step
-from orchestrator.trained import trained_languages
+from orchestrator.store.step import Step, make_step
 
 
 @dataclass(slots=True)

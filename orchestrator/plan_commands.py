@@ -12,13 +12,13 @@ from rich.table import Table
 
 from jobs.errors import Fault, InputError, raise_all
 from orchestrator.command_options import HERE, CampaignFile, Set, Workspace, plan_file, say_broken, terminal
-from orchestrator.start_ups import KINDS, Kind, StartUps, known_start_ups
+from orchestrator.scheduling.startup_times import KINDS, Kind, StartUps, known_start_ups
 
 if TYPE_CHECKING:
-    from orchestrator.cost import CostModel
     from orchestrator.plan import Plan
-    from orchestrator.simulate import Schedule
-    from orchestrator.step import Step
+    from orchestrator.scheduling.cost import CostModel
+    from orchestrator.scheduling.schedule import Schedule
+    from orchestrator.store.step import Step
 
 
 def plan(
@@ -37,8 +37,8 @@ def plan(
     ] = None,
 ) -> None:
     """Show the steps of a campaign: how many, reused or new, and what they will cost; on a cluster with --cluster."""
-    from orchestrator.cost import cost_model
-    from orchestrator.store import open_store
+    from orchestrator.scheduling.cost import cost_model
+    from orchestrator.store.workspace import open_store
     from orchestrator.views import plan_table, steps_table
 
     if gantt and not cluster:
@@ -64,8 +64,8 @@ def plan(
 def _simulate(
     console: Console, planned: Plan, new: list[Step], costs: CostModel, start_ups: StartUps, cluster: str
 ) -> Schedule:
-    from orchestrator.simulate import simulate
-    from orchestrator.simulate_nodes import parse_cluster
+    from orchestrator.scheduling.cluster_model import parse_cluster
+    from orchestrator.scheduling.schedule import simulate
 
     schedule = simulate(new, costs, planned.campaign.resources, parse_cluster(cluster), start_ups.overheads)
     if not new:

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from jobs.spec import TaskRef
-from orchestrator.methods import Method
+from orchestrator.campaign.comparisons import ComparisonSection
+from orchestrator.campaign.methods import Method
+from orchestrator.campaign.tasks import TaskSection
 from orchestrator.plan_adapters import AdapterSteps
-from orchestrator.sections_comparisons import ComparisonSection
-from orchestrator.sections_tasks import TaskSection
-from orchestrator.step import Step
+from orchestrator.store.step import Step
 from search_spaces.relatedness.selection import Selection
 
 SystemRole = Literal["proxy", "own", "fixed", "baseline", "arithmetic"]

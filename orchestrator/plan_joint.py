@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 from jobs.errors import Fault
 from jobs.spec import MergeSpec, SearchObjective, SearchSpec, is_language_model
+from orchestrator.campaign.comparisons import ComparisonSection
+from orchestrator.campaign.tasks import TaskSection
 from orchestrator.plan_adapters import AdapterSteps
 from orchestrator.plan_comparisons import PlannedComparison, PlannedSystem, merged_system
 from orchestrator.related import related_languages
 from orchestrator.search_plan import planned_space
 from orchestrator.search_starts import plain_mean
-from orchestrator.sections_comparisons import ComparisonSection
-from orchestrator.sections_tasks import TaskSection
-from orchestrator.step import Step, joined_name, make_step
+from orchestrator.store.step import Step, joined_name, make_step
 from search_spaces.mixtures.spaces import keys_of
 
 

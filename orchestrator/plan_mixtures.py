@@ -8,14 +8,14 @@ from itertools import product
 
 from jobs.errors import Fault, InputError
 from jobs.spec import Line, LineSpace, MergeSpec, Option, SearchSpec, is_language_model
-from orchestrator.methods import Lines, Method, Places, branches, is_searched, is_stacked
+from orchestrator.campaign.comparisons import ComparisonSection, chosen_methods
+from orchestrator.campaign.methods import Lines, Method, Places, branches, is_searched, is_stacked
+from orchestrator.campaign.prompts import asked_otherwise
+from orchestrator.campaign.tasks import TaskSection
 from orchestrator.plan_adapters import AdapterSteps
 from orchestrator.plan_comparisons import PlannedComparison, PlannedSystem, merged_system
 from orchestrator.related import related_languages
-from orchestrator.sections_comparisons import ComparisonSection, chosen_methods
-from orchestrator.sections_prompts import asked_otherwise
-from orchestrator.sections_tasks import TaskSection
-from orchestrator.step import Step, make_step
+from orchestrator.store.step import Step, make_step
 from search_spaces.mixtures.candidates import lambda_range
 from search_spaces.relatedness.selection import Selection
 
@@ -134,7 +134,7 @@ class _Mixtures:
         return branches(method, Places(self.target, self.task.language, related, sources))
 
     def _adapter(self, key: str, seed: int) -> Step:
-        """The step behind a key, see `orchestrator.methods`. Raises InputError where there is none."""
+        """The step behind a key, see `orchestrator.campaign.methods`. Raises InputError where there is none."""
         kind, _, code = key.partition(":")
         if kind == "stacked":
             self._check_stacked(key)

@@ -17,8 +17,8 @@ from jobs.spec import (
     TaskRef,
     is_language_model,
 )
-from orchestrator.step import Step
-from orchestrator.store import ArtifactStore
+from orchestrator.store.artifacts import ArtifactStore
+from orchestrator.store.step import Step
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,9 @@ from typing import Any
 from jobs.errors import Fault, InputError
 from jobs.files.digest import sha256
 from jobs.runtime.redaction import redacted
-from orchestrator.record import Record
-from orchestrator.store import RECORD_FILE, ArtifactStore
+from orchestrator.store.artifacts import ArtifactStore
+from orchestrator.store.layout import RECORD_FILE
+from orchestrator.store.record import Record
 from orchestrator.tree import as_plain, find_record, lineage_tree
 
 CARD = "README.md"

@@ -6,7 +6,7 @@ import time
 
 import ray
 
-from orchestrator.room import Node
+from orchestrator.scheduling.capacity import Node
 
 FRESH_SECONDS = 1.0
 

@@ -21,7 +21,7 @@ from jobs.ray.train import BankResources, train_bank
 from jobs.runtime.shutdown import TimeToLeave
 from jobs.runtime.step_log import Send, unheard
 from jobs.spec import JobCall, JobResult, LanguageAdapterSpec, SearchSpec, TaskAdapterSpec
-from orchestrator.banks import bank_key, split_banks
+from orchestrator.campaign.resources import ResourcesSection
 from orchestrator.departure import Departure
 from orchestrator.execute import Finished, Moved, Work
 from orchestrator.ray_cluster import Cluster
@@ -29,12 +29,12 @@ from orchestrator.ray_connect import connect
 from orchestrator.ray_metrics import CampaignMetrics
 from orchestrator.ray_search import Tuning, run_searches
 from orchestrator.ray_workers import WorkerPool
-from orchestrator.room import Settling, bank_room, infeasible, worker_room
+from orchestrator.scheduling.bank_packing import bank_key, split_banks
+from orchestrator.scheduling.capacity import Settling, bank_room, infeasible, worker_room
+from orchestrator.scheduling.startup_times import BankClock, StartUpLog
 from orchestrator.score_cache import SCORES, ScoreCache
 from orchestrator.search import conclude, search_progress
 from orchestrator.search_session import Session
-from orchestrator.sections import ResourcesSection
-from orchestrator.start_ups import BankClock, StartUpLog
 
 ENVIRONMENT = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1",

@@ -9,8 +9,8 @@ from typing import Any
 import ray
 
 from jobs.spec import JobCall
+from orchestrator.campaign.resources import ResourcesSection
 from orchestrator.execute import Finished
-from orchestrator.sections import ResourcesSection
 
 
 @dataclass(slots=True)

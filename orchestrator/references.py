@@ -11,7 +11,7 @@ from jobs.errors import Fault, InputError, raise_all
 from jobs.files.digest import directory_digest
 from jobs.models.config_gate import checked_model_files
 from jobs.spec import BackboneRef, DataRef, Split
-from orchestrator.sections import BackboneSection, DataSection
+from orchestrator.campaign.data import BackboneSection, DataSection
 from search_spaces.relatedness.codes import resolve_language
 
 

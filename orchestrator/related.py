@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jobs.errors import Fault, InputError
-from orchestrator.sections_comparisons import ComparisonSection
+from orchestrator.campaign.comparisons import ComparisonSection
 from search_spaces.relatedness.codes import resolve_languages
 from search_spaces.relatedness.distances import parse_kinds
 from search_spaces.relatedness.selection import Selection, nearest, related_by_thresholds

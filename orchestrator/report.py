@@ -26,7 +26,7 @@ from orchestrator.report_summary import summary
 from orchestrator.report_training import training_section
 from orchestrator.report_wording import DASH, baseline, comparison_title, score
 from orchestrator.results import Result, ScoredSystem, campaign_results
-from orchestrator.store import campaign_folder
+from orchestrator.store.layout import campaign_folder
 
 # Raised by hand when `orchestrator.figures` draws the same panel differently.
 DRAWING_VERSION = 3

@@ -14,7 +14,6 @@ from jobs.adapters.loading_code import loading_code, peft_merge_code
 from jobs.adapters.weight_files import is_peft
 from jobs.errors import InputError
 from jobs.spec import BackboneRef
-from orchestrator.record import Record
 from orchestrator.report_blocks import (
     Block,
     Cell,
@@ -33,6 +32,7 @@ from orchestrator.report_panels import DensityPanel, HeatPanel
 from orchestrator.report_vectors import NEAR_ZERO, LanguageVectors, language_vectors, similar_order
 from orchestrator.report_wording import DASH, baseline, comparison_title, counted, duration, task_title
 from orchestrator.results import Result
+from orchestrator.store.record import Record
 
 GAUSSIAN_NEAR_ZERO = math.erf(NEAR_ZERO / math.sqrt(2))
 

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from jobs.errors import Fault, InputError
-from orchestrator.published import Published
-from orchestrator.record import Record, parse_record
-from orchestrator.store import RECORD_FILE, ArtifactStore, campaign_folder, open_store
+from orchestrator.campaign.published import Published
+from orchestrator.store.artifacts import ArtifactStore
+from orchestrator.store.layout import RECORD_FILE, campaign_folder
+from orchestrator.store.record import Record, parse_record
+from orchestrator.store.workspace import open_store
 
 INDEX_FORMAT = 1
 Role = Literal["proxy", "own", "fixed", "baseline", "arithmetic"]

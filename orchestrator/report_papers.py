@@ -6,8 +6,8 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean
 
+from orchestrator.campaign.published import Published
 from orchestrator.paper_table import paper_table
-from orchestrator.published import Published
 from orchestrator.report_blocks import Block, Section
 from orchestrator.report_inputs import Comparison, ReportInputs
 from orchestrator.report_published import published_blocks

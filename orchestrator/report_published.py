@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from orchestrator.campaign.published import SYSTEMS
 from orchestrator.paper_table import PaperCell, PaperGain, PaperTable
-from orchestrator.published import SYSTEMS
 from orchestrator.report_blocks import Block, Cell, Column, Paragraph, Table
 from orchestrator.report_wording import DASH
 

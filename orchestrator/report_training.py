@@ -7,7 +7,6 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from jobs.spec import metric_named
-from orchestrator.record import Record
 from orchestrator.report_blocks import (
     Cell,
     Column,
@@ -23,6 +22,7 @@ from orchestrator.report_blocks import (
 from orchestrator.report_inputs import ReportInputs
 from orchestrator.report_panels import Curve, TrainingPanel
 from orchestrator.report_wording import DASH, duration, file_stem, metric_name, score
+from orchestrator.store.record import Record
 
 
 def training_section(inputs: ReportInputs) -> Section | None:

@@ -17,8 +17,8 @@ from safetensors import safe_open
 
 from jobs.adapters.weight_files import weights_file
 from jobs.errors import Fault, InputError
-from orchestrator.record import Record
 from orchestrator.report_inputs import ReportInputs
+from orchestrator.store.record import Record
 
 CACHE_FORMAT = 1
 BINS = 81

@@ -14,25 +14,27 @@ from rich.console import Console
 
 from jobs.runtime.step_log import Send
 from jobs.spec import JobResult
+from orchestrator.campaign.schema import Campaign
 from orchestrator.card import card, has_card
-from orchestrator.cost import cost_model
 from orchestrator.departure import Departure
 from orchestrator.display import display
 from orchestrator.events import EventLog
 from orchestrator.execute import Change, Executor, Finished, Moved, Summary, Watcher, Work, execute, execution_facts
 from orchestrator.hub_check import check_hub_names
 from orchestrator.index import index, write_index
-from orchestrator.lock import run_lock
 from orchestrator.plan import Plan
 from orchestrator.preflight import check_task_data
-from orchestrator.record import Record
 from orchestrator.report import ReportPaths, write_report
+from orchestrator.scheduling.cost import cost_model
+from orchestrator.scheduling.priority import most_urgent_first
 from orchestrator.search_changes import change_lines
-from orchestrator.sections_campaign import Campaign
-from orchestrator.step import Step
 from orchestrator.step_logs import StepLogs
-from orchestrator.store import ArtifactStore, CorruptArtifactError, campaign_folder, open_store
-from orchestrator.urgency import most_urgent_first
+from orchestrator.store.artifacts import ArtifactStore, CorruptArtifactError
+from orchestrator.store.layout import campaign_folder
+from orchestrator.store.lock import run_lock
+from orchestrator.store.record import Record
+from orchestrator.store.step import Step
+from orchestrator.store.workspace import open_store
 
 VERSIONED = ("torch", "transformers", "adapters", "peft", "ray", "datasets", "mlflow", "lang2vec", "babel", "numpy")
 MIRROR_SECONDS = 30.0  # that an interrupted run waits for its tracking server

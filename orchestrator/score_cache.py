@@ -29,8 +29,8 @@ from jobs.spec import (
     mixture_role,
 )
 from jobs.spec.identity import fingerprint
-from orchestrator.sealed import opened, sealed
-from orchestrator.store import RECORD_FILE
+from orchestrator.store.jsonl import opened, sealed
+from orchestrator.store.layout import RECORD_FILE
 from search_spaces.strategies.strategy import Trial
 
 SCORES = "scores"  # the folder inside a workspace's cache

@@ -12,11 +12,12 @@ from typing import Any
 
 from jobs.spec import JobCall, SearchSpec
 from jobs.spec.identity import canonical_json
-from orchestrator.explain import Difference, differences
-from orchestrator.record import parse_record
 from orchestrator.score_cache import SCORES, ScoreCache
-from orchestrator.step import Step
-from orchestrator.store import RECORD_FILE, ArtifactStore
+from orchestrator.store.artifacts import ArtifactStore
+from orchestrator.store.explain import Difference, differences
+from orchestrator.store.layout import RECORD_FILE
+from orchestrator.store.record import parse_record
+from orchestrator.store.step import Step
 from orchestrator.trial_log import SETTINGS_FILE, TRIALS_FILE
 from search_spaces.mixtures.candidates import Candidate
 from search_spaces.mixtures.spaces import candidates, size

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from jobs.errors import Fault
 from jobs.spec import GRID, LineSpace, MixtureSpace, RuleSpace, SearchSpace, SimplexSpace, StrategySpec, SubsetSpace
+from orchestrator.campaign.search import SearchSection
 from orchestrator.search_starts import plain_mean, starts_of
-from orchestrator.sections_search import SearchSection
 from search_spaces.mixtures.candidates import lambda_grid
 from search_spaces.mixtures.checks import space_faults, strategy_faults
 from search_spaces.mixtures.spaces import keys_of, size

@@ -11,8 +11,8 @@ from statistics import fmean, stdev
 from typing import Any
 
 from jobs.spec import mixture_role
-from orchestrator.record import Record
 from orchestrator.report_inputs import Comparison, ReportInputs
+from orchestrator.store.record import Record
 
 DEFAULT_LAMBDA = 0.5
 

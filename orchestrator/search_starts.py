@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from jobs.errors import InputError
 from jobs.spec import LineSpace, Mixture, MixtureSpace, Option, RuleSpace, SearchSpace
-from orchestrator.sections_search import SearchSection
+from orchestrator.campaign.search import SearchSection
 from search_spaces.mixtures.candidates import line_candidate
 from search_spaces.mixtures.spaces import keys_of
 from search_spaces.relatedness.typology_weights import typology_weights

@@ -11,7 +11,7 @@ from pathlib import Path
 from jobs.errors import Fault, InputError
 from jobs.runtime.shutdown import GRACE_SECONDS
 from orchestrator.command_options import HERE, Workspace, terminal
-from orchestrator.lock import holder_of
+from orchestrator.store.lock import holder_of
 
 SPARE = 5.0  # seconds beyond the grace period until it is said that the run does not end
 

@@ -16,10 +16,10 @@ from rich.tree import Tree
 from jobs.adapters.weight_files import weights_file
 from jobs.errors import Fault, InputError
 from jobs.spec import is_language_model, metric_named
-from orchestrator.lineage_disk import read_record
 from orchestrator.lineage_view import backbone_key, data_name
-from orchestrator.record import Record
-from orchestrator.store import RECORD_FILE, ArtifactStore
+from orchestrator.store.artifacts import ArtifactStore, read_record
+from orchestrator.store.layout import RECORD_FILE
+from orchestrator.store.record import Record
 
 SHORT = 12  # hex digits of a sha256 that a person gets to see
 MISSING = "missing"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.spec import Mixture, TrialScores
-from orchestrator.sealed import opened, sealed
+from orchestrator.store.jsonl import opened, sealed
 from search_spaces.strategies.strategy import Trial
 
 TRIALS_FILE = "trials.jsonl"

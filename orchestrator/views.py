@@ -10,12 +10,13 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from orchestrator.cost import CostModel
-from orchestrator.display import short, values_text
-from orchestrator.explain import Explanation
+from orchestrator.display import values_text
 from orchestrator.plan import Plan
-from orchestrator.step import Step
-from orchestrator.store import ArtifactStore
+from orchestrator.scheduling.cost import CostModel
+from orchestrator.store.artifacts import ArtifactStore
+from orchestrator.store.explain import Explanation
+from orchestrator.store.step import Step
+from orchestrator.wording import short
 
 
 def plan_table(plan: Plan, store: ArtifactStore, costs: CostModel) -> Table:

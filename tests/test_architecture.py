@@ -95,9 +95,9 @@ def test_mlflow_is_imported_in_lineage_modules_alone():
     "module",
     [
         "jobs.spec",
-        "orchestrator.simulate",
+        "orchestrator.scheduling.schedule",
         "orchestrator.plan",
-        "orchestrator.campaign",
+        "orchestrator.campaign.load",
         "orchestrator.cli",
         "search_spaces.relatedness.selection",
     ],

@@ -9,10 +9,10 @@ import pytest
 import yaml
 
 from jobs.spec import EvaluationSpec, LanguageAdapterSpec, SearchSpec
-from orchestrator.campaign import load_campaign
-from orchestrator.cost import cost_model, trials
+from orchestrator.campaign.load import load_campaign
 from orchestrator.plan import plan_campaign
 from orchestrator.references import References
+from orchestrator.scheduling.cost import cost_model, trials
 
 ROOT = Path(__file__).parents[2] / "campaigns"
 FILES = sorted(ROOT.rglob("*.yaml"))

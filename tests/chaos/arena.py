@@ -17,11 +17,12 @@ import orchestrator.figures
 import orchestrator.lineage  # noqa: F401
 from jobs.runtime.shutdown import LEFT, TimeToLeave
 from jobs.training import checkpoint
-from orchestrator.campaign import load_campaign
+from orchestrator.campaign.load import load_campaign
 from orchestrator.plan import plan_campaign
 from orchestrator.references import References
 from orchestrator.run import RunSettings, run_campaign
-from orchestrator.store import ArtifactStore, open_store, workspace_path
+from orchestrator.store.artifacts import ArtifactStore
+from orchestrator.store.workspace import open_store, workspace_path
 from tests.orchestrator.same_results import content
 from tests.orchestrator.small_campaign import write_campaign
 

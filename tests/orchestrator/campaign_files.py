@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from orchestrator.campaign import load_campaign
+from orchestrator.campaign.load import load_campaign
 from orchestrator.plan import Plan, plan_campaign
 from orchestrator.references import References
 

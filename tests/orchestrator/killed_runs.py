@@ -19,12 +19,13 @@ from rich.console import Console
 
 import jobs.worker  # noqa: F401 - what a run would import
 from jobs.training import checkpoint
-from orchestrator.campaign import load_campaign
-from orchestrator.lock import is_held
+from orchestrator.campaign.load import load_campaign
 from orchestrator.plan import plan_campaign
 from orchestrator.references import References
 from orchestrator.run import RunSettings, run_campaign
-from orchestrator.store import ArtifactStore, campaign_folder
+from orchestrator.store.artifacts import ArtifactStore
+from orchestrator.store.layout import campaign_folder
+from orchestrator.store.lock import is_held
 
 checkpoint.SECONDS = 0.0  # a checkpoint after every batch: a kill finds training on its way
 

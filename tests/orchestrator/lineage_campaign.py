@@ -24,8 +24,8 @@ from jobs.spec import (
     TaskRef,
     TrainingConfig,
 )
-from orchestrator.step import Step, make_step
-from orchestrator.store import ArtifactStore
+from orchestrator.store.artifacts import ArtifactStore
+from orchestrator.store.step import Step, make_step
 
 BACKBONE = BackboneRef("tiny-xlmr", "sha256:" + "ab" * 32)
 ADAPTER = BottleneckConfig()

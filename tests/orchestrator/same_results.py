@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from orchestrator.record import Record
+from orchestrator.store.record import Record
 
 # What tells of the way and not of the result: what a clock or the machine measured, from where a training went on and
 # from where it could not, and which trials a search had still to do.

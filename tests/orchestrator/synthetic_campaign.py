@@ -29,9 +29,9 @@ from jobs.spec import (
     TrainingConfig,
     metric_of,
 )
-from orchestrator.record import Record
-from orchestrator.step import Step, make_step
-from orchestrator.store import ArtifactStore
+from orchestrator.store.artifacts import ArtifactStore
+from orchestrator.store.record import Record
+from orchestrator.store.step import Step, make_step
 
 CAMPAIGN = "quickstart"
 NAMES = {

@@ -7,11 +7,11 @@ import io
 import pytest
 from rich.console import Console
 
-from orchestrator.campaign import load_campaign
+from orchestrator.campaign.load import load_campaign
 from orchestrator.plan import plan_campaign
 from orchestrator.references import References
 from orchestrator.run import RunSettings, run_campaign
-from orchestrator.store import open_store, workspace_path
+from orchestrator.store.workspace import open_store, workspace_path
 from tests.orchestrator.same_results import content
 from tests.orchestrator.small_campaign import write_campaign
 

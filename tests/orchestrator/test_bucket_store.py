@@ -22,10 +22,11 @@ from jobs.files.sync import Replica
 from jobs.spec import JobResult
 from orchestrator.events import read_status
 from orchestrator.execute import execute
-from orchestrator.garbage_bucket import find_in_bucket, remove_from_bucket
-from orchestrator.lease import Lease
-from orchestrator.lock import run_lock
-from orchestrator.store import ArtifactStore, CorruptArtifactError, open_store, workspace_path
+from orchestrator.store.artifacts import ArtifactStore, CorruptArtifactError
+from orchestrator.store.garbage import find_in_bucket, remove_from_bucket
+from orchestrator.store.lease import Lease
+from orchestrator.store.lock import run_lock
+from orchestrator.store.workspace import open_store, workspace_path
 from tests.orchestrator.s3_server import CREDENTIALS, free_port
 from tests.orchestrator.toy_steps import AB, STEPS, TOP, A, B, ToyExecutor, commit, job
 
@@ -267,7 +268,7 @@ def test_the_lease_of_a_killed_run_on_this_machine_is_free_at_once(bucket_place)
     code = f"""
 import os, signal
 from jobs.files.bucket import Bucket
-from orchestrator.lease import Lease
+from orchestrator.store.lease import Lease
 with Lease(Bucket({bucket.uri!r}), "small"):
     os.kill(os.getpid(), signal.SIGKILL)
 """

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from jobs.errors import InputError
-from orchestrator.campaign import json_schema, load_campaign
+from orchestrator.campaign.load import json_schema, load_campaign
 from orchestrator.plan import plan_campaign
 from orchestrator.references import References
 from tests.orchestrator.campaign_files import changed, planned, write_data, write_file

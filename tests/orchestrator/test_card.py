@@ -23,8 +23,8 @@ from jobs.spec import (
     TrainingConfig,
 )
 from orchestrator.card import card, has_card
-from orchestrator.record import Record
-from orchestrator.step import Step
+from orchestrator.store.record import Record
+from orchestrator.store.step import Step
 from tests.orchestrator.synthetic_campaign import BACKBONE, Synthetic, make_workspace
 
 JOBS = ("initial-adapter", "language-adapter", "task-adapter", "merge")

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.campaign import json_schema
-from orchestrator.store import ArtifactStore, campaign_folder
+from orchestrator.campaign.load import json_schema
+from orchestrator.store.artifacts import ArtifactStore
+from orchestrator.store.layout import campaign_folder
 from tests.orchestrator.campaign_files import planned, write_data, write_file
 from tests.orchestrator.toy_steps import commit
 

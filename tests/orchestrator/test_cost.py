@@ -2,10 +2,10 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.cost import cost_model
-from orchestrator.record import Record
-from orchestrator.step import make_step
-from orchestrator.store import ArtifactStore
+from orchestrator.scheduling.cost import cost_model
+from orchestrator.store.artifacts import ArtifactStore
+from orchestrator.store.record import Record
+from orchestrator.store.step import make_step
 from tests.orchestrator.campaign_files import planned
 from tests.orchestrator.toy_steps import THETA, A, B, commit
 

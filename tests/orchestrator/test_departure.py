@@ -15,14 +15,15 @@ import pytest
 from jobs.banks import bank
 from jobs.runtime.shutdown import LEFT, TimeToLeave
 from jobs.training import loop
-from orchestrator.campaign import load_campaign
+from orchestrator.campaign.load import load_campaign
 from orchestrator.departure import Departure
 from orchestrator.execute import execute
 from orchestrator.executors import LocalExecutor
-from orchestrator.lock import is_held
 from orchestrator.plan import plan_campaign
 from orchestrator.references import References
-from orchestrator.store import ArtifactStore, campaign_folder
+from orchestrator.store.artifacts import ArtifactStore
+from orchestrator.store.layout import campaign_folder
+from orchestrator.store.lock import is_held
 from tests.orchestrator.same_results import content
 from tests.orchestrator.small_campaign import write_campaign
 from tests.orchestrator.toy_steps import STEPS, THETA, A, B, C, ToyExecutor, job

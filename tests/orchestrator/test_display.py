@@ -3,9 +3,10 @@ import re
 
 from rich.console import Console
 
-from orchestrator.cost import CostModel
-from orchestrator.display import Board, LineDisplay, LiveDisplay, display, short, values_text
+from orchestrator.display import Board, LineDisplay, LiveDisplay, display, values_text
 from orchestrator.execute import Change, Moved
+from orchestrator.scheduling.cost import CostModel
+from orchestrator.wording import short
 from tests.orchestrator.toy_steps import STEPS, THETA, A, B
 
 COSTS = CostModel({})

@@ -1,7 +1,7 @@
 """What is said of texts that never ended."""
 
 from orchestrator.endless import endless_notes
-from orchestrator.record import Record
+from orchestrator.store.record import Record
 
 
 def record(task, details):

@@ -4,12 +4,12 @@ import json
 
 import pytest
 
-from orchestrator.campaign import load_campaign
+from orchestrator.campaign.load import load_campaign
 from orchestrator.execute import Change, execute
 from orchestrator.executors import LocalExecutor
 from orchestrator.plan import plan_campaign
 from orchestrator.references import References
-from orchestrator.store import ArtifactStore
+from orchestrator.store.artifacts import ArtifactStore
 from tests.orchestrator.small_campaign import write_campaign
 
 # name -> (plan, store) -> executor. One that needs a cluster is marked: pytest.param("ray", marks=pytest.mark.ray).

@@ -1,8 +1,8 @@
 import pytest
 
 from jobs.errors import InputError
-from orchestrator.explain import Difference, explain, find_step
-from orchestrator.store import ArtifactStore
+from orchestrator.store.artifacts import ArtifactStore
+from orchestrator.store.explain import Difference, explain, find_step
 from orchestrator.views import explanation_table
 from tests.orchestrator.campaign_files import planned
 from tests.orchestrator.toy_steps import STEPS, A, commit, language

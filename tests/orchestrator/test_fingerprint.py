@@ -23,7 +23,7 @@ from jobs.spec import (
     TrainingConfig,
 )
 from jobs.spec.identity import canonical_json, fingerprint, location
-from orchestrator.step import make_step, payload
+from orchestrator.store.step import make_step, payload
 
 BACKBONE = BackboneRef("tiny", "sha256:" + "ab" * 32, "/somewhere")
 DATA = DataRef("text", "gl", "sha256:" + "cd" * 32, files=(("train", "/a/b.txt"),))

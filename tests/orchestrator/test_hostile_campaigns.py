@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from jobs.errors import InputError
-from orchestrator.campaign import load_campaign
+from orchestrator.campaign.load import load_campaign
 from tests.orchestrator.campaign_files import write_data, write_file
 
 LAUGHS = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 from jobs.errors import InputError
 from jobs.spec import MergeSpec
 from jobs.spec.identity import canonical_json
-from orchestrator.campaign import load_campaign
+from orchestrator.campaign.load import load_campaign
 from orchestrator.cli import app
 from orchestrator.execute import execute
 from orchestrator.executors import LocalExecutor
@@ -17,7 +17,8 @@ from orchestrator.plan import plan_campaign
 from orchestrator.references import References
 from orchestrator.report import write_report
 from orchestrator.run import write_card
-from orchestrator.store import ArtifactStore, campaign_folder
+from orchestrator.store.artifacts import ArtifactStore
+from orchestrator.store.layout import campaign_folder
 from tests.orchestrator.campaign_files import planned as planned_only
 from tests.orchestrator.small_campaign import write_campaign
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.errors import InputError
-from orchestrator.campaign import load_campaign
+from orchestrator.campaign.load import load_campaign
 from orchestrator.k8s import as_yaml, render, render_cluster
 from orchestrator.k8s_commands import render as render_command
 from orchestrator.k8s_names import kubernetes_name

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.store import ArtifactStore
+from orchestrator.store.artifacts import ArtifactStore
 from tests.orchestrator.same_results import content
 from tests.orchestrator.small_campaign import write_campaign
 

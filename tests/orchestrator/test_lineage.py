@@ -331,7 +331,7 @@ def test_a_run_with_nothing_to_send_does_not_import_mlflow(campaign: Campaign) -
     send_all(campaign)
     code = (
         "import sys; from pathlib import Path; from orchestrator.lineage import Writer, default_uri\n"
-        "from orchestrator.lineage_disk import read_index; from orchestrator.store import ArtifactStore\n"
+        "from orchestrator.lineage_disk import read_index; from orchestrator.store.artifacts import ArtifactStore\n"
         "root = Path(sys.argv[1]); writer = Writer(default_uri(root), ArtifactStore(root), read_index(root, 'toy'))\n"
         "assert writer.close(); assert 'mlflow' not in sys.modules"
     )

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from jobs.errors import InputError
-from orchestrator import lock
-from orchestrator.lock import is_held, run_lock
+from orchestrator.store import lock
+from orchestrator.store.lock import is_held, run_lock
 
 ROOT = Path(__file__).parents[2]
 HOLDER = """
 import sys, time
 from pathlib import Path
-from orchestrator.lock import run_lock
+from orchestrator.store.lock import run_lock
 with run_lock(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)

@@ -1,7 +1,8 @@
 import pytest
 
 from jobs.errors import InputError
-from orchestrator.methods import PRESETS, Line, Method, Places, branches, is_searched, parse_line
+from orchestrator.campaign.methods import Line, Method, Places, branches, is_searched, parse_line
+from orchestrator.campaign.presets import PRESETS
 
 PLACES = Places("si", "en", related=("bn", "te"), sources=("en", "bn", "te", "ko"))
 

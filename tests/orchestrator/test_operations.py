@@ -20,11 +20,11 @@ from jobs.spec import JobResult
 from orchestrator.cli import app
 from orchestrator.events import EventLog
 from orchestrator.execute import Change, execute
-from orchestrator.garbage import find_garbage, remove_garbage
-from orchestrator.lock import run_lock
 from orchestrator.publish import export_adapter
 from orchestrator.step_logs import StepLogs, log_file, logged_steps, read_log
-from orchestrator.store import ArtifactStore
+from orchestrator.store.artifacts import ArtifactStore
+from orchestrator.store.garbage import find_garbage, remove_garbage
+from orchestrator.store.lock import run_lock
 from tests.orchestrator.toy_steps import AB, STEPS, THETA, TOP, A, B, ToyExecutor, commit, job
 
 ROOT = Path(__file__).parents[2]

@@ -2,8 +2,8 @@ import math
 
 import pytest
 
+from orchestrator.campaign.published import Published
 from orchestrator.paper_table import PaperCell, paper_table
-from orchestrator.published import Published
 from orchestrator.report_blocks import Cell, Document, Paragraph, Section, Table
 from orchestrator.report_markdown import markdown
 from orchestrator.report_published import published_blocks, published_table

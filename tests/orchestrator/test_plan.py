@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from jobs.spec import EvaluationSpec, SearchSpec
-from orchestrator.campaign import load_campaign
+from orchestrator.campaign.load import load_campaign
 from orchestrator.plan import plan_campaign
 from orchestrator.references import References
 from tests.orchestrator.campaign_files import BASE, LABELS, planned, write_data, write_file
@@ -210,11 +210,11 @@ MEASURED = """
 import json, resource, sys, time
 started = time.perf_counter()
 from pathlib import Path
-from orchestrator.campaign import load_campaign
+from orchestrator.campaign.load import load_campaign
 from orchestrator.plan import plan_campaign
 from orchestrator.references import References
-from orchestrator.cost import cost_model
-from orchestrator.store import ArtifactStore
+from orchestrator.scheduling.cost import cost_model
+from orchestrator.store.artifacts import ArtifactStore
 from orchestrator.views import plan_table
 folder = Path(sys.argv[1])
 plan = plan_campaign(load_campaign(folder / "campaign.yaml"), References(folder / "cache"))

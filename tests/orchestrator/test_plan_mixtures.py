@@ -7,7 +7,7 @@ import yaml
 
 from jobs.errors import InputError
 from jobs.spec import EvaluationSpec, LineSpace, LoraConfig, MergeSpec, SearchSpec, TaskAdapterSpec
-from orchestrator.campaign import load_campaign
+from orchestrator.campaign.load import load_campaign
 from orchestrator.index import index
 from orchestrator.plan import plan_campaign
 from orchestrator.references import References

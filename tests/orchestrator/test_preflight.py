@@ -13,12 +13,12 @@ from rich.console import Console
 
 from jobs.errors import InputError
 from jobs.spec import JobResult
-from orchestrator.campaign import load_campaign
+from orchestrator.campaign.load import load_campaign
 from orchestrator.plan import Plan, plan_campaign
 from orchestrator.preflight import check_task_data
 from orchestrator.references import References
 from orchestrator.run import RunSettings, run_campaign
-from orchestrator.store import ArtifactStore
+from orchestrator.store.artifacts import ArtifactStore
 
 TRAINING = {"optimizer_steps": 2, "max_length": 32}
 Rows = list[dict[str, Any]]

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from jobs.errors import InputError
-from orchestrator.published import SYSTEMS, all_published, load_published, published_names, read_published
+from orchestrator.campaign.published import SYSTEMS, all_published, load_published, published_names, read_published
 
 ROOT = Path(__file__).parents[2] / "docs" / "published"
 TABLE = """

@@ -26,14 +26,14 @@ from jobs.banks.bank import train_languages
 from jobs.banks.sharded.memory_model import Scale
 from jobs.ray.mailbox import open_mailbox
 from jobs.ray.train import BankResources, train_bank
-from orchestrator.campaign import load_campaign
+from orchestrator.campaign.load import load_campaign
+from orchestrator.campaign.resources import ResourcesSection
 from orchestrator.execute import Change, Moved, Summary, execute
 from orchestrator.executors import LocalExecutor
 from orchestrator.plan import plan_campaign
 from orchestrator.ray_executor import RayExecutor
 from orchestrator.references import References
-from orchestrator.sections import ResourcesSection
-from orchestrator.store import ArtifactStore
+from orchestrator.store.artifacts import ArtifactStore
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(280)]
 TRAINED = ("initial-adapter", "language-adapter")

@@ -19,16 +19,16 @@ from small_campaign import write_campaign
 
 from jobs.errors import InputError
 from jobs.runtime.shutdown import LEFT
-from orchestrator.campaign import load_campaign
+from orchestrator.campaign.load import load_campaign
+from orchestrator.campaign.resources import ResourcesSection
 from orchestrator.execute import Change, Summary, execute
 from orchestrator.executors import LocalExecutor
 from orchestrator.plan import Plan, plan_campaign
 from orchestrator.ray_executor import RayExecutor
 from orchestrator.references import References
 from orchestrator.run import write_card
-from orchestrator.sections import ResourcesSection
-from orchestrator.start_ups import known_start_ups
-from orchestrator.store import ArtifactStore
+from orchestrator.scheduling.startup_times import known_start_ups
+from orchestrator.store.artifacts import ArtifactStore
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(280)]
 

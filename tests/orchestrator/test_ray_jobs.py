@@ -17,7 +17,7 @@ import psutil
 import pytest
 import ray
 
-from orchestrator.store import ArtifactStore
+from orchestrator.store.artifacts import ArtifactStore
 from tests.orchestrator.s3_server import free_port
 from tests.orchestrator.small_campaign import write_campaign
 

@@ -14,10 +14,10 @@ import pytest
 import ray
 
 from jobs.spec import JobCall
+from orchestrator.campaign.resources import ResourcesSection
 from orchestrator.execute import Finished, Work
 from orchestrator.ray_executor import RayExecutor, Run
-from orchestrator.sections import ResourcesSection
-from orchestrator.step import make_step
+from orchestrator.store.step import make_step
 from tests.orchestrator.toy_steps import BACKBONE, THETA
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(200)]

@@ -3,9 +3,9 @@ import dataclasses
 import pytest
 
 from jobs.errors import InputError
-from orchestrator.campaign import load_campaign
+from orchestrator.campaign.languages import trained_languages
+from orchestrator.campaign.load import load_campaign
 from orchestrator.references import References
-from orchestrator.trained import trained_languages
 from tests.orchestrator.campaign_files import planned, write_data, write_file
 
 

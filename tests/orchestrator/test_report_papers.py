@@ -2,7 +2,7 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
-from orchestrator.published import read_published
+from orchestrator.campaign.published import read_published
 from orchestrator.report_inputs import Comparison
 from orchestrator.report_papers import our_scores
 from orchestrator.results import Result, ScoredSystem

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from jobs.errors import InputError
-from orchestrator.campaign import load_campaign
-from orchestrator.room import bank_room, worker_room
-from orchestrator.sections import ResourcesSection
+from orchestrator.campaign.load import load_campaign
+from orchestrator.campaign.resources import ResourcesSection
+from orchestrator.scheduling.capacity import bank_room, worker_room
 from tests.orchestrator.small_campaign import write_campaign
 
 NODES = [{"CPU": 4.0}, {"CPU": 4.0}]

@@ -6,7 +6,7 @@ import pytest
 
 from jobs.errors import InputError
 from jobs.spec import GRID, Mixture, SimplexSpace, SubsetSpace
-from orchestrator.campaign import load_campaign
+from orchestrator.campaign.load import load_campaign
 from orchestrator.execute import execute
 from orchestrator.executors import LocalExecutor
 from orchestrator.index import write_index
@@ -14,7 +14,8 @@ from orchestrator.plan import plan_campaign
 from orchestrator.references import References
 from orchestrator.report import write_report
 from orchestrator.run import write_card
-from orchestrator.store import ArtifactStore, campaign_folder
+from orchestrator.store.artifacts import ArtifactStore
+from orchestrator.store.layout import campaign_folder
 from tests.orchestrator.small_campaign import write_campaign
 
 

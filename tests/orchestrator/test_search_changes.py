@@ -10,8 +10,8 @@ from orchestrator.cli import app
 from orchestrator.score_cache import SCORES, ScoreCache
 from orchestrator.search_changes import MOST_LINES, change_lines, earlier_searches, value_text
 from orchestrator.search_session import Session
-from orchestrator.step import make_step
-from orchestrator.store import ArtifactStore
+from orchestrator.store.artifacts import ArtifactStore
+from orchestrator.store.step import make_step
 from tests.orchestrator.campaign_files import planned, write_file
 
 

@@ -6,10 +6,10 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from orchestrator.record import Record
 from orchestrator.report_inputs import Comparison, Events, ReportInputs
 from orchestrator.search_results import alone_scores, read_search
-from orchestrator.store import ArtifactStore
+from orchestrator.store.artifacts import ArtifactStore
+from orchestrator.store.record import Record
 
 INPUTS = {f"language:{code}@{seed}": f"language-adapter/{code}-s{seed}" for code in ("en", "es") for seed in (1, 2)}
 EN = {"weights": {"en": 1.0}, "pair": ["en", "es"], "lambda": 1.0, "mean": 40.0, "scores": {"1": 39.0, "2": 41.0}}

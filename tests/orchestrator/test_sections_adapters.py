@@ -2,7 +2,7 @@ import pytest
 from pydantic import ValidationError
 
 from jobs.spec import BottleneckConfig, Ia3Config, LokrConfig, LoraConfig, PrefixConfig
-from orchestrator.sections_adapters import LanguageAdapterSection, TaskAdapterSection
+from orchestrator.campaign.adapters import LanguageAdapterSection, TaskAdapterSection
 
 TRAINING = {"optimizer_steps": 5}
 

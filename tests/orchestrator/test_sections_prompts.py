@@ -7,8 +7,8 @@ import pytest
 from jobs.errors import InputError
 from jobs.scoring.pieces import pieces_digest
 from jobs.spec import TaskAdapterSpec
-from orchestrator.campaign import load_campaign
-from orchestrator.sections_tasks import TaskSection
+from orchestrator.campaign.load import load_campaign
+from orchestrator.campaign.tasks import TaskSection
 from tests.orchestrator.campaign_files import planned, write_file
 
 DATA = {"source": "json", "files": "${data}/ner-{language}-{split}.jsonl"}

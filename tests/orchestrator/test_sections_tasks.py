@@ -4,7 +4,7 @@ import pytest
 
 from jobs.errors import InputError
 from jobs.spec import EvaluationSpec, SearchSpec, TaskAdapterSpec, metric_of
-from orchestrator.campaign import load_campaign
+from orchestrator.campaign.load import load_campaign
 from tests.orchestrator.campaign_files import planned, write_data, write_file
 
 DATA = {"source": "json", "files": "${data}/ner-{language}-{split}.jsonl"}

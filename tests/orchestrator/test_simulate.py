@@ -14,14 +14,14 @@ from typer.testing import CliRunner
 
 from jobs.errors import InputError
 from jobs.spec import BottleneckConfig, DataRef, EvaluationSpec, MixtureSpace, SearchSpec, TaskAdapterSpec, TaskRef
+from orchestrator.campaign.resources import ResourcesSection
 from orchestrator.cli import app
-from orchestrator.cost import CostModel
 from orchestrator.gantt import draw_gantt
-from orchestrator.sections import ResourcesSection
-from orchestrator.simulate import simulate
-from orchestrator.simulate_engine import START_UP, Overheads
-from orchestrator.simulate_nodes import Cluster, parse_cluster
-from orchestrator.step import make_step
+from orchestrator.scheduling.cluster_model import Cluster, parse_cluster
+from orchestrator.scheduling.cost import CostModel
+from orchestrator.scheduling.schedule import simulate
+from orchestrator.scheduling.simulation import START_UP, Overheads
+from orchestrator.store.step import make_step
 from tests.orchestrator.campaign_files import write_data, write_file
 from tests.orchestrator.toy_steps import BACKBONE, THETA, TRAINING, language, merged
 
@@ -223,8 +223,8 @@ def test_the_command_refuses_what_makes_no_sense(tmp_path, words, fault):
 
 
 def test_a_bank_counts_once_where_records_say_what_steps_cost(tmp_path):
-    from orchestrator.cost import cost_model
-    from orchestrator.record import Record
+    from orchestrator.scheduling.cost import cost_model
+    from orchestrator.store.record import Record
 
     def record(step, started, taken, host="h"):
         spec = json.loads('{"backbone": {"revision": "r"}, "training": {"optimizer_steps": 10, "batch_size": 2}}')
@@ -239,8 +239,8 @@ def test_a_bank_counts_once_where_records_say_what_steps_cost(tmp_path):
 
 
 def test_members_of_a_bank_that_trained_one_after_another_count_each():
-    from orchestrator.cost import cost_model
-    from orchestrator.record import Record
+    from orchestrator.scheduling.cost import cost_model
+    from orchestrator.store.record import Record
 
     def record(step, taken, share):
         spec = json.loads('{"backbone": {"revision": "r"}, "training": {"optimizer_steps": 10, "batch_size": 2}}')

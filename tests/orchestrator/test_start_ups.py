@@ -3,10 +3,10 @@
 import pytest
 from typer.testing import CliRunner
 
-from orchestrator import start_ups
 from orchestrator.cli import app
-from orchestrator.simulate_engine import Overheads
-from orchestrator.start_ups import BankClock, StartUpLog, known_start_ups
+from orchestrator.scheduling import startup_times
+from orchestrator.scheduling.simulation import Overheads
+from orchestrator.scheduling.startup_times import BankClock, StartUpLog, known_start_ups
 from tests.orchestrator.campaign_files import write_data, write_file
 
 
@@ -14,7 +14,7 @@ from tests.orchestrator.campaign_files import write_data, write_file
 def clock(monkeypatch):
     """A clock that the test sets."""
     now = [100.0]
-    monkeypatch.setattr(start_ups.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(startup_times.time, "monotonic", lambda: now[0])
     return now
 
 
@@ -24,7 +24,7 @@ def test_what_a_bank_took_until_it_trained_and_after_its_last_adapter(clock):
         clock[0] += seconds
         happens()
     clock[0] += 2.5
-    assert bank.beside() == pytest.approx(9.0 - start_ups.NEWS_SECONDS + 2.5)
+    assert bank.beside() == pytest.approx(9.0 - startup_times.NEWS_SECONDS + 2.5)
 
 
 def test_a_bank_that_never_trained_tells_nothing_and_a_short_one_when_it_was_done(clock):
@@ -45,7 +45,7 @@ def test_the_latest_measurements_count_and_what_is_assumed_counts_more(tmp_path)
     for seconds in [*[0.1] * 5, *range(20)]:
         log.note("bank", seconds)
     log.note("worker", 4.0)
-    with (tmp_path / start_ups.FILE).open("a") as stream:
+    with (tmp_path / startup_times.FILE).open("a") as stream:
         stream.write('{"kind": "worker", "seconds": 900.0}\n{"kind": "sea')  # without a checksum, and torn
     known = known_start_ups(tmp_path, {"search": 30.0})
     assert (known.overheads.bank, known.overheads.worker, known.overheads.search) == (5, 4.0, 30.0)

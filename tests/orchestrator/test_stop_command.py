@@ -11,15 +11,15 @@ import pytest
 
 from jobs.errors import InputError
 from orchestrator import stop_command
-from orchestrator.lock import is_held
 from orchestrator.stop_command import stop
+from orchestrator.store.lock import is_held
 
 ROOT = Path(__file__).parents[2]
 # A run as far as its lock goes; argv: workspace, what it does when it is told to end.
 RUN = """
 import signal, sys, time
 from pathlib import Path
-from orchestrator.lock import run_lock
+from orchestrator.store.lock import run_lock
 signal.signal(signal.SIGTERM, {"leaves": lambda *_: sys.exit(75), "stays": signal.SIG_IGN}[sys.argv[2]])
 with run_lock(Path(sys.argv[1])):
     time.sleep(60)

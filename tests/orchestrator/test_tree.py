@@ -17,7 +17,7 @@ import pytest
 from rich.console import Console
 
 from jobs.errors import InputError
-from orchestrator.store import CorruptArtifactError
+from orchestrator.store.artifacts import CorruptArtifactError
 from orchestrator.tree import Node, as_json, as_mermaid, as_text, lineage_tree
 from tests.orchestrator.lineage_campaign import BACKBONE, Campaign, Size, make_campaign
 

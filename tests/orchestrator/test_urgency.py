@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.banks import LARGEST_BANK, split_banks
+from orchestrator.campaign.resources import ResourcesSection
 from orchestrator.execute import execute
-from orchestrator.room import LONGEST_SETTLE, SETTLE, Settling
-from orchestrator.sections import ResourcesSection
-from orchestrator.simulate import simulate
-from orchestrator.simulate_nodes import Cluster
-from orchestrator.store import ArtifactStore
-from orchestrator.urgency import most_urgent_first
+from orchestrator.scheduling.bank_packing import LARGEST_BANK, split_banks
+from orchestrator.scheduling.capacity import LONGEST_SETTLE, SETTLE, Settling
+from orchestrator.scheduling.cluster_model import Cluster
+from orchestrator.scheduling.priority import most_urgent_first
+from orchestrator.scheduling.schedule import simulate
+from orchestrator.store.artifacts import ArtifactStore
 from tests.orchestrator.test_simulate import NOTHING, costs, fleet
 from tests.orchestrator.toy_steps import STEPS, ToyExecutor
 

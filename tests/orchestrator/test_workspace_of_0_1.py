@@ -19,11 +19,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from orchestrator.campaign import load_campaign
+from orchestrator.campaign.load import load_campaign
 from orchestrator.plan import Plan, plan_campaign
 from orchestrator.references import References
 from orchestrator.run import RunSettings, run_campaign
-from orchestrator.store import ArtifactStore
+from orchestrator.store.artifacts import ArtifactStore
 from orchestrator.tree import as_mermaid, as_plain, as_text, lineage_tree
 
 KEPT = Path(__file__).parent / "workspace_of_0_1"

@@ -17,8 +17,8 @@ from jobs.spec import (
     TrainingConfig,
 )
 from orchestrator.execute import Finished, Moved, Work
-from orchestrator.step import Step, make_step
-from orchestrator.store import ArtifactStore
+from orchestrator.store.artifacts import ArtifactStore
+from orchestrator.store.step import Step, make_step
 
 BACKBONE = BackboneRef("tiny", "sha256:" + "ab" * 32)
 TRAINING = TrainingConfig(optimizer_steps=10, batch_size=2)

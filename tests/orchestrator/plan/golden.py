@@ -27,10 +27,10 @@ import yaml
 from jobs.errors import InputError
 from jobs.spec import steps as spec
 from jobs.spec.identity import canonical_json
-from orchestrator.campaign import load_campaign
+from orchestrator.campaign.load import load_campaign
 from orchestrator.plan import Plan, plan_campaign
 from orchestrator.references import References
-from orchestrator.step import payload
+from orchestrator.store.step import payload
 
 HERE = Path(__file__).parent
 CAMPAIGNS = Path(__file__).parents[3] / "campaigns"

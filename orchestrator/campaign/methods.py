@@ -23,7 +23,9 @@ from search_spaces.mixtures.candidates import weight_at
 KEY = re.compile(
     r"^(language|task|reference|stacked):(\{(target|source|related|sources|any-related|any-source)\}|[a-zA-Z-]+)$"
 )
+
 BaselineRole = Literal["baseline", "proxy", "own", "fixed"]
+
 MULTILINGUAL = "multilingual"  # `task:multilingual`: one adapter trained on the data of all task languages
 
 
@@ -169,75 +171,3 @@ def _filled(codes: tuple[str, ...], place: str, where: str, places: Places) -> t
     if not codes:
         raise InputError(Fault(f"{place} stands for no language", f"{where}, target {places.target}"))
     return codes
-
-
-def _preset(name: str, label: str, weights: dict[str, str], **rest: object) -> Method:
-    return Method(name, label, tuple(weights.items()), **rest)  # type: ignore[arg-type]
-
-
-_ADAMERGEX = {"task:{source}": "1", "reference:{target}": "lambda", "reference:{source}": "-lambda"}
-_TIES = {"language:{source}": "1", "language:{any-related}": "1"}
-
-# Language arithmetic: arXiv 2404.15737. add ... add-subtract-related: arXiv 2311.09344, eqs 1 to 4 and Table 2.
-# adamergex and its baselines: arXiv 2402.18913; arimerge is its linear rule for every kind of adapter,
-# adamergex-multiplied that of (IA)3 for every kind (its ablation), mad-x the stack of a language and a task adapter
-# (arXiv 2005.00052), the second trained on top of the first.
-PRESETS: dict[str, Method] = {
-    method.name: method
-    for method in (
-        _preset("no-adapter", "no adapter", {}),
-        _preset("task-adapter", "task adapter alone", {"task:{source}": "1"}),
-        _preset("add", "Add", {"task:{source}": "lambda", "language:{target}": "1 - lambda"}),
-        _preset(
-            "add-subtract",
-            "Add and Subtract",
-            {"task:{source}": "lambda", "language:{target}": "1 - lambda", "language:{source}": "lambda - 1"},
-        ),
-        _preset("best", "best single task adapter", {"task:{any-source}": "1"}),
-        _preset("multilingual", "multilingual task adapter", {f"task:{MULTILINGUAL}": "1"}),
-        _preset("add-all", "Add all", {"task:{sources}": "1"}),
-        _preset("add-related", "Add related", {"task:{related}": "1"}),
-        _preset(
-            "add-subtract-related",
-            "Add and Subtract related",
-            {"task:{related}": "lambda", "language:{target}": "1 - lambda", "language:{related}": "lambda - 1"},
-        ),
-        _preset("adamergex", "AdaMergeX", _ADAMERGEX, rule="adamergex"),
-        _preset("arimerge", "AriMerge", _ADAMERGEX),
-        _preset(
-            "adamergex-multiplied",
-            "AdaMergeX, multiplied",
-            _ADAMERGEX,
-            rule="adamergex",
-            options=(("operators", "multiply"),),
-        ),
-        _preset("mad-x", "MAD-X", {"language:{target}": "1", "stacked:{source}": "1"}),
-        _preset(
-            "language-arithmetic",
-            "language arithmetic",
-            {"language:{source}": "lambda", "language:{any-related}": "1 - lambda"},
-            rule="task_arithmetic",
-        ),
-        _preset(
-            "language-arithmetic-own",
-            "language arithmetic with the own adapter",
-            {"language:{source}": "lambda", "language:{target}": "1 - lambda"},
-            rule="task_arithmetic",
-        ),
-        _preset("proxy", "adapter of the task's language", {"language:{source}": "1"}, role="proxy"),
-        _preset("proxy-related", "adapter of the related language", {"language:{related}": "1"}, role="proxy"),
-        _preset("own", "own adapter", {"language:{target}": "1"}, role="own"),
-        _preset("half", "lambda 0.5", {"language:{source}": "0.5", "language:{related}": "0.5"}, role="fixed"),
-        *(
-            _preset(
-                f"ties-{percent}",
-                f"TIES, top {percent} %",
-                _TIES,
-                rule="ties",
-                options=(("density", percent / 100), ("lambda", "lambda")),
-                lambdas=(0.8, 1.8),
-            )
-            for percent in (20, 80)
-        ),
-    )
-}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from jobs.data.cldr import covered_languages
 from jobs.errors import Fault, InputError
-from orchestrator.sections_campaign import Campaign
+from orchestrator.campaign.schema import Campaign
 from search_spaces.relatedness.codes import resolve_language
 
 

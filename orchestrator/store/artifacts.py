@@ -12,7 +12,7 @@ Layout of a workspace:
 
 from __future__ import annotations
 
-import json
+import hashlib
 import os
 import shutil
 import time
@@ -21,19 +21,30 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from jobs.errors import Fault, InputError
 from jobs.files.atomic import _sync, _write_durably
 from jobs.files.digest import sha256
 from jobs.spec import BucketRef, JobResult
-from orchestrator.lock import is_held
-from orchestrator.record import Record, dump_record, parse_record
-from orchestrator.step import Step, payload
+from orchestrator.store.layout import RECORD_FILE, campaign_folder, check_workspace
+from orchestrator.store.lock import is_held
+from orchestrator.store.record import Record, dump_record, parse_record
+from orchestrator.store.step import Step, payload
 
-WORKSPACE_FORMAT = 1
 
-RECORD_FILE = "record.json"
+def read_record(folder: Path) -> Record | None:
+    """The record of an artifact directory, None when there is none. Raises CorruptArtifactError."""
+    file = folder / RECORD_FILE
+    if not file.is_file():
+        return None
+    try:
+        return parse_record(file.read_text(encoding="utf-8"))
+    except ValueError as fault:
+        raise CorruptArtifactError(f"{file}: {fault}") from fault
 
-BUCKET_FILE = "bucket.json"  # in a scratch directory: which bucket it belongs to
+
+def record_digest(folder: Path) -> str | None:
+    """Sha256 of an artifact's record.json, None when there is none."""
+    file = folder / RECORD_FILE
+    return hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else None
 
 
 class CorruptArtifactError(Exception):
@@ -193,63 +204,6 @@ def make_record(
         details=result.details,
         provenance=dict(provenance),
     )
-
-
-def workspace_path(place: str | Path) -> Path:
-    """The directory of the workspace at `place`: itself, or the scratch of a bucket's, brought up to date.
-
-    Raises InputError when the bucket cannot be used.
-    """
-    if "://" not in str(place):
-        return Path(place)
-    from orchestrator.bucket_store import open_workspace
-
-    return open_workspace(str(place))
-
-
-def open_store(root: Path) -> ArtifactStore:
-    """The store of a workspace: a directory, or the scratch of one in a bucket (`bucket_store.open_workspace`)."""
-    if (root / BUCKET_FILE).is_file():
-        from orchestrator.bucket_store import BucketStore
-
-        return BucketStore(json.loads((root / BUCKET_FILE).read_text(encoding="utf-8"))["uri"])
-    return ArtifactStore(root)
-
-
-def campaign_folder(workspace: Path, campaign: str) -> Path:
-    """`<workspace>/campaigns/<campaign>`: index, events, report. Raises InputError for a name that leaves it."""
-    if campaign in ("", ".", "..") or any(mark in campaign for mark in ("/", "\\", "\0")):
-        raise InputError(Fault("not the name of a campaign", "campaign", repr(campaign)))
-    return workspace / "campaigns" / campaign
-
-
-def check_workspace(root: Path) -> None:
-    """Create the workspace, or refuse one that another version wrote."""
-    marker = root / "workspace.json"
-    if not marker.exists():
-        root.mkdir(parents=True, exist_ok=True)
-        _write_durably(marker, json.dumps({"format": WORKSPACE_FORMAT}) + "\n")
-        return
-    check_format(marker.read_text(encoding="utf-8"), str(marker))
-
-
-def check_format(text: str, where: str) -> None:
-    """Raises InputError unless `text`, of `workspace.json` at `where`, names this version's format."""
-    try:
-        found = json.loads(text)["format"]
-    except (ValueError, KeyError, TypeError) as fault:
-        raise InputError(
-            Fault("not a workspace", where, str(fault), "name another directory with --workspace")
-        ) from fault
-    if found != WORKSPACE_FORMAT:
-        raise InputError(
-            Fault(
-                "the workspace was written by another version of adapterfleet",
-                where,
-                f"format {found}, this version reads {WORKSPACE_FORMAT}",
-                "use that version, or name another directory with --workspace",
-            )
-        )
 
 
 def _nothing_to_lose() -> None:

@@ -15,7 +15,7 @@ from jobs.data.template import Template
 from jobs.errors import InputError
 from jobs.scoring.pieces import pieces_digest
 from jobs.spec import ChoiceScore, TaskKind, is_language_model
-from orchestrator.sections import Positive, Section
+from orchestrator.campaign.fields import Positive, Section
 from search_spaces.relatedness.codes import resolve_language
 
 CHOOSING: tuple[TaskKind, ...] = ("classification", "multiple-choice")

@@ -9,10 +9,10 @@ from typing import Any
 from jobs.errors import Fault, InputError, raise_all
 from jobs.files.yaml_document import VARIABLE, Document, Location, nearest, read_yaml, substitute, validate
 from jobs.runtime.redaction import kinds_of_secrets
-from orchestrator.campaign_faults import campaign_faults
-from orchestrator.published import read_published
-from orchestrator.sections_campaign import Campaign
-from orchestrator.sections_comparisons import ComparisonSection
+from orchestrator.campaign.checks import campaign_faults
+from orchestrator.campaign.comparisons import ComparisonSection
+from orchestrator.campaign.published import read_published
+from orchestrator.campaign.schema import Campaign
 
 LONGEST_VARIABLE = 10_000  # characters
 

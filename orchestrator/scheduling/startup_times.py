@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
 
-from orchestrator.sealed import opened, sealed
-from orchestrator.simulate_engine import Overheads
+from orchestrator.scheduling.simulation import Overheads
+from orchestrator.store.jsonl import opened, sealed
 
 Kind = Literal["bank", "worker", "search"]
 KINDS: tuple[Kind, ...] = get_args(Kind)

@@ -14,12 +14,12 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from jobs.spec import LanguageAdapterSpec, SearchSpec, TaskAdapterSpec
-from orchestrator.banks import bank_key, split_banks
-from orchestrator.cost import trials
-from orchestrator.room import Settling, bank_room, worker_room
-from orchestrator.sections import ResourcesSection
-from orchestrator.simulate_nodes import Cluster, Machines, Seat
-from orchestrator.step import Step
+from orchestrator.campaign.resources import ResourcesSection
+from orchestrator.scheduling.bank_packing import bank_key, split_banks
+from orchestrator.scheduling.capacity import Settling, bank_room, worker_room
+from orchestrator.scheduling.cluster_model import Cluster, Machines, Seat
+from orchestrator.scheduling.cost import trials
+from orchestrator.store.step import Step
 
 START_UP = "start-up"  # the job of a span in which a process starts and loads its models
 

@@ -15,7 +15,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from jobs.errors import Fault, InputError, raise_all
 from jobs.files.yaml_document import Document, Location, nearest, read_yaml, validate
-from orchestrator.sections import Name, Section
+from orchestrator.campaign.fields import Name, Section
 from search_spaces.relatedness.codes import resolve_language
 
 # What the papers compare, under ids that our systems share; the labels head the rows that no paper names.

@@ -1,7 +1,8 @@
 """A campaign on a cluster that nobody has yet: when each step would run, on paper. No torch, no Ray, no disk.
 
-The rules are those of the executor on Ray (`orchestrator.room`, `orchestrator.banks`): what is simulated is in
-`simulate_engine`. How long a step takes comes from `orchestrator.cost`; what Ray and the driver add is `Overheads`.
+The rules are those of the executor on Ray (`orchestrator.scheduling.capacity`,
+`orchestrator.scheduling.bank_packing`): what is simulated is in `orchestrator.scheduling.simulation`. How long a step
+takes comes from `orchestrator.scheduling.cost`; what Ray and the driver add is `Overheads`.
 """
 
 from __future__ import annotations
@@ -13,13 +14,13 @@ from dataclasses import dataclass
 
 from jobs.errors import Fault, InputError, raise_all
 from jobs.spec import LanguageAdapterSpec, SearchSpec, TaskAdapterSpec
-from orchestrator.cost import CostModel, trials
-from orchestrator.room import infeasible, worker_room
-from orchestrator.sections import ResourcesSection
-from orchestrator.simulate_engine import START_UP, Engine, Overheads, Span
-from orchestrator.simulate_nodes import Cluster
-from orchestrator.step import Step
-from orchestrator.urgency import most_urgent_first
+from orchestrator.campaign.resources import ResourcesSection
+from orchestrator.scheduling.capacity import infeasible, worker_room
+from orchestrator.scheduling.cluster_model import Cluster
+from orchestrator.scheduling.cost import CostModel, trials
+from orchestrator.scheduling.priority import most_urgent_first
+from orchestrator.scheduling.simulation import START_UP, Engine, Overheads, Span
+from orchestrator.store.step import Step
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,7 @@ def simulate(
 ) -> Schedule:
     """Run `steps` (those still to do, inputs first) on `cluster`. Inputs that are not among them count as finished.
 
-    As `run` does it, the most urgent ones go first (`orchestrator.urgency`).
+    As `run` does it, the most urgent ones go first (`orchestrator.scheduling.priority`).
     Raises InputError for steps of unknown cost, all jobs at once, and for requests that no node can meet.
     """
     raise_all(infeasible(resources, cluster.rooms()))

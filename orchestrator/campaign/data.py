@@ -1,39 +1,14 @@
-"""The sections of the campaign file as frozen types."""
+"""Sections of a campaign that say which data and which backbone."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-from jobs.banks.sharded.memory_model import Choice, check_workers
 from jobs.data.slices import overlapping
-from jobs.errors import InputError
 from jobs.spec import RowFilter
-from search_spaces.relatedness.codes import resolve_language
-
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")]
-Share = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[int, Field(ge=1)]
-Distance = Literal["syntactic", "geographic", "genetic", "inventory", "phonological", "featural", "mixed"]
-
-
-def _known_language(code: str) -> str:
-    try:
-        resolve_language(code)
-    except InputError as unknown:
-        fault = unknown.faults[0]
-        raise ValueError(f"{fault.what}; {fault.todo}") from unknown
-    return code.strip()
-
-
-LanguageCode = Annotated[str, AfterValidator(_known_language)]
-
-
-class Section(BaseModel):
-    """A part of the file: frozen, and no key beyond those named."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+from orchestrator.campaign.fields import LanguageCode, Positive, Section, Share
 
 
 class BackboneSection(Section):
@@ -118,57 +93,4 @@ class DataSection(Section):
             raise ValueError("`directory` lies inside the repository: leave out / at its start and ..")
         if twice := overlapping(self.splits):
             raise ValueError(f"{twice[0]} and {twice[1]} would have rows in common: {', '.join(self.splits.values())}")
-        return self
-
-
-class LanguagesSection(Section):
-    """The languages that get an adapter: listed, or the best covered ones of the CLDR."""
-
-    pool: tuple[LanguageCode, ...] = ()
-    best_covered: Annotated[int, Field(ge=0)] = Field(0, description="take the N best covered languages too")
-    leave_out: tuple[LanguageCode, ...] = Field((), description="never among the best covered")
-
-
-class TrackingSection(Section):
-    """Where MLflow keeps the mirror of the records; default: a database inside the workspace."""
-
-    mlflow: str = Field("", description="tracking URI; empty: sqlite in the workspace; off: no mirror")
-
-
-class ResourcesSection(Section):
-    """What jobs may use. Never enters identity: changing it reuses every finished step."""
-
-    bank_size: Annotated[int, Field(ge=0)] = Field(0, description="languages trained together; 0: chosen")
-    banks_at_once: Annotated[int, Field(ge=0)] = Field(0, description="0: as many as the cluster has room for")
-    workers_per_bank: Positive = Field(1, description="most workers that train one bank together, data parallel")
-    cpus_per_bank: Annotated[float, Field(gt=0)] = Field(1, description="CPUs of each of a bank's workers")
-    gpus_per_bank: Annotated[float, Field(ge=0)] = Field(
-        0, description="GPUs of each of a bank's workers; a part of one, e.g. 0.5, with a single worker"
-    )
-    sharding: Choice = Field(
-        "auto", description="LoRA on decoders: auto takes none or ddp where the backbone fits, else zero-2, else zero-3"
-    )
-    deepspeed: dict[str, Any] = Field(
-        default_factory=dict, description="more of DeepSpeed's settings; what contradicts the campaign is a fault"
-    )
-    evaluators: Annotated[int, Field(ge=0)] = Field(0, description="warm evaluators; 0: one per free CPU or GPU")
-    cpus_per_evaluator: Annotated[float, Field(gt=0)] = 1
-    gpus_per_evaluator: Annotated[float, Field(ge=0)] = 0
-    attempts: Positive = Field(2, description="tries of a step before it counts as failed")
-
-    @model_validator(mode="after")
-    def _one_rank_per_gpu(self) -> ResourcesSection:
-        if self.workers_per_bank > 1 and self.gpus_per_bank % 1:
-            raise ValueError(
-                f"{self.workers_per_bank} workers of one bank with {self.gpus_per_bank:g} GPUs each: two of them could "
-                "meet on one GPU, where NCCL fails; give each worker whole GPUs, or use one worker"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _sharding_fits_workers(self) -> ResourcesSection:
-        try:
-            check_workers(self.sharding, self.workers_per_bank)
-        except InputError as unfit:
-            raise ValueError(f"{unfit.faults[0].what}; {unfit.faults[0].todo}") from unfit
         return self

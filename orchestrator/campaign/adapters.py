@@ -18,7 +18,7 @@ from jobs.spec import (
     SchedulerType,
     TrainingConfig,
 )
-from orchestrator.sections import Positive, Section, Share
+from orchestrator.campaign.fields import Positive, Section, Share
 
 Activation = Literal["gelu_new", "gelu", "relu", "swish", "tanh"]
 Modules = Annotated[tuple[str, ...], Field(min_length=1)]

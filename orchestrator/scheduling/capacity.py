@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 
 from jobs.errors import Fault
-from orchestrator.sections import ResourcesSection
+from orchestrator.campaign.resources import ResourcesSection
 
 SETTLE = 0.7  # seconds without news before banks and searches start, so that those that are ready go together
 LONGEST_SETTLE = 3.0  # seconds after which they start however much news there is

@@ -9,11 +9,11 @@ from jobs.banks.sharded.deepspeed_config import check_extra
 from jobs.errors import Fault, InputError
 from jobs.files.yaml_document import Document, Location, nearest
 from jobs.spec import is_language_model
-from orchestrator.methods import MULTILINGUAL
-from orchestrator.sections_campaign import Campaign
-from orchestrator.sections_comparisons import ComparisonSection, chosen_methods
-from orchestrator.sections_tasks import TaskSection, model_faults
-from orchestrator.trained import trained_languages
+from orchestrator.campaign.comparisons import ComparisonSection, chosen_methods
+from orchestrator.campaign.languages import trained_languages
+from orchestrator.campaign.methods import MULTILINGUAL
+from orchestrator.campaign.schema import Campaign
+from orchestrator.campaign.tasks import TaskSection, model_faults
 from search_spaces.relatedness.codes import resolve_language
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from orchestrator.cost import CostModel
-from orchestrator.step import Step
+from orchestrator.scheduling.cost import CostModel
+from orchestrator.store.step import Step
 
 UNKNOWN = 1.0  # seconds of a step of which nobody knows how long it takes
 LEAST = 1e-3  # seconds of any step, so that an input always comes before what needs it

@@ -9,9 +9,10 @@ from pydantic import Field, model_validator
 
 from jobs.data.cldr_ner import LABELS as CLDR_LABELS
 from jobs.spec import HEAD_COLUMNS, METRICS, AnswerRules, TaskKind, TaskRef, is_language_model
-from orchestrator.sections import DataSection, LanguageCode, Name
-from orchestrator.sections_adapters import LanguageAdapterSection
-from orchestrator.sections_prompts import PromptFields, prompt_faults
+from orchestrator.campaign.adapters import LanguageAdapterSection
+from orchestrator.campaign.data import DataSection
+from orchestrator.campaign.fields import LanguageCode, Name
+from orchestrator.campaign.prompts import PromptFields, prompt_faults
 
 Tokens = Annotated[int, Field(ge=0)]
 

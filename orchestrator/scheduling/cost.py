@@ -9,8 +9,8 @@ from functools import lru_cache
 from typing import Any
 
 from jobs.spec import LanguageAdapterSpec, SearchSpace, SearchSpec, TaskAdapterSpec, TrainingConfig
-from orchestrator.record import Record
-from orchestrator.step import Step
+from orchestrator.store.record import Record
+from orchestrator.store.step import Step
 from search_spaces.mixtures.spaces import size
 
 # Measured with the embedded backbone on one CPU core; other backbones have an estimate once one step has run.

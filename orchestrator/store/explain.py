@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from jobs.errors import Fault, InputError
-from orchestrator.record import Record
-from orchestrator.step import Step, payload
+from orchestrator.store.record import Record
+from orchestrator.store.step import Step, payload
 
 MANY = 2000  # names that are compared letter by letter
 

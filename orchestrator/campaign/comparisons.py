@@ -12,8 +12,9 @@ from jobs.files.yaml_document import nearest
 from jobs.merging.recipe import Operators, Space
 from jobs.spec import Choice
 from jobs.spec import Method as Rule
-from orchestrator.methods import KEY, PRESETS, Method, is_searched, parse_line, stacked_keys
-from orchestrator.sections import Distance, LanguageCode, Name, Positive, Section
+from orchestrator.campaign.fields import Distance, LanguageCode, Name, Positive, Section
+from orchestrator.campaign.methods import KEY, Method, is_searched, parse_line, stacked_keys
+from orchestrator.campaign.presets import PRESETS
 
 Bound = Annotated[float, Field(gt=0, le=1)]
 

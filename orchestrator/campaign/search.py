@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from jobs.spec import Method as Rule
 from jobs.spec import StrategyName
-from orchestrator.sections import Section
+from orchestrator.campaign.fields import Section
 
 
 class SpaceSection(Section):

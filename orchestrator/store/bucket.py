@@ -29,31 +29,14 @@ from jobs.files.digest import sha256
 from jobs.files.objects import DamagedObjectError, fetch_files, object_key, put_folder, record_key
 from jobs.files.sync import Replica
 from jobs.spec import BucketRef, JobResult
-from orchestrator.lease import Lease
-from orchestrator.lock import is_held
-from orchestrator.record import Record, dump_record, parse_record
-from orchestrator.step import Step
-from orchestrator.store import (
-    BUCKET_FILE,
-    RECORD_FILE,
-    WORKSPACE_FORMAT,
-    ArtifactStore,
-    CorruptArtifactError,
-    check_format,
-    make_record,
-)
+from orchestrator.store.artifacts import ArtifactStore, CorruptArtifactError, make_record
+from orchestrator.store.layout import BUCKET_FILE, RECORD_FILE, WORKSPACE_FORMAT, check_format
+from orchestrator.store.lease import Lease
+from orchestrator.store.lock import is_held
+from orchestrator.store.record import Record, dump_record, parse_record
+from orchestrator.store.step import Step
 
 CAMPAIGNS, STATUS_FILE = "campaigns", "status.json"
-
-
-def open_workspace(uri: str) -> Path:
-    """The scratch directory of the workspace at `uri`, with its records and campaigns' files brought up to date.
-
-    Raises InputError when the bucket cannot be reached, read or written.
-    """
-    store = BucketStore(uri)
-    store.pull_campaigns()
-    return store.root
 
 
 class BucketStore(ArtifactStore):

@@ -1,0 +1,1 @@
+"""The YAML file as frozen types, every fault of it at once."""

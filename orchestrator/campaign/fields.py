@@ -1,0 +1,36 @@
+"""The sections of the campaign file as frozen types."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from jobs.errors import InputError
+from search_spaces.relatedness.codes import resolve_language
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")]
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+Positive = Annotated[int, Field(ge=1)]
+
+Distance = Literal["syntactic", "geographic", "genetic", "inventory", "phonological", "featural", "mixed"]
+
+
+def _known_language(code: str) -> str:
+    try:
+        resolve_language(code)
+    except InputError as unknown:
+        fault = unknown.faults[0]
+        raise ValueError(f"{fault.what}; {fault.todo}") from unknown
+    return code.strip()
+
+
+LanguageCode = Annotated[str, AfterValidator(_known_language)]
+
+
+class Section(BaseModel):
+    """A part of the file: frozen, and no key beyond those named."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())

@@ -1,0 +1,1 @@
+"""How long, in which order, and what fits: on paper, without Ray."""

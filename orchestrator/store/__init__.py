@@ -1,0 +1,1 @@
+"""Finished steps by content address, on disk or in a bucket."""
