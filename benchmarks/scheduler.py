@@ -41,8 +41,9 @@ from jobs.spec import (
     TaskRef,
     TrainingConfig,
 )
-from orchestrator.events import EventLog
-from orchestrator.execute import Finished, Moved, Work, execute
+from orchestrator.execution.event_log import EventLog
+from orchestrator.execution.executor import Finished, Moved, Work
+from orchestrator.execution.loop import execute
 from orchestrator.store.artifacts import ArtifactStore
 from orchestrator.store.step import Step, make_step
 

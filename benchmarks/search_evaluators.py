@@ -126,9 +126,9 @@ def searched(call: Any, count: int, storage: Path) -> tuple[float, float]:
     import ray
 
     from jobs.ray.worker import WarmWorker
-    from orchestrator.ray_executor import ENVIRONMENT
-    from orchestrator.ray_search import Tuning, run_searches
-    from orchestrator.search_session import Session
+    from orchestrator.execution.ray.executor import ENVIRONMENT
+    from orchestrator.execution.ray.tune import Tuning, run_searches
+    from orchestrator.search.session import Session
 
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
@@ -166,9 +166,9 @@ def many_trials(count: int, workers: int = 2) -> dict[str, Any]:
     import ray
 
     from jobs.spec import BackboneRef, DataRef, JobCall, MixtureSpace, SearchSpec, TaskRef
-    from orchestrator.ray_executor import ENVIRONMENT
-    from orchestrator.ray_search import Tuning, run_searches
-    from orchestrator.search_session import Session
+    from orchestrator.execution.ray.executor import ENVIRONMENT
+    from orchestrator.execution.ray.tune import Tuning, run_searches
+    from orchestrator.search.session import Session
 
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)

@@ -26,8 +26,8 @@ from jobs.spec import (
     TaskRef,
     TrialScores,
 )
-from orchestrator.score_cache import ScoreCache
-from orchestrator.search_session import Session
+from orchestrator.search.score_cache import ScoreCache
+from orchestrator.search.session import Session
 from search_spaces.mixtures.candidates import pair_candidate
 from search_spaces.strategies.factory import make_strategy
 from search_spaces.strategies.strategy import MODEL_BASED, Observation, Trial

@@ -91,8 +91,8 @@ def record(workspace: Path, target: str, task: str) -> None:
 def search_of(workspace: Path, target: str, task: str) -> tuple[Any, dict[str, Path]]:
     """The search's spec as the quickstart plans it, and every adapter of the workspace by role."""
     from orchestrator.campaign.load import load_campaign
-    from orchestrator.plan import plan_campaign
-    from orchestrator.references import References
+    from orchestrator.plan.pinned_references import References
+    from orchestrator.plan.plan import plan_campaign
 
     plan = plan_campaign(
         load_campaign(HERE.parents[1] / "campaigns" / "quickstart.yaml"), References(workspace / "cache")

@@ -37,10 +37,10 @@ def measured_search(folder: Path, sentences: int) -> tuple[Any, list[Any]]:
     from jobs.data.cldr_ner import LABELS
     from jobs.spec import JobCall
     from orchestrator.campaign.load import load_campaign
-    from orchestrator.execute import describe_nothing, execute
-    from orchestrator.executors import LocalExecutor
-    from orchestrator.plan import in_order, plan_campaign
-    from orchestrator.references import References
+    from orchestrator.execution.local import LocalExecutor
+    from orchestrator.execution.loop import describe_nothing, execute
+    from orchestrator.plan.pinned_references import References
+    from orchestrator.plan.plan import in_order, plan_campaign
     from orchestrator.store.artifacts import ArtifactStore
     from search_spaces.mixtures.spaces import candidates
 

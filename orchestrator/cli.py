@@ -47,7 +47,7 @@ def explain(
     set_: Set = None,
 ) -> None:
     """Say why a step is new: what differs from the nearest finished step of that name, or from an earlier search."""
-    from orchestrator.search_changes import change_lines
+    from orchestrator.search.earlier_searches import change_lines
     from orchestrator.store.explain import explain as compare
     from orchestrator.store.explain import find_step
     from orchestrator.views import explanation_table

@@ -14,7 +14,7 @@ from orchestrator.store.workspace import workspace_path
 
 if TYPE_CHECKING:
     from orchestrator.campaign.schema import Campaign
-    from orchestrator.plan import Plan
+    from orchestrator.plan.plan import Plan
 
 CampaignFile = Annotated[Path, typer.Argument(help="campaign file (YAML)", metavar="CAMPAIGN")]
 Workspace = Annotated[
@@ -46,8 +46,8 @@ def load_file(file: Path, set_: list[str] | None = None) -> Campaign:
 
 def plan_file(file: Path, workspace: Path, set_: list[str] | None) -> Plan:
     """The plan of a campaign file. Raises InputError."""
-    from orchestrator.plan import plan_campaign
-    from orchestrator.references import References
+    from orchestrator.plan.pinned_references import References
+    from orchestrator.plan.plan import plan_campaign
 
     return plan_campaign(load_file(file, set_), References(workspace / "cache"))
 

@@ -16,7 +16,7 @@ from jobs.errors import Fault, InputError
 from orchestrator.command_options import CampaignFile, Set, load_file, plan_file, terminal
 
 if TYPE_CHECKING:
-    from orchestrator.ray_jobs import JobState, RayJobs
+    from orchestrator.clusters.ray.jobs import JobState, RayJobs
 
 Address = Annotated[
     str, typer.Option("--address", "-a", envvar="RAY_API_SERVER_ADDRESS", help="http://HOST:8265 of the cluster")
@@ -107,7 +107,7 @@ def run_there(file: Path, address: str, workspace: str, set_: list[str] | None, 
 def _send(
     jobs: RayJobs, file: Path, workspace: str, set_: list[str] | None, tracking: str, files: str, env: list[str]
 ) -> str:
-    from orchestrator.bundle import shipped_environment, write_bare_bundle, write_bundle
+    from orchestrator.clusters.bundle import shipped_environment, write_bare_bundle, write_bundle
 
     if "://" not in workspace and not Path(workspace).is_absolute():
         todo = "name a bucket, or the full path of a directory that all nodes of the cluster see"
@@ -135,7 +135,7 @@ def _follow(jobs: RayJobs, job: str) -> None:
 def _jobs(address: str) -> RayJobs:
     if not address.startswith(("http://", "https://")):
         raise InputError(Fault("jobs are sent over HTTP", "--address", address, "give http://HOST:8265"))
-    from orchestrator.ray_jobs import RayJobs
+    from orchestrator.clusters.ray.jobs import RayJobs
 
     return RayJobs(address)
 

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from orchestrator.report_inputs import Comparison, ReportInputs
+from orchestrator.plan.index import Comparison
+from orchestrator.report_inputs import ReportInputs
 from orchestrator.results import Result
 from orchestrator.search_results import Flatness, Search, search_of
 from orchestrator.store.record import Record

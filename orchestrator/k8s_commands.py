@@ -28,7 +28,7 @@ def render(
     out: Annotated[Path | None, typer.Option("--out", "-o", help="file to write; default: standard output")] = None,
 ) -> None:
     """Write the RayJob and the ConfigMap of a campaign as YAML; no cluster is needed."""
-    from orchestrator.k8s import as_yaml
+    from orchestrator.clusters.k8s.manifests import as_yaml
 
     manifests = _rendered(file, options, set_)
     text = as_yaml(manifests)
@@ -41,7 +41,7 @@ def render(
 
 def submit(file: CampaignFile, options: OptionsFile = None, set_: Set = None, context: Context = None) -> None:
     """Start a campaign on the cluster; one that was stopped goes on from its finished steps."""
-    from orchestrator.k8s_client import Kubernetes
+    from orchestrator.clusters.k8s.client import Kubernetes
 
     config_map, ray_job = _rendered(file, options, set_)
     notes = Kubernetes(ray_job["metadata"]["namespace"], context).submit(config_map, ray_job)
@@ -54,7 +54,7 @@ def submit(file: CampaignFile, options: OptionsFile = None, set_: Set = None, co
 
 def status(job: Job, namespace: Namespace = "adapterfleet", context: Context = None) -> None:
     """Show how a campaign stands on the cluster."""
-    from orchestrator.k8s_client import Kubernetes
+    from orchestrator.clusters.k8s.client import Kubernetes
 
     state = Kubernetes(namespace, context).state(_job_name(job))
     table = Table("", state.name, show_edge=False)
@@ -84,7 +84,7 @@ def logs(
     tail: Annotated[int, typer.Option(min=1, help="lines from the end")] = 1000,
 ) -> None:
     """Print the driver's log."""
-    from orchestrator.k8s_client import Kubernetes
+    from orchestrator.clusters.k8s.client import Kubernetes
 
     for line in Kubernetes(namespace, context).log_lines(_job_name(job), tail, "end" if follow else "now"):
         print(line)
@@ -92,7 +92,7 @@ def logs(
 
 def stop(job: Job, namespace: Namespace = "adapterfleet", context: Context = None) -> None:
     """Delete a campaign's RayJob and its cluster, and wait until they are gone; the store keeps what is finished."""
-    from orchestrator.k8s_client import Kubernetes
+    from orchestrator.clusters.k8s.client import Kubernetes
 
     name = _job_name(job)
     Kubernetes(namespace, context).stop(name)
@@ -102,8 +102,8 @@ def stop(job: Job, namespace: Namespace = "adapterfleet", context: Context = Non
 
 def _rendered(file: Path, options: Path | None, set_: list[str] | None) -> list[dict[str, Any]]:
     from orchestrator.campaign.load import load_campaign
-    from orchestrator.k8s import render as render_campaign
-    from orchestrator.k8s_options import load_options
+    from orchestrator.clusters.k8s.manifests import render as render_campaign
+    from orchestrator.clusters.k8s.options import load_options
 
     given = variables(set_)
     campaign = load_campaign(file, given)
@@ -111,7 +111,7 @@ def _rendered(file: Path, options: Path | None, set_: list[str] | None) -> list[
 
 
 def _job_name(job: str) -> str:
-    from orchestrator.k8s import job_name
+    from orchestrator.clusters.k8s.manifests import job_name
 
     file = Path(job)
     if file.suffix in (".yaml", ".yml"):
@@ -119,6 +119,6 @@ def _job_name(job: str) -> str:
 
         return job_name(load_campaign(file).campaign)
     # A RayJob's own name may be a shortened one, which must not be shortened again.
-    from orchestrator.k8s_names import is_made
+    from orchestrator.clusters.k8s.names import is_made
 
     return job if is_made(job) else job_name(job)

@@ -19,9 +19,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jobs.errors import Fault, InputError
+from orchestrator.execution.event_log import Failure
 from orchestrator.lineage_address import ARTIFACTS, SQLITE, check_uri, default_uri, without_password
-from orchestrator.lineage_disk import Failure, Item, read_index, waiting
+from orchestrator.lineage_disk import Item, waiting
 from orchestrator.lineage_ledger import read_ledger
+from orchestrator.plan.index import read_index
 from orchestrator.store.artifacts import ArtifactStore
 from orchestrator.store.layout import campaign_folder
 from orchestrator.store.record import Record

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from orchestrator.execution.event_log import Failure
 from orchestrator.lineage_connection import connect, open_experiment, reachable
-from orchestrator.lineage_disk import Failure, Item, folder_digest, report_key, waiting
+from orchestrator.lineage_disk import Item, folder_digest, report_key, waiting
 from orchestrator.lineage_ledger import Ledger
 from orchestrator.lineage_registry import Registry
 from orchestrator.lineage_runs import RunWriter

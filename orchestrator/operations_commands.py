@@ -50,7 +50,7 @@ def status(
 
 def _state(name: str, store: ArtifactStore) -> tuple[RenderableType, bool]:
     """What there is to see, and whether the run goes on."""
-    from orchestrator.events import read_status
+    from orchestrator.execution.event_log import read_status
     from orchestrator.store.layout import campaign_folder
     from orchestrator.views import status_table
 
@@ -67,7 +67,7 @@ def logs(
     as_json: Annotated[bool, typer.Option("--json", help="as JSON lines")] = False,
 ) -> None:
     """Print the log of a step: attempts, warnings, errors, tracebacks. Without a step, all warnings and errors."""
-    from orchestrator.step_logs import logged_steps, read_log
+    from orchestrator.execution.step_logs import logged_steps, read_log
 
     least = level or ("info" if step else "warning")
     if least not in LEVELS:

@@ -15,7 +15,7 @@ from orchestrator.command_options import HERE, CampaignFile, Set, Workspace, pla
 from orchestrator.scheduling.startup_times import KINDS, Kind, StartUps, known_start_ups
 
 if TYPE_CHECKING:
-    from orchestrator.plan import Plan
+    from orchestrator.plan.plan import Plan
     from orchestrator.scheduling.cost import CostModel
     from orchestrator.scheduling.schedule import Schedule
     from orchestrator.store.step import Step

@@ -2,70 +2,18 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
 
 from jobs.errors import Fault, InputError
 from orchestrator.campaign.published import Published
+from orchestrator.execution.event_log import Events, read_events
+from orchestrator.plan.index import Comparison, _checked_key, _comparison, _read_index
 from orchestrator.store.artifacts import ArtifactStore
 from orchestrator.store.layout import RECORD_FILE, campaign_folder
 from orchestrator.store.record import Record, parse_record
 from orchestrator.store.workspace import open_store
-
-INDEX_FORMAT = 1
-Role = Literal["proxy", "own", "fixed", "baseline", "arithmetic"]
-
-
-@dataclass(frozen=True, slots=True)
-class System:
-    """One row of a comparison: `languages` of its adapters, `evaluations` seed -> key."""
-
-    name: str
-    label: str
-    role: Role
-    languages: tuple[str, ...]
-    evaluations: dict[int, str]
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """One target and task with the systems that are scored on it, as the plan laid it out."""
-
-    name: str
-    kind: str
-    target: str
-    task: str
-    task_kind: str
-    metric: str
-    mode: Literal["max", "min"]
-    seeds: tuple[int, ...]
-    search: str
-    merges: dict[int, str]
-    systems: tuple[System, ...]
-    related_by: str
-    related_rule: str
-    related_source: str
-    related_notes: tuple[str, ...]
-    ranking: tuple[tuple[str, float], ...]
-    section: str = ""
-    method: str = ""
-    published: str = ""
-    source: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Events:
-    """The latest run's part of the event log: keys by what happened to them, and errors of failed steps.
-
-    A finished step that is not in `executed` was reused, or made by an earlier run.
-    """
-
-    executed: frozenset[str] = frozenset()
-    skipped: frozenset[str] = frozenset()
-    failed: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,54 +77,6 @@ def read_inputs(workspace: Path, campaign: str) -> ReportInputs:
     )
 
 
-def read_events(file: Path, finished: frozenset[str]) -> Events:
-    """What the latest run did; a step that failed but has a record by now (`finished`) is no failure.
-
-    The line that a running campaign is just writing, unended, is left out.
-    """
-    if not file.is_file():
-        return Events()
-    complete = file.read_text(encoding="utf-8").rpartition("\n")[0].splitlines()
-    latest = _latest_run([json.loads(line) for line in complete if line.strip()])
-    keys = {
-        name: frozenset(event["key"] for event in latest if event["event"] == name and event.get("key"))
-        for name in ("succeeded", "skipped")
-    }
-    failed = {event["key"]: str(event.get("error", "")) for event in latest if event["event"] == "failed"}
-    return Events(
-        executed=keys["succeeded"],
-        skipped=keys["skipped"] - finished,
-        failed=tuple((key, error) for key, error in failed.items() if key not in finished),
-    )
-
-
-def _latest_run(events: list[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """The events since the last one that opened a run: `started` without a key."""
-    starts = [at for at, event in enumerate(events) if event["event"] == "started" and not event.get("key")]
-    return events[starts[-1] :] if starts else events
-
-
-def _read_index(file: Path) -> dict[str, Any]:
-    try:
-        index: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        found = index["format"]
-    except (ValueError, KeyError, TypeError) as fault:
-        raise InputError(
-            Fault("not an index of a campaign", str(file), str(fault), "run the campaign again")
-        ) from fault
-    if found != INDEX_FORMAT:
-        got = f"format {found}, this version reads {INDEX_FORMAT}"
-        raise InputError(Fault("the index was written by another version", str(file), got, "run the campaign again"))
-    return index
-
-
-def _checked_key(key: str, file: Path) -> str:
-    parts = key.split("/")
-    if len(parts) != 2 or any(part in ("", ".", "..") or "\\" in part or "\0" in part for part in parts):
-        raise InputError(Fault("not the key of a step", str(file), repr(key)))
-    return key
-
-
 def _read_records(store: ArtifactStore, keys: Iterable[str]) -> tuple[dict[str, Record], dict[str, str]]:
     records: dict[str, Record] = {}
     broken: dict[str, str] = {}
@@ -189,36 +89,3 @@ def _read_records(store: ArtifactStore, keys: Iterable[str]) -> tuple[dict[str, 
         except ValueError as fault:
             broken[key] = str(fault)
     return records, broken
-
-
-def _comparison(entry: Mapping[str, Any]) -> Comparison:
-    related = entry.get("related") or {}
-    return Comparison(
-        **{name: entry[name] for name in ("name", "kind", "target", "task", "task_kind", "metric", "mode", "search")},
-        seeds=tuple(entry["seeds"]),
-        merges={int(seed): key for seed, key in entry.get("merges", {}).items()},
-        systems=tuple(_system(system) for system in entry["systems"]),
-        related_by=_by(related.get("by", "")),
-        related_rule=related.get("rule", ""),
-        related_notes=tuple(related.get("notes", ())),
-        related_source=related.get("source", ""),
-        ranking=tuple((code, float(distance)) for code, distance in related.get("ranking", ())),
-        section=entry.get("section", entry["name"]),
-        method=entry.get("method", ""),
-        published=entry.get("published", ""),
-        source=entry.get("source", ""),
-    )
-
-
-def _by(by: str | list[str]) -> str:
-    return by if isinstance(by, str) else " + ".join(by)
-
-
-def _system(entry: Mapping[str, Any]) -> System:
-    return System(
-        name=entry["name"],
-        label=entry["label"],
-        role=entry["role"],
-        languages=tuple(entry["languages"]),
-        evaluations={int(seed): key for seed, key in entry["evaluations"].items()},
-    )

@@ -8,8 +8,9 @@ from statistics import fmean
 
 from orchestrator.campaign.published import Published
 from orchestrator.paper_table import paper_table
+from orchestrator.plan.index import Comparison
 from orchestrator.report_blocks import Block, Section
-from orchestrator.report_inputs import Comparison, ReportInputs
+from orchestrator.report_inputs import ReportInputs
 from orchestrator.report_published import published_blocks
 from orchestrator.results import Result
 

@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Iterable
 
-from orchestrator.report_inputs import Comparison
+from orchestrator.plan.index import Comparison
 from orchestrator.results import Result
 from orchestrator.search_results import Gain
 

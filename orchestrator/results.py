@@ -17,7 +17,8 @@ import numpy as np
 from jobs.errors import InputError
 from jobs.scoring.bootstrap import paired_bootstrap
 from jobs.scoring.metrics import Statistics, metric_over
-from orchestrator.report_inputs import Comparison, ReportInputs, System
+from orchestrator.plan.index import Comparison, System
+from orchestrator.report_inputs import ReportInputs
 from orchestrator.search_results import Flatness, Gain, Search, alone_scores, read_flatness, read_search
 
 

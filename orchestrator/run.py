@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-import subprocess
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,19 +14,21 @@ from jobs.runtime.step_log import Send
 from jobs.spec import JobResult
 from orchestrator.campaign.schema import Campaign
 from orchestrator.card import card, has_card
-from orchestrator.departure import Departure
-from orchestrator.display import display
-from orchestrator.events import EventLog
-from orchestrator.execute import Change, Executor, Finished, Moved, Summary, Watcher, Work, execute, execution_facts
-from orchestrator.hub_check import check_hub_names
-from orchestrator.index import index, write_index
-from orchestrator.plan import Plan
-from orchestrator.preflight import check_task_data
+from orchestrator.execution.data_check import check_task_data
+from orchestrator.execution.event_log import EventLog
+from orchestrator.execution.executor import Change, Executor, LazyExecutor, Moved, Watcher
+from orchestrator.execution.hub_check import check_hub_names
+from orchestrator.execution.loop import Summary, execute
+from orchestrator.execution.progress import display
+from orchestrator.execution.provenance import _git_commit, _versions, execution_facts
+from orchestrator.execution.shutdown import Departure
+from orchestrator.execution.step_logs import StepLogs
+from orchestrator.plan.index import index, write_index
+from orchestrator.plan.plan import Plan
 from orchestrator.report import ReportPaths, write_report
 from orchestrator.scheduling.cost import cost_model
 from orchestrator.scheduling.priority import most_urgent_first
-from orchestrator.search_changes import change_lines
-from orchestrator.step_logs import StepLogs
+from orchestrator.search.earlier_searches import change_lines
 from orchestrator.store.artifacts import ArtifactStore, CorruptArtifactError
 from orchestrator.store.layout import campaign_folder
 from orchestrator.store.lock import run_lock
@@ -36,9 +36,10 @@ from orchestrator.store.record import Record
 from orchestrator.store.step import Step
 from orchestrator.store.workspace import open_store
 
-VERSIONED = ("torch", "transformers", "adapters", "peft", "ray", "datasets", "mlflow", "lang2vec", "babel", "numpy")
 MIRROR_SECONDS = 30.0  # that an interrupted run waits for its tracking server
+
 SPARE_SECONDS = 2.0  # of a grace period, for what comes after that
+
 ExecutorName = Literal["ray", "local"]
 
 
@@ -65,7 +66,7 @@ def run_campaign(plan: Plan, settings: RunSettings, console: Console) -> Outcome
 
     Raises InputError when another run of the campaign goes on, the hub does not give what is named, labelled files hold
     faulty rows, or resources are asked for that no node has, and TimeToLeave when SIGTERM ended it (see
-    `orchestrator.departure`).
+    `orchestrator.execution.shutdown`).
     """
     store = open_store(settings.workspace)
     name = plan.campaign.campaign
@@ -118,38 +119,14 @@ def _execute(
         executor.close()
 
 
-class LazyExecutor:
-    """Starts the real executor with the first step, so that a run with nothing to do starts nothing."""
-
-    def __init__(self, start: Callable[[], Executor], name: str) -> None:
-        """`start` makes the executor."""
-        self._start = start
-        self._made: Executor | None = None
-        self.name = name
-
-    def submit(self, works: Sequence[Work]) -> None:
-        """Start on first use."""
-        self._made = self._made or self._start()
-        self._made.submit(works)
-
-    def poll(self, timeout: float) -> Sequence[Finished | Moved]:
-        """Nothing happens before the first submit."""
-        return self._made.poll(timeout) if self._made else ()
-
-    def close(self) -> None:
-        """Close what was started."""
-        if self._made:
-            self._made.close()
-
-
 def _executor(
     campaign: Campaign, settings: RunSettings, store: ArtifactStore, notes: Send, departure: Departure
 ) -> Executor:
     if settings.executor == "local":
-        from orchestrator.executors import LocalExecutor
+        from orchestrator.execution.local import LocalExecutor
 
         return LocalExecutor(campaign.resources.bank_size, notes, departure)
-    from orchestrator.ray_executor import RayExecutor, Run
+    from orchestrator.execution.ray.executor import RayExecutor, Run
 
     return RayExecutor(campaign.resources, store.root, settings.address, notes, Run(campaign.campaign, departure))
 
@@ -196,19 +173,3 @@ def write_card(step: Step, staging: Path, result: JobResult, inputs: Mapping[str
     """Put a model card beside an adapter's files before they are committed."""
     if has_card(step.spec):
         (staging / "README.md").write_text(card(step.spec, inputs, result), encoding="utf-8")
-
-
-def _versions() -> dict[str, str]:
-    return {name: importlib.metadata.version(name) for name in VERSIONED}
-
-
-def _git_commit() -> str:
-    """Commit of the code when it runs from a checkout, else empty."""
-    here = Path(__file__).resolve().parent
-    try:
-        answer = subprocess.run(
-            ["git", "-C", str(here), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=False
-        )
-    except (FileNotFoundError, subprocess.TimeoutExpired):
-        return ""
-    return answer.stdout.strip() if answer.returncode == 0 else ""

@@ -11,7 +11,8 @@ from statistics import fmean, stdev
 from typing import Any
 
 from jobs.spec import mixture_role
-from orchestrator.report_inputs import Comparison, ReportInputs
+from orchestrator.plan.index import Comparison
+from orchestrator.report_inputs import ReportInputs
 from orchestrator.store.record import Record
 
 DEFAULT_LAMBDA = 0.5

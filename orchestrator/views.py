@@ -10,8 +10,8 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from orchestrator.display import values_text
-from orchestrator.plan import Plan
+from orchestrator.execution.progress import values_text
+from orchestrator.plan.plan import Plan
 from orchestrator.scheduling.cost import CostModel
 from orchestrator.store.artifacts import ArtifactStore
 from orchestrator.store.explain import Explanation

@@ -96,7 +96,7 @@ def test_mlflow_is_imported_in_lineage_modules_alone():
     [
         "jobs.spec",
         "orchestrator.scheduling.schedule",
-        "orchestrator.plan",
+        "orchestrator.plan.plan",
         "orchestrator.campaign.load",
         "orchestrator.cli",
         "search_spaces.relatedness.selection",

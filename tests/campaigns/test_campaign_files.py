@@ -10,8 +10,8 @@ import yaml
 
 from jobs.spec import EvaluationSpec, LanguageAdapterSpec, SearchSpec
 from orchestrator.campaign.load import load_campaign
-from orchestrator.plan import plan_campaign
-from orchestrator.references import References
+from orchestrator.plan.pinned_references import References
+from orchestrator.plan.plan import plan_campaign
 from orchestrator.scheduling.cost import cost_model, trials
 
 ROOT = Path(__file__).parents[2] / "campaigns"

@@ -18,8 +18,8 @@ import orchestrator.lineage  # noqa: F401
 from jobs.runtime.shutdown import LEFT, TimeToLeave
 from jobs.training import checkpoint
 from orchestrator.campaign.load import load_campaign
-from orchestrator.plan import plan_campaign
-from orchestrator.references import References
+from orchestrator.plan.pinned_references import References
+from orchestrator.plan.plan import plan_campaign
 from orchestrator.run import RunSettings, run_campaign
 from orchestrator.store.artifacts import ArtifactStore
 from orchestrator.store.workspace import open_store, workspace_path

@@ -10,7 +10,7 @@ from tiny_fleet import Fleet
 from jobs.ray import tokenize
 from jobs.ray.mailbox import Sender, open_mailbox
 from jobs.tokens import packed_blocks
-from orchestrator.ray_executor import ENVIRONMENT
+from orchestrator.execution.ray.executor import ENVIRONMENT
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(200)]
 

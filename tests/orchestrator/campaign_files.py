@@ -10,8 +10,8 @@ from typing import Any
 import yaml
 
 from orchestrator.campaign.load import load_campaign
-from orchestrator.plan import Plan, plan_campaign
-from orchestrator.references import References
+from orchestrator.plan.pinned_references import References
+from orchestrator.plan.plan import Plan, plan_campaign
 
 LANGUAGES = ("en", "es", "pt", "fr", "gl")
 LABELS = ["O", "B-X", "I-X"]

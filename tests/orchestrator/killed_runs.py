@@ -20,8 +20,8 @@ from rich.console import Console
 import jobs.worker  # noqa: F401 - what a run would import
 from jobs.training import checkpoint
 from orchestrator.campaign.load import load_campaign
-from orchestrator.plan import plan_campaign
-from orchestrator.references import References
+from orchestrator.plan.pinned_references import References
+from orchestrator.plan.plan import plan_campaign
 from orchestrator.run import RunSettings, run_campaign
 from orchestrator.store.artifacts import ArtifactStore
 from orchestrator.store.layout import campaign_folder

@@ -8,8 +8,8 @@ import pytest
 from rich.console import Console
 
 from orchestrator.campaign.load import load_campaign
-from orchestrator.plan import plan_campaign
-from orchestrator.references import References
+from orchestrator.plan.pinned_references import References
+from orchestrator.plan.plan import plan_campaign
 from orchestrator.run import RunSettings, run_campaign
 from orchestrator.store.workspace import open_store, workspace_path
 from tests.orchestrator.same_results import content

@@ -20,8 +20,8 @@ from jobs.files.call_directories import Workplace, scratch_of
 from jobs.files.objects import object_key
 from jobs.files.sync import Replica
 from jobs.spec import JobResult
-from orchestrator.events import read_status
-from orchestrator.execute import execute
+from orchestrator.execution.event_log import read_status
+from orchestrator.execution.loop import execute
 from orchestrator.store.artifacts import ArtifactStore, CorruptArtifactError
 from orchestrator.store.garbage import find_in_bucket, remove_from_bucket
 from orchestrator.store.lease import Lease

@@ -7,8 +7,8 @@ import yaml
 
 from jobs.errors import InputError
 from orchestrator.campaign.load import json_schema, load_campaign
-from orchestrator.plan import plan_campaign
-from orchestrator.references import References
+from orchestrator.plan.pinned_references import References
+from orchestrator.plan.plan import plan_campaign
 from tests.orchestrator.campaign_files import changed, planned, write_data, write_file
 
 ROOT = Path(__file__).parents[2]

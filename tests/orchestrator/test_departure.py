@@ -16,11 +16,11 @@ from jobs.banks import bank
 from jobs.runtime.shutdown import LEFT, TimeToLeave
 from jobs.training import loop
 from orchestrator.campaign.load import load_campaign
-from orchestrator.departure import Departure
-from orchestrator.execute import execute
-from orchestrator.executors import LocalExecutor
-from orchestrator.plan import plan_campaign
-from orchestrator.references import References
+from orchestrator.execution.local import LocalExecutor
+from orchestrator.execution.loop import execute
+from orchestrator.execution.shutdown import Departure
+from orchestrator.plan.pinned_references import References
+from orchestrator.plan.plan import plan_campaign
 from orchestrator.store.artifacts import ArtifactStore
 from orchestrator.store.layout import campaign_folder
 from orchestrator.store.lock import is_held

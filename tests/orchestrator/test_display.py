@@ -3,8 +3,8 @@ import re
 
 from rich.console import Console
 
-from orchestrator.display import Board, LineDisplay, LiveDisplay, display, values_text
-from orchestrator.execute import Change, Moved
+from orchestrator.execution.executor import Change, Moved
+from orchestrator.execution.progress import Board, LineDisplay, LiveDisplay, display, values_text
 from orchestrator.scheduling.cost import CostModel
 from orchestrator.wording import short
 from tests.orchestrator.toy_steps import STEPS, THETA, A, B

@@ -2,8 +2,8 @@ import json
 
 import pytest
 
-from orchestrator.events import EventLog, read_status
-from orchestrator.execute import Change, Moved
+from orchestrator.execution.event_log import EventLog, read_status
+from orchestrator.execution.executor import Change, Moved
 from tests.orchestrator.toy_steps import THETA, A, B, C
 
 
@@ -36,7 +36,7 @@ def test_the_log_tells_every_change_but_not_every_reuse(tmp_path):
 
 
 def test_the_status_shows_what_runs_and_how_far_it_is(tmp_path, monkeypatch):
-    monkeypatch.setattr("orchestrator.events.WRITE_EVERY", 0.0)
+    monkeypatch.setattr("orchestrator.execution.event_log.WRITE_EVERY", 0.0)
     log = EventLog(tmp_path, 2)
     assert read_status(tmp_path) is None or read_status(tmp_path)["counts"] == {}
     log(Change(A, "running"))

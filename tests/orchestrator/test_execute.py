@@ -7,7 +7,8 @@ import pytest
 
 from jobs.errors import Fault, InputError
 from jobs.spec import JobResult
-from orchestrator.execute import Change, Moved, execute
+from orchestrator.execution.executor import Change, Moved
+from orchestrator.execution.loop import execute
 from orchestrator.store.artifacts import ArtifactStore
 from tests.orchestrator.toy_steps import AB, BC, STEPS, THETA, TOP, A, B, C, ToyExecutor, commit, job
 

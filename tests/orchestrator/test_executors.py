@@ -5,10 +5,11 @@ import json
 import pytest
 
 from orchestrator.campaign.load import load_campaign
-from orchestrator.execute import Change, execute
-from orchestrator.executors import LocalExecutor
-from orchestrator.plan import plan_campaign
-from orchestrator.references import References
+from orchestrator.execution.executor import Change
+from orchestrator.execution.local import LocalExecutor
+from orchestrator.execution.loop import execute
+from orchestrator.plan.pinned_references import References
+from orchestrator.plan.plan import plan_campaign
 from orchestrator.store.artifacts import ArtifactStore
 from tests.orchestrator.small_campaign import write_campaign
 

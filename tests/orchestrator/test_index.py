@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from orchestrator.index import index, write_index
+from orchestrator.plan.index import index, write_index
 from tests.orchestrator.campaign_files import planned
 
 

@@ -10,8 +10,8 @@ import yaml
 
 from jobs.errors import InputError
 from orchestrator.cli import main
+from orchestrator.clusters.k8s.names import kubernetes_name
 from orchestrator.k8s_commands import logs, status, stop, submit
-from orchestrator.k8s_names import kubernetes_name
 from tests.orchestrator.kubernetes_api import NOT_KNOWN, Cluster, kubeconfig, refusal, serve
 
 BASE = Path(__file__).parents[2] / "k8s" / "base" / "campaign.yaml"
@@ -276,7 +276,7 @@ def test_a_campaign_that_is_still_being_stopped_is_told_from_one_that_runs(clust
 
 
 def test_stop_waits_until_the_job_is_gone(cluster, monkeypatch):
-    monkeypatch.setattr("orchestrator.k8s_client.time.sleep", lambda _: None)
+    monkeypatch.setattr("orchestrator.clusters.k8s.client.time.sleep", lambda _: None)
     submit(BASE)
     cluster.looks_until_gone = 3
     stop(str(BASE))
@@ -285,8 +285,8 @@ def test_stop_waits_until_the_job_is_gone(cluster, monkeypatch):
 
 
 def test_a_job_that_does_not_go_is_told_after_a_while(cluster, monkeypatch):
-    monkeypatch.setattr("orchestrator.k8s_client.time.sleep", lambda _: None)
-    monkeypatch.setattr("orchestrator.k8s_client.GONE_SECONDS", -1)
+    monkeypatch.setattr("orchestrator.clusters.k8s.client.time.sleep", lambda _: None)
+    monkeypatch.setattr("orchestrator.clusters.k8s.client.GONE_SECONDS", -1)
     submit(BASE)
     cluster.looks_until_gone = 9
     with pytest.raises(InputError, match="whether the KubeRay operator runs"):

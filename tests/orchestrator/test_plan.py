@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from jobs.spec import EvaluationSpec, SearchSpec
 from orchestrator.campaign.load import load_campaign
-from orchestrator.plan import plan_campaign
-from orchestrator.references import References
+from orchestrator.plan.pinned_references import References
+from orchestrator.plan.plan import plan_campaign
 from tests.orchestrator.campaign_files import BASE, LABELS, planned, write_data, write_file
 
 ROOT = Path(__file__).parents[2]
@@ -211,8 +211,8 @@ import json, resource, sys, time
 started = time.perf_counter()
 from pathlib import Path
 from orchestrator.campaign.load import load_campaign
-from orchestrator.plan import plan_campaign
-from orchestrator.references import References
+from orchestrator.plan.plan import plan_campaign
+from orchestrator.plan.pinned_references import References
 from orchestrator.scheduling.cost import cost_model
 from orchestrator.store.artifacts import ArtifactStore
 from orchestrator.views import plan_table

@@ -8,9 +8,9 @@ import yaml
 from jobs.errors import InputError
 from jobs.spec import EvaluationSpec, LineSpace, LoraConfig, MergeSpec, SearchSpec, TaskAdapterSpec
 from orchestrator.campaign.load import load_campaign
-from orchestrator.index import index
-from orchestrator.plan import plan_campaign
-from orchestrator.references import References
+from orchestrator.plan.index import index
+from orchestrator.plan.pinned_references import References
+from orchestrator.plan.plan import plan_campaign
 from search_spaces.mixtures.spaces import candidates
 
 TRAINING = {"optimizer_steps": 5, "max_length": 32}

@@ -14,9 +14,9 @@ from rich.console import Console
 from jobs.errors import InputError
 from jobs.spec import JobResult
 from orchestrator.campaign.load import load_campaign
-from orchestrator.plan import Plan, plan_campaign
-from orchestrator.preflight import check_task_data
-from orchestrator.references import References
+from orchestrator.execution.data_check import check_task_data
+from orchestrator.plan.pinned_references import References
+from orchestrator.plan.plan import Plan, plan_campaign
 from orchestrator.run import RunSettings, run_campaign
 from orchestrator.store.artifacts import ArtifactStore
 

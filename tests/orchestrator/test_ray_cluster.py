@@ -28,11 +28,12 @@ from jobs.ray.mailbox import open_mailbox
 from jobs.ray.train import BankResources, train_bank
 from orchestrator.campaign.load import load_campaign
 from orchestrator.campaign.resources import ResourcesSection
-from orchestrator.execute import Change, Moved, Summary, execute
-from orchestrator.executors import LocalExecutor
-from orchestrator.plan import plan_campaign
-from orchestrator.ray_executor import RayExecutor
-from orchestrator.references import References
+from orchestrator.execution.executor import Change, Moved
+from orchestrator.execution.local import LocalExecutor
+from orchestrator.execution.loop import Summary, execute
+from orchestrator.execution.ray.executor import RayExecutor
+from orchestrator.plan.pinned_references import References
+from orchestrator.plan.plan import plan_campaign
 from orchestrator.store.artifacts import ArtifactStore
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(280)]

@@ -21,11 +21,12 @@ from jobs.errors import InputError
 from jobs.runtime.shutdown import LEFT
 from orchestrator.campaign.load import load_campaign
 from orchestrator.campaign.resources import ResourcesSection
-from orchestrator.execute import Change, Summary, execute
-from orchestrator.executors import LocalExecutor
-from orchestrator.plan import Plan, plan_campaign
-from orchestrator.ray_executor import RayExecutor
-from orchestrator.references import References
+from orchestrator.execution.executor import Change
+from orchestrator.execution.local import LocalExecutor
+from orchestrator.execution.loop import Summary, execute
+from orchestrator.execution.ray.executor import RayExecutor
+from orchestrator.plan.pinned_references import References
+from orchestrator.plan.plan import Plan, plan_campaign
 from orchestrator.run import write_card
 from orchestrator.scheduling.startup_times import known_start_ups
 from orchestrator.store.artifacts import ArtifactStore

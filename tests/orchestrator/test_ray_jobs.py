@@ -123,7 +123,7 @@ def test_a_job_is_stopped_and_goes_on_from_a_driver_elsewhere_and_then_as_a_job_
 
 
 def test_a_job_of_another_version_leaves_with_both_versions_named(cluster, campaign_file, environment, tmp_path):
-    from orchestrator.versions import STAMP, stamp
+    from orchestrator.clusters.ray.versions import STAMP, stamp
 
     theirs = stamp().replace('"python": "3.', '"python": "2.')
     command = ("run", str(campaign_file), "-w", str(tmp_path), "--tracking", "off", "--address", cluster[1])
@@ -185,7 +185,7 @@ def test_a_cluster_of_another_ray_is_one_line_that_names_both(campaign_file, env
 
 def test_a_relative_workspace_and_a_secret_are_refused_before_anything_is_sent(campaign_file, environment):
     from jobs.errors import InputError
-    from orchestrator.bundle import shipped_environment
+    from orchestrator.clusters.bundle import shipped_environment
 
     with pytest.raises(InputError, match=r"looks like a secret.*MY_API_KEY") as refused:
         shipped_environment(["MY_API_KEY"], {"MY_API_KEY": "hidden-value"})

@@ -15,8 +15,8 @@ import ray
 
 from jobs.spec import JobCall
 from orchestrator.campaign.resources import ResourcesSection
-from orchestrator.execute import Finished, Work
-from orchestrator.ray_executor import RayExecutor, Run
+from orchestrator.execution.executor import Finished, Work
+from orchestrator.execution.ray.executor import RayExecutor, Run
 from orchestrator.store.step import make_step
 from tests.orchestrator.toy_steps import BACKBONE, THETA
 

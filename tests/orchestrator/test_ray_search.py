@@ -20,11 +20,11 @@ from jobs.spec import (
     TrialScores,
     no_progress,
 )
-from orchestrator.ray_executor import ENVIRONMENT
-from orchestrator.ray_search import Asker, Tuning, run_searches
-from orchestrator.score_cache import ScoreCache
-from orchestrator.search import conclude, run_search
-from orchestrator.search_session import Session
+from orchestrator.execution.ray.executor import ENVIRONMENT
+from orchestrator.execution.ray.tune import Asker, Tuning, run_searches
+from orchestrator.search.conclude import conclude, run_search
+from orchestrator.search.score_cache import ScoreCache
+from orchestrator.search.session import Session
 from search_spaces.mixtures.candidates import lambda_grid
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(200)]

@@ -5,7 +5,7 @@ import pytest
 from jobs.errors import InputError
 from orchestrator.campaign.languages import trained_languages
 from orchestrator.campaign.load import load_campaign
-from orchestrator.references import References
+from orchestrator.plan.pinned_references import References
 from tests.orchestrator.campaign_files import planned, write_data, write_file
 
 

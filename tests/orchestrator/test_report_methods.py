@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 
-from orchestrator.report_inputs import Comparison, System
+from orchestrator.plan.index import Comparison, System
 from orchestrator.report_methods import methods_tables
 from orchestrator.results import Result, ScoredSystem
 

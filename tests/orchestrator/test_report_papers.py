@@ -3,7 +3,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from orchestrator.campaign.published import read_published
-from orchestrator.report_inputs import Comparison
+from orchestrator.plan.index import Comparison
 from orchestrator.report_papers import our_scores
 from orchestrator.results import Result, ScoredSystem
 from orchestrator.search_results import Gain

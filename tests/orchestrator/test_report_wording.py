@@ -3,7 +3,7 @@ import dataclasses
 import pytest
 
 from jobs.spec import METRICS
-from orchestrator.report_inputs import Comparison, System
+from orchestrator.plan.index import Comparison, System
 from orchestrator.report_wording import (
     comparison_title,
     direction,

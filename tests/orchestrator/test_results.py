@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from jobs.errors import InputError
-from orchestrator.report_inputs import ReportInputs, read_events, read_inputs
+from orchestrator.execution.event_log import read_events
+from orchestrator.report_inputs import ReportInputs, read_inputs
 from orchestrator.results import Result, campaign_results
 from orchestrator.search_results import Flatness, Gain
 from tests.orchestrator.synthetic_campaign import CAMPAIGN, LAMBDAS, SEEDS, Synthetic, copy_workspace, make_workspace

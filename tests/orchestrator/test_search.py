@@ -5,8 +5,8 @@ import math
 import pytest
 
 from jobs.spec import BackboneRef, DataRef, JobCall, MixtureSpace, SearchSpec, TaskRef, TrialScores, no_progress
-from orchestrator.search import WINNER_FILE, run_search
-from orchestrator.trial_log import TrialLog, trial_key
+from orchestrator.search.conclude import WINNER_FILE, run_search
+from orchestrator.search.trial_log import TrialLog, trial_key
 from search_spaces.mixtures.spaces import candidates
 from search_spaces.strategies.strategy import Trial
 

@@ -7,11 +7,11 @@ import pytest
 from jobs.errors import InputError
 from jobs.spec import GRID, Mixture, SimplexSpace, SubsetSpace
 from orchestrator.campaign.load import load_campaign
-from orchestrator.execute import execute
-from orchestrator.executors import LocalExecutor
-from orchestrator.index import write_index
-from orchestrator.plan import plan_campaign
-from orchestrator.references import References
+from orchestrator.execution.local import LocalExecutor
+from orchestrator.execution.loop import execute
+from orchestrator.plan.index import write_index
+from orchestrator.plan.pinned_references import References
+from orchestrator.plan.plan import plan_campaign
 from orchestrator.report import write_report
 from orchestrator.run import write_card
 from orchestrator.store.artifacts import ArtifactStore

@@ -7,9 +7,9 @@ from typer.testing import CliRunner
 
 from jobs.spec import JobCall, JobResult, StrategySpec, TrialScores
 from orchestrator.cli import app
-from orchestrator.score_cache import SCORES, ScoreCache
-from orchestrator.search_changes import MOST_LINES, change_lines, earlier_searches, value_text
-from orchestrator.search_session import Session
+from orchestrator.search.earlier_searches import MOST_LINES, change_lines, earlier_searches, value_text
+from orchestrator.search.score_cache import SCORES, ScoreCache
+from orchestrator.search.session import Session
 from orchestrator.store.artifacts import ArtifactStore
 from orchestrator.store.step import make_step
 from tests.orchestrator.campaign_files import planned, write_file

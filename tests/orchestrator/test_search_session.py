@@ -23,10 +23,10 @@ from jobs.spec import (
     TrialScores,
     no_progress,
 )
-from orchestrator.score_cache import ScoreCache
-from orchestrator.search import conclude, run_search
-from orchestrator.search_session import Session
-from orchestrator.trial_log import trial_key
+from orchestrator.search.conclude import conclude, run_search
+from orchestrator.search.score_cache import ScoreCache
+from orchestrator.search.session import Session
+from orchestrator.search.trial_log import trial_key
 from search_spaces.mixtures.candidates import lambda_grid
 
 POOL = ("en", "es", "pt", "fr")

@@ -7,7 +7,7 @@ import pytest
 from jobs.spec import LineSpace, Mixture, MixtureSpace, RuleSpace, SimplexSpace, SubsetSpace
 from orchestrator import cli
 from orchestrator.campaign.search import SearchSection
-from orchestrator.search_starts import starts_of
+from orchestrator.plan.searches import starts_of
 from search_spaces.mixtures.candidates import lambda_grid, lambda_range
 from search_spaces.strategies.warm_starts import placed
 from tests.orchestrator.campaign_files import write_data, write_file

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.campaign.resources import ResourcesSection
-from orchestrator.execute import execute
+from orchestrator.execution.loop import execute
 from orchestrator.scheduling.bank_packing import LARGEST_BANK, split_banks
 from orchestrator.scheduling.capacity import LONGEST_SETTLE, SETTLE, Settling
 from orchestrator.scheduling.cluster_model import Cluster

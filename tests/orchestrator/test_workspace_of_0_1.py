@@ -20,8 +20,8 @@ import pytest
 from rich.console import Console
 
 from orchestrator.campaign.load import load_campaign
-from orchestrator.plan import Plan, plan_campaign
-from orchestrator.references import References
+from orchestrator.plan.pinned_references import References
+from orchestrator.plan.plan import Plan, plan_campaign
 from orchestrator.run import RunSettings, run_campaign
 from orchestrator.store.artifacts import ArtifactStore
 from orchestrator.tree import as_mermaid, as_plain, as_text, lineage_tree

@@ -16,7 +16,7 @@ from jobs.spec import (
     MergeSpec,
     TrainingConfig,
 )
-from orchestrator.execute import Finished, Moved, Work
+from orchestrator.execution.executor import Finished, Moved, Work
 from orchestrator.store.artifacts import ArtifactStore
 from orchestrator.store.step import Step, make_step
 

@@ -28,8 +28,8 @@ from jobs.errors import InputError
 from jobs.spec import steps as spec
 from jobs.spec.identity import canonical_json
 from orchestrator.campaign.load import load_campaign
-from orchestrator.plan import Plan, plan_campaign
-from orchestrator.references import References
+from orchestrator.plan.pinned_references import References
+from orchestrator.plan.plan import Plan, plan_campaign
 from orchestrator.store.step import payload
 
 HERE = Path(__file__).parent

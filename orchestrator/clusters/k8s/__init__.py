@@ -1,0 +1,1 @@
+"""RayJobs of campaigns: rendered, checked, submitted, watched."""

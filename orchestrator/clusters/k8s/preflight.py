@@ -1,0 +1,157 @@
+"""What can be asked of a cluster before a campaign is submitted: whether its pods fit, and find what they refer to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from jobs.errors import Fault, InputError, raise_all
+from orchestrator.clusters.k8s.api_errors import FORBIDDEN, NOT_FOUND, http_status, spoken
+
+DECIMAL = {"n": 1e-9, "u": 1e-6, "m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15, "E": 1e18}
+
+BINARY = {"Ki": 2.0**10, "Mi": 2.0**20, "Gi": 2.0**30, "Ti": 2.0**40, "Pi": 2.0**50, "Ei": 2.0**60}
+
+SUFFIXES = DECIMAL | BINARY
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What a node offers, or a pod asks for: CPUs, bytes, GPUs."""
+
+    cpus: float
+    memory: float
+    gpus: float
+
+    @classmethod
+    def of(cls, quantities: Mapping[str, str]) -> Room:
+        """From Kubernetes' quantities, such as a node's `allocatable` or a container's `limits`."""
+        return cls(
+            quantity(quantities.get("cpu", "0")),
+            quantity(quantities.get("memory", "0")),
+            quantity(quantities.get("nvidia.com/gpu", "0")),
+        )
+
+    def holds(self, other: Room) -> bool:
+        """Whether `other` fits into an empty node of this size."""
+        return self.cpus >= other.cpus and self.memory >= other.memory and self.gpus >= other.gpus
+
+    def __str__(self) -> str:
+        return f"{self.cpus:g} CPUs, {self.memory / 2**30:.3g} GiB, {self.gpus:g} GPUs"
+
+
+def quantity(text: str) -> float:
+    """The number that a Kubernetes quantity stands for: `500m` is 0.5, `2Gi` is 2147483648."""
+    for length in (2, 1):
+        if text[-length:] in SUFFIXES:
+            return float(text[:-length]) * SUFFIXES[text[-length:]]
+    return float(text)
+
+
+def largest_room(rooms: Sequence[Room]) -> Room | None:
+    """The node with most GPUs, then memory, then CPUs; None without nodes."""
+    return max(rooms, key=lambda room: (room.gpus, room.memory, room.cpus), default=None)
+
+
+def unplaceable(ray_job: Mapping[str, Any], rooms: Sequence[Room]) -> Iterator[Fault]:
+    """A fault for each worker group of which no node holds a pod, even an empty node."""
+    largest = largest_room(rooms)
+    if largest is None:
+        return
+    for group in ray_job["spec"]["rayClusterSpec"]["workerGroupSpecs"]:
+        wanted = Room.of(group["template"]["spec"]["containers"][0]["resources"]["limits"])
+        if not any(room.holds(wanted) for room in rooms):
+            todo = "lower the campaign's `resources` or the memory options, or add larger nodes"
+            got = f"a pod asks for {wanted}; the largest node offers {largest}"
+            yield Fault("the worker group can never be scheduled", f"worker group {group['groupName']}", got, todo)
+
+
+Kind = Literal["Secret", "PersistentVolumeClaim", "ServiceAccount"]
+
+REMEDY: dict[Kind, str] = {
+    "Secret": "make it with kubectl create secret, or take `hub_secret` out of the options",
+    "PersistentVolumeClaim": "apply k8s/platform, or name another `store_claim` in the options",
+    "ServiceAccount": "apply k8s/platform",
+}
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Reference:
+    """An object of the same namespace that has to be there."""
+
+    kind: Kind
+    name: str
+
+
+def references(ray_job: Mapping[str, Any]) -> list[Reference]:
+    """Every reference of the job's pods, each once, in order."""
+    cluster = ray_job["spec"]["rayClusterSpec"]
+    groups = [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]
+    pods = [group["template"]["spec"] for group in groups] + [ray_job["spec"]["submitterPodTemplate"]["spec"]]
+    return sorted({reference for pod in pods for reference in _of_pod(pod)})
+
+
+def _of_pod(pod: Mapping[str, Any]) -> Iterator[Reference]:
+    yield Reference("ServiceAccount", pod["serviceAccountName"])
+    for volume in pod.get("volumes", ()):
+        if "persistentVolumeClaim" in volume:
+            yield Reference("PersistentVolumeClaim", volume["persistentVolumeClaim"]["claimName"])
+    for entry in (entry for container in pod["containers"] for entry in container.get("env", ())):
+        if "secretKeyRef" in entry.get("valueFrom", {}):
+            yield Reference("Secret", entry["valueFrom"]["secretKeyRef"]["name"])
+
+
+SECONDS = (5, 30)  # to connect, to answer
+
+
+def preflight(core: Any, namespace: str, ray_job: Mapping[str, Any]) -> list[str]:
+    """Notes on what this account may not look at; `core` is the client's CoreV1Api.
+
+    Raises InputError when no node can hold a worker, or with all claims, accounts and secrets that are absent.
+    """
+    return [*_room(core, ray_job), *_references(core, namespace, ray_job)]
+
+
+def _room(core: Any, ray_job: Mapping[str, Any]) -> Iterator[str]:
+    try:
+        with spoken("the nodes cannot be listed", "cluster"):
+            nodes = core.list_node(_request_timeout=SECONDS).items
+    except InputError as refused:
+        if http_status(refused) != FORBIDDEN:
+            raise
+        yield "this account may not list nodes: whether the workers fit on one was not checked"
+        return
+    # A node that has only just joined has not said yet what it offers.
+    rooms = [Room.of(node.status.allocatable) for node in nodes if node.status and node.status.allocatable]
+    raise_all(unplaceable(ray_job, rooms))
+    if largest_room(rooms) is None:
+        yield "the cluster has no nodes now: whether the workers fit was not checked"
+
+
+def _references(core: Any, namespace: str, ray_job: Mapping[str, Any]) -> list[str]:
+    notes, absent = [], []
+    for reference in references(ray_job):
+        try:
+            _look(core, namespace, reference)
+        except InputError as refused:
+            if http_status(refused) == NOT_FOUND:
+                what, todo = f"the namespace has no such {reference.kind}", REMEDY[reference.kind]
+                absent.append(Fault(what, namespace, reference.name, todo))
+            elif http_status(refused) == FORBIDDEN:
+                notes.append(f"this account may not look whether the {reference.kind} {reference.name} is there")
+            else:
+                raise
+    raise_all(absent)
+    return notes
+
+
+def _look(core: Any, namespace: str, reference: Reference) -> None:
+    read = {
+        "Secret": core.read_namespaced_secret,
+        "PersistentVolumeClaim": core.read_namespaced_persistent_volume_claim,
+        "ServiceAccount": core.read_namespaced_service_account,
+    }[reference.kind]
+    with spoken("the object cannot be looked at", reference.name):
+        # Its presence is all that matters here: the content, a secret's above all, is not taken in.
+        read(reference.name, namespace, _preload_content=False, _request_timeout=SECONDS).drain_conn()

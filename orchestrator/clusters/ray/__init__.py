@@ -1,0 +1,1 @@
+"""Ray clusters of others: connect, submit, follow, stop."""

@@ -1,0 +1,124 @@
+"""Joining a Ray cluster: one of this process's own, the one of this machine, or one at HOST:PORT."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import secrets
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray._private import ray_constants
+from ray._private.services import canonicalize_bootstrap_address
+from ray.exceptions import AuthenticationError
+
+import jobs
+import orchestrator
+import search_spaces
+from jobs.errors import Fault, InputError
+from orchestrator.clusters.ray.versions import STAMP, check_stamp
+
+_SWITCH = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+
+
+@contextmanager
+def loopback() -> Iterator[None]:
+    """What `ray.init` starts inside listens on 127.0.0.1; outside, this process may join clusters of many machines."""
+    before, allowed = os.environ.get(_SWITCH), ray_constants.ENABLE_RAY_CLUSTER
+    os.environ[_SWITCH] = "0"  # for the processes that are started
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = allowed
+        if before is None:
+            del os.environ[_SWITCH]
+        else:
+            os.environ[_SWITCH] = before
+
+
+SECONDS = 5.0  # a cluster that does not answer by then is not there; Ray itself waits for more than ten minutes
+
+INSIDE_A_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # set where the code came with the job already
+
+_LOG = logging.getLogger(__name__)
+
+TOKEN = "set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH as on the cluster"
+
+
+def connect(address: str | None) -> None:
+    """Start a cluster of one's own (None), or join one: `auto` or HOST:PORT.
+
+    Raises InputError within seconds when there is none, when it is of another version of Ray or Python (both are
+    named), when it wants another token, and for addresses of Ray Client.
+    """
+    if address is None:
+        # A cluster of one's own is reached with a token that only this process and its children know.
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+        with loopback():
+            _init(address="local", include_dashboard=False)  # never one that runs on this machine already
+        return
+    if STAMP in os.environ:
+        check_stamp(os.environ[STAMP])
+    _check_reachable(address)
+    try:
+        dashboard = _init(address=address, runtime_env=_code())
+    except (ConnectionError, RuntimeError) as fault:
+        raise InputError(_told(address, fault)) from fault
+    if not dashboard:
+        _LOG.warning(
+            "the cluster at %s has no dashboard, and Ray Train needs it to free a killed driver's places", address
+        )
+
+
+def _init(**options: Any) -> str:
+    """Join; the address of the cluster's dashboard, "" where there is none."""
+    context = ray.init(log_to_driver=False, logging_level=logging.ERROR, configure_logging=True, **options)
+    return str(context.dashboard_url or "")
+
+
+def _code() -> dict[str, Any] | None:
+    """This tree for the workers, so that they run what the driver runs; a submitted job has brought it."""
+    if INSIDE_A_JOB in os.environ:
+        return None
+    packages = [str(Path(str(package.__file__)).parent) for package in (orchestrator, jobs, search_spaces)]
+    return {"py_modules": packages, "excludes": ["__pycache__"]}
+
+
+def _check_reachable(address: str) -> None:
+    if address.startswith("ray://"):
+        todo = "give http://HOST:8265 instead: the driver then runs inside the cluster"
+        what = "Ray Client cannot drive a campaign: Ray Train and Tune would run far from their workers"
+        raise InputError(Fault(what, "--address", address, todo))
+    todo = "start one with `ray start --head`, or leave --address out"
+    found = canonicalize_bootstrap_address(address)
+    if found is None:
+        raise InputError(Fault("no Ray cluster runs on this machine", "--address", address, todo))
+    host, _, port = found.rpartition(":")
+    if not host or not port.isdigit():
+        todo = "auto, HOST:PORT, or http://HOST:PORT"
+        raise InputError(Fault("not the address of a cluster", "--address", address, todo))
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), SECONDS).close()
+    except OSError as fault:
+        raise InputError(Fault("no Ray cluster at the address", "--address", f"{found}: {fault}", todo)) from fault
+    try:
+        # `ray.init` tries a wrong token for half a minute, and does not say that it is one.
+        ray._raylet.GcsClient(address=found)
+    except AuthenticationError as refused:
+        raise InputError(Fault("the cluster does not take this token", "--address", address, TOKEN)) from refused
+
+
+def _told(address: str, fault: Exception) -> Fault:
+    text = str(fault)
+    if "mismatch" in text:
+        versions = re.findall(r"(?:Ray|Python): ([\w.]+)", text)
+        got = "Ray {}, Python {} there; Ray {}, Python {} here".format(*versions) if len(versions) == 4 else text
+        got = " ".join(got.split())
+        return Fault("driver and cluster differ", "--address", got, "use the same versions on both")
+    return Fault("the cluster cannot be joined", "--address", f"{address}: {text.splitlines()[0]}", TOKEN)

@@ -1,0 +1,1 @@
+"""The ready-set loop, what executes a step, and how a run is told."""

@@ -1,0 +1,167 @@
+"""What a run leaves for others to watch: events.jsonl (every change) and status.json (the state now)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from orchestrator.execution.executor import Change, Moved
+from orchestrator.store.layout import campaign_folder
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A step that failed: `when` in seconds since 1970."""
+
+    key: str
+    error: str
+    when: float
+
+    @property
+    def digest(self) -> str:
+        """What the ledger knows the failure by."""
+        return f"failed {hashlib.sha256(self.error.encode()).hexdigest()}"
+
+
+def failures(workspace: Path, campaign: str) -> dict[str, Failure]:
+    """Steps whose last word in events.jsonl is that they failed."""
+    last: dict[str, Failure | None] = {}
+    for event in _events(campaign_folder(workspace, campaign) / "events.jsonl"):
+        key, kind = event.get("key"), event.get("event")
+        if key and kind == "failed":
+            last[key] = Failure(key, str(event.get("error") or "no message"), float(event.get("time", 0)))
+        elif key and kind in {"succeeded", "reused"}:
+            last[key] = None
+    return {key: failure for key, failure in last.items() if failure}
+
+
+def _events(file: Path) -> Iterator[dict[str, Any]]:
+    if not file.is_file():
+        return
+    for line in file.read_text(encoding="utf-8").splitlines():
+        try:
+            event = json.loads(line)
+        except ValueError:
+            continue  # the last line of a killed driver may be cut
+        if isinstance(event, dict):
+            yield event
+
+
+@dataclass(frozen=True, slots=True)
+class Events:
+    """The latest run's part of the event log: keys by what happened to them, and errors of failed steps.
+
+    A finished step that is not in `executed` was reused, or made by an earlier run.
+    """
+
+    executed: frozenset[str] = frozenset()
+    skipped: frozenset[str] = frozenset()
+    failed: tuple[tuple[str, str], ...] = ()
+
+
+def read_events(file: Path, finished: frozenset[str]) -> Events:
+    """What the latest run did; a step that failed but has a record by now (`finished`) is no failure.
+
+    The line that a running campaign is just writing, unended, is left out.
+    """
+    if not file.is_file():
+        return Events()
+    complete = file.read_text(encoding="utf-8").rpartition("\n")[0].splitlines()
+    latest = _latest_run([json.loads(line) for line in complete if line.strip()])
+    keys = {
+        name: frozenset(event["key"] for event in latest if event["event"] == name and event.get("key"))
+        for name in ("succeeded", "skipped")
+    }
+    failed = {event["key"]: str(event.get("error", "")) for event in latest if event["event"] == "failed"}
+    return Events(
+        executed=keys["succeeded"],
+        skipped=keys["skipped"] - finished,
+        failed=tuple((key, error) for key, error in failed.items() if key not in finished),
+    )
+
+
+def _latest_run(events: list[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The events since the last one that opened a run: `started` without a key."""
+    starts = [at for at, event in enumerate(events) if event["event"] == "started" and not event.get("key")]
+    return events[starts[-1] :] if starts else events
+
+
+WRITE_EVERY = 1.0  # seconds between two versions of status.json
+
+
+class EventLog:
+    """A watcher of `execute` that writes into the campaign's directory."""
+
+    def __init__(self, folder: Path, total: int) -> None:
+        """`total`: steps of the plan."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self._status_file = folder / "status.json"
+        self._events = (folder / "events.jsonl").open("a", encoding="utf-8")
+        self._states: dict[str, str] = {}
+        self._moving: dict[str, dict[str, float]] = {}
+        self._errors: dict[str, str] = {}
+        self._total, self._started, self._written = total, time.time(), 0.0
+        self._event("started", steps=total, pid=os.getpid())
+
+    def __call__(self, event: Change | Moved) -> None:
+        """Note one event."""
+        if isinstance(event, Moved):
+            self._moving[event.key] = dict(event.values)
+        else:
+            self._states[event.step.key] = event.state
+            if event.state != "running":
+                self._moving.pop(event.step.key, None)
+            if event.error:
+                self._errors[event.step.key] = event.error
+            if event.state != "reused":
+                self._event(event.state, key=event.step.key, **({"error": event.error} if event.error else {}))
+        if time.time() - self._written > WRITE_EVERY:
+            with suppress(OSError):  # as in `_event`
+                self._write("running")
+
+    def close(self, outcome: str) -> None:
+        """Last event and status; `outcome`: finished, failed or interrupted. Raises OSError on a full disk."""
+        self._event("finished", outcome=outcome, counts=dict(Counter(self._states.values())))
+        self._write(outcome)
+        self._events.close()
+
+    def _event(self, name: str, **facts: Any) -> None:
+        # On a full disk steps fail one by one and the run goes on; what does not fit into the buffer
+        # is lost, and `close` raises.
+        with suppress(OSError):
+            self._events.write(json.dumps({"time": round(time.time(), 3), "event": name, **facts}) + "\n")
+            self._events.flush()
+
+    def _write(self, outcome: str) -> None:
+        running = [key for key, state in self._states.items() if state == "running"]
+        status = {
+            "outcome": outcome,
+            "pid": os.getpid(),
+            "started": self._started,
+            "updated": time.time(),
+            "total": self._total,
+            "counts": dict(Counter(self._states.values())),
+            "running": {key: self._moving.get(key, {}) for key in running},
+            "errors": self._errors,
+        }
+        beside = self._status_file.with_suffix(".part")
+        beside.write_text(json.dumps(status, indent=1), encoding="utf-8")
+        beside.replace(self._status_file)
+        self._written = time.time()
+
+
+def read_status(folder: Path) -> dict[str, Any] | None:
+    """The latest status, or None when the campaign never ran here."""
+    file = folder / "status.json"
+    if not file.is_file():
+        return None
+    loaded: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return loaded

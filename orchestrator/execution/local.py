@@ -1,0 +1,126 @@
+"""LocalExecutor: the same results without Ray, one step after another in this process."""
+
+from __future__ import annotations
+
+import heapq
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from jobs.files.call_directories import Workplace
+from jobs.runtime.shutdown import TimeToLeave
+from jobs.runtime.step_log import Send, failure, noted, unheard
+from jobs.spec import JobResult, LanguageAdapterSpec, SearchSpec, TrialScores
+from orchestrator.execution.executor import Finished, Moved, Work
+from orchestrator.execution.shutdown import Departure
+from orchestrator.scheduling.bank_packing import LARGEST_BANK, bank_key
+from orchestrator.search.conclude import run_search
+from orchestrator.search.score_cache import SCORES, ScoreCache
+from search_spaces.strategies.strategy import Trial
+
+if TYPE_CHECKING:
+    from jobs.worker import Worker
+
+
+class LocalExecutor:
+    """Runs in the driver: for tests, debugging, and machines where Ray cannot run."""
+
+    name = "local"
+
+    def __init__(self, bank_size: int = 8, notes: Send = unheard, departure: Departure | None = None) -> None:
+        """`bank_size`: languages that share a batch; 0: `jobs.banks.batch_capacity` says. `notes`: who keeps them."""
+        self._notes, self._departure = notes, departure or Departure()
+        self._bank_size = bank_size
+        self._queue: list[tuple[int, str, Work]] = []  # a heap: the most urgent first
+        self._moved: list[Moved] = []
+        self._running: Iterator[Finished] = iter(())
+        self._worker: Worker | None = None
+        self._workplace = Workplace()
+
+    def submit(self, works: Sequence[Work]) -> None:
+        """Queue the steps by rank."""
+        for work in works:
+            heapq.heappush(self._queue, (work.rank, work.step.key, work))
+
+    def poll(self, timeout: float) -> Sequence[Finished | Moved]:
+        """Run until the next step is finished, or, told to end, until a training or a search has saved its state."""
+        try:
+            finished = next(self._running, None)
+            if finished is None and self._queue:
+                self._leave_in_time()
+                self._running = self._start()
+                finished = next(self._running, None)
+        except TimeToLeave:
+            self._workplace.sync()
+            raise
+        if finished is not None and isinstance(finished.outcome, Exception):
+            self._notes(failure(finished.key, finished.outcome))
+        moved, self._moved = self._moved, []
+        return [*moved, finished] if finished else moved
+
+    def close(self) -> None:
+        """Drop what is queued."""
+        self._queue.clear()
+        self._running = iter(())
+
+    def _start(self) -> Iterator[Finished]:
+        first = heapq.heappop(self._queue)[-1]
+        if isinstance(first.step.spec, LanguageAdapterSpec):
+            return self._train([first, *self._take_alike(first)])
+        return self._run(first)
+
+    def _take_alike(self, first: Work) -> list[Work]:
+        alike = [item for item in sorted(self._queue) if bank_key(item[-1].step.spec) == bank_key(first.step.spec)]
+        taken = alike[: (self._bank_size or LARGEST_BANK) - 1]
+        self._queue = [item for item in self._queue if item not in taken]
+        heapq.heapify(self._queue)
+        return [work for _, _, work in taken]
+
+    def _train(self, works: list[Work]) -> Iterator[Finished]:
+        from jobs.banks.bank import train_languages
+
+        started = time.time()
+        left = {work.step.key for work in works}
+        try:
+            calls = {work.step.key: self._workplace.open(work.call) for work in works}
+            with noted(list(calls), self._notes):
+                for key, outcome in train_languages(list(calls.values()), self._progress, self._bank_size):
+                    left.discard(key)
+                    delivered = self._workplace.deliver(calls[key], outcome)
+                    yield Finished(key, delivered, time.time() - started, started)
+        except Exception as error:  # noqa: BLE001 - what stops a bank is the failure of all that were in it
+            for key in sorted(left):
+                yield Finished(key, error, time.time() - started, started)
+
+    def _run(self, work: Work) -> Iterator[Finished]:
+        from jobs.worker import Worker
+
+        started = time.time()
+        self._worker = self._worker or Worker()
+        outcome: JobResult | Exception
+        try:
+            with noted([work.step.key], self._notes):
+                outcome = self._carry_out(self._worker, work)
+        except Exception as error:  # noqa: BLE001 - the step's failure is its outcome
+            outcome = error
+        yield Finished(work.step.key, outcome, time.time() - started, started)
+
+    def _carry_out(self, worker: Worker, work: Work) -> JobResult:
+        call = self._workplace.open(work.call)
+        if isinstance(work.step.spec, SearchSpec):
+
+            def score(trial: Trial) -> TrialScores:
+                return worker.score(call, trial.candidate.mixture, trial.share, trial.objective)
+
+            result = run_search(call, score, self._progress, ScoreCache(call.cache / SCORES))
+        else:
+            result = worker.run(call, self._progress)
+        return self._workplace.deliver(call, result)
+
+    def _leave_in_time(self) -> None:
+        if self._departure.is_due:
+            raise TimeToLeave
+
+    def _progress(self, name: str, values: Mapping[str, float]) -> None:
+        self._leave_in_time()
+        self._moved.append(Moved(name, dict(values)))

@@ -1,0 +1,231 @@
+"""execute: the ready-set loop. Finished steps are reused, a failed step skips its dependants, the rest goes on."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from jobs.errors import InputError
+from jobs.runtime.redaction import redacted
+from jobs.runtime.shutdown import TimeToLeave
+from jobs.spec import JobCall, JobResult
+from orchestrator.execution.executor import Change, Executor, Finished, Moved, State, Watcher, Work
+from orchestrator.execution.shutdown import Departure
+from orchestrator.store.artifacts import ArtifactStore, CorruptArtifactError
+from orchestrator.store.record import Record
+from orchestrator.store.step import Step
+
+# Waiting for the disk (or a bucket) is most of a commit, and a disk brings many files down as fast as one.
+COMMITS_AT_ONCE = 16
+
+
+@dataclass(slots=True)
+class Summary:
+    """Counts and records of one execution."""
+
+    states: dict[str, State] = field(default_factory=dict)
+    errors: dict[str, str] = field(default_factory=dict)
+    records: dict[str, Record] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def count(self, *states: State) -> int:
+        """How many steps ended in one of `states`."""
+        return sum(1 for state in self.states.values() if state in states)
+
+
+# Adds files for people (a model card) to a step's staging directory before it is committed.
+Describe = Callable[[Step, Path, JobResult, Mapping[str, Record]], None]
+
+
+def describe_nothing(step: Step, staging: Path, result: JobResult, inputs: Mapping[str, Record]) -> None:
+    """Add no files."""
+
+
+def execute(
+    steps: Iterable[Step],
+    store: ArtifactStore,
+    executor: Executor,
+    watch: Watcher,
+    provenance: Mapping[str, Any],
+    describe: Describe = describe_nothing,
+    departure: Departure | None = None,
+) -> Summary:
+    """Bring every step to its end. `steps`: inputs before those that need them, and the most urgent first.
+
+    Never raises for a step's failure: see `Summary.errors`. Reused artifacts are verified byte by byte before
+    another step consumes them, all others by size; a damaged one is moved to `rejected/` and computed again.
+    Raises TimeToLeave when `departure` told the run to end before every step had come to its own.
+    """
+    execution = _Execution(list(steps), store, executor, watch)
+    execution.departure = departure or Departure()
+    execution.provenance, execution.describe = dict(provenance), describe
+    return execution.run()
+
+
+class _Execution:
+    provenance: dict[str, Any]
+    describe: Describe
+    departure: Departure
+    committers: ThreadPoolExecutor
+
+    def __init__(self, steps: list[Step], store: ArtifactStore, executor: Executor, watch: Watcher) -> None:
+        self.steps = {step.key: step for step in steps}
+        self.ranks = {step.key: number for number, step in enumerate(steps)}
+        self.store, self.executor, self.watch = store, executor, watch
+        self.summary = Summary()
+        self.waiting: dict[str, int] = {}
+        self.dependants: dict[str, list[str]] = defaultdict(list)
+        self.submitted: set[str] = set()
+
+    def run(self) -> Summary:
+        self._reuse()
+        self._verify_inputs()
+        for key in self.summary.records:
+            self._change(key, "reused", self.summary.records[key])
+        pending = [key for key in self.steps if key not in self.summary.records]
+        for key in pending:
+            sources = {s.key for _, s in self.steps[key].inputs if s.key not in self.summary.records}
+            self.waiting[key] = len(sources)
+            for source in sources:
+                self.dependants[source].append(key)
+        self._submit([key for key in pending if self.waiting[key] == 0])
+        with ThreadPoolExecutor(COMMITS_AT_ONCE, "commit") as self.committers:
+            while self.submitted:
+                self._take(self.executor.poll(0.5))
+        if len(self.summary.states) < len(self.steps):
+            raise TimeToLeave
+        return self.summary
+
+    def _take(self, events: Sequence[Finished | Moved]) -> None:
+        """Bring what has finished together to disk together; all else goes on in the order of the events."""
+        finished: dict[str, Finished] = {}
+        for event in events:
+            if isinstance(event, Moved):
+                self.watch(event)
+            elif event.key in self.submitted:
+                finished.setdefault(event.key, event)
+        commits = {
+            event.key: self.committers.submit(self._commit, self.steps[event.key], event, event.outcome)
+            for event in finished.values()
+            if isinstance(event.outcome, JobResult)
+        }
+        for event in finished.values():
+            self._finish(event, commits.get(event.key))
+
+    def _reuse(self) -> None:
+        for key, step in self.steps.items():
+            if not self.store.has(step):
+                continue
+            try:
+                record = self.store.find(step)
+                if record is not None:
+                    self.store.verify_sizes(record)
+            except CorruptArtifactError as damage:
+                self._reject(key, damage)
+                continue
+            if record is not None:
+                self.summary.records[key] = record
+
+    def _verify_inputs(self) -> None:
+        """Check what pending steps will read; a rejected input is pending itself, so its inputs are checked too."""
+        checked: set[str] = set()
+        stack = [key for key in self.steps if key not in self.summary.records]
+        while stack:
+            for _, source in self.steps[stack.pop()].inputs:
+                if source.key in checked or source.key not in self.summary.records:
+                    continue
+                checked.add(source.key)
+                try:
+                    self.store.verify(self.summary.records[source.key])
+                except CorruptArtifactError as damage:
+                    del self.summary.records[source.key]
+                    self._reject(source.key, damage)
+                    stack.append(source.key)
+
+    def _reject(self, key: str, damage: CorruptArtifactError) -> None:
+        place = self.store.reject(key)
+        self.summary.notes.append(f"{damage}: computed again; the damaged files are in {place}")
+
+    def _submit(self, keys: Sequence[str]) -> None:
+        works = []
+        for key in () if self.departure.is_due else keys:
+            step = self.steps[key]
+            inputs = {role: self.store.path(source.key) for role, source in step.inputs}
+            try:
+                staging = self.store.stage(step)
+            except OSError as fault:
+                self._fail(step, fault)
+                continue
+            checkpoint = self.store.checkpoint(step)
+            call = JobCall(key, step.spec, inputs, staging, checkpoint, self.store.cache, self.store.reference)
+            works.append(Work(step, call, self.ranks[key]))
+            self.submitted.add(key)
+            self._change(key, "running")
+        if works:
+            self.executor.submit(works)
+
+    def _finish(self, event: Finished, commit: Future[Record] | None) -> None:
+        step = self.steps[event.key]
+        if isinstance(event.outcome, Exception) or commit is None:
+            assert isinstance(event.outcome, Exception)
+            self._fail(step, event.outcome)
+            return
+        try:
+            record = commit.result()
+        except Exception as fault:  # noqa: BLE001 - a full disk, a metric that is NaN: this step failed, others go on
+            self._fail(step, fault)
+            return
+        self.submitted.discard(step.key)
+        self.summary.records[step.key] = record
+        self._change(step.key, "succeeded", record)
+        ready = []
+        for dependant in self.dependants[step.key]:
+            self.waiting[dependant] -= 1
+            if self.waiting[dependant] == 0 and dependant not in self.summary.states:
+                ready.append(dependant)
+        self._submit(ready)
+
+    def _commit(self, step: Step, event: Finished, result: JobResult) -> Record:
+        """Runs in a thread beside others: it changes nothing but this step's files."""
+        facts = {
+            "started": _iso(event.started or time.time() - event.seconds),
+            "finished": _iso(time.time()),
+            "seconds": round(event.seconds, 3),
+            "executor": self.executor.name,
+            **self.provenance,
+        }
+        staging = self.store.staging(step)
+        inputs = {role: self.summary.records[source.key] for role, source in step.inputs}
+        self.describe(step, staging, result, inputs)
+        return self.store.commit(step, staging, result, facts)
+
+    def _fail(self, step: Step, error: Exception) -> None:
+        self.submitted.discard(step.key)
+        self.store.discard(step)
+        if self.departure.is_due:
+            return  # whatever stopped it now may be the end of the run: the next one tries it again
+        faults = map(str, error.faults) if isinstance(error, InputError) else [f"{type(error).__name__}: {error}"]
+        text = redacted("; ".join(faults))
+        self.summary.errors[step.key] = text
+        self._change(step.key, "failed", error=text)
+        stack = list(self.dependants[step.key])
+        while stack:
+            key = stack.pop()
+            if key not in self.summary.states:
+                self._change(key, "skipped", error=f"needs {step.key}")
+                stack += self.dependants[key]
+
+    def _change(self, key: str, state: State, record: Record | None = None, error: str = "") -> None:
+        if state != "running":
+            self.summary.states[key] = state
+        self.watch(Change(self.steps[key], state, record, error))
+
+
+def _iso(moment: float) -> str:
+    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="milliseconds")

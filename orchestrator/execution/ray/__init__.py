@@ -1,0 +1,1 @@
+"""The loop's executor on Ray: banks, searches and warm workers."""

@@ -1,0 +1,172 @@
+"""The adapter steps of a campaign, each made once: theta_pre, language adapters, task adapters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from jobs.spec import (
+    BackboneRef,
+    Choice,
+    DataRef,
+    EvaluationSpec,
+    InitialAdapterSpec,
+    LanguageAdapterSpec,
+    Option,
+    SearchObjective,
+    SearchSpace,
+    SearchSpec,
+    Split,
+    StrategySpec,
+    TaskAdapterSpec,
+    is_language_model,
+)
+from orchestrator.campaign.languages import trained_languages
+from orchestrator.campaign.methods import MULTILINGUAL
+from orchestrator.campaign.schema import Campaign
+from orchestrator.campaign.tasks import TaskSection
+from orchestrator.plan.pinned_references import References
+from orchestrator.plan.searches import joint_strategy, planned_strategy, search_faults
+from orchestrator.store.step import Step, make_step
+
+
+@dataclass(slots=True)
+class AdapterSteps:
+    """Makes and remembers the training steps of one campaign, and the evaluations of what they make."""
+
+    campaign: Campaign
+    references: References
+    backbone: BackboneRef = field(init=False)
+    theta_pre: Step = field(init=False)
+    languages: tuple[str, ...] = field(init=False)
+    stacked: bool = field(init=False)
+    _trained: dict[tuple[str, int, int], Step] = field(init=False, default_factory=dict)
+    _tasks: dict[tuple[str, str, int], Step] = field(init=False, default_factory=dict)
+    _on_top: dict[tuple[str, str, int], Step] = field(init=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Raises InputError for a backbone that is not there."""
+        self.backbone = self.references.backbone(self.campaign.backbone)
+        self.languages = trained_languages(self.campaign)
+        section = self.campaign.language_adapter
+        self.stacked = section.stacked
+        self.theta_pre = make_step(InitialAdapterSpec(self.backbone, section.config))
+
+    def language(self, code: str, seed: int, budget: int = 0) -> Step:
+        """The language adapter of `code`, trained on `budget` tokens of its corpus (0: as the campaign says)."""
+        if (code, seed, budget) not in self._trained:
+            section = self.campaign.language_adapter
+            training = section.training.config
+            spec = LanguageAdapterSpec(
+                language=code,
+                corpus=self.references.data(self.campaign.corpora, code, ("train", "validation"), "corpus"),
+                backbone=self.backbone,
+                adapter=section.config,
+                training=replace(training, max_tokens=budget or training.max_tokens),
+                seed=seed,
+                objective=section.objective,
+            )
+            self._trained[code, seed, budget] = make_step(spec, {"theta_pre": self.theta_pre})
+        return self._trained[code, seed, budget]
+
+    def task(self, task: TaskSection, seed: int, code: str = "") -> Step:
+        """The adapter of a task, trained in `code` (default: the task's language), or in all its `sources`."""
+        code = code or task.language
+        if (task.name, code, seed) not in self._tasks:
+            below = {f"language:{code}": self.language(code, seed)} if self.stacked else {"theta_pre": self.theta_pre}
+            self._tasks[task.name, code, seed] = make_step(self._task_spec(task, seed, code), below)
+        return self._tasks[task.name, code, seed]
+
+    def task_on_top(self, task: TaskSection, seed: int, code: str) -> Step:
+        """The adapter of a task, of PEFT's kinds, trained on top of the frozen language adapter of `code` (MAD-X)."""
+        if (task.name, code, seed) not in self._on_top:
+            below = {"theta_pre": self.theta_pre, f"language:{code}": self.language(code, seed)}
+            self._on_top[task.name, code, seed] = make_step(self._task_spec(task, seed, code), below)
+        return self._on_top[task.name, code, seed]
+
+    def _task_spec(self, task: TaskSection, seed: int, code: str) -> TaskAdapterSpec:
+        section = self.campaign.task_adapter
+        assert section is not None and task.data is not None
+        training = section.training.config
+        codes = (task.sources or (task.language,)) if code == MULTILINGUAL else (code,)
+        data = [self.references.data(task.data, one, ("train", "validation"), task.name) for one in codes]
+        return TaskAdapterSpec(
+            task=task.ref,
+            language=code,
+            data=data[0],
+            backbone=self.backbone,
+            adapter=section.config(self.campaign.language_adapter),
+            training=replace(training, max_length=task.max_length or training.max_length),
+            seed=seed,
+            more_data=tuple(data[1:]),
+        )
+
+    def task_input(self, task: TaskSection, seed: int) -> dict[str, Step]:
+        """The task adapter that is stacked on whatever language adapter is scored; empty where nothing is."""
+        return {"task": self.task(task, seed)} if self.stacked and not is_language_model(task.kind) else {}
+
+    def search_spec(self, target: str, task: TaskSection, space: SearchSpace) -> SearchSpec:
+        """The search of `space` on the target's validation data; what makes it impossible joins the faults."""
+        section = self.campaign.search
+        strategy = planned_strategy(section, space, (target,))
+        self.references.faults += search_faults(section, space, strategy, target)
+        return self._search_of((self.objective(target, task),), space, strategy)
+
+    def objective(self, target: str, task: TaskSection) -> SearchObjective:
+        """What candidates are scored by: the target's validation data for the task."""
+        data = self._evaluation_data(task, target, "validation")
+        return SearchObjective(target, task.ref, data, task.max_length or self.campaign.search.max_length)
+
+    def joint_search_spec(
+        self, objectives: tuple[SearchObjective, ...], space: SearchSpace, choice: Choice
+    ) -> SearchSpec:
+        """The search of one mixture for all of `objectives`; what makes it impossible joins the faults."""
+        section, targets = self.campaign.search, tuple(dict.fromkeys(one.target for one in objectives))
+        strategy = joint_strategy(section, space, targets)
+        self.references.faults += search_faults(section, space, strategy, ", ".join(targets))
+        return replace(self._search_of(objectives, space, strategy), choice=choice)
+
+    def _search_of(
+        self, objectives: tuple[SearchObjective, ...], space: SearchSpace, strategy: StrategySpec
+    ) -> SearchSpec:
+        first, *others = objectives
+        return SearchSpec(
+            target=first.target,
+            task=first.task,
+            data=first.data,
+            backbone=self.backbone,
+            space=space,
+            seeds=self.campaign.seeds,
+            max_length=first.max_length,
+            mask_probability=self.campaign.language_adapter.training.mask_probability,
+            strategy=strategy,
+            also=tuple(others),
+        )
+
+    def evaluation(
+        self,
+        target: str,
+        task: TaskSection,
+        seed: int,
+        weights: dict[str, float],
+        adapters: dict[str, Step],
+        options: tuple[Option, ...] = (),
+    ) -> Step:
+        """One test evaluation of the weighted sum of `adapters`, by role, with the stacked task adapter if any."""
+        split: Split = "test"
+        spec = EvaluationSpec(
+            target=target,
+            task=task.ref,
+            data=self._evaluation_data(task, target, split),
+            backbone=self.backbone,
+            seed=seed,
+            weights=tuple(weights.items()),
+            split=split,
+            max_length=task.max_length or self.campaign.search.max_length,
+            mask_probability=self.campaign.language_adapter.training.mask_probability,
+            options=options,
+        )
+        return make_step(spec, {**adapters, **self.task_input(task, seed)})
+
+    def _evaluation_data(self, task: TaskSection, target: str, split: Split) -> DataRef:
+        """One split of the target's data; of kinds that score held-out text, the corpora."""
+        return self.references.data(task.target_data or self.campaign.corpora, target, (split,), task.name)

@@ -1,0 +1,66 @@
+"""What a plan compares: systems, their evaluations, and the search behind the one that is put to the test."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from jobs.spec import TaskRef
+from orchestrator.campaign.comparisons import ComparisonSection
+from orchestrator.campaign.methods import Method
+from orchestrator.campaign.tasks import TaskSection
+from orchestrator.plan.adapter_steps import AdapterSteps
+from orchestrator.store.step import Step
+from search_spaces.relatedness.selection import Selection
+
+SystemRole = Literal["proxy", "own", "fixed", "baseline", "arithmetic"]
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedSystem:
+    """One row of a comparison: who is scored, and the evaluation step of each seed."""
+
+    name: str
+    label: str
+    role: SystemRole
+    languages: tuple[str, ...]
+    evaluations: tuple[tuple[int, Step], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedComparison:
+    """One target on one task: a search, its merged winner per seed, and the systems scored on test data.
+
+    `source`: language of the task's training data. `method`: what was searched, of a mixture; None for language
+    arithmetic with its own baselines. `budget`: tokens that the target's own adapter was trained on, 0 as the
+    campaign says.
+    """
+
+    section: ComparisonSection
+    target: str
+    task: TaskRef
+    related: Selection
+    search: Step
+    merges: tuple[tuple[int, Step], ...]
+    systems: tuple[PlannedSystem, ...]
+    source: str
+    method: Method | None = None
+    budget: int = 0
+
+    @property
+    def name(self) -> str:
+        """The section's name, and what tells this comparison from others of the section."""
+        parts = [self.method.name] if self.method and len(self.section.methods) > 1 else []
+        parts += [f"{self.budget:,} tokens"] if self.budget else []
+        parts += [one.code for one in self.related.chosen] if self.section.related.each else []
+        return f"{self.section.name}: {', '.join(parts)}" if parts else self.section.name
+
+
+def merged_system(
+    adapters: AdapterSteps, target: str, task: TaskSection, merges: tuple[tuple[int, Step], ...], label: str
+) -> PlannedSystem:
+    """The system that a search found: its merged adapter of every seed, scored once on test data."""
+    steps = tuple(
+        (seed, adapters.evaluation(target, task, seed, {"merge": 1.0}, {"merge": merge})) for seed, merge in merges
+    )
+    return PlannedSystem("arithmetic", label, "arithmetic", (), steps)

@@ -1,0 +1,201 @@
+"""The campaign's index: what is compared with what. Records know steps; the index knows why they were made."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal
+
+from jobs.errors import Fault, InputError
+from jobs.runtime.redaction import redacted
+from jobs.spec import metric_of
+from orchestrator.campaign.published import read_published
+from orchestrator.plan.comparisons import PlannedComparison
+from orchestrator.plan.plan import Plan
+from orchestrator.store.layout import CAMPAIGNS, campaign_folder
+from search_spaces.relatedness.codes import resolve_language
+
+
+def read_index(workspace: Path, campaign: str) -> dict[str, Any]:
+    """The campaign index. Raises InputError when the workspace has no such campaign."""
+    file = campaign_folder(workspace, campaign) / "index.json"
+    if not file.is_file():
+        known = sorted(f.parent.name for f in (workspace / CAMPAIGNS).glob("*/index.json"))
+        close = get_close_matches(campaign, known, n=3) or known[:5]
+        todo = f"did you mean {', '.join(close)}?" if close else "run a campaign first"
+        raise InputError(Fault("no such campaign in this workspace", str(workspace), campaign, todo))
+    index: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return index
+
+
+INDEX_FORMAT = 1
+
+Role = Literal["proxy", "own", "fixed", "baseline", "arithmetic"]
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """One row of a comparison: `languages` of its adapters, `evaluations` seed -> key."""
+
+    name: str
+    label: str
+    role: Role
+    languages: tuple[str, ...]
+    evaluations: dict[int, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One target and task with the systems that are scored on it, as the plan laid it out."""
+
+    name: str
+    kind: str
+    target: str
+    task: str
+    task_kind: str
+    metric: str
+    mode: Literal["max", "min"]
+    seeds: tuple[int, ...]
+    search: str
+    merges: dict[int, str]
+    systems: tuple[System, ...]
+    related_by: str
+    related_rule: str
+    related_source: str
+    related_notes: tuple[str, ...]
+    ranking: tuple[tuple[str, float], ...]
+    section: str = ""
+    method: str = ""
+    published: str = ""
+    source: str = ""
+
+
+def _read_index(file: Path) -> dict[str, Any]:
+    try:
+        index: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        found = index["format"]
+    except (ValueError, KeyError, TypeError) as fault:
+        raise InputError(
+            Fault("not an index of a campaign", str(file), str(fault), "run the campaign again")
+        ) from fault
+    if found != INDEX_FORMAT:
+        got = f"format {found}, this version reads {INDEX_FORMAT}"
+        raise InputError(Fault("the index was written by another version", str(file), got, "run the campaign again"))
+    return index
+
+
+def _checked_key(key: str, file: Path) -> str:
+    parts = key.split("/")
+    if len(parts) != 2 or any(part in ("", ".", "..") or "\\" in part or "\0" in part for part in parts):
+        raise InputError(Fault("not the key of a step", str(file), repr(key)))
+    return key
+
+
+def _comparison(entry: Mapping[str, Any]) -> Comparison:
+    related = entry.get("related") or {}
+    return Comparison(
+        **{name: entry[name] for name in ("name", "kind", "target", "task", "task_kind", "metric", "mode", "search")},
+        seeds=tuple(entry["seeds"]),
+        merges={int(seed): key for seed, key in entry.get("merges", {}).items()},
+        systems=tuple(_system(system) for system in entry["systems"]),
+        related_by=_by(related.get("by", "")),
+        related_rule=related.get("rule", ""),
+        related_notes=tuple(related.get("notes", ())),
+        related_source=related.get("source", ""),
+        ranking=tuple((code, float(distance)) for code, distance in related.get("ranking", ())),
+        section=entry.get("section", entry["name"]),
+        method=entry.get("method", ""),
+        published=entry.get("published", ""),
+        source=entry.get("source", ""),
+    )
+
+
+def _by(by: str | list[str]) -> str:
+    return by if isinstance(by, str) else " + ".join(by)
+
+
+def _system(entry: Mapping[str, Any]) -> System:
+    return System(
+        name=entry["name"],
+        label=entry["label"],
+        role=entry["role"],
+        languages=tuple(entry["languages"]),
+        evaluations={int(seed): key for seed, key in entry["evaluations"].items()},
+    )
+
+
+def index(plan: Plan) -> dict[str, Any]:
+    """Plain JSON: step keys in order, languages with names, comparisons with the keys of their evaluations."""
+    codes = {s.spec.language for s in plan.steps if s.job == "language-adapter"}  # type: ignore[union-attr]
+    codes |= {comparison.target for comparison in plan.comparisons}
+    return {
+        "format": INDEX_FORMAT,
+        "campaign": plan.campaign.campaign,
+        "description": redacted(plan.campaign.description),
+        "backbone": {"name": plan.backbone.name, "revision": plan.backbone.revision},
+        "steps": [step.key for step in plan.steps],
+        "languages": {code: _language(code) for code in sorted(codes)},
+        "comparisons": [_comparison_entry(comparison) for comparison in plan.comparisons],
+        "published": _published(plan),
+    }
+
+
+def write_index(plan: Plan, folder: Path) -> None:
+    """Write `folder/index.json` beside and rename."""
+    folder.mkdir(parents=True, exist_ok=True)
+    beside = folder / f".index.json.{os.getpid()}"
+    beside.write_text(json.dumps(index(plan), ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    beside.replace(folder / "index.json")
+
+
+def _published(plan: Plan) -> dict[str, Any]:
+    """The papers' tables that comparisons name, whole: a report is made from the workspace alone."""
+    files = dict.fromkeys(section.published for section in plan.campaign.comparisons if section.published)
+    return {file: read_published(Path(file)).model_dump(mode="json", exclude_defaults=True) for file in files}
+
+
+def _language(code: str) -> dict[str, str]:
+    language = resolve_language(code)
+    return {"name": language.name, "iso639_3": language.iso3}
+
+
+def _comparison_entry(comparison: PlannedComparison) -> dict[str, Any]:
+    metric, mode = metric_of(comparison.task)
+    related = comparison.related
+    return {
+        "name": comparison.name,
+        "kind": comparison.section.kind,
+        "section": comparison.section.name,
+        "method": comparison.method.name if comparison.method else "",
+        "published": comparison.section.published,
+        "source": comparison.source,
+        "target": comparison.target,
+        "task": comparison.task.name,
+        "task_kind": comparison.task.kind,
+        "metric": metric,
+        "mode": mode,
+        "seeds": [seed for seed, _ in comparison.merges],
+        "search": comparison.search.key,
+        "merges": {str(seed): step.key for seed, step in comparison.merges},
+        "systems": [
+            {
+                "name": system.name,
+                "label": system.label,
+                "role": system.role,
+                "languages": list(system.languages),
+                "evaluations": {str(seed): step.key for seed, step in system.evaluations},
+            }
+            for system in comparison.systems
+        ],
+        "related": {
+            "by": comparison.section.related.by,
+            "rule": related.rule,
+            "source": related.source,
+            "ranking": [[one.code, round(one.distance, 4)] for one in related.chosen],
+            "notes": list(related.notes),
+        },
+    }

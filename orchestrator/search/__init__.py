@@ -1,0 +1,1 @@
+"""The driver's side of one search step: its trials, its scores, its winner."""

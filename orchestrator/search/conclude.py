@@ -1,0 +1,148 @@
+"""A search step: candidates on validation data, finished trials kept, the best mean wins."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from typing import Any
+
+from jobs.spec import JobCall, JobResult, Mixture, Progress, SearchSpec, TrialScores, metric_of
+from orchestrator.search.joint import judged_jointly
+from orchestrator.search.score_cache import ScoreCache
+from orchestrator.search.scores import Finished
+from orchestrator.search.session import Session
+from orchestrator.search.trial_log import mixture_json
+from search_spaces.mixtures.spaces import candidates
+from search_spaces.strategies.paired_error import paired_error
+from search_spaces.strategies.strategy import Trial
+
+WINNER_FILE = "winner.json"
+DEFAULT_LAMBDA = 0.5
+Score = Callable[[Trial], TrialScores]
+
+
+def run_search(call: JobCall, score: Score, progress: Progress, cache: ScoreCache | None = None) -> JobResult:
+    """Score one trial after another; go on where an earlier try stopped."""
+    session = Session(call, cache)
+    while (trial := session.ask()) is not None:
+        session.tell(trial, score(trial))
+        progress(call.name, search_progress(session))
+    return conclude(session)
+
+
+def search_progress(session: Session) -> dict[str, float]:
+    """Evaluations so far, how many there will be, and the best on the whole validation set.
+
+    The best mean; in a joint search the best of what the strategy is told.
+    """
+    best = session.best
+    shown = math.nan if best is None else session.value(best) if session.spec.also else best.means[0]
+    return {"trial": round(session.scored, 2), "of": max(session.expected, math.ceil(session.scored)), "best": shown}
+
+
+def conclude(session: Session) -> JobResult:
+    """Choose the winner and write `winner.json`.
+
+    The best mean over seeds among the candidates scored on the whole validation set, or the best by a joint search's
+    choice; ties go to lambda nearest 0.5, then to the earlier pair: a mixture that is no better than another is not
+    preferred for being extreme. Raises ArithmeticError for a score that is no number.
+    """
+    spec, finished = session.spec, session.finished
+    unusable = [one.trial.candidate for one in finished if not one.finite]
+    if unusable:
+        named = ", ".join(json.dumps(mixture_json(candidate.mixture)["weights"]) for candidate in unusable[:5])
+        raise ArithmeticError(f"no finite score for {named} ({len(unusable)} of {len(finished)} candidates)")
+    whole = _ordered(spec, [one for one in finished if one.trial.share == 1.0])
+    if not whole:
+        raise ArithmeticError("no candidate was scored on the whole validation set: give the search a larger budget")
+    lines = list(dict.fromkeys(one.trial.candidate.pair for one in whole))
+    ties = [_plainness(one, lines) for one in whole]
+    rows = [_row(one) for one in whole]
+    details = judged_jointly(session, whole, rows, ties) if spec.also else _judged(session, whole, rows, ties)
+    row = details["winner"]
+    best_for = {"best_for": details["best_for"]} if spec.also else {}
+    text = json.dumps({**row, **best_for}, indent=1, sort_keys=True)
+    (session.call.output / WINNER_FILE).write_text(text + "\n", encoding="utf-8")
+    details |= {"evaluations": len(rows), "cost": _cost(session)}
+    return JobResult(metrics={f"validation_{details['metric']}": row["mean"]}, details=details)
+
+
+def _judged(
+    session: Session, whole: list[Finished], rows: list[dict[str, Any]], ties: list[tuple[float, ...]]
+) -> dict[str, Any]:
+    """The candidates, the winner by its mean, and the winner against the default."""
+    metric, mode = metric_of(session.spec.task)
+    winner = min(range(len(whole)), key=lambda at: (-session.value(whole[at]), *ties[at]))
+    constant = len({one["mean"] for one in rows}) == 1 and len(rows) > 1
+    details = {"candidates": rows, "winner": rows[winner], "metric": metric, "mode": mode, "constant": constant}
+    return details | _against_default(session, whole[winner], whole)
+
+
+def _ordered(spec: SearchSpec, whole: list[Finished]) -> list[Finished]:
+    """A grid's candidates as the space has them (line after line); others as they were tried."""
+    if spec.strategy.name != "grid" or spec.strategy.starts:
+        return whole
+    order = {candidate.mixture: number for number, candidate in enumerate(candidates(spec.space))}
+    return sorted(whole, key=lambda one: order[one.trial.candidate.mixture])
+
+
+def _plainness(one: Finished, lines: list[tuple[str, ...]]) -> tuple[float, ...]:
+    """Smaller for what is preferred among equals."""
+    candidate = one.trial.candidate
+    if candidate.lambda_ is not None:
+        return abs(candidate.lambda_ - DEFAULT_LAMBDA), lines.index(candidate.pair), candidate.lambda_
+    weights = [weight for _, weight in candidate.mixture.weights]
+    return max(weights) - min(weights), len(weights), 0.0
+
+
+def _row(one: Finished) -> dict[str, Any]:
+    candidate = one.trial.candidate
+    line = {} if candidate.lambda_ is None else {"pair": list(candidate.pair), "lambda": candidate.lambda_}
+    scores = {str(seed): value for seed, value in sorted(one.each[0].values.items())}
+    return {**mixture_json(candidate.mixture), **line, "scores": scores, "mean": one.means[0]}
+
+
+def _cost(session: Session) -> dict[str, Any]:
+    """What the search took: evaluations in units of the whole set, those that the cache answered, seconds."""
+    strategy, log = session.spec.strategy, session.log
+    computed = [one.trial.share for one in session.finished for part in one.each if part.seconds > 0]
+    return {
+        "strategy": strategy.name,
+        "budget": strategy.evaluations,
+        "minutes": strategy.minutes,
+        "space": session.space_size,
+        "trials": len(session.finished),
+        "spent": round(session.spent, 4),
+        "hits": len(log.hits),
+        "computed": round(sum(computed) / len(session.spec.objectives), 4),
+        "seconds": round(log.seconds, 3),
+    }
+
+
+def _against_default(session: Session, winner: Finished, whole: list[Finished]) -> dict[str, Any]:
+    """The winner against what no search would have given: lambda 0.5 of its line, else the equal mixture or a start."""
+    default = _default(winner, whole, session.spec.strategy.starts)
+    if default is None:
+        return {}
+    errors = [
+        paired_error(folds, default.each[0].folds[seed])
+        for seed, folds in winner.each[0].folds.items()
+        if seed in default.each[0].folds
+    ]
+    known = [error for error in errors if not math.isnan(error)]
+    # Seeds share their examples, so their errors are averaged, not divided by their number.
+    error = sum(known) / len(known) if known else None
+    gain = session.value(winner) - session.value(default)
+    return {"default": {**_row(default), "gain": gain, "error": error}}
+
+
+def _default(winner: Finished, whole: list[Finished], starts: tuple[Mixture, ...]) -> Finished | None:
+    candidate = winner.trial.candidate
+    if candidate.lambda_ is not None:
+        line = [one for one in whole if one.trial.candidate.pair == candidate.pair]
+        return next((one for one in line if one.trial.candidate.lambda_ == DEFAULT_LAMBDA), None)
+    first = [one for start in starts[:1] for one in whole if one.trial.candidate.mixture == start]
+    equal = [one for one in whole if len({round(w, 9) for _, w in one.trial.candidate.mixture.weights}) == 1]
+    several = [one for one in equal if len(one.trial.candidate.mixture.weights) > 1]
+    return next(iter([*first, *several]), None)

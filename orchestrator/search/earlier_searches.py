@@ -1,0 +1,167 @@
+"""A search whose settings were changed is another search: what differs from the earlier one, and what it costs anew."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from jobs.spec import JobCall, SearchSpec
+from jobs.spec.identity import canonical_json
+from orchestrator.search.score_cache import SCORES, ScoreCache
+from orchestrator.search.trial_log import SETTINGS_FILE, TRIALS_FILE
+from orchestrator.store.artifacts import ArtifactStore
+from orchestrator.store.explain import Difference, differences
+from orchestrator.store.layout import RECORD_FILE
+from orchestrator.store.record import parse_record
+from orchestrator.store.step import Step
+from search_spaces.mixtures.candidates import Candidate
+from search_spaces.mixtures.spaces import candidates, size
+from search_spaces.strategies.strategy import Trial
+
+Asked = tuple[str, tuple[tuple[str, str], ...]]
+LARGEST = 2000  # candidates whose kept scores are counted
+MOST_LINES = 5
+LONGEST_VALUE = 60
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Earlier:
+    """A search of the workspace, finished or not. `trials`: how many it has scores of."""
+
+    key: str
+    finished: bool
+    trials: int
+    spec: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A new search and the earlier one that differs least. `known`: candidates of `among` whose scores are kept.
+
+    `known` is None while adapters are not there yet, whose bytes decide.
+    """
+
+    step: Step
+    earlier: Earlier
+    differences: tuple[Difference, ...]
+    known: int | None
+    among: int
+
+
+def earlier_searches(store: ArtifactStore) -> list[Earlier]:
+    """Every search of the workspace that says its settings."""
+    records = sorted((store.root / "artifacts" / "search").glob(f"*/{RECORD_FILE}"))
+    found = [one for file in records if (one := _finished(file)) is not None]
+    for file in sorted((store.root / "checkpoints" / "search").glob(f"*/{SETTINGS_FILE}")):
+        spec = _settings(file)
+        if spec is not None:
+            found.append(Earlier(f"search/{file.parent.name}", False, _trials(file.parent), spec))
+    return found
+
+
+def change_lines(store: ArtifactStore, steps: Sequence[Step], asked: Sequence[Step] | None = None) -> list[str]:
+    """What a person should know of the searches `asked` (default: all of `steps`, a plan's) before they run.
+
+    Which go on where they were stopped, and which begin anew beside one of the same targets and tasks whose settings
+    were others. Searches that the plan names itself are no such earlier ones. After `MOST_LINES` they are counted.
+    """
+    wanted = [step for step in asked or steps if isinstance(step.spec, SearchSpec) and not store.has(step)]
+    earlier = earlier_searches(store) if wanted else []
+    planned, begun = {step.key for step in steps}, {one.key: one for one in earlier if not one.finished}
+    others: dict[Asked, list[Earlier]] = defaultdict(list)
+    for one in earlier:
+        if one.key not in planned:
+            others[_asked(one.spec)].append(one)
+    plain = {step.key: json.loads(canonical_json(step.spec)) for step in wanted}
+    told = [step for step in wanted if step.key in begun or others.get(_asked(plain[step.key]))]
+    lines = []
+    for step in told[:MOST_LINES]:
+        if step.key in begun:
+            lines.append(f"{step.key} goes on with {begun[step.key].trials} kept scores")
+        else:
+            now = plain[step.key]
+            lines.append(change_text(_change(store, step, now, others[_asked(now)])))
+    more = len(told) - len(lines)
+    return [*lines, f"and {more} more searches like these"] if more else lines
+
+
+def change_text(change: Change) -> str:
+    """One line: what changed, and what of the earlier search costs nothing now."""
+    earlier = change.earlier
+    state = "finished" if earlier.finished else f"unfinished, {earlier.trials} scores"
+    changed = ", ".join(f"{one.path} {value_text(one.before)} -> {value_text(one.now)}" for one in change.differences)
+    reused = "which scores are kept shows when its adapters are there"
+    if change.known is not None:
+        reused = f"{change.known} of {change.among} candidates have scores that are kept"
+    what = changed or "its adapters"
+    return f"{change.step.key} begins beside {earlier.key} ({state}), whose settings were others: {what}; {reused}"
+
+
+def value_text(value: Any) -> str:
+    """A setting for a line of text; long lists by their ends."""
+    if value is None:
+        return "the default"
+    if isinstance(value, list) and len(value) > 4 and not isinstance(value[0], list | dict):
+        return f"{value[0]}, {value[1]} ... {value[-1]} ({len(value)})"
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}..."
+
+
+def _change(store: ArtifactStore, step: Step, now: Any, alike: Sequence[Earlier]) -> Change:
+    """Against the one that differs least."""
+    found = {one: tuple(differences(dict(one.spec), now, "")) for one in alike}
+    nearest = min(alike, key=lambda one: (len(found[one]), one.finished, one.key))
+    return Change(step, nearest, found[nearest], *kept_scores(store, step))
+
+
+def kept_scores(store: ArtifactStore, step: Step) -> tuple[int | None, int]:
+    """How many candidates of a search have kept scores for all that they are scored by, and of how many.
+
+    The starts and, of a space with a grid, its first `LARGEST` candidates. None while an adapter is not there.
+    """
+    spec = step.spec
+    assert isinstance(spec, SearchSpec)
+    inputs = {role: store.path(source.key) for role, source in step.inputs}
+    grid = islice(candidates(spec.space), LARGEST) if size(spec.space) is not None else ()
+    mixtures = dict.fromkeys((*spec.strategy.starts, *(one.mixture for one in grid)))
+    if not all((folder / RECORD_FILE).is_file() for folder in inputs.values()):
+        return None, len(mixtures)
+    cache = ScoreCache(store.cache / SCORES)
+    nowhere = store.staging(step)
+    call = JobCall(step.key, spec, inputs, nowhere, nowhere, store.cache)
+    names = [one.name for one in spec.objectives] if spec.also else [""]
+    trials = ([Trial(Candidate(mixture), 1.0, name) for name in names] for mixture in mixtures)
+    return sum(all(cache.find(call, trial) is not None for trial in each) for each in trials), len(mixtures)
+
+
+def _asked(spec: Mapping[str, Any]) -> Asked:
+    """What a search is about: the backbone, and the targets and tasks; all else are settings."""
+    scored = [(one["target"], one["task"]["name"]) for one in (spec, *spec.get("also", ()))]
+    return spec["backbone"]["revision"], tuple(sorted(scored))
+
+
+def _finished(file: Path) -> Earlier | None:
+    try:
+        record = parse_record(file.read_text(encoding="utf-8"))
+    except ValueError:
+        return None  # the execution says so, and computes it again
+    return Earlier(record.key, True, len(record.details.get("candidates", ())), record.spec)
+
+
+def _settings(file: Path) -> Mapping[str, Any] | None:
+    try:
+        spec: Mapping[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        _asked(spec)
+    except (ValueError, KeyError, TypeError):
+        return None  # torn by a kill, or another version's
+    return spec
+
+
+def _trials(folder: Path) -> int:
+    file = folder / TRIALS_FILE
+    return file.read_text(encoding="utf-8", errors="replace").count("\n") if file.is_file() else 0
