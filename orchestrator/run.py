@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,9 +11,7 @@ from typing import Literal
 from rich.console import Console
 
 from jobs.runtime.step_log import Send
-from jobs.spec import JobResult
 from orchestrator.campaign.schema import Campaign
-from orchestrator.card import card, has_card
 from orchestrator.execution.data_check import check_task_data
 from orchestrator.execution.event_log import EventLog
 from orchestrator.execution.executor import Change, Executor, LazyExecutor, Moved, Watcher
@@ -23,17 +21,16 @@ from orchestrator.execution.progress import display
 from orchestrator.execution.provenance import _git_commit, _versions, execution_facts
 from orchestrator.execution.shutdown import Departure
 from orchestrator.execution.step_logs import StepLogs
+from orchestrator.lineage.model_card import write_card
 from orchestrator.plan.index import index, write_index
 from orchestrator.plan.plan import Plan
-from orchestrator.report import ReportPaths, write_report
+from orchestrator.report.write import ReportPaths, write_report
 from orchestrator.scheduling.cost import cost_model
 from orchestrator.scheduling.priority import most_urgent_first
 from orchestrator.search.earlier_searches import change_lines
 from orchestrator.store.artifacts import ArtifactStore, CorruptArtifactError
 from orchestrator.store.layout import campaign_folder
 from orchestrator.store.lock import run_lock
-from orchestrator.store.record import Record
-from orchestrator.store.step import Step
 from orchestrator.store.workspace import open_store
 
 MIRROR_SECONDS = 30.0  # that an interrupted run waits for its tracking server
@@ -138,8 +135,8 @@ class _Mirror:
         uri = settings.tracking or plan.campaign.tracking.mlflow
         self._writer = None
         if uri != "off":
-            from orchestrator.lineage import Writer
-            from orchestrator.lineage_address import default_uri
+            from orchestrator.lineage.mlflow.uri import default_uri
+            from orchestrator.lineage.mlflow.writer import Writer
 
             self._writer = Writer(
                 uri or default_uri(store.root), store, index(plan), lambda line: console.print(line, style="yellow")
@@ -167,9 +164,3 @@ class _Mirror:
 
 def _leave_to_execute(damage: CorruptArtifactError) -> None:
     """A broken record has no cost to tell; `execute` computes its step again and says so."""
-
-
-def write_card(step: Step, staging: Path, result: JobResult, inputs: Mapping[str, Record]) -> None:
-    """Put a model card beside an adapter's files before they are committed."""
-    if has_card(step.spec):
-        (staging / "README.md").write_text(card(step.spec, inputs, result), encoding="utf-8")

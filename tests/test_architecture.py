@@ -98,7 +98,7 @@ def test_mlflow_is_imported_in_lineage_modules_alone():
         "orchestrator.scheduling.schedule",
         "orchestrator.plan.plan",
         "orchestrator.campaign.load",
-        "orchestrator.cli",
+        "orchestrator.cli.app",
         "search_spaces.relatedness.selection",
     ],
 )

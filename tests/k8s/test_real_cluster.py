@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from jobs.errors import InputError
-from orchestrator.cli import main
-from orchestrator.k8s_commands import logs, render, status, stop, submit
+from orchestrator.cli.app import main
+from orchestrator.cli.k8s import logs, render, status, stop, submit
 from tests.k8s.kustomize import K8S, build
 from tests.k8s.real_cluster import RealCluster, real_cluster
 from tests.k8s.rules import pods

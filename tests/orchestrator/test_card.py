@@ -22,7 +22,7 @@ from jobs.spec import (
     TaskRef,
     TrainingConfig,
 )
-from orchestrator.card import card, has_card
+from orchestrator.lineage.model_card import card, has_card
 from orchestrator.store.record import Record
 from orchestrator.store.step import Step
 from tests.orchestrator.synthetic_campaign import BACKBONE, Synthetic, make_workspace

@@ -167,7 +167,7 @@ def test_help_lists_the_commands(folder):
 
 def test_plan_loads_no_torch_ray_mlflow_or_datasets(folder):
     code = (
-        "import sys\nfrom orchestrator.cli import app\n"
+        "import sys\nfrom orchestrator.cli.app import app\n"
         "app(['plan', 'campaign.yaml'], standalone_mode=False)\n"
         "print('heavy:', sorted({'torch', 'ray', 'mlflow', 'datasets', 'transformers'} & set(sys.modules)))"
     )

@@ -1,6 +1,6 @@
 """What is said of texts that never ended."""
 
-from orchestrator.endless import endless_notes
+from orchestrator.cli.run import endless_notes
 from orchestrator.store.record import Record
 
 

@@ -1,9 +1,9 @@
 import pytest
 
 from jobs.errors import InputError
+from orchestrator.cli.tables import explanation_table
 from orchestrator.store.artifacts import ArtifactStore
 from orchestrator.store.explain import Difference, explain, find_step
-from orchestrator.views import explanation_table
 from tests.orchestrator.campaign_files import planned
 from tests.orchestrator.toy_steps import STEPS, A, commit, language
 

@@ -5,9 +5,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from orchestrator.figures import draw
-from orchestrator.report_panels import (
-    COLOURS,
+from orchestrator.plots.palette import COLOURS
+from orchestrator.plots.panels import (
     Curve,
     DensityPanel,
     GainBar,
@@ -17,6 +16,7 @@ from orchestrator.report_panels import (
     Panel,
     TrainingPanel,
 )
+from orchestrator.plots.svg import draw
 
 NAN = float("nan")
 XS = (0.0, 0.5, 1.0)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from orchestrator.jobs_commands import submission_address
+from orchestrator.cli.ray_jobs import submission_address
 
 
 @pytest.mark.parametrize(

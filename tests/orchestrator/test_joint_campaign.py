@@ -9,14 +9,14 @@ from jobs.errors import InputError
 from jobs.spec import MergeSpec
 from jobs.spec.identity import canonical_json
 from orchestrator.campaign.load import load_campaign
-from orchestrator.cli import app
+from orchestrator.cli.app import app
 from orchestrator.execution.local import LocalExecutor
 from orchestrator.execution.loop import execute
+from orchestrator.lineage.model_card import write_card
 from orchestrator.plan.index import write_index
 from orchestrator.plan.pinned_references import References
 from orchestrator.plan.plan import plan_campaign
-from orchestrator.report import write_report
-from orchestrator.run import write_card
+from orchestrator.report.write import write_report
 from orchestrator.store.artifacts import ArtifactStore
 from orchestrator.store.layout import campaign_folder
 from tests.orchestrator.campaign_files import planned as planned_only

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 
 from jobs.errors import InputError
 from orchestrator.campaign.load import load_campaign
+from orchestrator.cli.k8s import render as render_command
 from orchestrator.clusters.k8s.manifests import as_yaml, render, render_cluster
 from orchestrator.clusters.k8s.names import kubernetes_name
 from orchestrator.clusters.k8s.options import RenderOptions, load_options
 from orchestrator.clusters.k8s.preflight import quantity
 from orchestrator.clusters.k8s.worker_groups import worker_groups
-from orchestrator.k8s_commands import render as render_command
 from tests.k8s.rules import controller_faults, pod_faults
 from tests.k8s.strict import form_faults
 

@@ -9,9 +9,9 @@ import pytest
 import yaml
 
 from jobs.errors import InputError
-from orchestrator.cli import main
+from orchestrator.cli.app import main
+from orchestrator.cli.k8s import logs, status, stop, submit
 from orchestrator.clusters.k8s.names import kubernetes_name
-from orchestrator.k8s_commands import logs, status, stop, submit
 from tests.orchestrator.kubernetes_api import NOT_KNOWN, Cluster, kubeconfig, refusal, serve
 
 BASE = Path(__file__).parents[2] / "k8s" / "base" / "campaign.yaml"

@@ -3,7 +3,8 @@ import pytest
 from rich.console import Console
 
 from jobs.errors import InputError
-from orchestrator.languages import draw_map, related_table
+from orchestrator.cli.languages import related_table
+from orchestrator.plots.language_map import draw_map
 
 
 def _text(table):

@@ -19,11 +19,11 @@ import pytest
 
 from jobs.errors import InputError
 from jobs.spec import JobResult
-from orchestrator.lineage import Writer, rebuild, send, ui_command
-from orchestrator.lineage_address import default_uri
-from orchestrator.lineage_connection import connect
-from orchestrator.lineage_mirror import Mirror
-from orchestrator.lineage_view import data_view, model_name
+from orchestrator.lineage.mlflow.connection import connect
+from orchestrator.lineage.mlflow.mirror import Mirror
+from orchestrator.lineage.mlflow.uri import default_uri
+from orchestrator.lineage.mlflow.views import data_view, model_name
+from orchestrator.lineage.mlflow.writer import Writer, rebuild, send, ui_command
 from tests.orchestrator.lineage_campaign import PROVENANCE, Campaign, Size, adapter_files, corpus, make_campaign
 from tests.orchestrator.mlflow_content import content
 
@@ -164,7 +164,7 @@ def test_a_store_that_was_deleted_gets_everything_again(campaign: Campaign, empt
 KILLED = """
 import sys
 from pathlib import Path
-from orchestrator.lineage import default_uri, send
+from orchestrator.lineage.mlflow.writer import default_uri, send
 send(default_uri(Path(sys.argv[1])), Path(sys.argv[1]), "toy")
 """
 
@@ -330,8 +330,8 @@ def test_the_report_is_kept_and_replaced_when_it_changes(campaign: Campaign) -> 
 def test_a_run_with_nothing_to_send_does_not_import_mlflow(campaign: Campaign) -> None:
     send_all(campaign)
     code = (
-        "import sys; from pathlib import Path; from orchestrator.lineage import Writer, default_uri\n"
-        "from orchestrator.lineage_disk import read_index; from orchestrator.store.artifacts import ArtifactStore\n"
+        "import sys; from pathlib import Path; from orchestrator.lineage.mlflow.writer import Writer, default_uri\n"
+        "from orchestrator.lineage.mlflow.pending import read_index; from orchestrator.store.artifacts import ArtifactStore\n"
         "root = Path(sys.argv[1]); writer = Writer(default_uri(root), ArtifactStore(root), read_index(root, 'toy'))\n"
         "assert writer.close(); assert 'mlflow' not in sys.modules"
     )

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from jobs.adapters.adapter import Adapter, StatedBackbone
 from jobs.adapters.adapterhub import write_adapter
 from jobs.errors import InputError
-from orchestrator import merge_commands
+from orchestrator.cli import adapters as merge_commands
 
 REPOSITORY = Path(__file__).parents[2]
 app = typer.Typer()
@@ -163,7 +163,7 @@ def test_faults_of_the_user_are_single_lines_and_exit_code_two(tmp_path):
     code = (
         "import sys, typer\n"
         "from jobs.errors import InputError\n"
-        "from orchestrator.merge_commands import merge\n"
+        "from orchestrator.cli.adapters import merge\n"
         "app = typer.Typer()\n"
         "app.command()(merge)\n"
         "try:\n    app()\n"
@@ -180,6 +180,6 @@ def test_faults_of_the_user_are_single_lines_and_exit_code_two(tmp_path):
 
 def test_importing_the_commands_loads_neither_torch_nor_matplotlib():
     heavy = "('torch', 'matplotlib', 'ray', 'transformers')"
-    code = f"import sys, orchestrator.merge_commands; print([m for m in {heavy} if m in sys.modules])"
+    code = f"import sys, orchestrator.cli.adapters; print([m for m in {heavy} if m in sys.modules])"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=REPOSITORY)
     assert result.stdout.strip() == "[]"

@@ -17,12 +17,12 @@ from typer.testing import CliRunner
 
 from jobs.errors import InputError
 from jobs.spec import JobResult
-from orchestrator.cli import app
+from orchestrator.cli.app import app
 from orchestrator.execution.event_log import EventLog
 from orchestrator.execution.executor import Change
 from orchestrator.execution.loop import execute
 from orchestrator.execution.step_logs import StepLogs, log_file, logged_steps, read_log
-from orchestrator.publish import export_adapter
+from orchestrator.lineage.export import export_adapter
 from orchestrator.store.artifacts import ArtifactStore
 from orchestrator.store.garbage import find_garbage, remove_garbage
 from orchestrator.store.lock import run_lock

@@ -3,10 +3,10 @@ import math
 import pytest
 
 from orchestrator.campaign.published import Published
-from orchestrator.paper_table import PaperCell, paper_table
-from orchestrator.report_blocks import Cell, Document, Paragraph, Section, Table
-from orchestrator.report_markdown import markdown
-from orchestrator.report_published import published_blocks, published_table
+from orchestrator.report.document import Cell, Document, Paragraph, Section, Table
+from orchestrator.report.markdown import markdown
+from orchestrator.report.sections.papers import published_blocks, published_table
+from orchestrator.results.paper_table import PaperCell, paper_table
 
 WHOLE = {
     "id": "paper/table-1", "paper": "A Paper", "arxiv": "2311.09344", "table": "Table 1", "title": "Summaries",

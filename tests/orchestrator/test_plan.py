@@ -215,7 +215,7 @@ from orchestrator.plan.plan import plan_campaign
 from orchestrator.plan.pinned_references import References
 from orchestrator.scheduling.cost import cost_model
 from orchestrator.store.artifacts import ArtifactStore
-from orchestrator.views import plan_table
+from orchestrator.cli.tables import plan_table
 folder = Path(sys.argv[1])
 plan = plan_campaign(load_campaign(folder / "campaign.yaml"), References(folder / "cache"))
 store = ArtifactStore(folder / "workspace")

@@ -25,9 +25,9 @@ from orchestrator.execution.executor import Change
 from orchestrator.execution.local import LocalExecutor
 from orchestrator.execution.loop import Summary, execute
 from orchestrator.execution.ray.executor import RayExecutor
+from orchestrator.lineage.model_card import write_card
 from orchestrator.plan.pinned_references import References
 from orchestrator.plan.plan import Plan, plan_campaign
-from orchestrator.run import write_card
 from orchestrator.scheduling.startup_times import known_start_ups
 from orchestrator.store.artifacts import ArtifactStore
 

@@ -14,12 +14,13 @@ import pytest
 from rich.console import Console
 from safetensors.numpy import load_file
 
-from orchestrator.report import ReportPaths, results_table, write_report
-from orchestrator.report_blocks import MOST_SHOWN, Document, FigureRef, Fold, Gallery, Section, figures, foldable
-from orchestrator.report_inputs import read_inputs
-from orchestrator.report_panels import HeatPanel
-from orchestrator.report_vectors import language_vectors
-from orchestrator.results import campaign_results
+from orchestrator.plots.panels import HeatPanel
+from orchestrator.report.document import MOST_SHOWN, Document, FigureRef, Fold, Gallery, Section, figures, foldable
+from orchestrator.report.terminal import results_table
+from orchestrator.report.write import ReportPaths, write_report
+from orchestrator.results.comparisons import campaign_results
+from orchestrator.results.inputs import read_inputs
+from orchestrator.results.language_vectors import language_vectors
 from tests.orchestrator.synthetic_campaign import CAMPAIGN, Synthetic, copy_workspace, make_workspace
 
 TITLES = (
@@ -109,7 +110,7 @@ def test_gains_inside_their_interval_are_shown_as_such(made: Synthetic, paths: R
 def test_a_second_report_is_the_same_and_needs_no_matplotlib(made: Synthetic, paths: ReportPaths) -> None:
     before = {file: file.read_bytes() for file in (paths.html, paths.markdown, *paths.figures)}
     script = (
-        "import sys; from pathlib import Path; from orchestrator.report import write_report\n"
+        "import sys; from pathlib import Path; from orchestrator.report.write import write_report\n"
         f"write_report(Path({str(made.workspace)!r}), {CAMPAIGN!r})\n"
         "assert not {'matplotlib', 'torch', 'ray', 'mlflow'} & sys.modules.keys()\n"
     )

@@ -6,8 +6,8 @@ import dataclasses
 import math
 
 from orchestrator.plan.index import Comparison, System
-from orchestrator.report_methods import methods_tables
-from orchestrator.results import Result, ScoredSystem
+from orchestrator.report.sections.methods import methods_tables
+from orchestrator.results.comparisons import Result, ScoredSystem
 
 
 def result(target: str, method: str, scores: dict[str, float], name: str = "") -> Result:

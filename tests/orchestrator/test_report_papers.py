@@ -4,9 +4,9 @@ from pathlib import Path
 
 from orchestrator.campaign.published import read_published
 from orchestrator.plan.index import Comparison
-from orchestrator.report_papers import our_scores
-from orchestrator.results import Result, ScoredSystem
-from orchestrator.search_results import Gain
+from orchestrator.report.sections.papers import our_scores
+from orchestrator.results.comparisons import Result, ScoredSystem
+from orchestrator.results.searches import Gain
 
 TABLES = Path(__file__).parents[2] / "docs" / "published"
 COMPARISON = Comparison(

@@ -10,10 +10,10 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from jobs.errors import InputError
-from orchestrator.lineage_view import view
-from orchestrator.report_inputs import ReportInputs, read_inputs
-from orchestrator.report_vectors import language_vectors
-from orchestrator.tree import lineage_tree
+from orchestrator.lineage.mlflow.views import view
+from orchestrator.lineage.tree import lineage_tree
+from orchestrator.results.inputs import ReportInputs, read_inputs
+from orchestrator.results.language_vectors import language_vectors
 from tests.orchestrator.synthetic_campaign import CAMPAIGN, Synthetic
 
 PEFT_FILE = "adapter_model.safetensors"

@@ -4,7 +4,7 @@ import pytest
 
 from jobs.spec import METRICS
 from orchestrator.plan.index import Comparison, System
-from orchestrator.report_wording import (
+from orchestrator.report.wording import (
     comparison_title,
     direction,
     gain_unit,

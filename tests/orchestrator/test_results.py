@@ -10,9 +10,9 @@ import pytest
 
 from jobs.errors import InputError
 from orchestrator.execution.event_log import read_events
-from orchestrator.report_inputs import ReportInputs, read_inputs
-from orchestrator.results import Result, campaign_results
-from orchestrator.search_results import Flatness, Gain
+from orchestrator.results.comparisons import Result, campaign_results
+from orchestrator.results.inputs import ReportInputs, read_inputs
+from orchestrator.results.searches import Flatness, Gain
 from tests.orchestrator.synthetic_campaign import CAMPAIGN, LAMBDAS, SEEDS, Synthetic, copy_workspace, make_workspace
 
 

@@ -9,11 +9,11 @@ from jobs.spec import GRID, Mixture, SimplexSpace, SubsetSpace
 from orchestrator.campaign.load import load_campaign
 from orchestrator.execution.local import LocalExecutor
 from orchestrator.execution.loop import execute
+from orchestrator.lineage.model_card import write_card
 from orchestrator.plan.index import write_index
 from orchestrator.plan.pinned_references import References
 from orchestrator.plan.plan import plan_campaign
-from orchestrator.report import write_report
-from orchestrator.run import write_card
+from orchestrator.report.write import write_report
 from orchestrator.store.artifacts import ArtifactStore
 from orchestrator.store.layout import campaign_folder
 from tests.orchestrator.small_campaign import write_campaign

@@ -6,7 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from jobs.spec import JobCall, JobResult, StrategySpec, TrialScores
-from orchestrator.cli import app
+from orchestrator.cli.app import app
 from orchestrator.search.earlier_searches import MOST_LINES, change_lines, earlier_searches, value_text
 from orchestrator.search.score_cache import SCORES, ScoreCache
 from orchestrator.search.session import Session

@@ -8,8 +8,8 @@ from typing import Any
 
 from orchestrator.execution.event_log import Events
 from orchestrator.plan.index import Comparison
-from orchestrator.report_inputs import ReportInputs
-from orchestrator.search_results import alone_scores, read_search
+from orchestrator.results.inputs import ReportInputs
+from orchestrator.results.searches import alone_scores, read_search
 from orchestrator.store.artifacts import ArtifactStore
 from orchestrator.store.record import Record
 

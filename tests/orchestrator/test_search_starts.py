@@ -5,8 +5,8 @@ import sys
 import pytest
 
 from jobs.spec import LineSpace, Mixture, MixtureSpace, RuleSpace, SimplexSpace, SubsetSpace
-from orchestrator import cli
 from orchestrator.campaign.search import SearchSection
+from orchestrator.cli.app import app
 from orchestrator.plan.searches import starts_of
 from search_spaces.mixtures.candidates import lambda_grid, lambda_range
 from search_spaces.strategies.warm_starts import placed
@@ -126,7 +126,7 @@ def test_bad_input_is_one_clear_line_and_exit_code_two(name, tmp_path, monkeypat
     argv = ["adapterfleet", "run", str(file), "--workspace", str(tmp_path / "workspace"), "--executor", "local"]
     monkeypatch.setattr(sys, "argv", argv)
     with pytest.raises(SystemExit) as ended:
-        cli.main()
+        app.main()
     told = capsys.readouterr().err
     assert ended.value.code == 2 and message in told and where in told, told
     assert all(line.startswith("error: ") for line in told.splitlines())

@@ -15,8 +15,8 @@ from typer.testing import CliRunner
 from jobs.errors import InputError
 from jobs.spec import BottleneckConfig, DataRef, EvaluationSpec, MixtureSpace, SearchSpec, TaskAdapterSpec, TaskRef
 from orchestrator.campaign.resources import ResourcesSection
-from orchestrator.cli import app
-from orchestrator.gantt import draw_gantt
+from orchestrator.cli.app import app
+from orchestrator.plots.gantt import draw_gantt
 from orchestrator.scheduling.cluster_model import Cluster, parse_cluster
 from orchestrator.scheduling.cost import CostModel
 from orchestrator.scheduling.schedule import simulate

@@ -3,7 +3,7 @@
 import pytest
 from typer.testing import CliRunner
 
-from orchestrator.cli import app
+from orchestrator.cli.app import app
 from orchestrator.scheduling import startup_times
 from orchestrator.scheduling.simulation import Overheads
 from orchestrator.scheduling.startup_times import BankClock, StartUpLog, known_start_ups

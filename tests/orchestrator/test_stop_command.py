@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from jobs.errors import InputError
-from orchestrator import stop_command
-from orchestrator.stop_command import stop
+from orchestrator.cli import workspace as stop_command
+from orchestrator.cli.workspace import stop
 from orchestrator.store.lock import is_held
 
 ROOT = Path(__file__).parents[2]

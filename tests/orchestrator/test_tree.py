@@ -17,8 +17,8 @@ import pytest
 from rich.console import Console
 
 from jobs.errors import InputError
+from orchestrator.lineage.tree import Node, as_json, as_mermaid, as_text, lineage_tree
 from orchestrator.store.artifacts import CorruptArtifactError
-from orchestrator.tree import Node, as_json, as_mermaid, as_text, lineage_tree
 from tests.orchestrator.lineage_campaign import BACKBONE, Campaign, Size, make_campaign
 
 
@@ -151,7 +151,7 @@ def test_an_evaluation_and_a_single_adapter_have_trees_too(campaign: Campaign) -
 
 
 def test_the_tree_needs_neither_mlflow_nor_torch() -> None:
-    code = "import sys, orchestrator.tree; print({'mlflow', 'torch', 'ray'} & set(sys.modules))"
+    code = "import sys, orchestrator.lineage.tree; print({'mlflow', 'torch', 'ray'} & set(sys.modules))"
     root = Path(__file__).resolve().parents[2]
     environment = {**os.environ, "PYTHONPATH": str(root)}
     out = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)

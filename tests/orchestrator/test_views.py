@@ -3,10 +3,10 @@ import time
 
 from rich.console import Console
 
+from orchestrator.cli.tables import explanation_table, plan_table, status_table, steps_table
 from orchestrator.scheduling.cost import cost_model
 from orchestrator.store.artifacts import ArtifactStore
 from orchestrator.store.explain import explain
-from orchestrator.views import explanation_table, plan_table, status_table, steps_table
 from tests.orchestrator.campaign_files import planned
 from tests.orchestrator.toy_steps import STEPS, A, commit
 

@@ -20,11 +20,11 @@ import pytest
 from rich.console import Console
 
 from orchestrator.campaign.load import load_campaign
+from orchestrator.lineage.tree import as_mermaid, as_plain, as_text, lineage_tree
 from orchestrator.plan.pinned_references import References
 from orchestrator.plan.plan import Plan, plan_campaign
 from orchestrator.run import RunSettings, run_campaign
 from orchestrator.store.artifacts import ArtifactStore
-from orchestrator.tree import as_mermaid, as_plain, as_text, lineage_tree
 
 KEPT = Path(__file__).parent / "workspace_of_0_1"
 WORKSPACE = KEPT / "workspace"

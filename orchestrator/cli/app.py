@@ -1,0 +1,88 @@
+"""The command line: which commands there are. What each does stands in its noun's file."""
+
+from __future__ import annotations
+
+import faulthandler
+import sys
+from collections.abc import Callable
+
+import typer
+
+from jobs.errors import InputError
+from jobs.runtime.redaction import redacted
+from jobs.runtime.shutdown import LEFT, TimeToLeave
+from orchestrator.cli import adapters, k8s, languages, lineage, plan, publish, ray_jobs, run, workspace
+from orchestrator.store.artifacts import CorruptArtifactError
+
+
+def _group(purpose: str, commands: dict[str, Callable[..., None]]) -> typer.Typer:
+    group = typer.Typer(help=purpose, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+    for name, command in commands.items():
+        group.command(name)(command)
+    return group
+
+
+app = _group(
+    "Train fleets of language adapters, combine them by arithmetic, and find the best combination.",
+    {
+        "plan": plan.plan,
+        "explain": plan.explain,
+        "run": run.run,
+        "status": workspace.status,
+        "stop": workspace.stop,
+        "logs": workspace.logs,
+        "report": run.report,
+        "lineage": lineage.lineage,
+        "ui": lineage.ui,
+        "merge": adapters.merge,
+        "inspect": adapters.inspect,
+        "compare": adapters.compare,
+        "export": publish.export,
+        "push": publish.push,
+        "gc": workspace.gc,
+        "submit": ray_jobs.submit,
+        "schema": plan.schema,
+    },
+)
+app.add_typer(
+    _group(
+        "Languages: related ones, and where they are.",
+        {"related": languages.related, "map": languages.map_, "covered": languages.covered},
+    ),
+    name="languages",
+)
+app.add_typer(
+    _group(
+        "Campaigns on a Ray cluster that is reached over HTTP.",
+        {"list": ray_jobs.list_, "status": ray_jobs.status, "logs": ray_jobs.logs, "stop": ray_jobs.stop},
+    ),
+    name="jobs",
+)
+app.add_typer(
+    _group(
+        "Campaigns on Kubernetes, through KubeRay.",
+        {"render": k8s.render, "submit": k8s.submit, "status": k8s.status, "logs": k8s.logs, "stop": k8s.stop},
+    ),
+    name="k8s",
+)
+
+
+def main() -> None:
+    """Entry point: faults of the user's are lines, not tracebacks."""
+    if sys.__stderr__ is not None:  # and not sys.stderr, which need not be a file
+        faulthandler.enable(sys.__stderr__)  # should a library crash the process, its last lines say where
+    try:
+        app()
+    except InputError as fault:
+        for line in fault.faults:
+            print(f"error: {redacted(str(line))}", file=sys.stderr)
+        sys.exit(2)
+    except (CorruptArtifactError, OSError) as fault:  # damaged files, a full disk, no right to write
+        print(f"error: {redacted(str(fault))}", file=sys.stderr)
+        sys.exit(1)
+    except TimeToLeave:
+        print("told to end, and left in order; the same command goes on from here", file=sys.stderr)
+        sys.exit(LEFT)
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from here", file=sys.stderr)
+        sys.exit(130)

@@ -1,0 +1,72 @@
+"""What the commands have in common: their arguments, the terminal, and how a campaign file is planned."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from jobs.errors import Fault, InputError
+from orchestrator.store.workspace import workspace_path
+
+if TYPE_CHECKING:
+    from orchestrator.campaign.schema import Campaign
+    from orchestrator.plan.plan import Plan
+
+
+def terminal() -> Console:
+    """Where commands print; off a terminal (a pipe, a log) tables keep their columns apart."""
+    return Console(width=None if sys.stdout.isatty() else 140)
+
+
+console = terminal()
+
+CampaignFile = Annotated[Path, typer.Argument(help="campaign file (YAML)", metavar="CAMPAIGN")]
+
+Workspace = Annotated[
+    Path,
+    typer.Option(
+        "--workspace",
+        "-w",
+        envvar="ADAPTERFLEET_WORKSPACE",
+        help="where artifacts are kept: a directory, s3://bucket/prefix or gs://bucket/prefix",
+        parser=workspace_path,
+        metavar="PLACE",
+    ),
+]
+
+Set = Annotated[list[str] | None, typer.Option("--set", help="name=value for a variable of the campaign file")]
+
+HERE = Path("workspace")
+
+
+def load_file(file: Path, set_: list[str] | None = None) -> Campaign:
+    """The campaign of a file, its variables replaced by what `--set` gave. Raises InputError."""
+    from orchestrator.campaign.load import load_campaign
+
+    return load_campaign(file, variables(set_))
+
+
+def plan_file(file: Path, workspace: Path, set_: list[str] | None) -> Plan:
+    """The plan of a campaign file. Raises InputError."""
+    from orchestrator.plan.pinned_references import References
+    from orchestrator.plan.plan import plan_campaign
+
+    return plan_campaign(load_file(file, set_), References(workspace / "cache"))
+
+
+def variables(set_: list[str] | None) -> dict[str, str]:
+    """`--set name=value` as a mapping. Raises InputError for items without an equals sign."""
+    pairs = [(item, *item.partition("=")[::2]) for item in set_ or ()]
+    faults = [Fault("--set takes name=value", "--set", item) for item, _, _ in pairs if "=" not in item]
+    if faults:
+        raise InputError(*faults)
+    return {name: value for _, name, value in pairs}
+
+
+def say_broken(console: Console, damage: Exception) -> None:
+    """A record that cannot be read, in passing."""
+    console.print(f"note: {damage}: `run` computes it again", style="yellow", soft_wrap=True, markup=False)

@@ -1,0 +1,92 @@
+"""run and report: bring a campaign to its end, and write its report anew."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from jobs.errors import Fault, InputError
+from orchestrator.cli import ray_jobs
+from orchestrator.cli.options import (
+    HERE,
+    CampaignFile,
+    Set,
+    Workspace,
+    console,
+    load_file,
+    plan_file,
+)
+from orchestrator.run import ExecutorName, Outcome, RunSettings, run_campaign
+from orchestrator.store.record import Record
+from orchestrator.store.workspace import open_store
+
+
+def run(
+    file: CampaignFile,
+    workspace: Workspace = HERE,
+    set_: Set = None,
+    executor: Annotated[str, typer.Option(help="ray, or local: one after another in this process")] = "ray",
+    address: Annotated[
+        str | None,
+        typer.Option(help="a Ray cluster: auto, HOST:PORT, http://HOST:8265, ray://HOST; default: its own"),
+    ] = None,
+    tracking: Annotated[str, typer.Option(help="MLflow tracking URI, or off; default: the campaign's")] = "",
+) -> None:
+    """Run a campaign; the same command goes on where an earlier run stopped."""
+    name: ExecutorName
+    if executor == "ray":
+        name = "ray"
+    elif executor == "local":
+        name = "local"
+    else:
+        raise InputError(Fault("unknown executor", "--executor", executor, "choose ray or local"))
+    if there := ray_jobs.submission_address(address, os.environ):
+        place = open_store(workspace).reference
+        ray_jobs.run_there(file, there, place.uri if place else str(workspace), set_, tracking)
+    planned = plan_file(file, workspace, set_)
+    outcome = run_campaign(planned, RunSettings(workspace, name, address, tracking), console)
+    _tell(outcome, workspace)
+    raise typer.Exit(1 if outcome.summary.errors else 0)
+
+
+def report(file: CampaignFile, workspace: Workspace = HERE) -> None:
+    """Write the report of a campaign, finished or not, from its records."""
+    from orchestrator.report.write import write_report
+
+    console.print(f"report: {write_report(workspace, load_file(file).campaign).html}", soft_wrap=True)
+
+
+def _tell(outcome: Outcome, workspace: Path) -> None:
+    from orchestrator.report.terminal import results_table
+
+    summary = outcome.summary
+    for note in (*summary.notes, *endless_notes(summary.records.values())):
+        console.print(f"note: {note}", style="yellow", soft_wrap=True, markup=False)
+    console.print(results_table(outcome.report.results))
+    executed, reused = summary.count("succeeded"), summary.count("reused")
+    failed, skipped = summary.count("failed"), summary.count("skipped")
+    console.print(f"{executed} steps executed, {reused} reused, {failed} failed, {skipped} skipped")
+    for key, error in summary.errors.items():
+        console.print(f"failed: {key}: {error}", style="red", soft_wrap=True, markup=False)
+    console.print(f"report: {outcome.report.html}", soft_wrap=True)
+    console.print(f"MLflow: adapterfleet ui --workspace {workspace}", soft_wrap=True)
+
+
+def endless_notes(records: Iterable[Record]) -> list[str]:
+    """One line for each task whose evaluations have texts without an end token, in the order of their names."""
+    counts: dict[tuple[str, int], list[int]] = defaultdict(lambda: [0, 0])
+    for record in records:
+        if "unfinished" in record.details:
+            count = counts[record.spec["task"]["name"], int(record.details["max_new_tokens"])]
+            count[0] += int(record.details["unfinished"])
+            count[1] += int(record.details["examples"])
+    return [
+        f"{task}: {endless:,} of {texts:,} texts reached {most} new tokens without ending, and are scored so"
+        for (task, most), (endless, texts) in sorted(counts.items())
+        if endless
+    ]

@@ -1,0 +1,1 @@
+"""Where an adapter came from, its card, and how it leaves."""

@@ -1,0 +1,137 @@
+"""What a model card says about a spec and its result, as pairs of name and value."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from jobs.spec import METRICS, AdapterConfig, BottleneckConfig, DataRef, MergeSpec, TrainingConfig, metric_named
+from orchestrator.store.record import Record
+
+
+def search_targets(spec: MergeSpec, search: Record) -> list[str]:
+    """The languages that the merge is for: one, or all of a joint search."""
+    also = search.spec.get("also", ())
+    every = [search.spec["target"], *(objective["target"] for objective in also)]
+    return list(dict.fromkeys(every)) if also and not spec.best_for else [spec.target]
+
+
+def search_facts(spec: MergeSpec, search: Record) -> tuple[list[tuple[str, str]], str]:
+    """Validation scores of the weights, and a sentence on how they were chosen."""
+    if "objectives" in search.details:
+        return _joint_facts(spec, search)
+    winner: dict[str, Any] = search.details["winner"]
+    scores = ", ".join(f"{plain_number(score)} (seed {seed})" for seed, score in sorted(winner["scores"].items()))
+    task = search.spec["task"]
+    metric, _ = metric_named(task["kind"], task.get("metric", ""))
+    facts = [(f"validation {metric}, mean over seeds", plain_number(winner["mean"])), ("each seed", scores)]
+    return facts, "The weights were chosen on validation data. Test scores stand in the campaign's report."
+
+
+def _joint_facts(spec: MergeSpec, search: Record) -> tuple[list[tuple[str, str]], str]:
+    details = search.details
+    best = {one["name"]: one["best"] for one in details["objectives"]}
+    row = details["candidates"][best[spec.best_for]] if spec.best_for else details["winner"]
+    metrics = {one["name"]: one["metric"] for one in details["objectives"]}
+    facts = [
+        (f"validation {metrics[name]} of {name}, mean over seeds", plain_number(found["mean"]))
+        for name, found in row["objectives"].items()
+    ]
+    said = f"for {spec.best_for} alone" if spec.best_for else "for all of these at once"
+    todo = "Test scores stand in the campaign's report."
+    return facts, f"The weights were chosen on validation data, {said}. {todo}"
+
+
+def plain_number(value: float) -> str:
+    """Whole numbers with separators, others with four digits that count."""
+    return f"{value:,.0f}" if float(value).is_integer() else f"{value:.4g}"
+
+
+Facts = list[tuple[str, str]]
+
+RULES = {
+    "task_arithmetic": "task arithmetic",
+    "linear": "a weighted sum",
+    "ties": "TIES merging",
+    "dare": "DARE",
+    "slerp": "spherical interpolation",
+    "adamergex": "AdaMergeX",
+}
+
+
+def rule_facts(details: Mapping[str, Any]) -> Facts:
+    """How a merge was computed, from its details."""
+    weights, method = details["weights"], details.get("method", "task_arithmetic")
+    options = [(name, str(value)) for name, value in details.get("options", {}).items()]
+    if method == "task_arithmetic":
+        formula = " + ".join(f"{weight:g} · (theta_{key} − theta_pre)" for key, weight in weights.items())
+        return [("theta", f"theta_pre + {formula}"), ("method", method), *options]
+    return [
+        ("weights", ", ".join(f"{weight:g} {key}" for key, weight in weights.items())),
+        ("method", method),
+        *options,
+        *(("note", note) for note in details.get("notes", ())),
+    ]
+
+
+LANGUAGE_METRICS = {
+    "validation_loss": "held-out loss, nat per masked token",
+    "best_optimizer_step": "kept checkpoint, optimizer step",
+    "tokens": "tokens seen",
+}
+
+TASK_METRICS = {
+    **{f"validation_{name}": f"validation {name.replace('_', ' ')}" for known in METRICS.values() for name, _ in known},
+    "validation_f1": "validation F1",
+    "validation_loss": "validation loss, nat per token of the answers",
+    "best_optimizer_step": "kept checkpoint, optimizer step",
+}
+
+
+def adapter_facts(adapter: AdapterConfig) -> Facts:
+    """An adapter's shape."""
+    if not isinstance(adapter, BottleneckConfig):
+        return [(name.replace("_", " "), _setting(value)) for name, value in dataclasses.asdict(adapter).items()]
+    facts = [("bottleneck", f"reduction factor {adapter.reduction_factor}, {adapter.non_linearity}")]
+    if adapter.invertible_reduction_factor:
+        facts.append(("invertible adapter", f"NICE, reduction factor {adapter.invertible_reduction_factor}"))
+    return [*facts, ("initialization seed", str(adapter.init_seed))]
+
+
+def _setting(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else f"{value}"
+
+
+def training_facts(training: TrainingConfig, seed: int) -> Facts:
+    """How it was trained."""
+    batch = training.batch_size * training.gradient_accumulation
+    return [
+        ("optimizer steps", f"{training.optimizer_steps:,}"),
+        ("batch", f"{batch} sequences of at most {training.max_length} tokens"),
+        ("learning rate", f"{training.learning_rate:g}"),
+        ("seed", str(seed)),
+    ]
+
+
+def data_facts(data: DataRef) -> Facts:
+    """One data set, a line for each property."""
+    named = " ".join(part for part in (data.dataset, data.subset, data.directory) if part)
+    facts = [
+        ("source", f"{data.source} {named}".strip()),
+        ("language", data.language),
+        ("revision", f"`{data.revision}`"),
+    ]
+    return [*facts, *((f"most examples of {split}", f"{count:,}") for split, count in data.limits)]
+
+
+def data_words(data: DataRef) -> str:
+    """One data set in a line."""
+    return " ".join(
+        part for part in (data.source, data.dataset, data.subset, data.directory, f"`{data.revision}`") if part
+    )
+
+
+def result_facts(metrics: Mapping[str, float], named: Mapping[str, str]) -> Facts:
+    """Those of `metrics` that `named` has words for."""
+    return [(words, plain_number(metrics[name])) for name, words in named.items() if name in metrics]

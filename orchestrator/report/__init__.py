@@ -1,0 +1,1 @@
+"""Results in words: the page, its Markdown, and the terminal's table."""

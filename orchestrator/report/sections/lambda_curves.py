@@ -1,0 +1,131 @@
+"""The report's part on the search: lambda curves, how flat the optimum is, which related languages were chosen."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from orchestrator.plots.panels import Curve, LambdaPanel
+from orchestrator.report.document import (
+    Cell,
+    Column,
+    FigureRef,
+    Gallery,
+    LegendMark,
+    Paragraph,
+    Section,
+    Table,
+    foldable,
+)
+from orchestrator.report.sections.results import gain_cell, grouped, system_label
+from orchestrator.report.wording import DASH, comparison_title, file_stem, score, signed, system_colours, task_title
+from orchestrator.results.comparisons import Result, ScoredSystem
+from orchestrator.results.inputs import ReportInputs
+from orchestrator.results.searches import DEFAULT_LAMBDA, Flatness, LambdaCurve
+
+# Colour of a dashed line -> what it stands for.
+_ALONE = {
+    "proxy-1": "task language alone",
+    "proxy-2": "related language alone",
+    "proxy-3": "2nd related language alone",
+    "proxy-4": "3rd related language alone",
+    "own": "own adapter alone",
+}
+
+
+def lambda_section(inputs: ReportInputs, results: Sequence[Result]) -> Section | None:
+    """Validation score against lambda, one panel a comparison (arXiv 2404.15737, Fig. 5), and how flat it is."""
+    alone = [result for result in results if result.comparison.kind != "joint"]
+    searched = [result for result in alone if result.search and result.search.curves]
+    if not searched:
+        return None
+    ordered = [result for group in grouped(searched).values() for result in group]
+    figures = tuple(_lambda_figure(inputs, result) for result in ordered)
+    note = Paragraph(
+        "Validation scores, mean over seeds with a band of one standard deviation; the dot is the lambda that was "
+        "chosen. Dashed: the adapters alone. Test data plays no part here.",
+        "note",
+    )
+    shown = {system_colours(result.comparison)[system.name] for result in searched for system in _alone(result)}
+    legend: tuple[tuple[str, str, LegendMark], ...] = (
+        ("arithmetic", "arithmetic", "line"),
+        *((("arithmetic of the other pair", "fixed", "line"),) if any(len(_curves(r)) > 1 for r in searched) else ()),
+        *((words, colour, "dashed") for colour, words in _ALONE.items() if colour in shown),
+    )
+    return Section("Lambda", (note, *foldable(Gallery(figures, legend, "small")), _flatness_table(searched)))
+
+
+def _lambda_figure(inputs: ReportInputs, result: Result) -> FigureRef:
+    search, comparison = result.search, result.comparison
+    assert search is not None
+    colours = system_colours(comparison)
+    curves = tuple(
+        Curve(
+            " + ".join(curve.pair), curve.lambdas, curve.mean, curve.deviation,
+            "arithmetic" if curve.pair == search.winner_pair else "fixed", curve.pair == search.winner_pair,
+        )
+        for curve in search.curves
+    )  # fmt: skip
+    alone = _alone(result)
+    firsts = sorted(
+        {(c.pair != search.winner_pair, inputs.language(c.pair[0])) for c in search.curves if c.weighs_first}
+    )
+    several = f", {comparison.method}" if comparison.method and comparison.method in comparison.name else ""
+    panel = LambdaPanel(
+        f"{result.target_name}, {task_title(comparison)}{several}",
+        "lambda" + (", weight of " if firsts else "") + " or ".join(name for _, name in firsts),
+        curves,
+        tuple((system.label, system.validation, colours[system.name]) for system in alone),
+        (search.winner_lambda, search.winner_mean),
+    )
+    told = ", ".join(f"{system_label(inputs, s)} {score(comparison.metric, s.validation)}" for s in alone)
+    alt = (
+        f"{panel.title}: best {score(comparison.metric, search.winner_mean)} at lambda {search.winner_lambda:g}; {told}"
+    )
+    return FigureRef(file_stem("lambda", comparison.name, comparison.task, comparison.target), panel, alt)
+
+
+def _alone(result: Result) -> list[ScoredSystem]:
+    """Adapters alone whose validation score is known."""
+    return [one for one in result.systems if one.role in ("proxy", "own") and not math.isnan(one.validation)]
+
+
+def _curves(result: Result) -> tuple[LambdaCurve, ...]:
+    return result.search.curves if result.search else ()
+
+
+def _flatness_table(results: Sequence[Result]) -> Table:
+    rows = []
+    for result in results:
+        search, flat, metric = result.search, result.flatness, result.comparison.metric
+        assert search is not None
+        first = [Cell(result.target_name), Cell(comparison_title(result.comparison))]
+        chosen = Cell(f"{search.winner_lambda:g}", " + ".join(search.winner_pair))
+        if flat is None:
+            rows.append((*first, chosen, Cell(DASH), Cell(DASH), Cell(DASH), Cell("lambda 0.5 was not tried")))
+            continue
+        spread = "" if math.isnan(flat.spread) else f"±{score(metric, flat.spread)}"
+        low, high = (f"{end:g}" for end in flat.plateau)
+        rows.append(
+            (
+                *first,
+                chosen,
+                Cell(low if low == high else f"{low}–{high}"),
+                Cell(signed(metric, flat.validation_gain), spread),
+                gain_cell(result, flat.test),
+                Cell(_verdict(search.winner_lambda, flat), mark="unsure" if flat.flat else "gain"),
+            )
+        )
+    columns = (
+        Column("Target", False), Column("Comparison", False), Column("Lambda"), Column("As good, lambda"),
+        Column("Gain over 0.5, validation"), Column("Gain over 0.5, test"), Column("Did the search gain?", False),
+    )  # fmt: skip
+    return Table("How flat is the optimum?", columns, tuple(rows))
+
+
+def _verdict(chosen: float, flat: Flatness) -> str:
+    if abs(chosen - DEFAULT_LAMBDA) < 1e-9:
+        return "it chose 0.5 itself"
+    if not flat.flat:
+        return "yes, beyond its uncertainty"
+    return "no, it lost" if flat.test is not None and flat.test.high < 0 else "less than its uncertainty"

@@ -1,0 +1,200 @@
+"""The report's first half: summary, results, gains, lambda curves, flatness, related languages, loading."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+
+from orchestrator.plots.panels import GainBar, GainPanel
+from orchestrator.report.document import Block, Cell, Column, FigureRef, Fold, Gallery, Paragraph, Section, Table
+from orchestrator.report.sections.methods import methods_tables
+from orchestrator.report.wording import (
+    DASH,
+    comparison_title,
+    direction,
+    file_stem,
+    gain_unit,
+    interval,
+    mixture_words,
+    score,
+    signed,
+    system_colours,
+)
+from orchestrator.results.comparisons import Result, ScoredSystem
+from orchestrator.results.inputs import ReportInputs
+from orchestrator.results.searches import Gain
+
+_INTERVAL_NOTE = (
+    "Square brackets: 95 % paired bootstrap interval over the test examples, pooled over seeds; it tells of the test "
+    "set's size, not of new training seeds. ± is the standard deviation over seeds."
+)
+
+
+def grouped(results: Iterable[Result]) -> dict[tuple[str, str], list[Result]]:
+    """(comparison's name, its title) -> results, both in the campaign's order."""
+    groups: dict[tuple[str, str], list[Result]] = {}
+    for result in results:
+        groups.setdefault((result.comparison.name, comparison_title(result.comparison)), []).append(result)
+    return groups
+
+
+def results_section(inputs: ReportInputs, results: Sequence[Result]) -> Section:
+    """One table for each kind of comparison and task."""
+    blocks: list[Block] = [
+        Paragraph(
+            "Test scores, mean over seeds. The best of a row is **bold**. ◆ marks the better proxy, chosen by its "
+            f"validation score. {_INTERVAL_NOTE} A gain in grey with ≈ lies inside its interval.",
+            "note",
+        )
+    ]
+    blocks += methods_tables(results)
+    for (_, title), group in grouped(results).items():
+        metric = group[0].comparison.metric
+        caption = f"{title} ({direction(metric)})"
+        columns, rows = _table(inputs, group)
+        blocks.append(Table(caption, columns, rows))
+    blocks.append(Fold("The scores of every seed", (_seed_table(inputs, results),)))
+    return Section("Results", tuple(blocks))
+
+
+def _table(inputs: ReportInputs, group: Sequence[Result]) -> tuple[tuple[Column, ...], tuple[tuple[Cell, ...], ...]]:
+    titles = _titles(group)
+    present = [slot for slot in titles if any(slot in _by_slot(result) for result in group)]
+    baselines = [role for role in ("proxy", "own", "baseline") if any(result.gain(role) for result in group)]
+    columns = (
+        Column("Target", numeric=False),
+        *(Column(titles[slot], colour=_colour(group[0], slot)) for slot in present),
+        *(Column("Gain over " + _baseline_title(role, group)) for role in baselines),
+    )
+    rows = []
+    for result in group:
+        systems = _by_slot(result)
+        cells = [_score_cell(inputs, result, systems.get(slot)) for slot in present]
+        gains = [gain_cell(result, result.gain(role)) for role in baselines]
+        rows.append((Cell(result.target_name, result.comparison.target), *cells, *gains))
+    return columns, tuple(rows)
+
+
+def _titles(group: Sequence[Result]) -> Mapping[str, str]:
+    """Slot -> column title; the systems of mixtures and joint comparisons have labels of their own."""
+    if group[0].comparison.kind == "joint":
+        colours = system_colours(group[0].comparison)
+        return {colours[system.name]: system.label for system in reversed(group[0].systems)}
+    if not _is_mixture(group[0]):
+        return _SLOTS
+    return {system.name: system.label for system in group[0].systems}
+
+
+def _is_mixture(result: Result) -> bool:
+    return result.comparison.kind == "mixture"
+
+
+def _colour(result: Result, slot: str) -> str:
+    return system_colours(result.comparison)[slot] if _is_mixture(result) else slot
+
+
+def _baseline_title(role: str, group: Sequence[Result]) -> str:
+    first = next((system.label for system in group[0].systems if system.role == role), "baseline")
+    return {"proxy": "better proxy", "own": "own adapter"}.get(role, first)
+
+
+# Column of a results table of two fixed kinds (a colour name) -> its title.
+_SLOTS = {
+    "proxy-1": "Task language's adapter",
+    "proxy-2": "Related language's adapter",
+    "proxy-3": "2nd related",
+    "proxy-4": "3rd related",
+    "own": "Own adapter (MAD-X)",
+    "fixed": "Arithmetic, lambda 0.5",
+    "arithmetic": "Arithmetic, searched",
+}
+
+
+def _by_slot(result: Result) -> dict[str, ScoredSystem]:
+    """Column -> system: a mixture's systems are the same for every target, others' are told apart by their colour."""
+    if _is_mixture(result):
+        return {system.name: system for system in result.systems}
+    colours = system_colours(result.comparison)
+    return {colours[system.name]: system for system in reversed(result.systems)}
+
+
+def _score_cell(inputs: ReportInputs, result: Result, system: ScoredSystem | None) -> Cell:
+    if system is None or not system.done:
+        return Cell(DASH)
+    metric = result.comparison.metric
+    if system.role == "arithmetic" and result.search:
+        small = mixture_words(result.search.winner_weights)
+    else:
+        small = " + ".join(inputs.language(code) for code in system.languages)
+    beside = f"±{score(metric, system.deviation)}" if len(system.scores) > 1 else ""
+    done, wanted = len(system.scores), len(result.comparison.seeds)
+    small += f" ({done} of {wanted} seeds)" if done < wanted else ""
+    best, chosen = system.name in result.best, system.name == result.better_proxy
+    return Cell(score(metric, system.mean), small.strip(), "best" if best else "", chosen, beside)
+
+
+def gain_cell(result: Result, gain: Gain | None) -> Cell:
+    """A gain with its interval, marked as certain gain, certain loss or inside the interval."""
+    if gain is None:
+        return Cell(DASH)
+    metric = result.comparison.metric
+    small = gain.fault or interval(metric, gain)
+    if not gain.excludes_zero:
+        return Cell("≈ " + signed(metric, gain.value), small, "unsure")
+    return Cell(signed(metric, gain.value), small, "gain" if gain.low > 0 else "loss")
+
+
+def _seed_table(inputs: ReportInputs, results: Sequence[Result]) -> Table:
+    seeds = sorted({seed for result in results for seed in result.comparison.seeds})
+    rows = []
+    for result in results:
+        for system in result.systems:
+            scores = dict(system.scores)
+            metric = result.comparison.metric
+            cells = [Cell(score(metric, scores.get(seed, math.nan))) for seed in seeds]
+            where = comparison_title(result.comparison)
+            rows.append((Cell(result.target_name), Cell(where), Cell(system_label(inputs, system)), *cells))
+    columns = (Column("Target", False), Column("Comparison", False), Column("System", False))
+    return Table("", (*columns, *(Column(f"seed {seed}") for seed in seeds)), tuple(rows))
+
+
+def system_label(inputs: ReportInputs, system: ScoredSystem) -> str:
+    """A system in words, languages by name."""
+    names = " + ".join(inputs.language(code) for code in system.languages)
+    return {
+        "proxy": f"{names} adapter",
+        "own": "own adapter (MAD-X)",
+        "fixed": f"lambda 0.5, {names}",
+        "arithmetic": "arithmetic, searched",
+    }.get(system.role, system.label)
+
+
+def gains_section(results: Sequence[Result]) -> Section | None:
+    """Bars with intervals: Language Arithmetic (arXiv 2404.15737), Figs 2 and 3."""
+    figures = []
+    for (name, title), group in grouped(results).items():
+        first = next((system.label for system in group[0].systems if system.role == "baseline"), "")
+        for role, over in (("proxy", "the better proxy"), ("own", "the own adapter"), ("baseline", first)):
+            rows = [(result, gain) for result in group if (gain := result.gain(role)) is not None]
+            if rows:
+                figures.append(_gain_figure(name, title, over, rows))
+    if not figures:
+        return None
+    note = Paragraph(
+        "Gain of searched arithmetic on test data, positive is better for F1 and loss alike, with 95 % intervals. "
+        "Pale bars: the interval includes zero.",
+        "note",
+    )
+    return Section("Gains", (note, Gallery(tuple(figures))))
+
+
+def _gain_figure(name: str, title: str, over: str, rows: Sequence[tuple[Result, Gain]]) -> FigureRef:
+    metric = rows[0][0].comparison.metric
+    bars = tuple(
+        GainBar(r.target_name, gain.value, gain.low, gain.high, gain.excludes_zero, signed(metric, gain.value))
+        for r, gain in rows
+    )
+    panel = GainPanel(f"{title}, over {over}", f"gain in {gain_unit(metric)}", bars)
+    stem = file_stem("gain", name, rows[0][0].comparison.task, rows[0][1].role)
+    told = ", ".join(f"{bar.label} {bar.text}" for bar in bars)
+    return FigureRef(stem, panel, f"Gain over {over}, {title}: {told}")

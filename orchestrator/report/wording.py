@@ -1,0 +1,153 @@
+"""How numbers, metrics and systems are written, the same in tables, figures and sentences."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+from collections.abc import Iterable
+
+from orchestrator.plan.index import Comparison
+from orchestrator.results.comparisons import Result
+from orchestrator.results.searches import Gain
+
+DASH = "–"
+# Losses have three digits, all other metrics are points from 0 to 100 and have two.
+_LOSSES = {"mlm_loss": "masked-LM loss", "lm_loss": "language-model loss"}
+_POINTS = {
+    "f1": "F1",
+    "accuracy": "accuracy",
+    "exact_match": "exact match",
+    "number_match": "number match",
+    "rouge2": "ROUGE-2",
+    "rougeL": "ROUGE-L",
+}
+# What a joint search is chosen by, as a share of the plain mean's error.
+_JOINT = {"joint_regret": "greatest loss", "joint_mean": "mean gain", "joint_worst": "least gain"}
+_METRICS = {**_LOSSES, **_POINTS, **_JOINT}
+_TASKS = {
+    "ner": "NER",
+    "classification": "Classification",
+    "qa": "QA",
+    "multiple-choice": "Multiple choice",
+    "generation": "Generation",
+    "masked-lm": "Masked LM",
+}
+_DIRECTIONS = {"mlm_loss": "nat per masked token, lower is better", "lm_loss": "nat per token, lower is better"}
+
+
+def score(metric: str, value: float) -> str:
+    """A score with the metric's digits; a dash for nan."""
+    return DASH if math.isnan(value) else _written(metric, value, "")
+
+
+def signed(metric: str, value: float) -> str:
+    """A difference with its sign; a dash for nan."""
+    return DASH if math.isnan(value) else _written(metric, value, "+")
+
+
+def _written(metric: str, value: float, sign: str) -> str:
+    text = f"{100 * value:{sign}.2f} %" if metric in _JOINT else f"{value:{sign}.{_digits(metric)}f}"
+    return text.replace("-", "−")
+
+
+def _digits(metric: str) -> int:
+    return 2 if metric in _POINTS else 3
+
+
+def interval(metric: str, gain: Gain) -> str:
+    """`[low, high]`, or a dash."""
+    return DASH if math.isnan(gain.low) else f"[{signed(metric, gain.low)}, {signed(metric, gain.high)}]"
+
+
+def metric_name(metric: str) -> str:
+    """E.g. "F1"."""
+    return _METRICS.get(metric, metric)
+
+
+def gain_unit(metric: str) -> str:
+    """What a gain is counted in."""
+    if metric in _LOSSES:
+        return f"nat of {_LOSSES[metric]}"
+    return "F1 points" if metric == "f1" else f"points of {metric_name(metric)}"
+
+
+def gain_words(metric: str, gain: float) -> tuple[str, str]:
+    """A gain for a sentence: ("1.20", "F1 points more"), ("0.034", "nat less masked-LM loss")."""
+    better = gain >= 0
+    if metric in _LOSSES:
+        words = f"nat {'less' if better else 'more'} {_LOSSES[metric]}"
+    elif metric == "f1":
+        words = f"F1 points {'more' if better else 'less'}"
+    else:
+        words = f"points {'more' if better else 'less'} {metric_name(metric)}"
+    return score(metric, abs(gain)), words
+
+
+def direction(metric: str) -> str:
+    """Which way is better, with the unit where it has one."""
+    return _DIRECTIONS.get(metric, "higher is better" if metric in _POINTS else "")
+
+
+def task_title(comparison: Comparison) -> str:
+    """E.g. "NER F1", "Masked-LM loss"; a task with a name of its own goes by it: "nli: accuracy"."""
+    metric = metric_name(comparison.metric)
+    if comparison.task not in (comparison.task_kind, "mlm"):
+        return f"{comparison.task}: {metric}"
+    if comparison.metric in _LOSSES:
+        return metric[:1].upper() + metric[1:]
+    return f"{_TASKS.get(comparison.task_kind, comparison.task_kind)} {metric}"
+
+
+def comparison_title(comparison: Comparison) -> str:
+    """The task's title, and the comparison's name where that says more: "NER F1, zero-shot", "nli: accuracy"."""
+    title, name = task_title(comparison), comparison.name.removeprefix(f"{comparison.task}: ")
+    return title if name == comparison.task else f"{title}, {name}"
+
+
+def mixture_words(weights: Iterable[tuple[str, float]]) -> str:
+    """E.g. "1 task:en + 0.5 es − 0.5 en": what is added, then what is taken away; zeros are left out."""
+    ordered = sorted(weights, key=lambda item: item[1] < 0)
+    words = "".join(f" {'−' if weight < 0 else '+'} {abs(weight):g} {key}" for key, weight in ordered if weight)
+    return words.removeprefix(" + ").replace(" − ", "−", 1) if words.startswith(" − ") else words.removeprefix(" + ")
+
+
+def file_stem(*parts: str) -> str:
+    """A file name without suffix from texts that came out of a file; distinct parts give distinct stems."""
+    plain = "-".join(re.sub(r"[^A-Za-z0-9]+", "-", part).strip("-").lower() for part in parts)
+    if plain == "-".join(parts):
+        return plain
+    return f"{plain[:80]}-{hashlib.sha256(repr(parts).encode()).hexdigest()[:8]}"
+
+
+def baseline(result: Result) -> Gain | None:
+    """The gain that decides a comparison: over the own adapter, the better proxy, or the first baseline."""
+    order = {"enhancement": ("own", "proxy"), "mixture": ("baseline", "own", "proxy"), "joint": ("baseline",)}
+    gains = map(result.gain, order.get(result.comparison.kind, ("proxy",)))
+    return next((gain for gain in gains if gain is not None), None)
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people: "45 ms", "8.4 s", "3 min 05 s", "2 h 10 min"."""
+    if seconds < 1:
+        return f"{1000 * seconds:.0f} ms"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def counted(count: int, thing: str) -> str:
+    """ "1 step", "2 steps"."""
+    return f"{count:,} {thing}{'' if count == 1 else 's'}"
+
+
+def system_colours(comparison: Comparison) -> dict[str, str]:
+    """System name -> colour name, by place in the row: the task language's proxy first, then the related ones."""
+    colours: dict[str, str] = {}
+    for system in comparison.systems:
+        others = sum(colour.startswith("proxy") for colour in colours.values())
+        colours[system.name] = f"proxy-{min(4, 1 + others)}" if system.role in ("proxy", "baseline") else system.role
+    return colours

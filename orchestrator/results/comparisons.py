@@ -1,0 +1,152 @@
+"""Records and index -> frozen results: scores, better proxies, gains with intervals, curves, flatness.
+
+Proxies are compared by validation score alone, so that the baseline, like lambda, is chosen without test data.
+Scores of `ScoredSystem` are on the test split, those of `LambdaCurve` on the validation split.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+
+import numpy as np
+
+from jobs.errors import InputError
+from jobs.scoring.bootstrap import paired_bootstrap
+from jobs.scoring.metrics import Statistics, metric_over
+from orchestrator.plan.index import Comparison, System
+from orchestrator.results.inputs import ReportInputs
+from orchestrator.results.searches import Flatness, Gain, Search, alone_scores, read_flatness, read_search
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredSystem:
+    """A system's test scores: `scores` holds (seed, score) for the seeds that are done; nan without any."""
+
+    name: str
+    label: str
+    role: str
+    languages: tuple[str, ...]
+    scores: tuple[tuple[int, float], ...]
+    mean: float
+    deviation: float
+    validation: float
+
+    @property
+    def done(self) -> bool:
+        """Whether at least one seed is scored."""
+        return bool(self.scores)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One comparison's results; fields are None or empty where steps are still missing."""
+
+    comparison: Comparison
+    target_name: str
+    systems: tuple[ScoredSystem, ...]
+    search: Search | None
+    better_proxy: str
+    gains: tuple[Gain, ...]
+    flatness: Flatness | None
+
+    def system(self, role: str) -> ScoredSystem | None:
+        """The first system of a role."""
+        return next((system for system in self.systems if system.role == role), None)
+
+    def gain(self, role: str) -> Gain | None:
+        """Gain over the better proxy ("proxy"), the own adapter ("own"), lambda 0.5 ("fixed"), the first "baseline"."""
+        return next((gain for gain in self.gains if gain.role == role), None)
+
+    @property
+    def best(self) -> frozenset[str]:
+        """Names of the systems with the best test mean; none without scores, and none where all are equal."""
+        done = [system for system in self.systems if system.done]
+        pick = max if self.comparison.mode == "max" else min
+        means = {system.mean for system in done}
+        return frozenset(system.name for system in done if len(means) > 1 and system.mean == pick(means))
+
+
+def campaign_results(inputs: ReportInputs) -> tuple[Result, ...]:
+    """One result a comparison, in the campaign's order; works on a campaign that is not finished."""
+    return tuple(_result(inputs, comparison) for comparison in inputs.comparisons)
+
+
+def _result(inputs: ReportInputs, comparison: Comparison) -> Result:
+    search = read_search(inputs, comparison)
+    alone = alone_scores(inputs, comparison)
+    systems = tuple(_scored(inputs, comparison.metric, system, alone) for system in comparison.systems)
+    better = _better_proxy(systems, comparison.mode)
+    gains = _gains(inputs, comparison, better)
+    flatness = read_flatness(inputs, comparison, search, gains) if search else None
+    name = inputs.language(comparison.target)
+    return Result(comparison, name, systems, search, better, gains, flatness)
+
+
+def _scored(inputs: ReportInputs, metric: str, system: System, alone: Mapping[str, float]) -> ScoredSystem:
+    finished = [(seed, inputs.records.get(key)) for seed, key in sorted(system.evaluations.items())]
+    scores = [(seed, record.metrics[metric]) for seed, record in finished if record is not None]
+    values = [score for _, score in scores]
+    validation = alone.get(system.languages[0], math.nan) if len(system.languages) == 1 else math.nan
+    return ScoredSystem(
+        system.name,
+        system.label,
+        system.role,
+        system.languages,
+        tuple(scores),
+        fmean(values) if values else math.nan,
+        stdev(values) if len(values) > 1 else 0.0,
+        validation,
+    )
+
+
+def _better_proxy(systems: tuple[ScoredSystem, ...], mode: str) -> str:
+    """Name of the proxy with the best validation score; the only one needs none."""
+    proxies = [system for system in systems if system.role == "proxy"]
+    if len(proxies) == 1:
+        return proxies[0].name
+    if not proxies or any(math.isnan(proxy.validation) for proxy in proxies):
+        return ""
+    pick = max if mode == "max" else min
+    return pick(proxies, key=lambda proxy: proxy.validation).name
+
+
+def _gains(inputs: ReportInputs, comparison: Comparison, better_proxy: str) -> tuple[Gain, ...]:
+    ours = next((system for system in comparison.systems if system.role == "arithmetic"), None)
+    if ours is None:
+        return ()
+    baselines = [s for s in comparison.systems if s.name == better_proxy or s.role in ("own", "fixed", "baseline")]
+    gains = (_gain(inputs, comparison, ours, baseline) for baseline in baselines)
+    return tuple(gain for gain in gains if gain is not None)
+
+
+def _gain(inputs: ReportInputs, comparison: Comparison, ours: System, theirs: System) -> Gain | None:
+    """Over the seeds that both systems have; None without any."""
+    pairs = [
+        (inputs.records[key], inputs.records[theirs.evaluations[seed]])
+        for seed, key in sorted(ours.evaluations.items())
+        if key in inputs.records and theirs.evaluations.get(seed) in inputs.records
+    ]
+    if not pairs:
+        return None
+    metric, sign = comparison.metric, 1 if comparison.mode == "max" else -1
+    value = sign * fmean(a.metrics[metric] - b.metrics[metric] for a, b in pairs)
+    low, high, p, fault = math.nan, math.nan, math.nan, ""
+    try:
+        columns, left = _statistics(inputs, [record.key for record, _ in pairs])
+        _, right = _statistics(inputs, [record.key for _, record in pairs])
+        found = paired_bootstrap(left, right, metric_over(metric, columns), comparison.mode)
+        low, high, p = found.low, found.high, found.p
+    except (InputError, OSError, ValueError, KeyError) as problem:
+        fault = f"no interval: {problem}"
+    return Gain(theirs.name, theirs.label, theirs.role, value, low, high, len(pairs), fault, p)
+
+
+def _statistics(inputs: ReportInputs, keys: Sequence[str]) -> tuple[tuple[str, ...], list[Statistics]]:
+    """What the columns hold, and one array [examples, columns] a step."""
+    texts = [(inputs.store.fetch(key) / "statistics.json").read_text(encoding="utf-8") for key in keys]
+    documents = [json.loads(text) for text in texts]
+    return tuple(documents[0]["columns"]), [np.asarray(one["rows"], dtype=np.float64) for one in documents]
