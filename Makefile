@@ -32,9 +32,9 @@ chaos: $(STAMP)  ## 200 faults, one after another, an hour or so; the table goes
 	$(BIN)/python -m tests.chaos --only ray --rounds 2 --bank-size 2 --steps 10 --json docs/chaos-ray.json --append docs/chaos.md
 
 slow: $(STAMP)  ## tests on clusters that take minutes, a process each, for Ray keeps a token as long as it lives
-	$(BIN)/python -m pytest -m slow tests/orchestrator/test_ray_cluster.py
-	$(BIN)/python -m pytest -m slow tests/orchestrator/test_ray_jobs.py
-	$(BIN)/python -m pytest -m slow tests/orchestrator/test_ray_operations.py
+	$(BIN)/python -m pytest -m slow tests/orchestrator/execution/ray/test_worker_pool.py
+	$(BIN)/python -m pytest -m slow tests/orchestrator/clusters/ray/test_jobs.py
+	$(BIN)/python -m pytest -m slow tests/orchestrator/cli/test_ray_operations.py
 
 ui: $(STAMP)  ## MLflow's pages for the workspace
 	$(BIN)/adapterfleet ui

@@ -1,0 +1,165 @@
+"""ZeRO-2 and ZeRO-3 for real: two processes with gloo on the CPU, against a plain training by PEFT and torch."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import peft
+import pytest
+import torch
+from safetensors.torch import load_file
+from sharded_fleet import TRAINING, ShardedFleet
+from tiny_backbone import WORDS
+from transformers import LlamaForCausalLM
+
+from jobs.banks.sharded.corpus import open_corpus
+from jobs.banks.sharded.model_size import model_size
+from jobs.models.row_dropout import dropouts_by_row
+from jobs.spec import TrainingConfig
+from jobs.tokens.batches import collate
+from jobs.training.checkpoint import saved
+from jobs.training.progress import DivergedError, schedule
+
+HERE = Path(__file__).parent
+pytestmark = pytest.mark.timeout(200)
+WILD = TrainingConfig(optimizer_steps=6, batch_size=5, gradient_accumulation=2, learning_rate=1e25, max_length=16,
+                      max_grad_norm=1e30, evaluate_every=6, evaluation_examples=7)  # fmt: skip
+
+
+def run_workers(calls, folder: Path, size: int = 2, stop_at: int = 0, **environment: str):
+    """Processes that train `calls`, {stage: calls}, together; their exit codes and the outcomes, if there are any."""
+    file, done = folder / "calls", folder / "outcomes"
+    file.write_bytes(pickle.dumps(calls))
+    done.unlink(missing_ok=True)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    common = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1",
+              "DS_ACCELERATOR": "cpu", "WORLD_SIZE": str(size), "LOCAL_SIZE": str(size), **environment}  # fmt: skip
+    command = [sys.executable, str(HERE / "sharded_worker.py"), str(file), str(done), str(stop_at)]
+    workers = [
+        subprocess.Popen(
+            command, env={**common, "RANK": str(rank), "LOCAL_RANK": str(rank)}, cwd=HERE.parents[3],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )
+        for rank in range(size)
+    ]  # fmt: skip
+    texts = [worker.communicate(timeout=150)[0] for worker in workers]
+    codes = [worker.returncode for worker in workers]
+    outcomes = pickle.loads(done.read_bytes()) if done.exists() else None  # noqa: S301 - written by the worker
+    return codes, outcomes, "\n".join(text[-2500:] for text in texts)
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory):
+    return ShardedFleet(tmp_path_factory.mktemp("sharded"))
+
+
+@pytest.fixture(scope="module")
+def trained(fleet, tmp_path_factory):
+    """Three languages with each stage on one engine; the second one diverges."""
+    calls = {
+        stage: [fleet.call("aa", f"zero-{stage}"), fleet.call("bb", f"zero-{stage}", WILD), fleet.call("cc", f"zero-{stage}")]
+        for stage in (2, 3)
+    }  # fmt: skip
+    codes, outcomes, text = run_workers(calls, tmp_path_factory.mktemp("run"))
+    assert codes == [0, 0], text
+    return calls, outcomes
+
+
+@pytest.fixture(scope="module")
+def plain(fleet):
+    """The same trainings in one process by PEFT, torch's AdamW and clip_grad_norm_: curve, best held-out loss, weights."""
+    return {language: train_plainly(fleet, fleet.call(language, "plain")) for language in ("aa", "cc")}
+
+
+def mean_loss(model, rows, dropouts) -> torch.Tensor:
+    """Of PEFT's model, under the masks that the rows bring along."""
+    batch = collate([rows], 0, torch.device("cpu"))
+    for module in dropouts:
+        module.dropout = batch.rows.dropout
+    keep = None if batch.rows.keep is None else batch.rows.keep.long()
+    logits = model(input_ids=batch.rows.ids, attention_mask=keep).logits.flatten(0, 1)
+    return torch.nn.functional.cross_entropy(logits[batch.rows.places[0]], batch.labels)
+
+
+def train_plainly(fleet, call):
+    training, corpus, model = call.spec.training, open_corpus(call), fleet.plain()
+    adapter = [one for one in model.parameters() if one.requires_grad]
+    dropouts = dropouts_by_row(model, "default")
+    optimizer = torch.optim.AdamW(adapter, training.learning_rate, weight_decay=training.weight_decay)
+    curve, best, weights = [], float("inf"), {}
+    for step in range(training.optimizer_steps):
+        losses = []
+        for part in range(training.gradient_accumulation):
+            loss = mean_loss(model, corpus.stream.batch(step * training.gradient_accumulation + part), dropouts)
+            (loss / training.gradient_accumulation).backward()
+            losses.append(loss.item())
+        torch.nn.utils.clip_grad_norm_(adapter, training.max_grad_norm)
+        optimizer.param_groups[0]["lr"] = training.learning_rate * schedule(step, training)
+        optimizer.step()
+        optimizer.zero_grad()
+        curve.append(sum(losses) / len(losses))
+        if (step + 1) % training.evaluate_every == 0:
+            with torch.no_grad():
+                value = mean_loss(model, corpus.held_out, dropouts).item()
+            if value < best:
+                best = value
+                weights = {n: t.clone() for n, t in peft.get_peft_model_state_dict(model).items()}
+    return curve, best, weights
+
+
+@pytest.mark.parametrize("stage", [2, 3])
+@pytest.mark.parametrize("language", ["aa", "cc"])
+def test_curve_and_weights_are_those_of_a_plain_training_in_one_process(trained, plain, stage, language):
+    """Within 1e-4: float32 sums of two workers in another order, over 12 optimizer steps."""
+    calls, outcomes = trained
+    curve, best, weights = plain[language]
+    result = outcomes[stage][language]
+    torch.testing.assert_close([v for _, v in result.series["train_loss"]], curve, rtol=0, atol=1e-4)
+    assert result.metrics["validation_loss"] == pytest.approx(best, abs=1e-4)
+    call = next(one for one in calls[stage] if one.name == language)
+    written = load_file(call.output / "adapter_model.safetensors")
+    assert written.keys() == weights.keys()
+    for name, tensor in weights.items():
+        torch.testing.assert_close(written[name], tensor, rtol=0, atol=1e-4)
+        assert written[name].abs().max() > 0
+
+
+@pytest.mark.parametrize("stage", [2, 3])
+def test_a_language_that_diverges_fails_alone(trained, stage):
+    assert isinstance(trained[1][stage]["bb"], DivergedError)
+
+
+@pytest.mark.parametrize("stage", [2, 3])
+def test_peft_loads_what_was_written(fleet, trained, stage):
+    calls, outcomes = trained
+    model = LlamaForCausalLM.from_pretrained(fleet.root / "backbone").eval()
+    loaded = peft.PeftModel.from_pretrained(model, str(calls[stage][0].output))
+    value = mean_loss(loaded, open_corpus(calls[stage][0]).held_out, []).item()
+    assert value == pytest.approx(outcomes[stage]["aa"].metrics["validation_loss"], abs=1e-5)
+
+
+def test_a_killed_training_goes_on_from_its_checkpoint_with_another_number_of_workers(fleet, trained, plain, tmp_path):
+    killed = {3: [fleet.call("aa", "killed")]}
+    codes, _, text = run_workers(killed, tmp_path, stop_at=5, EVERY="0")
+    assert 9 in codes, text
+    assert not saved(killed[3][0].checkpoint)[0].finished
+    codes, outcomes, text = run_workers(killed, tmp_path, size=1)
+    assert codes == [0], text
+    result = outcomes[3]["aa"]
+    assert 0 < result.details["resumed_from_step"] < TRAINING.optimizer_steps
+    torch.testing.assert_close([v for _, v in result.series["train_loss"]], plain["aa"][0], rtol=0, atol=1e-4)
+
+
+def test_the_size_of_a_backbone_is_counted_without_its_weights(fleet):
+    model = fleet.plain()
+    size = model_size(fleet.backbone, peft.PeftConfig.from_pretrained(str(fleet.theta_pre)))
+    assert size.trainable == sum(one.numel() for one in model.parameters() if one.requires_grad)
+    assert size.parameters == sum(one.numel() for one in model.parameters() if not one.requires_grad)
+    assert (size.layers, size.hidden, size.vocabulary) == (2, 32, WORDS + 5)

@@ -1,0 +1,334 @@
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tiny_fleet import TRAINING, Fleet, write_corpus
+from transformers import get_scheduler
+
+from jobs.banks import bank as module
+from jobs.banks import forward_pass
+from jobs.banks.adapter_forwards import Forwards
+from jobs.banks.bank import train_languages
+from jobs.errors import InputError
+from jobs.evaluation.evaluator import Stack
+from jobs.evaluation.madx_evaluator import WarmEvaluator
+from jobs.models.madx_backbone import load_backbone
+from jobs.spec import TaskRef, TrainingConfig
+from jobs.tokens.evaluation_sets import EvaluationSet
+from jobs.training import checkpoint
+from jobs.training.checkpoint import saved
+from jobs.training.data_parallel import Team
+from jobs.training.learner import Learner
+from jobs.training.progress import DivergedError, schedule
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory):
+    return Fleet(tmp_path_factory.mktemp("fleet"))
+
+
+def _train(calls, **options):
+    return dict(train_languages(calls, **options))
+
+
+def _weights(call):
+    return load_file(call.output / "adapter.safetensors")
+
+
+def _largest_difference(first, second):
+    assert first.keys() == second.keys()
+    return max(float((first[name] - second[name]).abs().max()) for name in first)
+
+
+def _change(**values):
+    return dataclasses.replace(TRAINING, **values)
+
+
+def test_a_language_learns_and_reports(fleet):
+    call = fleet.call("aa", _change(optimizer_steps=120, learning_rate=5e-3))
+    result = _train([call])["aa"]
+    curve = result.series["validation_loss"]
+    assert [step for step, _ in curve] == [20, 40, 60, 80, 100, 120]
+    assert result.metrics["validation_loss"] == min(value for _, value in curve) < curve[0][1]
+    assert result.metrics["tokens"] > 0
+    assert result.details["corpus_blocks"] > 0
+    assert saved(call.checkpoint)[0].finished
+
+
+def test_plain_adapters_loads_the_result_under_the_language_s_name(fleet):
+    call = fleet.call("ab", _change(optimizer_steps=5))
+    _train([call])
+    model = load_backbone(fleet.backbone, "cpu").model
+    assert model.load_adapter(str(call.output)) == "ab"
+    parameters = dict(model.named_parameters())
+    for name, tensor in _weights(call).items():
+        assert torch.equal(parameters[name], tensor)
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.1])
+def test_an_adapter_does_not_depend_on_the_size_of_its_bank_nor_on_how_many_pass_at_a_time(fleet, monkeypatch, rate):
+    languages = ["ba", "bb", "bc", "bd", "be", "bf", "bg", "bh"]
+    training, in_one, in_three_parts = _change(backbone_dropout=rate), 8 * 4 * 16, 3 * 4 * 16
+    found = []
+    for size, tokens in ((1, in_one), (3, in_one), (8, in_one), (8, in_three_parts)):
+        monkeypatch.setattr(forward_pass, "TOKENS", tokens)
+        calls = [fleet.call(language, training, run=f"bank-{size}-{tokens}-{rate}") for language in languages[:size]]
+        assert not [one for one in _train(calls).values() if isinstance(one, Exception)]
+        found.append(_weights(calls[0]))
+    start = load_file(fleet.theta_pre / "adapter.safetensors")
+    moved = max(float((start[n] - found[0][n.replace("theta_pre", "ba")]).abs().max()) for n in start)
+    assert moved > 1e-3
+    assert all(_largest_difference(found[0], other) < 1e-5 for other in found[1:])
+
+
+def test_the_parts_of_a_bank_are_of_like_size_and_follow_the_worker_s_share_of_the_rows(fleet, monkeypatch):
+    call = fleet.call("pa")
+    languages = [Forwards(fleet.backbone).forward(call.spec.adapter, call.inputs["theta_pre"]).start(call)] * 8
+
+    def sizes(device, workers):
+        found = forward_pass.parts(languages, torch.device(device), Team(0, workers))
+        assert [place for part in found for place in range(8)[part]] == list(range(8))
+        return [part.stop - part.start for part in found]
+
+    monkeypatch.setattr(forward_pass, "TOKENS", 3 * 4 * 16)
+    assert sizes("cpu", 1) == [2, 3, 3] and sizes("cpu", 2) == [4, 4] and sizes("cpu", 4) == [8]
+    assert sizes("cuda", 1) == [8]
+    monkeypatch.setattr(forward_pass, "TOKENS", 1)
+    assert sizes("cpu", 1) == [1] * 8
+
+
+def test_dropout_of_the_backbone_changes_what_is_learnt_and_not_what_is_measured(fleet):
+    losses = {}
+    for rate in (0.0, 0.1):
+        call = fleet.call("bi", _change(backbone_dropout=rate), run=f"dropout-{rate}")
+        result = _train([call])["bi"]
+        assert result.details["backbone_dropout"] == rate
+        losses[rate] = [value for _, value in result.series["validation_loss"]]
+    assert losses[0.1] != losses[0.0]
+    assert losses[0.1] == pytest.approx(losses[0.0], rel=0.1)
+
+
+def test_the_same_call_gives_the_same_bytes(fleet):
+    first, second = (fleet.call("ca", run=run) for run in ("first", "second"))
+    _train([first])
+    _train([second])
+    for name in ("adapter.safetensors", "pytorch_adapter.bin", "adapter_config.json"):
+        assert (first.output / name).read_bytes() == (second.output / name).read_bytes()
+
+
+def test_the_reported_loss_is_the_one_that_evaluation_gives(fleet):
+    call = fleet.call("cc")
+    result = _train([call])["cc"]
+    data = dataclasses.replace(call.spec.corpus, limits=())
+    evaluation = EvaluationSet(TaskRef("mlm", "masked-lm"), data, "validation", TRAINING.max_length)
+    score = WarmEvaluator(fleet.backbone, call.cache, "cpu").evaluate(evaluation, Stack(((call.output, 1.0),)))
+    assert result.metrics["validation_loss"] == pytest.approx(score.value, abs=1e-5)
+
+
+def test_a_corpus_shorter_than_one_sequence_is_refused(fleet):
+    corpus = write_corpus(fleet.root / "short", "cd", sentences=1)
+    outcome = _train([fleet.call("cd", _change(max_length=64), corpus=corpus)])["cd"]
+    assert isinstance(outcome, InputError) and "shorter than one sequence" in str(outcome)
+
+
+def test_a_corpus_of_unknown_tokens_is_trained_and_warned_of(fleet):
+    corpus = write_corpus(fleet.root / "unknown", "ce")
+    path = Path(dict(corpus.files)["train"])
+    path.write_text(path.read_text().replace("w1", "zz"))
+    result = _train([fleet.call("ce", _change(optimizer_steps=2), corpus=corpus)])["ce"]
+    assert result.details["unknown_share"] > 0.1 and "does not know" in result.details["warning"]
+
+
+def test_seeds_change_the_result_and_all_start_from_theta_pre(fleet):
+    first, second = (fleet.call("cb", run=f"seed-{seed}", seed=seed) for seed in (1, 2))
+    _train([first])
+    _train([second])
+    assert _largest_difference(_weights(first), _weights(second)) > 1e-4
+
+
+def test_languages_leave_when_done_and_others_enter(fleet):
+    lengths = {"da": 10, "db": 30, "dc": 20, "dd": 5}
+    calls = [fleet.call(language, _change(optimizer_steps=steps)) for language, steps in lengths.items()]
+    outcomes = list(train_languages(calls, capacity=2))
+    assert [name for name, _ in outcomes] == ["da", "db", "dc", "dd"] or {n for n, _ in outcomes} == set(lengths)
+    assert {name: int(one.metrics["optimizer_steps"]) for name, one in outcomes} == lengths
+    assert outcomes[0][0] == "da"
+    alone = fleet.call("dc", _change(optimizer_steps=20), run="alone")
+    _train([alone])
+    assert _largest_difference(_weights(calls[2]), _weights(alone)) < 1e-5
+
+
+def test_a_broken_corpus_and_a_divergence_end_their_language_alone(fleet):
+    broken = dataclasses.replace(write_corpus(fleet.root / "corpora", "ea"), files=(("train", "/no/such/file"),))
+    calls = [
+        fleet.call("ea", corpus=broken),
+        fleet.call("eb", _change(learning_rate=1e30, max_grad_norm=0.0)),
+        fleet.call("ec"),
+    ]
+    outcomes = _train(calls)
+    assert isinstance(outcomes["ea"], Exception)
+    assert isinstance(outcomes["eb"], DivergedError)
+    alone = fleet.call("ec", run="alone")
+    _train([alone])
+    assert _largest_difference(_weights(calls[2]), _weights(alone)) < 1e-5
+
+
+def test_early_stopping_ends_a_language_after_its_patience(fleet):
+    training = _change(optimizer_steps=400, learning_rate=0.3, evaluate_every=5, patience=2)
+    result = _train([fleet.call("fa", training)])["fa"]
+    assert result.metrics["optimizer_steps"] == result.metrics["best_optimizer_step"] + 10 < 400
+
+
+def test_accumulated_batches_make_one_step(fleet):
+    result = _train([fleet.call("fb", _change(optimizer_steps=6, gradient_accumulation=3))])["fb"]
+    assert result.metrics["optimizer_steps"] == 6
+    single = _train([fleet.call("fb", _change(optimizer_steps=18), run="single")])["fb"]
+    assert result.metrics["tokens"] == single.metrics["tokens"]
+
+
+def test_a_budget_of_tokens_shortens_the_corpus(fleet):
+    call = fleet.call("fc", _change(max_tokens=40))
+    forward = Forwards(fleet.backbone).forward(call.spec.adapter, call.inputs["theta_pre"])
+    order = forward.start(call).stream.order
+    rows = {int(row) for number in range(50) for row in order[number]}
+    assert rows == {0, 1, 2}
+
+
+def test_rows_beyond_the_backbone_s_positions_are_refused(fleet):
+    outcome = _train([fleet.call("fd", _change(max_length=65))])["fd"]
+    assert isinstance(outcome, InputError) and "at most 64" in str(outcome)
+
+
+def test_a_stopped_training_goes_on_bit_for_bit(fleet, monkeypatch):
+    monkeypatch.setattr(checkpoint, "SECONDS", 0.0)
+    monkeypatch.setattr(checkpoint, "SHARE", 1e9)
+    monkeypatch.setattr(module, "PROGRESS_SECONDS", 0.0)
+    training = _change(gradient_accumulation=2)
+
+    class Stop(BaseException):
+        pass
+
+    def stop_at_23(name, values):
+        if values["optimizer_step"] == 23:
+            raise Stop
+
+    languages = ["ga", "gb", "gc"]
+    undisturbed = [fleet.call(language, training, run="undisturbed") for language in languages]
+    _train(undisturbed)
+    stopped = [fleet.call(language, training, run="stopped") for language in languages]
+    with pytest.raises(Stop):
+        _train(stopped, progress=stop_at_23)
+    results = _train(stopped)
+    assert all(one.details["resumed_from_step"] >= 22 for one in results.values())
+    for first, second in zip(undisturbed, stopped, strict=True):
+        assert (first.output / "adapter.safetensors").read_bytes() == (
+            second.output / "adapter.safetensors"
+        ).read_bytes()
+        assert [step for step, _ in results[second.name].series["validation_loss"]] == [20, 40, 50]
+
+
+_CHILD = """
+import sys
+from pathlib import Path
+import pickle
+from jobs.banks import bank as module
+from jobs.training import checkpoint
+checkpoint.SECONDS = 0.0
+checkpoint.SHARE = 1e9
+for name, outcome in module.train_languages(pickle.loads(Path(sys.argv[1]).read_bytes())):
+    assert not isinstance(outcome, Exception), outcome
+"""
+
+
+def test_a_killed_training_ends_with_the_weights_of_an_undisturbed_one(fleet, tmp_path):
+    import pickle
+
+    training = _change(optimizer_steps=250, evaluate_every=100)
+    languages = ["ha", "hb"]
+    undisturbed = [fleet.call(language, training, run="whole") for language in languages]
+    _train(undisturbed)
+    killed = [fleet.call(language, training, run="killed") for language in languages]
+    (tmp_path / "calls").write_bytes(pickle.dumps(killed))
+    root = Path(module.__file__).parents[2]
+    child = subprocess.Popen([sys.executable, "-c", _CHILD, str(tmp_path / "calls")], cwd=root)
+    deadline = time.monotonic() + 60
+    while not any(one.time >= 40 for one in saved(killed[1].checkpoint)) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.kill(child.pid, signal.SIGKILL)
+    child.wait()
+    assert not (killed[0].output / "adapter.safetensors").exists()
+    results = _train(killed)
+    assert 0 < results["ha"].details["resumed_from_step"] < 250
+    for first, second in zip(undisturbed, killed, strict=True):
+        assert (first.output / "adapter.safetensors").read_bytes() == (
+            second.output / "adapter.safetensors"
+        ).read_bytes()
+
+
+def test_a_corrupt_checkpoint_is_said_and_training_starts_anew(fleet):
+    call, fresh = fleet.call("ia", run="corrupt"), fleet.call("ia", run="fresh")
+    call.checkpoint.mkdir(parents=True)
+    (call.checkpoint / "training-0000000007.safetensors").write_bytes(b"not a checkpoint")
+    result = _train([call])["ia"]
+    assert "training-0000000007" in result.details["checkpoints_not_used"][0]
+    _train([fresh])
+    assert _largest_difference(_weights(call), _weights(fresh)) == 0.0
+
+
+def test_a_checkpoint_of_another_training_is_said_and_not_used(fleet):
+    first = fleet.call("ib", _change(optimizer_steps=10))
+    _train([first])
+    other = dataclasses.replace(fleet.call("ib", run="other"), checkpoint=first.checkpoint)
+    result = _train([other])["ib"]
+    assert "another training" in result.details["checkpoints_not_used"][0]
+    assert result.metrics["optimizer_steps"] == 50
+
+
+def test_the_schedule_is_linear_up_and_linear_down():
+    training = TrainingConfig(optimizer_steps=10, batch_size=1, warmup_ratio=0.2)
+    assert [round(schedule(step, training), 3) for step in range(10)] == [
+        0.0, 0.5, 1.0, 0.875, 0.75, 0.625, 0.5, 0.375, 0.25, 0.125,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["linear", "cosine", "constant_with_warmup"])
+def test_schedules_are_those_of_transformers(kind):
+    training = TrainingConfig(optimizer_steps=12, batch_size=1, warmup_ratio=0.25, lr_scheduler_type=kind)
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)
+    reference = get_scheduler(kind, optimizer, num_warmup_steps=3, num_training_steps=12)
+    for step in range(12):
+        assert schedule(step, training) == pytest.approx(reference.get_last_lr()[0])
+        optimizer.step()
+        reference.step()
+
+
+@pytest.mark.parametrize(("batches", "norm"), [(1, 0.5), (1, 100.0), (1, 0.0), (2, 0.5)])
+def test_a_learner_takes_the_steps_of_plain_adamw(batches, norm):
+    training = TrainingConfig(8, 1, 0.1, weight_decay=0.2, max_grad_norm=norm, gradient_accumulation=batches)
+    start = torch.linspace(-1, 1, 6)
+    learner = Learner(start.clone(), 4, training, "min")
+    matrix, bias = start[:4].clone().requires_grad_(), start[4:].clone().requires_grad_()
+    reference = torch.optim.AdamW(
+        [{"params": [matrix]}, {"params": [bias], "weight_decay": 0.0}], 0.1, weight_decay=0.2
+    )
+    decay = torch.optim.lr_scheduler.LambdaLR(reference, lambda step: schedule(step, training))
+    for step in range(8):
+        gradient = torch.sin(torch.arange(6.0) + step)
+        for part in range(batches):
+            learner.learn(gradient * (2 * part if batches == 2 else 1), 1.0, 1)
+        matrix.grad, bias.grad = gradient[:4].clone(), gradient[4:].clone()
+        torch.nn.utils.clip_grad_norm_([matrix, bias], norm or math.inf)
+        reference.step()
+        decay.step()
+    torch.testing.assert_close(learner.vector, torch.cat([matrix, bias]).detach())
+    assert learner.progress.optimizer_steps == 8

@@ -1,0 +1,263 @@
+import json
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+
+from jobs.errors import InputError
+from orchestrator.campaign.load import json_schema, load_campaign
+from orchestrator.plan.pinned_references import References
+from orchestrator.plan.plan import plan_campaign
+from tests.orchestrator.campaign_files import changed, planned, write_data, write_file
+
+ROOT = Path(__file__).parents[3]
+READY = sorted((ROOT / "campaigns").glob("*.yaml"))
+
+
+@pytest.fixture
+def faults(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def faults(changes, overrides=None):
+        with pytest.raises(InputError) as caught:
+            load_campaign(write_file(tmp_path, changes), overrides)
+        return list(map(str, caught.value.faults))
+
+    return faults
+
+
+def line_of(folder, text):
+    lines = (folder / "campaign.yaml").read_text().splitlines()
+    return next(number for number, line in enumerate(lines, 1) if text in line)
+
+
+def test_the_toy_campaign_loads(tmp_path):
+    campaign = load_campaign(write_file(tmp_path))
+    assert campaign.corpora.files == f"{tmp_path}/data/{{language}}-{{split}}.jsonl"
+
+
+def test_an_unknown_key_has_its_place_and_a_suggestion(faults, tmp_path):
+    (said,) = faults({"language_adapter.training.optimiser_steps": 3})
+    line = line_of(tmp_path, "optimiser_steps")
+    place = f"campaign.yaml:{line}: language_adapter.training.optimiser_steps"
+    assert said == f'{place}: unknown key; did you mean "optimizer_steps"?'
+
+
+def test_a_typo_inside_a_list_is_suggested_from_that_section(faults):
+    (said,) = faults({"comparisons.0.relatd": {"top": 2}})
+    assert 'comparisons[0].relatd: unknown key; did you mean "related"?' in said
+    (said,) = faults({"tasks.0.data.text_colum": "t"})
+    assert 'tasks[0].data.text_colum: unknown key; did you mean "text_column"?' in said
+    (said,) = faults({"corpora.splits": {"trian": "x"}})
+    assert "corpora.splits.trian: input should be 'train', 'validation' or 'test'" in said
+
+
+def test_dropout_of_a_backbone_under_lora_is_refused(faults):
+    lora = {"rank": 2, "target_modules": ["q"]}
+    training = {"optimizer_steps": 3, "backbone_dropout": 0.1}
+    said = faults({"language_adapter": {"lora": lora, "training": training}})
+    assert any(
+        "language_adapter.training.backbone_dropout: backbone_dropout is for bottleneck adapters" in s for s in said
+    )
+
+
+def test_a_wrong_type_says_what_was_given(faults, tmp_path):
+    (said,) = faults({"language_adapter.training.optimizer_steps": "many"})
+    assert said.startswith(f"campaign.yaml:{line_of(tmp_path, 'many')}: language_adapter.training.optimizer_steps: ")
+    assert "(got 'many')" in said
+    (said,) = faults({"search.lambda_step": 0.7})
+    assert "less than or equal to 0.5" in said
+
+
+def test_all_faults_of_form_come_at_once(faults):
+    said = faults(
+        {"seeds": ["x"], "campaign": "Not A Name", "comparisons.1.kind": "few-shot", "colour": 1, "corpora": ...}
+    )
+    assert [one.split(": ")[1] for one in said] == ["campaign", "corpora", "seeds[0]", "comparisons[1].kind", "colour"]
+
+
+def test_all_faults_of_sense_come_at_once(faults):
+    said = faults({"comparisons.0.targets": ["pt"], "comparisons.1.targets": ["de"], "comparisons.1.tasks": ["nre"]})
+    assert len(said) == 3
+
+
+def test_required_keys_are_named(faults):
+    said = faults({"languages": ..., "language_adapter.training": {}, "comparisons.0.targets": ...})
+    assert [one.split(": ", 1)[1] for one in said] == [
+        "languages: a required key is missing",
+        "language_adapter.training.optimizer_steps: a required key is missing",
+        "comparisons[0].targets: a required key is missing",
+    ]
+
+
+def test_an_empty_file_and_a_list_are_no_campaigns(tmp_path):
+    file = tmp_path / "c.yaml"
+    for text in ("", "[1, 2]", "words"):
+        file.write_text(text)
+        with pytest.raises(InputError, match="a campaign is a mapping"):
+            load_campaign(file)
+
+
+def test_numbers_as_keys_are_refused_without_a_crash(tmp_path):
+    file = tmp_path / "c.yaml"
+    file.write_text("1: x\ncampaign: toy\n")
+    with pytest.raises(InputError):
+        load_campaign(file)
+
+
+def test_no_is_norwegian(tmp_path):
+    file = write_file(tmp_path)
+    file.write_text(file.read_text().replace("- fr\n", "- no\n"))
+    assert load_campaign(file).languages.pool == ("en", "es", "pt", "no")
+
+
+def test_an_unknown_language_is_placed_and_suggested(faults, tmp_path):
+    said = faults({"comparisons.0.targets": ["galician"], "languages.pool": ["en", "es", "jp"]})
+    text = "\n".join(said)
+    assert f"campaign.yaml:{line_of(tmp_path, '- galician')}: comparisons[0].targets[0]: unknown language code" in text
+    assert "did you mean gl" in text
+    assert "languages.pool[2]: unknown language code" in text and "did you mean ja" in text
+
+
+def test_a_code_with_spaces_around_is_that_code(tmp_path):
+    assert load_campaign(write_file(tmp_path, {"languages.pool": ["en", " es ", "pt"]})).languages.pool[1] == "es"
+
+
+def test_a_zero_shot_target_must_not_be_in_the_pool_however_it_is_spelled(faults):
+    for code in ("es", "spa"):
+        (said,) = faults({"comparisons.0.targets": [code]})
+        assert "comparisons[0].targets[0]: a zero-shot target must not have an adapter of its own" in said
+
+
+def test_an_enhancement_target_needs_an_adapter_under_the_same_code(faults):
+    (said,) = faults({"comparisons.1.targets": ["de"]})
+    assert "an enhancement target needs an adapter of its own (got de); add it to `languages.pool`" in said
+    (said,) = faults({"comparisons.1.targets": ["spa"]})
+    assert "(got spa); write it as in `languages.pool`" in said
+
+
+def test_a_task_must_be_known_and_its_language_trained(faults):
+    (said,) = faults({"comparisons.0.tasks": ["nerr"]})
+    assert 'comparisons[0].tasks[0]: unknown task (got nerr); did you mean "ner"?' in said
+    (said,) = faults({"tasks.0.language": "de"})
+    assert "tasks[0].language: the task's language has no adapter (got de)" in said
+
+
+def test_names_seeds_and_languages_are_given_once(faults):
+    said = faults(
+        {
+            "seeds": [1, 1],
+            "comparisons.1.name": "zero-shot",
+            "languages.pool": ["en", "es", "spa"],
+            "comparisons.0.targets": ["gl", "glg"],
+            "comparisons.0.tasks": ["ner", "ner"],
+        }
+    )
+    assert [one.split(": ")[1] for one in said] == [
+        "comparisons[1]", "seeds[1]", "languages.pool[2]", "comparisons[0].tasks[1]", "comparisons[0].targets[1]",
+    ]  # fmt: skip
+
+
+def test_related_languages_come_from_the_pool(faults):
+    (said,) = faults({"comparisons.0.related": {"pool": ["es", "it"]}})
+    assert "comparisons[0].related.pool[1]: a pool language has no adapter (got it)" in said
+
+
+def test_a_pool_of_the_anchor_alone_is_empty_and_every_target_says_so(tmp_path):
+    with pytest.raises(InputError) as caught:
+        planned(tmp_path, {"languages.pool": ["en"], "comparisons": [
+            {"name": "z", "kind": "zero-shot", "targets": ["gl", "pt"], "tasks": ["ner"]},
+            {"name": "text", "kind": "zero-shot", "targets": ["es"], "tasks": ["text"]},
+        ]})  # fmt: skip
+    said = [str(fault) for fault in caught.value.faults]
+    assert [one.split(": ")[0] for one in said] == [
+        "comparison z, target gl", "comparison z, target pt", "comparison text, target es",
+    ]  # fmt: skip
+    assert all("pool of related languages is empty" in one for one in said)
+
+
+def test_revisions_are_pinned_on_the_hub_and_only_there(faults):
+    (said,) = faults({"backbone": {"name": "xlm-roberta-base"}})
+    assert "xlm-roberta-base needs `revision`" in said
+    (said,) = faults({"backbone": {"name": "xlm-roberta-base", "revision": "main"}})
+    assert "40 hex digits, not a branch" in said
+    (said,) = faults({"backbone": {"revision": "a" * 40}})
+    assert "leave `revision` out" in said
+
+
+def test_hub_data_without_a_commit_is_refused_when_planned(tmp_path):
+    hub = {"source": "hub", "dataset": "wikimedia/wikipedia", "subset": "20231101.{language}"}
+    with pytest.raises(InputError, match="wikimedia/wikipedia has no pinned revision"):
+        planned(tmp_path, {"corpora": hub})
+    plan = planned(tmp_path, {"corpora": {**hub, "revision": "b" * 40}})
+    assert next(s for s in plan.steps if s.job == "language-adapter").spec.corpus.subset == "20231101.en"
+
+
+def test_variables_and_their_overrides(tmp_path, faults):
+    changes = {"variables": {"root": "/a", "data": "${root}/b"}}
+    assert load_campaign(write_file(tmp_path, changes)).corpora.files.startswith("/a/b/")
+    assert load_campaign(write_file(tmp_path, changes), {"root": "/c"}).corpora.files.startswith("/c/b/")
+    assert load_campaign(write_file(tmp_path, changes), {"data": "/d"}).corpora.files.startswith("/d/")
+    (said,) = faults({}, {"dta": "x"})
+    assert 'unknown variable (got dta); did you mean "data"?' in said
+    (said,) = faults({"description": "${nothing}"})
+    assert "description: unknown variable (got ${nothing}); variables here: data, here" in said
+
+
+def test_missing_data_is_listed_for_all_languages_at_once(tmp_path):
+    write_data(tmp_path, ("en", "es"))
+    with pytest.raises(InputError) as caught:
+        planned(tmp_path)
+    text = str(caught.value)
+    for wanted in ("no train file for pt", "no train file for fr", "no validation file for gl", "no test file for gl"):
+        assert wanted in text
+    assert "for en" not in text and "for es" not in text
+
+
+def test_a_pattern_with_an_unknown_name_is_refused(tmp_path):
+    with pytest.raises(InputError, match="unknown variable {lang}"):
+        planned(tmp_path, {"corpora.files": "${data}/{lang}.jsonl"})
+
+
+def test_too_many_best_covered_languages_are_refused_with_the_number_there_is(tmp_path):
+    with pytest.raises(InputError, match="fewer languages are covered"):
+        planned(tmp_path, {"languages.best_covered": 7000, "corpora": {"source": "cldr"}})
+
+
+def test_best_covered_languages_must_hold_whatever_the_campaign_names(tmp_path):
+    with pytest.raises(InputError) as caught:
+        planned(tmp_path, {"languages": {"best_covered": 3, "leave_out": ["en", "es"]}, "corpora": {"source": "cldr"},
+                           "comparisons.0.related": {"pool": ["es"]}})  # fmt: skip
+    text = str(caught.value)
+    assert "tasks[0].language: the task's language has no adapter (got en)" in text
+    assert "targets[0]: an enhancement target needs an adapter of its own (got es)" in text
+    assert "comparisons[0].related.pool[0]: a pool language has no adapter (got es)" in text
+
+
+def test_the_schema_accepts_what_loads_and_refuses_a_typo():
+    validator = jsonschema.Draft202012Validator(json_schema())
+    assert not list(validator.iter_errors(changed({})))
+    assert list(validator.iter_errors(changed({"serach": {}})))
+
+
+@pytest.mark.parametrize("file", READY, ids=lambda file: file.name)
+def test_the_ready_campaigns_fit_the_schema_and_name_it(file):
+    text = file.read_text(encoding="utf-8")
+    assert text.startswith("# yaml-language-server: $schema=../docs/campaign.schema.json\n")
+    validator = jsonschema.Draft202012Validator(json_schema())
+    assert not list(validator.iter_errors(yaml.safe_load(text)))
+    load_campaign(file)
+
+
+def test_the_schema_in_the_docs_is_the_schema():
+    stored = json.loads((ROOT / "docs" / "campaign.schema.json").read_text(encoding="utf-8"))
+    assert stored == json_schema(), "run `make schema`"
+
+
+def test_the_quickstart_is_planned_as_it_stands(tmp_path):
+    campaign = load_campaign(ROOT / "campaigns" / "quickstart.yaml")
+    plan = plan_campaign(campaign, References(tmp_path))
+    targets = sum(len(section.targets) * len(section.tasks) for section in campaign.comparisons)
+    assert len(plan.comparisons) == targets
+    assert len({step.key for step in plan.steps}) == len(plan.steps)

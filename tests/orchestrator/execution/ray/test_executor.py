@@ -1,0 +1,142 @@
+"""The executor on Ray, on a real local cluster: same records as LocalExecutor, and nothing lost when something dies."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import ray
+from safetensors.torch import load_file
+from torch.testing import assert_close
+
+from jobs.errors import InputError
+from jobs.runtime.shutdown import LEFT
+from orchestrator.campaign.load import load_campaign
+from orchestrator.campaign.resources import ResourcesSection
+from orchestrator.execution.executor import Change
+from orchestrator.execution.local import LocalExecutor
+from orchestrator.execution.loop import Summary, execute
+from orchestrator.execution.ray.executor import RayExecutor
+from orchestrator.lineage.model_card import write_card
+from orchestrator.plan.pinned_references import References
+from orchestrator.plan.plan import Plan, plan_campaign
+from orchestrator.scheduling.startup_times import known_start_ups
+from orchestrator.store.artifacts import ArtifactStore
+from tests.orchestrator.small_campaign import write_campaign
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(280)]
+
+
+@pytest.fixture(scope="module")
+def campaign_file(tmp_path_factory) -> Path:
+    return write_campaign(tmp_path_factory.mktemp("campaign"))
+
+
+def planned(file: Path, workspace: Path) -> Plan:
+    return plan_campaign(load_campaign(file), References(workspace / "cache"))
+
+
+def ignore(event: object) -> None:
+    """Nobody watches."""
+
+
+def run_on_ray(plan: Plan, workspace: Path, watch=ignore) -> Summary:
+    executor = RayExecutor(plan.campaign.resources, workspace)
+    try:
+        return execute(plan.steps, ArtifactStore(workspace), executor, watch, {}, write_card)
+    finally:
+        executor.close()
+
+
+@pytest.fixture(scope="module")
+def local(campaign_file, tmp_path_factory) -> tuple[ArtifactStore, Summary]:
+    workspace = tmp_path_factory.mktemp("local")
+    plan = planned(campaign_file, workspace)
+    store = ArtifactStore(workspace)
+    return store, execute(plan.steps, store, LocalExecutor(), ignore, {}, write_card)
+
+
+def assert_same_results(one: ArtifactStore, first: Summary, other: ArtifactStore, second: Summary) -> None:
+    assert not second.errors
+    assert first.records.keys() == second.records.keys()
+    for key, record in first.records.items():
+        twin = second.records[key]
+        assert twin.payload == record.payload
+        assert twin.files.keys() == record.files.keys()
+        for name in record.files:
+            if name.endswith(".safetensors"):
+                ours, theirs = load_file(one.path(key) / name), load_file(other.path(key) / name)
+                assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_ray_gives_the_records_that_the_local_executor_gives_even_when_workers_are_killed(
+    campaign_file, local, tmp_path
+):
+    """One run: the first training worker and the first warm worker that show themselves are killed on the way."""
+    killed: set[str] = set()
+
+    def kill_one_of_each(event: object) -> None:
+        if isinstance(event, Change):
+            return
+        kind = "RayTrainWorker" if event.key.startswith("language-adapter") else "WarmWorker"
+        if kind in killed:
+            return
+        found = subprocess.run(["pgrep", "-f", f"^ray::{kind}"], capture_output=True, text=True, check=False)
+        own = [int(pid) for pid in found.stdout.split() if _descends_from(int(pid), os.getpid())]
+        if own:
+            os.kill(own[0], signal.SIGKILL)
+            killed.add(kind)
+
+    store = ArtifactStore(tmp_path)
+    summary = run_on_ray(planned(campaign_file, tmp_path), tmp_path, kill_one_of_each)
+    assert killed
+    assert_same_results(*local, store, summary)
+    assert not list((tmp_path / "staging").glob("*/*"))
+    sources = known_start_ups(tmp_path, {}).sources
+    assert sources["bank"].startswith("measured") and sources["worker"].startswith("measured")
+
+
+def test_a_driver_that_is_told_to_end_or_killed_loses_nothing_and_its_cluster_dies_with_it(
+    campaign_file, local, tmp_path
+):
+    command = [sys.executable, "-m", "orchestrator", "run", str(campaign_file), "-w", str(tmp_path)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    for number, job, code in ((signal.SIGTERM, "initial-adapter", LEFT), (signal.SIGKILL, "language-adapter", -9)):
+        run = subprocess.Popen([*command, "--tracking", "off"], env=environment, stdout=subprocess.DEVNULL)
+        deadline = time.time() + 120
+        while not list(tmp_path.glob(f"artifacts/{job}/*/record.json")) and time.time() < deadline:
+            assert run.poll() is None
+            time.sleep(0.2)
+        run.send_signal(number)
+        assert run.wait(60) == code
+    before = {file: file.stat().st_mtime_ns for file in tmp_path.glob("artifacts/*/*/record.json")}
+    assert before
+    last = subprocess.run([*command, "--tracking", "off"], env=environment, capture_output=True, text=True)
+    assert last.returncode == 0, last.stderr
+    store = ArtifactStore(tmp_path)
+    summary = Summary(records={record.key: record for record in store.records()})
+    assert_same_results(*local, store, summary)
+    assert all(file.stat().st_mtime_ns == moment for file, moment in before.items())
+
+
+def test_a_request_that_no_node_can_meet_is_refused_at_once(tmp_path):
+    with pytest.raises(InputError, match=r"no node of the cluster has that many CPUs.*got 4096"):
+        RayExecutor(ResourcesSection(cpus_per_bank=4096), tmp_path)
+    ray.shutdown()
+
+
+def _descends_from(pid: int, ancestor: int) -> bool:
+    while pid > 1:
+        if pid == ancestor:
+            return True
+        try:
+            status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
+        except OSError:
+            return False
+        pid = int(next(line.split()[1] for line in status.splitlines() if line.startswith("PPid:")))
+    return False

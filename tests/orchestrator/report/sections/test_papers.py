@@ -1,0 +1,65 @@
+import math
+from dataclasses import replace
+from pathlib import Path
+
+from orchestrator.campaign.published import read_published
+from orchestrator.plan.index import Comparison
+from orchestrator.report.sections.papers import our_scores
+from orchestrator.results.comparisons import Result, ScoredSystem
+from orchestrator.results.searches import Gain
+
+TABLES = Path(__file__).parents[4] / "docs" / "published"
+COMPARISON = Comparison(
+    name="table", kind="mixture", target="gu", task="xlsum", task_kind="generation", metric="rouge2", mode="max",
+    seeds=(42,), search="", merges={}, systems=(), related_by="", related_rule="", related_source="",
+    related_notes=(), ranking=(), section="table", method="add", source="en",
+)  # fmt: skip
+
+
+def scored(name, role, mean):
+    return ScoredSystem(name, name, role, (), ((42, mean),), mean, 0.0, math.nan)
+
+
+def result(*systems, gains=(), better_proxy="", **changes):
+    return Result(replace(COMPARISON, **changes), "", systems, None, better_proxy, gains, None)
+
+
+def test_methods_and_baselines_stand_in_the_papers_rows():
+    published = read_published(TABLES / "language-and-task-arithmetic" / "table-1.yaml")
+    results = [
+        result(scored("task-adapter", "baseline", 20.0), scored("arithmetic", "arithmetic", 21.0)),
+        result(
+            scored("task-adapter", "baseline", 20.0), scored("arithmetic", "arithmetic", 22.0), method="add-subtract"
+        ),
+        result(scored("arithmetic", "arithmetic", 23.0), target="mr"),
+    ]
+    assert our_scores(published, results) == {
+        "task-adapter": {"gu": 20.0},
+        "add": {"gu": 21.0, "mr": 23.0},
+        "add-subtract": {"gu": 22.0},
+    }
+
+
+def test_a_grid_of_related_languages_has_a_row_for_each_target():
+    published = read_published(TABLES / "language-arithmetic" / "table-1-ner.yaml")
+    ours = scored("arithmetic", "arithmetic", 70.0)
+    results = [result(ours, target="es", method="language-arithmetic", ranking=((code, 0.1),)) for code in ("ca", "pt")]
+    assert our_scores(published, results) == {"language-arithmetic/es": {"ca": 70.0, "pt": 70.0}}
+
+
+def test_a_matrix_of_gains_has_a_row_for_each_source_language():
+    published = read_published(TABLES / "language-and-task-arithmetic" / "figure-2.yaml")
+    gain = Gain("task-adapter", "", "baseline", 0.7, 0.1, 1.2, 1)
+    found = our_scores(published, [result(gains=(gain,), method="add-subtract", source="ko", target="uk")])
+    assert found == {"add-subtract/ko": {"uk": 0.7}}
+
+
+def test_of_several_proxies_the_better_one_counts():
+    published = read_published(TABLES / "language-arithmetic" / "zero-shot-ner.yaml")
+    systems = (
+        scored("proxy:en", "proxy", 50.0),
+        scored("proxy:es", "proxy", 60.0),
+        scored("arithmetic", "arithmetic", 61.0),
+    )
+    found = our_scores(published, [result(*systems, better_proxy="proxy:es", kind="zero-shot", method="", target="fr")])
+    assert found == {"proxy": {"fr": 60.0}, "language-arithmetic": {"fr": 61.0}}
