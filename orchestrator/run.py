@@ -10,6 +10,7 @@ from typing import Literal
 
 from rich.console import Console
 
+from jobs.runtime.redaction import redacted
 from jobs.runtime.step_log import Send
 from orchestrator.campaign.schema import Campaign
 from orchestrator.execution.data_check import check_task_data
@@ -113,7 +114,16 @@ def _execute(
             facts = execution_facts(_versions(), _git_commit())
             return execute(most_urgent_first(plan.steps, costs), store, executor, watch, facts, write_card, departure)
     finally:
+        _close(executor, console)
+
+
+def _close(executor: Executor, console: Console) -> None:
+    """What fails here is told: the records are on disk, and must not go without their report for it."""
+    try:
         executor.close()
+    except Exception as fault:  # noqa: BLE001 - whatever it is; an interrupt goes on as one
+        line = f"note: what ran the steps did not end well: {type(fault).__name__}: {fault}"
+        console.print(redacted(line), style="yellow", soft_wrap=True, markup=False)
 
 
 def _executor(

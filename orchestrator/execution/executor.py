@@ -78,10 +78,13 @@ class LazyExecutor:
         """`start` makes the executor."""
         self._start = start
         self._made: Executor | None = None
+        self._closed = False
         self.name = name
 
     def submit(self, works: Sequence[Work]) -> None:
-        """Start on first use."""
+        """Start on first use. Raises RuntimeError when it was closed."""
+        if self._closed:
+            raise RuntimeError("the executor was closed")
         self._made = self._made or self._start()
         self._made.submit(works)
 
@@ -90,6 +93,7 @@ class LazyExecutor:
         return self._made.poll(timeout) if self._made else ()
 
     def close(self) -> None:
-        """Close what was started."""
+        """Close what was started; nothing starts afterwards."""
+        self._closed = True
         if self._made:
             self._made.close()

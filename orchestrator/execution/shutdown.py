@@ -44,6 +44,7 @@ class Departure:
     def begin(self) -> None:
         """As SIGTERM does it. Raises TimeToLeave the second time."""
         if self.is_due:
+            self._until = min(self._until, time.monotonic())  # whoever still waits for something has no time left
             raise TimeToLeave
         self._until = time.monotonic() + self._grace
         if self._listens:  # to anybody else the second signal would be the end

@@ -63,6 +63,27 @@ def killed_at(point: str) -> Callable[[Arena, str, random.Random], None]:
     return meet
 
 
+def last_second(number: int, code: int) -> Callable[[Arena, str, random.Random], None]:
+    """All steps are recorded and the report is not written: the same command has nothing to do but that."""
+
+    def meet(arena: Arena, place: str, rng: random.Random) -> None:
+        point = rng.choice(["close", "report"])
+        ended = finish(start(arena.file, place, lambda: inside.in_the_last_second(number, point)))
+        assert ended == code, f"the run ended with {ended}"
+        before = finished(place)
+        assert before.keys() == arena.calm.keys(), "the last step was not recorded"
+        assert bool(reports(place)) == (code == 0)
+        go_on(arena, place)
+        assert reports(place), "no report"
+
+    return meet
+
+
+def reports(place: str) -> list[Path]:
+    """The reports of a workspace in a directory."""
+    return list(Path(place).glob("campaigns/*/report/index.html"))
+
+
 def killed_often(arena: Arena, place: str, rng: random.Random) -> None:
     """Four times in a row, wherever each run had come to."""
     for _ in range(4):
@@ -176,6 +197,7 @@ def two_drivers(arena: Arena, place: str, rng: random.Random) -> None:
 # What is met in every run of the tests: cheap, and one of each kind.
 SHORT = (
     "driver killed at a rename",
+    "driver killed in the last second",
     "store: write error",
     "store: torn artifact",
     "clock jumps and a kill",
@@ -189,6 +211,21 @@ LOCAL = (
     Fault("driver killed four times", "SIGKILL of four runs in a row", killed_often),
     Fault("driver preempted", "SIGTERM at a random moment", signalled(signal.SIGTERM, LEFT)),
     Fault("driver interrupted", "SIGINT (Ctrl-C) at a random moment", signalled(signal.SIGINT, 70)),
+    Fault(
+        "driver killed in the last second",
+        "SIGKILL after the last record, before the report",
+        last_second(signal.SIGKILL, -signal.SIGKILL),
+    ),
+    Fault(
+        "driver preempted in the last second",
+        "SIGTERM after the last record, before the report",
+        last_second(signal.SIGTERM, 0),
+    ),
+    Fault(
+        "driver interrupted in the last second",
+        "SIGINT after the last record, before the report",
+        last_second(signal.SIGINT, 70),
+    ),
     Fault("store: write error", "one write of the store fails with EIO", write_fails(errno.EIO)),
     Fault("store: disk full", "one write of the store fails with ENOSPC", write_fails(errno.ENOSPC)),
     Fault("store: torn artifact", "after a kill a file of an artifact is cut or changed", torn("artifacts")),

@@ -20,12 +20,17 @@ from ray.cluster_utils import Cluster
 
 from jobs.runtime.shutdown import LEFT
 from tests.chaos.arena import FAILED, LONGEST, REFUSED, Arena, finished
-from tests.chaos.faults import Fault
+from tests.chaos.faults import Fault, reports
 from tests.chaos.verdict import check
 from tests.orchestrator.s3_server import CREDENTIALS, free_port, s3_server
 
 NODES = 3
 BUCKET = "chaos"
+LAST = (
+    ("killed", "SIGKILL", signal.SIGKILL),
+    ("preempted", "SIGTERM", signal.SIGTERM),
+    ("interrupted", "SIGINT", signal.SIGINT),
+)
 Meet = Callable[[Arena, str, random.Random], None]
 
 
@@ -56,6 +61,7 @@ def _with_cluster(scratch: Path) -> Iterator[tuple[Fault, ...]]:
             Fault("ray: two drivers", "a second driver on the same workspace and cluster", _two(cluster)),
             Fault("ray: driver killed", "SIGKILL of the driver; the cluster stays", _hit_driver(cluster, signal.SIGKILL)),
             Fault("ray: driver preempted", "SIGTERM to the driver; the cluster stays", _hit_driver(cluster, signal.SIGTERM)),
+            *(Fault(f"ray: driver {how} in the last second", f"{name} after the last record, before the report, to a driver with a Ray of its own", _last_second(number)) for how, name, number in LAST),
         )  # fmt: skip
     finally:
         cluster.shutdown()
@@ -82,6 +88,34 @@ def _hit_driver(cluster: Cluster, number: int) -> Meet:
         time.sleep(rng.uniform(0.0, 8.0))
         run.send_signal(number)
         _end(cluster, arena, place, run, expected=(0, -number, 130, LEFT))
+
+    return meet
+
+
+def _last_second(number: int) -> Meet:
+    """The driver ends its threads and its cluster: none of its processes is left, and the same command has the report."""
+
+    def meet(arena: Arena, place: str, rng: random.Random) -> None:
+        run = _start(None, arena, place)
+        children: set[psutil.Process] = set()
+
+        def all_recorded() -> bool | None:
+            children.update(psutil.Process(run.pid).children(recursive=True))
+            return len(list(Path(place).glob("artifacts/*/*/record.json"))) == len(arena.calm) or None
+
+        assert _wait_for(all_recorded, run), f"the run ended before its last second: {_log(arena)}"
+        time.sleep(rng.uniform(0.0, 1.0))
+        run.send_signal(number)
+        code = _wait(run)
+        assert code in (0, -number, 130, LEFT), f"the run ended with {code}: {_log(arena)}"
+        before = finished(place)
+        assert code or reports(place), "no report"
+        _, left = psutil.wait_procs(children, 60)
+        assert not left, f"left behind: {left}"
+        again = _wait(_start(None, arena, place))
+        assert again == 0, f"the same command ended with {again}: {_log(arena)}"
+        assert reports(place), "no report"
+        check(arena, place, before, finished(place))
 
     return meet
 
@@ -143,10 +177,11 @@ def _lose_node(cluster: Cluster, scratch: Path, placed: Callable[[str], str], ho
     return meet
 
 
-def _start(cluster: Cluster, arena: Arena, place: str) -> subprocess.Popen:
+def _start(cluster: Cluster | None, arena: Arena, place: str) -> subprocess.Popen:
     command = [sys.executable, "-m", "orchestrator", "run", str(arena.file), "-w", place, "--tracking", "off"]
     log = (arena.folder / "ray.log").open("ab")
-    return subprocess.Popen([*command, "--address", cluster.address], stdout=log, stderr=log)
+    command += ["--address", cluster.address] if cluster else []
+    return subprocess.Popen(command, stdout=log, stderr=log)
 
 
 def _end(

@@ -7,13 +7,10 @@ import os
 import re
 import secrets
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import ray
-from ray._private import ray_constants
 from ray._private.services import canonicalize_bootstrap_address
 from ray.exceptions import AuthenticationError
 
@@ -21,26 +18,8 @@ import jobs
 import orchestrator
 import search_spaces
 from jobs.errors import Fault, InputError
+from orchestrator.clusters.ray.private import loopback, start_ray_only_when_asked
 from orchestrator.clusters.ray.versions import STAMP, check_stamp
-
-_SWITCH = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
-
-
-@contextmanager
-def loopback() -> Iterator[None]:
-    """What `ray.init` starts inside listens on 127.0.0.1; outside, this process may join clusters of many machines."""
-    before, allowed = os.environ.get(_SWITCH), ray_constants.ENABLE_RAY_CLUSTER
-    os.environ[_SWITCH] = "0"  # for the processes that are started
-    ray_constants.ENABLE_RAY_CLUSTER = False
-    try:
-        yield
-    finally:
-        ray_constants.ENABLE_RAY_CLUSTER = allowed
-        if before is None:
-            del os.environ[_SWITCH]
-        else:
-            os.environ[_SWITCH] = before
-
 
 SECONDS = 5.0  # a cluster that does not answer by then is not there; Ray itself waits for more than ten minutes
 
@@ -55,8 +34,10 @@ def connect(address: str | None) -> None:
     """Start a cluster of one's own (None), or join one: `auto` or HOST:PORT.
 
     Raises InputError within seconds when there is none, when it is of another version of Ray or Python (both are
-    named), when it wants another token, and for addresses of Ray Client.
+    named), when it wants another token, and for addresses of Ray Client. From then on nothing else starts a cluster in
+    this process (see `ray_closing`).
     """
+    start_ray_only_when_asked()
     if address is None:
         # A cluster of one's own is reached with a token that only this process and its children know.
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))

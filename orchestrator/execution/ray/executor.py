@@ -7,6 +7,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,13 @@ from jobs.errors import raise_all
 from jobs.files.call_directories import Workplace
 from jobs.ray.mailbox import open_mailbox
 from jobs.ray.train import BankResources, train_bank
-from jobs.runtime.shutdown import TimeToLeave
+from jobs.runtime.shutdown import GRACE_SECONDS, TimeToLeave
 from jobs.runtime.step_log import Send, unheard
 from jobs.spec import JobCall, JobResult, LanguageAdapterSpec, SearchSpec, TaskAdapterSpec
 from orchestrator.campaign.resources import ResourcesSection
 from orchestrator.clusters.ray.connect import connect
 from orchestrator.execution.executor import Finished, Moved, Work
+from orchestrator.execution.ray.closing import LONGEST_END, wait_for, wait_once_more
 from orchestrator.execution.ray.metrics import CampaignMetrics
 from orchestrator.execution.ray.tune import Tuning, run_searches
 from orchestrator.execution.ray.worker_pool import Cluster, WorkerPool
@@ -93,7 +95,7 @@ class RayExecutor:
         raise_all(infeasible(resources, self._cluster.nodes()))
         self._workplace = Workplace()
         self._notes, self._metrics = notes, CampaignMetrics(run.campaign)
-        self._departure, self._told = run.departure, False
+        self._departure, self._told, self._closed = run.departure, False, False
         self._mailbox = open_mailbox()
         self._pool = WorkerPool(resources, self._mailbox.name)
         self._start_ups, self._clocks = StartUpLog(workspace), dict[str, BankClock]()
@@ -107,6 +109,7 @@ class RayExecutor:
 
     def submit(self, works: Sequence[Work]) -> None:
         """Sort the steps: training into banks, searches into the next Tune run, others to warm workers."""
+        self._check_open()
         for work in works:
             self._running[work.step.key] = time.time()
             if isinstance(work.step.spec, (LanguageAdapterSpec, TaskAdapterSpec)):
@@ -121,6 +124,7 @@ class RayExecutor:
 
     def poll(self, timeout: float) -> Sequence[Finished | Moved]:
         """Start what can start and collect what has happened."""
+        self._check_open()
         deadline = time.time() + timeout
         while True:
             under_way = self._under_way()
@@ -153,10 +157,27 @@ class RayExecutor:
         return bool(self._active("bank") or self._active("search") or self._pool.is_at_work())
 
     def close(self) -> None:
-        """Stop workers, and the cluster if it was started here."""
-        self._pool.release()
-        if self._own_cluster:
-            ray.shutdown()
+        """Stop the threads, then what they use, then the cluster if it was started here; nothing starts afterwards.
+
+        Steps under way are told to save their state and leave. Threads are waited for: within the grace period when
+        steps are left, else up to LONGEST_END; a signal ends the wait. All is stopped whatever fails on the way.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        with ExitStack() as afterwards:  # from below
+            if self._own_cluster:
+                afterwards.callback(ray.shutdown)
+            afterwards.callback(wait_once_more, self._threads.values(), self._departure)
+            afterwards.callback(ray.kill, self._mailbox.actor)
+            afterwards.callback(self._pool.release)
+            if self._running:
+                self._mailbox.actor.leave.remote()
+            wait_for(self._threads.values(), GRACE_SECONDS if self._running else LONGEST_END, self._departure)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise RuntimeError("the executor was closed")
 
     def _collect(self) -> list[Finished | Moved]:
         noted: list[Finished | Moved | _Ended] = []
@@ -254,7 +275,9 @@ class RayExecutor:
 
         cache = ScoreCache(here[0].cache / SCORES)
         sessions = [Session(call, cache) for call in here]
-        tuning = Tuning(name, str(self._storage), self._resources.attempts, lambda: self._departure.is_due)
+        tuning = Tuning(
+            name, str(self._storage), self._resources.attempts, lambda: self._departure.is_due or self._closed
+        )
         before = sum(session.log.seconds for session in sessions)
         if run_searches(sessions, workers, on_trial, tuning) and warm:
             scored = sum(session.log.seconds for session in sessions) - before

@@ -1,15 +1,18 @@
 """What every executor promises, on a campaign that really trains."""
 
+import io
 import json
 
 import pytest
+from rich.console import Console
 
 from orchestrator.campaign.load import load_campaign
-from orchestrator.execution.executor import Change
+from orchestrator.execution.executor import Change, LazyExecutor
 from orchestrator.execution.local import LocalExecutor
 from orchestrator.execution.loop import execute
 from orchestrator.plan.pinned_references import References
 from orchestrator.plan.plan import plan_campaign
+from orchestrator.run import RunSettings, run_campaign
 from orchestrator.store.artifacts import ArtifactStore
 from tests.orchestrator.small_campaign import write_campaign
 
@@ -149,6 +152,25 @@ def test_a_backbone_that_cannot_be_read_fails_steps_and_not_the_run(name, tmp_pa
     summary = run(plan, store, EXECUTORS[name])
     assert {key.split("/")[0] for key in summary.errors} == {"language-adapter"}
     assert summary.count("failed") == 3 and summary.count("skipped") == len(plan.steps) - 4
+
+
+def test_an_executor_that_ends_badly_does_not_cost_the_report(file, tmp_path, monkeypatch):
+    def breaks(executor):
+        raise RuntimeError("its cluster is gone")
+
+    monkeypatch.setattr(LocalExecutor, "close", breaks)
+    said = io.StringIO()
+    plan = plan_campaign(load_campaign(file), References(tmp_path / "cache"))
+    outcome = run_campaign(plan, RunSettings(tmp_path, "local", tracking="off"), Console(file=said, width=200))
+    assert outcome.summary.count("succeeded") == len(plan.steps) and outcome.report.html.exists()
+    assert "did not end well: RuntimeError: its cluster is gone" in said.getvalue()
+
+
+def test_nothing_starts_after_the_end():
+    executor = LazyExecutor(Idle, "idle")
+    executor.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        executor.submit([])
 
 
 def test_a_language_does_not_depend_on_its_bank(plan, tmp_path):

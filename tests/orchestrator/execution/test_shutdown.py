@@ -44,7 +44,7 @@ def test_the_first_signal_is_noted_and_the_second_ends_the_run_where_it_stands()
         with pytest.raises(TimeToLeave) as told:
             os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(5.0)
-    assert told.value.code == LEFT == 75
+    assert told.value.code == LEFT == 75 and departure.seconds_left == 0.0
     assert signal.getsignal(signal.SIGTERM) is before
 
 

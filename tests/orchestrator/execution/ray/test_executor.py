@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 import ray
+from ray import tune
 from safetensors.torch import load_file
 from torch.testing import assert_close
 
@@ -21,11 +24,13 @@ from orchestrator.campaign.resources import ResourcesSection
 from orchestrator.execution.executor import Change
 from orchestrator.execution.local import LocalExecutor
 from orchestrator.execution.loop import Summary, execute
+from orchestrator.execution.ray import closing, executor
 from orchestrator.execution.ray.executor import RayExecutor
 from orchestrator.lineage.model_card import write_card
 from orchestrator.plan.pinned_references import References
 from orchestrator.plan.plan import Plan, plan_campaign
 from orchestrator.scheduling.startup_times import known_start_ups
+from orchestrator.search.score_cache import SCORES
 from orchestrator.store.artifacts import ArtifactStore
 from tests.orchestrator.small_campaign import write_campaign
 
@@ -122,6 +127,89 @@ def test_a_driver_that_is_told_to_end_or_killed_loses_nothing_and_its_cluster_di
     summary = Summary(records={record.key: record for record in store.records()})
     assert_same_results(*local, store, summary)
     assert all(file.stat().st_mtime_ns == moment for file, moment in before.items())
+
+
+@pytest.fixture
+def all_but_searches(local, campaign_file, tmp_path) -> Path:
+    """A workspace whose campaign has its two searches left; no score of theirs is known."""
+    workspace = tmp_path / "workspace"
+    shutil.copytree(local[0].root, workspace)
+    for folder in (workspace / "artifacts" / "search", workspace / "cache" / SCORES):
+        shutil.rmtree(folder)
+    return workspace
+
+
+def tune_that_ends_late(monkeypatch, end) -> None:
+    """`end` comes between the last result and the return of `fit`, in the thread that runs Tune."""
+    real = tune.Tuner.fit
+
+    def fit(tuner):
+        results = real(tuner)
+        end()
+        return results
+
+    monkeypatch.setattr(tune.Tuner, "fit", fit)
+
+
+def test_a_run_waits_for_a_tune_that_ends_after_the_last_step(campaign_file, all_but_searches, monkeypatch):
+    ended = []
+    tune_that_ends_late(monkeypatch, lambda: (time.sleep(3), ended.append(ray.is_initialized())))
+    plan = planned(campaign_file, all_but_searches)
+    executor = RayExecutor(plan.campaign.resources, all_but_searches)
+    try:
+        summary = execute(plan.steps, ArtifactStore(all_but_searches), executor, ignore, {}, write_card)
+        assert summary.count("succeeded") == 2 and summary.count("reused") == len(plan.steps) - 2
+        assert not ended  # or it would not be late
+    finally:
+        executor.close()
+    assert ended == [True] and not ray.is_initialized() and not threads_on_ray()
+    executor.close()  # once more changes nothing
+    for late in (lambda: executor.poll(0), lambda: executor.submit([])):
+        with pytest.raises(RuntimeError, match="closed"):
+            late()
+
+
+def test_a_tune_that_does_not_end_is_left_behind_and_starts_no_other_ray(
+    campaign_file, all_but_searches, monkeypatch, caplog
+):
+    raised, gone = [], threading.Event()
+
+    def end():
+        gone.wait(60)
+        for use in (lambda: ray.put(1), lambda: tune.Tuner(lambda config: {}).fit()):
+            with pytest.raises(Exception, match="Ray has not been started yet") as told:
+                use()
+            raised.append(told.type)
+
+    tune_that_ends_late(monkeypatch, end)
+    monkeypatch.setattr(executor, "LONGEST_END", 0.5)
+    for name in ("LAST_SECONDS", "QUIET_SECONDS"):
+        monkeypatch.setattr(closing, name, 0.2)
+    try:
+        summary = run_on_ray(planned(campaign_file, all_but_searches), all_but_searches)
+        assert summary.count("succeeded") == 2 and not ray.is_initialized()
+        (left,) = threads_on_ray()
+    finally:
+        gone.set()
+    left.join(60)
+    assert f"work on Ray to end ({left.name})" in caplog.text and f"{left.name} did not end" in caplog.text
+    assert not left.is_alive() and len(raised) == 2 and not ray.is_initialized()
+
+
+def test_a_run_that_is_broken_off_lets_its_search_end(campaign_file, all_but_searches):
+    def interrupt(event: object) -> None:
+        if not isinstance(event, Change):
+            raise KeyboardInterrupt
+
+    plan = planned(campaign_file, all_but_searches)
+    with pytest.raises(KeyboardInterrupt):
+        run_on_ray(plan, all_but_searches, interrupt)
+    assert not ray.is_initialized() and not threads_on_ray()
+    assert list(all_but_searches.glob("checkpoints/search/*/trials.jsonl"))
+
+
+def threads_on_ray() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name.startswith(("search-", "bank-"))]
 
 
 def test_a_request_that_no_node_can_meet_is_refused_at_once(tmp_path):

@@ -1,0 +1,36 @@
+"""What is used of Ray beside its public interface, in one file; a test holds it against the pinned version."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ray._private import auto_init_hook, ray_constants
+
+_SWITCH = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+
+
+@contextmanager
+def loopback() -> Iterator[None]:
+    """What `ray.init` starts inside listens on 127.0.0.1; outside, this process may join clusters of many machines."""
+    before, allowed = os.environ.get(_SWITCH), ray_constants.ENABLE_RAY_CLUSTER
+    os.environ[_SWITCH] = "0"  # for the processes that are started
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = allowed
+        if before is None:
+            del os.environ[_SWITCH]
+        else:
+            os.environ[_SWITCH] = before
+
+
+def start_ray_only_when_asked() -> None:
+    """From now on no call but `ray.init` starts or joins a cluster in this process: without one, others raise.
+
+    RAY_ENABLE_AUTO_CONNECT=0 is the public way to this, and is read when ray is imported: too early to be set here.
+    """
+    auto_init_hook.enable_auto_connect = False
+    os.environ["TUNE_DISABLE_AUTO_INIT"] = "1"  # Tune calls `ray.init` itself, and reads this each time
