@@ -110,12 +110,12 @@ def _last_second(number: int) -> Meet:
         assert code in (0, -number, 130, LEFT), f"the run ended with {code}: {_log(arena)}"
         before = finished(place)
         assert code or reports(place), "no report"
-        _, left = psutil.wait_procs(children, 60)
-        assert not left, f"left behind: {left}"
         again = _wait(_start(None, arena, place))
         assert again == 0, f"the same command ended with {again}: {_log(arena)}"
         assert reports(place), "no report"
         check(arena, place, before, finished(place))
+        _, left = psutil.wait_procs(children, 120)  # agents look for a killed cluster for a minute
+        assert not left, f"left behind: {left}"
 
     return meet
 
