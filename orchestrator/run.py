@@ -35,9 +35,7 @@ from orchestrator.store.lock import run_lock
 from orchestrator.store.workspace import open_store
 
 MIRROR_SECONDS = 30.0  # that an interrupted run waits for its tracking server
-
 SPARE_SECONDS = 2.0  # of a grace period, for what comes after that
-
 ExecutorName = Literal["ray", "local"]
 
 

@@ -22,7 +22,6 @@ def named(adapter: Adapter, name: str, tensors: Mapping[str, Tensor], head: Head
 
 
 Kind = Literal["bottleneck", "lora", "ia3", "prefix", "lokr"]
-
 Format = Literal["adapterhub", "peft"]
 
 LOW_RANK_KINDS: tuple[Kind, ...] = ("lora", "lokr")

@@ -27,7 +27,6 @@ from jobs.training.data_parallel import Team, TeamBrokenError
 from jobs.training.throughput import Meter
 
 Outcome = tuple[str, JobResult | Exception]
-
 PROGRESS_SECONDS = 1.0
 ALONE = Team()
 

@@ -33,10 +33,8 @@ from jobs.tokens.evaluation_sets import EvaluationSet
 
 # Rules that are weighted sums, written in place.
 _SUMS: tuple[Method, ...] = ("task_arithmetic", "linear")
-
 # What one evaluator keeps: bytes of language adapters, and numbers of evaluation sets and task adapters.
 _ADAPTER_BYTES = 2 * 2**30
-
 _SETS, _TASKS = 256, 64
 
 

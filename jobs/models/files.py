@@ -17,12 +17,9 @@ from jobs.models.config_gate import CONFIG, checked_model_files
 from jobs.spec import BackboneRef
 
 _SETTINGS = ("*.json", "*.txt", "*.model", "*.jinja")
-
 _WEIGHTS = ("model.safetensors", "model-*-of-*.safetensors")
-
 # Copies in other formats lie in folders. An adapter beside a model would be put into it, and its own base model loaded.
 _LEFT_OUT = ("*/*", "adapter_*")
-
 _ATTEMPTS = 5  # of a download that breaks off; each goes on where the last one stopped
 
 

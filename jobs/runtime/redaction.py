@@ -19,7 +19,6 @@ def secrets_in(text: str, where: str) -> Iterator[Fault]:
 
 
 HIDDEN = "[hidden]"
-
 # What a secret looks like. Anchored and bounded: a text of a million characters is read once. Where there is a group
 # `secret`, it alone is replaced.
 PATTERNS = {
@@ -38,7 +37,6 @@ PATTERNS = {
         r"(?i)\bauthorization[\"']?\s{0,4}[=:]\s{0,4}[\"']?(?P<secret>\w+\s+[^\s\"']{6,512})"
     ),
 }
-
 # Too easily a harmless word to refuse a file for it; hidden in what is kept all the same.
 ONLY_HIDDEN = ("a named secret", "an authorization")
 

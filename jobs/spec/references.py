@@ -8,7 +8,6 @@ from typing import Literal
 from jobs.spec.identity import location
 
 DataSource = Literal["cldr", "json", "text", "conll", "hub"]
-
 Split = Literal["train", "validation", "test"]
 
 

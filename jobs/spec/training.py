@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 BestBy = Literal["loss", "metric"]
-
 SchedulerType = Literal["linear", "cosine", "constant_with_warmup"]
 
 

@@ -23,7 +23,6 @@ def corpus_blocks(spec: LanguageAdapterSpec, split: Split, cache: Path) -> TextB
 
 # Raised when the same text gives other blocks than before.
 VERSION = 1
-
 # A block of one token predicts nothing.
 _SHORTEST = 2
 

@@ -16,7 +16,6 @@ from jobs.tokens.batches import Example
 
 # Forward, and the gradient of the input.
 _PASSES = 4
-
 # Scores and weighted values, forward (2 * 2) and twice as much backward.
 _ATTENTION = 12
 

@@ -10,11 +10,8 @@ from jobs.errors import InputError
 from search_spaces.relatedness.codes import resolve_language
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")]
-
 Share = Annotated[float, Field(ge=0, le=1)]
-
 Positive = Annotated[int, Field(ge=1)]
-
 Distance = Literal["syntactic", "geographic", "genetic", "inventory", "phonological", "featural", "mixed"]
 
 

@@ -23,9 +23,7 @@ from search_spaces.mixtures.candidates import weight_at
 KEY = re.compile(
     r"^(language|task|reference|stacked):(\{(target|source|related|sources|any-related|any-source)\}|[a-zA-Z-]+)$"
 )
-
 BaselineRole = Literal["baseline", "proxy", "own", "fixed"]
-
 MULTILINGUAL = "multilingual"  # `task:multilingual`: one adapter trained on the data of all task languages
 
 

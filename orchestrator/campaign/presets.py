@@ -10,7 +10,6 @@ def _preset(name: str, label: str, weights: dict[str, str], **rest: object) -> M
 
 
 _ADAMERGEX = {"task:{source}": "1", "reference:{target}": "lambda", "reference:{source}": "-lambda"}
-
 _TIES = {"language:{source}": "1", "language:{any-related}": "1"}
 
 # Language arithmetic: arXiv 2404.15737. add ... add-subtract-related: arXiv 2311.09344, eqs 1 to 4 and Table 2.

@@ -25,7 +25,6 @@ def terminal() -> Console:
 console = terminal()
 
 CampaignFile = Annotated[Path, typer.Argument(help="campaign file (YAML)", metavar="CAMPAIGN")]
-
 Workspace = Annotated[
     Path,
     typer.Option(
@@ -37,9 +36,7 @@ Workspace = Annotated[
         metavar="PLACE",
     ),
 ]
-
 Set = Annotated[list[str] | None, typer.Option("--set", help="name=value for a variable of the campaign file")]
-
 HERE = Path("workspace")
 
 

@@ -57,9 +57,7 @@ def _end(pid: int, workspace: Path) -> None:
 
 
 REFRESH = 1.0  # seconds between two looks of `status --watch`
-
 LEVELS = ("info", "warning", "error")
-
 Adapter = Annotated[str, typer.Argument(help="key, unique beginning of one, or directory", metavar="ADAPTER")]
 
 

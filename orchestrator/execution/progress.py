@@ -18,11 +18,8 @@ from orchestrator.store.step import Step
 from orchestrator.wording import duration, short
 
 LINES_EVERY = 5.0  # seconds between two plain progress lines
-
 SHOWN = 12  # running steps listed in the live view
-
 UNKNOWN_SECONDS = 1.0  # weight of a step whose cost nobody knows yet
-
 COUNTERS = ("optimizer_step", "trial", "example")  # progress values that count towards "of"
 
 

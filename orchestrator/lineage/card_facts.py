@@ -80,7 +80,6 @@ LANGUAGE_METRICS = {
     "best_optimizer_step": "kept checkpoint, optimizer step",
     "tokens": "tokens seen",
 }
-
 TASK_METRICS = {
     **{f"validation_{name}": f"validation {name.replace('_', ' ')}" for known in METRICS.values() for name, _ in known},
     "validation_f1": "validation F1",

@@ -55,7 +55,6 @@ def write_card(step: Step, staging: Path, result: JobResult, inputs: Mapping[str
 
 
 CARD_FILE = "README.md"
-
 _KINDS: dict[type[AdapterConfig], str] = {
     BottleneckConfig: "MAD-X",
     LoraConfig: "LoRA",
@@ -63,7 +62,6 @@ _KINDS: dict[type[AdapterConfig], str] = {
     LokrConfig: "Kronecker (LoKr)",
     PrefixConfig: "prefix",
 }
-
 _OBJECTIVES: dict[Objective, str] = {
     "masked-lm": "masked language modelling",
     "causal-lm": "causal language modelling",
@@ -166,7 +164,6 @@ def _headed_task(spec: TaskAdapterSpec, inputs: Mapping[str, Record], result: Jo
 
 
 _ALONE = "For another language, merge it with language adapters of its shape."
-
 _STACKED = (
     "It was trained on top of that language's frozen adapter (MAD-X, arXiv 2005.00052): use both, for another "
     "language that language's adapter."

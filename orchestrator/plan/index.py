@@ -33,7 +33,6 @@ def read_index(workspace: Path, campaign: str) -> dict[str, Any]:
 
 
 INDEX_FORMAT = 1
-
 Role = Literal["proxy", "own", "fixed", "baseline", "arithmetic"]
 
 

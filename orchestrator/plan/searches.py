@@ -25,7 +25,6 @@ from search_spaces.mixtures.spaces import keys_of, size
 from search_spaces.relatedness.typology_weights import typology_weights
 
 MIDDLE = 0.5
-
 # Rules that take any weights; the others have starts of equal weights alone, and slerp those of two adapters.
 _WEIGHING = ("task_arithmetic", "linear", "dare")
 

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 
 _POOL, _TARGET, _LAND = "#1f5fa8", "#c8401f", "#c9d2dc"
-
 _OFFSETS = ((5, 4), (5, -11), (-5, 4), (-5, -11), (0, 8), (0, -15), (9, -3), (-9, -3))
 
 _SPARE = 0.12  # share of the drawn span that is left free around the languages

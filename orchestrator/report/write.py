@@ -30,7 +30,6 @@ from orchestrator.store.layout import campaign_folder
 
 # Raised by hand when `orchestrator.plots.svg` draws the same panel differently.
 DRAWING_VERSION = 3
-
 _DIGEST_MARK = "<!-- panel "
 
 

@@ -11,9 +11,7 @@ from jobs.files.atomic import _write_durably
 CAMPAIGNS = "campaigns"
 
 WORKSPACE_FORMAT = 1
-
 RECORD_FILE = "record.json"
-
 BUCKET_FILE = "bucket.json"  # in a scratch directory: which bucket it belongs to
 
 

@@ -78,12 +78,10 @@ srd:src swa:swh syr:cld tmh:ttq uzb:uzn yid:ydd zap:zai zha:zyb zho:cmn zza:diq
 """
 
 PREDOMINANT: dict[str, str] = dict(pair.split(":") for pair in _PREDOMINANT_TEXT.split())
-
 MACRO_OF: dict[str, str] = {individual: macro for macro, individual in PREDOMINANT.items()}
 
 # Withdrawn two-letter codes that old corpora and tools still use.
 _WITHDRAWN = {"iw": "he", "in": "id", "ji": "yi", "jw": "jv", "mo": "ro"}
-
 _SHAPE = re.compile(r"([A-Za-z]{2,3})((?:[-_](?:[A-Za-z]{4}|[A-Za-z]{2}|[0-9]{3}))*)")
 
 

@@ -47,11 +47,8 @@ def configured_client(context: str | None) -> Any:
 
 
 GROUP, VERSION, PLURAL = "ray.io", "v1", "rayjobs"
-
 Until = Literal["now", "end"]
-
 MANAGER = "adapterfleet"  # by this name the server knows whose fields are whose
-
 GONE_SECONDS = STOP_SECONDS + 60  # within which a stopped job's pods have ended and Kubernetes has cleaned up
 
 

@@ -10,9 +10,7 @@ from jobs.errors import Fault, InputError, raise_all
 from orchestrator.clusters.k8s.api_errors import FORBIDDEN, NOT_FOUND, http_status, spoken
 
 DECIMAL = {"n": 1e-9, "u": 1e-6, "m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15, "E": 1e18}
-
 BINARY = {"Ki": 2.0**10, "Mi": 2.0**20, "Gi": 2.0**30, "Ti": 2.0**40, "Pi": 2.0**50, "Ei": 2.0**60}
-
 SUFFIXES = DECIMAL | BINARY
 
 
@@ -68,7 +66,6 @@ def unplaceable(ray_job: Mapping[str, Any], rooms: Sequence[Room]) -> Iterator[F
 
 
 Kind = Literal["Secret", "PersistentVolumeClaim", "ServiceAccount"]
-
 REMEDY: dict[Kind, str] = {
     "Secret": "make it with kubectl create secret, or take `hub_secret` out of the options",
     "PersistentVolumeClaim": "apply k8s/platform, or name another `store_claim` in the options",

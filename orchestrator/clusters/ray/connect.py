@@ -22,11 +22,8 @@ from orchestrator.clusters.ray.private import loopback, start_ray_only_when_aske
 from orchestrator.clusters.ray.versions import STAMP, check_stamp
 
 SECONDS = 5.0  # a cluster that does not answer by then is not there; Ray itself waits for more than ten minutes
-
 INSIDE_A_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # set where the code came with the job already
-
 _LOG = logging.getLogger(__name__)
-
 TOKEN = "set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH as on the cluster"
 
 

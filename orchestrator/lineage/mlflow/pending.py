@@ -13,7 +13,6 @@ from orchestrator.store.layout import RECORD_FILE, campaign_folder
 from orchestrator.store.record import Record
 
 ARTIFACTS = "artifacts"
-
 REPORT = "report"
 
 Item = Record | Failure | Path  # a finished step, a failed one, or the folder of the report

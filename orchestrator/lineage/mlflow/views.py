@@ -21,11 +21,8 @@ from orchestrator.lineage.keys import backbone_key, data_name
 from orchestrator.store.record import Record
 
 LONGEST_VALUE = 500  # characters of a parameter; whole lists stand in record.json, an artifact of the run
-
 DIGEST_LENGTH = 36  # of a data set in MLflow
-
 MODEL_JOBS = frozenset({"initial-adapter", "language-adapter", "task-adapter", "merge"})
-
 _CLASSES = {name: spec for spec, (name, _) in JOBS.items()}
 
 

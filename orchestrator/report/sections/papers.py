@@ -20,9 +20,7 @@ _STATED = {
     "range": "lowest and highest of the tasks' mean gains",
     "relative": "relative gain of the mean, in percent",
 }
-
 _WIDE = 8  # columns; beyond, which number is the paper's is said above the table alone
-
 _READING = "Large numbers are ours, small ones the paper's."
 
 
