@@ -14,6 +14,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from orchestrator.cli.options import CampaignFile, Set, variables
+from orchestrator.clusters.k8s.names import is_made
+from orchestrator.clusters.k8s.options import load_options
 
 Job = Annotated[str, typer.Argument(help="campaign file, campaign name, or name of the RayJob", metavar="CAMPAIGN")]
 OptionsFile = Annotated[Path | None, typer.Option("--options", help="image, store, memory ... (YAML)")]
@@ -103,7 +105,6 @@ def stop(job: Job, namespace: Namespace = "adapterfleet", context: Context = Non
 def _rendered(file: Path, options: Path | None, set_: list[str] | None) -> list[dict[str, Any]]:
     from orchestrator.campaign.load import load_campaign
     from orchestrator.clusters.k8s.manifests import render as render_campaign
-    from orchestrator.clusters.k8s.options import load_options
 
     given = variables(set_)
     campaign = load_campaign(file, given)
@@ -119,6 +120,4 @@ def _job_name(job: str) -> str:
 
         return job_name(load_campaign(file).campaign)
     # A RayJob's own name may be a shortened one, which must not be shortened again.
-    from orchestrator.clusters.k8s.names import is_made
-
     return job if is_made(job) else job_name(job)

@@ -13,6 +13,7 @@ import typer
 from orchestrator.cli.options import (
     console,
 )
+from orchestrator.plots.language_map import draw_map
 from search_spaces.relatedness.codes import resolve_languages
 from search_spaces.relatedness.distances import DistanceSource
 from search_spaces.relatedness.ranking import Ranking, rank
@@ -36,8 +37,6 @@ def map_(
     out: Annotated[Path, typer.Option(help="PNG, SVG or PDF file")] = Path("languages.png"),
 ) -> None:
     """Draw pool and targets on a world map."""
-    from orchestrator.plots.language_map import draw_map
-
     left_off = draw_map(_codes(pool), _codes(targets), out)
     console.print(f"map: {out}" + (f" (no coordinates: {', '.join(left_off)})" if left_off else ""))
 

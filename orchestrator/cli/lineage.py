@@ -13,6 +13,8 @@ from orchestrator.cli.options import (
     Workspace,
     console,
 )
+from orchestrator.lineage.mlflow.uri import default_uri
+from orchestrator.lineage.tree import as_mermaid, as_plain, as_text, lineage_tree
 from orchestrator.store.workspace import open_store
 
 
@@ -33,8 +35,6 @@ def lineage(
         count = mirror.rebuild(tracking or mirror.default_uri(workspace), workspace, rebuild)
         console.print(f"{count} steps of {rebuild} are in MLflow")
         return
-    from orchestrator.lineage.tree import as_mermaid, as_plain, as_text, lineage_tree
-
     node = lineage_tree(open_store(workspace), adapter)
     if as_json:
         print(json.dumps(as_plain(node), ensure_ascii=False, indent=1))
@@ -46,7 +46,6 @@ def lineage(
 
 def ui(workspace: Workspace = HERE, port: int = 5000) -> None:
     """Open MLflow's pages for a workspace on 127.0.0.1."""
-    from orchestrator.lineage.mlflow.uri import default_uri
     from orchestrator.lineage.mlflow.writer import ui_command
 
     argv = ui_command(default_uri(workspace), workspace, port)

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from jobs.errors import Fault, InputError, raise_all
+from jobs.spec import JOBS
 from orchestrator.cli.options import (
     HERE,
     CampaignFile,
@@ -23,7 +24,13 @@ from orchestrator.cli.options import (
     say_broken,
     terminal,
 )
+from orchestrator.scheduling.cluster_model import parse_cluster
+from orchestrator.scheduling.cost import cost_model
+from orchestrator.scheduling.schedule import simulate
 from orchestrator.scheduling.startup_times import KINDS, Kind, StartUps, known_start_ups
+from orchestrator.search.earlier_searches import change_lines
+from orchestrator.store.explain import explain as compare
+from orchestrator.store.explain import find_step
 from orchestrator.store.workspace import open_store
 
 if TYPE_CHECKING:
@@ -41,9 +48,6 @@ def explain(
 ) -> None:
     """Say why a step is new: what differs from the nearest finished step of that name, or from an earlier search."""
     from orchestrator.cli.tables import explanation_table
-    from orchestrator.search.earlier_searches import change_lines
-    from orchestrator.store.explain import explain as compare
-    from orchestrator.store.explain import find_step
 
     steps, store = plan_file(file, workspace, set_).steps, open_store(workspace)
     found = find_step(steps, step)
@@ -76,8 +80,6 @@ def plan(
 ) -> None:
     """Show the steps of a campaign: how many, reused or new, and what they will cost; on a cluster with --cluster."""
     from orchestrator.cli.tables import plan_table, steps_table
-    from orchestrator.scheduling.cost import cost_model
-    from orchestrator.store.workspace import open_store
 
     if gantt and not cluster:
         raise InputError(Fault("a picture needs a cluster to draw", "--gantt", str(gantt), "add --cluster nodes=..."))
@@ -102,9 +104,6 @@ def plan(
 def _simulate(
     console: Console, planned: Plan, new: list[Step], costs: CostModel, start_ups: StartUps, cluster: str
 ) -> Schedule:
-    from orchestrator.scheduling.cluster_model import parse_cluster
-    from orchestrator.scheduling.schedule import simulate
-
     schedule = simulate(new, costs, planned.campaign.resources, parse_cluster(cluster), start_ups.overheads)
     if not new:
         console.print("nothing to simulate: every step is reused")
@@ -165,8 +164,6 @@ def _clock(seconds: float) -> str:
 
 def _assumed(items: list[str] | None) -> tuple[dict[str, float], dict[Kind, float]]:
     """`job=seconds` and `bank-start-up=seconds` as numbers. Raises InputError with every item that is none."""
-    from jobs.spec import JOBS
-
     starts: dict[str, Kind] = {f"{kind}-start-up": kind for kind in KINDS}
     names = [*(name for name, _ in JOBS.values()), *starts]
     assumed, begun, faults = dict[str, float](), dict[Kind, float](), []

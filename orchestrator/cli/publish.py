@@ -13,6 +13,8 @@ from rich.table import Table
 from jobs.errors import Fault, InputError
 from orchestrator.cli.options import HERE, Workspace, terminal
 from orchestrator.cli.workspace import Adapter
+from orchestrator.lineage.export import export_adapter, push_folder, secrets_of
+from orchestrator.store.workspace import open_store
 
 if TYPE_CHECKING:
     from orchestrator.lineage.export import Exported
@@ -22,9 +24,6 @@ def export(
     adapter: Adapter, folder: Annotated[Path, typer.Argument(metavar="DIR")], workspace: Workspace = HERE
 ) -> None:
     """Copy an adapter out of its workspace, with its card, lineage, and what it is stacked on."""
-    from orchestrator.lineage.export import export_adapter
-    from orchestrator.store.workspace import open_store
-
     exported = export_adapter(open_store(workspace), adapter, folder)
     _list_files(exported)
     terminal().print(f"exported {exported.record.key} to {folder}", soft_wrap=True, highlight=False)
@@ -38,9 +37,6 @@ def push(
     public: Annotated[bool, typer.Option("--public", help="visible to everybody; default: private")] = False,
 ) -> None:
     """Show, and with --yes do, the upload of an adapter to a hub repository, private unless --public."""
-    from orchestrator.lineage.export import export_adapter, push_folder, secrets_of
-    from orchestrator.store.workspace import open_store
-
     visibility, console = "public" if public else "private", terminal()
     with tempfile.TemporaryDirectory() as place:
         exported = export_adapter(open_store(workspace), adapter, Path(place) / "adapter")

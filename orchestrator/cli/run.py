@@ -21,6 +21,8 @@ from orchestrator.cli.options import (
     load_file,
     plan_file,
 )
+from orchestrator.report.terminal import results_table
+from orchestrator.report.write import write_report
 from orchestrator.run import ExecutorName, Outcome, RunSettings, run_campaign
 from orchestrator.store.record import Record
 from orchestrator.store.workspace import open_store
@@ -56,14 +58,10 @@ def run(
 
 def report(file: CampaignFile, workspace: Workspace = HERE) -> None:
     """Write the report of a campaign, finished or not, from its records."""
-    from orchestrator.report.write import write_report
-
     console.print(f"report: {write_report(workspace, load_file(file).campaign).html}", soft_wrap=True)
 
 
 def _tell(outcome: Outcome, workspace: Path) -> None:
-    from orchestrator.report.terminal import results_table
-
     summary = outcome.summary
     for note in (*summary.notes, *endless_notes(summary.records.values())):
         console.print(f"note: {note}", style="yellow", soft_wrap=True, markup=False)

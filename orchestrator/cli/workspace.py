@@ -19,7 +19,13 @@ from rich.table import Table
 from jobs.errors import Fault, InputError
 from jobs.runtime.shutdown import GRACE_SECONDS
 from orchestrator.cli.options import HERE, CampaignFile, Workspace, load_file, terminal
+from orchestrator.execution.event_log import read_status
+from orchestrator.execution.step_logs import logged_steps, read_log
+from orchestrator.store.bucket import BucketStore
+from orchestrator.store.garbage import find_garbage, find_in_bucket, remove_from_bucket, remove_garbage
+from orchestrator.store.layout import campaign_folder
 from orchestrator.store.lock import holder_of
+from orchestrator.store.workspace import open_store
 
 if TYPE_CHECKING:
     from orchestrator.store.artifacts import ArtifactStore
@@ -67,8 +73,6 @@ def status(
     watch: Annotated[bool, typer.Option("--watch", help="look again every second until the run ends")] = False,
 ) -> None:
     """Show how a run stands, from any shell."""
-    from orchestrator.store.workspace import open_store
-
     console, name, store = terminal(), load_file(file).campaign, open_store(workspace)
     shown, goes_on = _state(name, store)
     if not watch or not goes_on:
@@ -85,8 +89,6 @@ def status(
 def _state(name: str, store: ArtifactStore) -> tuple[RenderableType, bool]:
     """What there is to see, and whether the run goes on."""
     from orchestrator.cli.tables import status_table
-    from orchestrator.execution.event_log import read_status
-    from orchestrator.store.layout import campaign_folder
 
     found, alive = read_status(campaign_folder(store.root, name)), store.is_running(name)
     if found is None:
@@ -101,8 +103,6 @@ def logs(
     as_json: Annotated[bool, typer.Option("--json", help="as JSON lines")] = False,
 ) -> None:
     """Print the log of a step: attempts, warnings, errors, tracebacks. Without a step, all warnings and errors."""
-    from orchestrator.execution.step_logs import logged_steps, read_log
-
     least = level or ("info" if step else "warning")
     if least not in LEVELS:
         raise InputError(Fault("not a level", "--level", least, f"one of {', '.join(LEVELS)}"))
@@ -159,16 +159,9 @@ def gc(
 
 
 def _swept(root: Path, what: Literal["found", "deleted"], caches: str) -> Findings:
-    from orchestrator.store.workspace import open_store
-
     store = open_store(root)
     if store.reference is None:
-        from orchestrator.store.garbage import find_garbage, remove_garbage
-
         return remove_garbage(root, caches) if what == "deleted" else find_garbage(root, caches)
-    from orchestrator.store.bucket import BucketStore
-    from orchestrator.store.garbage import find_in_bucket, remove_from_bucket
-
     assert isinstance(store, BucketStore)
     return remove_from_bucket(store) if what == "deleted" else find_in_bucket(store).findings
 

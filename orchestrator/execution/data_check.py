@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from jobs.data.sentences import check_tags
 from jobs.errors import Fault, InputError, raise_all
 from jobs.spec import (
     BackboneRef,
@@ -77,7 +78,6 @@ def _read(one: _Set, cache: Path) -> None:
     """As the steps read it. Raises InputError with every faulty row."""
     from jobs.data.load import describe, load_ner, load_records
     from jobs.data.prompts import prompted_texts
-    from jobs.data.sentences import check_tags
 
     task, data, split = one.task, one.data, one.split
     if task.prompt:

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from jobs.spec import SearchSpace, StrategyName, StrategySpec
+from search_spaces.strategies.coarse_to_fine import CoarseToFine
+from search_spaces.strategies.greedy import Greedy
+from search_spaces.strategies.grid import Grid
+from search_spaces.strategies.halving import Halving
 from search_spaces.strategies.strategy import Strategy
+from search_spaces.strategies.warm_starts import WithStarts, placed
 
 
 def make_strategy(space: SearchSpace, spec: StrategySpec) -> Strategy:
     """The strategy that `spec` names, its `starts` tried first."""
-    from search_spaces.strategies.warm_starts import WithStarts, placed
-
     return WithStarts([placed(space, mixture) for mixture in spec.starts], _maker(spec.name)(space, spec))
 
 
@@ -19,20 +22,12 @@ def _maker(name: StrategyName) -> Callable[[SearchSpace, StrategySpec], Strategy
     # Imported one by one: a grid needs neither Optuna nor cmaes.
     match name:
         case "grid":
-            from search_spaces.strategies.grid import Grid
-
             return Grid
         case "coarse":
-            from search_spaces.strategies.coarse_to_fine import CoarseToFine
-
             return CoarseToFine
         case "greedy":
-            from search_spaces.strategies.greedy import Greedy
-
             return Greedy
         case "halving":
-            from search_spaces.strategies.halving import Halving
-
             return Halving
         case "cma":
             from search_spaces.strategies.cma_es import Evolution
