@@ -42,7 +42,7 @@ from jobs.spec import (
     TrainingConfig,
 )
 from orchestrator.execution.event_log import EventLog
-from orchestrator.execution.executor import Finished, Moved, Work
+from orchestrator.execution.executor import StepFinished, StepProgress, Work
 from orchestrator.execution.loop import execute
 from orchestrator.store.artifacts import ArtifactStore
 from orchestrator.store.step import Step, make_step
@@ -66,13 +66,13 @@ class NoOpExecutor:
         """Queue."""
         self._queue.extend(works)
 
-    def poll(self, timeout: float) -> Sequence[Finished | Moved]:
+    def poll(self, timeout: float) -> Sequence[StepFinished | StepProgress]:
         """Write the files of the next few."""
         events = []
         for work in (self._queue.popleft() for _ in range(min(self._width, len(self._queue)))):
             (work.call.output / "adapter.safetensors").write_bytes(PAYLOAD)
             result = JobResult({"loss": 0.5, "seconds": 0.01}, {"loss": [(1.0, 2.0), (2.0, 0.5)]})
-            events.append(Finished(work.step.key, result, 0.01, time.time()))
+            events.append(StepFinished(work.step.key, result, 0.01, time.time()))
         return events
 
     def close(self) -> None:

@@ -31,7 +31,7 @@ from orchestrator.scheduling.cluster_model import Cluster
 from orchestrator.scheduling.cost import cost_model
 from orchestrator.scheduling.schedule import Schedule, simulate
 from orchestrator.scheduling.simulation import Overheads
-from orchestrator.scheduling.startup_times import FILE, StartUps, known_start_ups
+from orchestrator.scheduling.startup_times import FILE, StartupTimes, known_startup_times
 from orchestrator.store.artifacts import ArtifactStore
 from orchestrator.store.record import Record
 
@@ -71,7 +71,7 @@ class Measured:
 
     records: Mapping[str, Record]
     recorded: Mapping[str, float]
-    start_ups: StartUps
+    start_ups: StartupTimes
 
     def until(self) -> dict[str, float]:
         """Job -> seconds until its last step was recorded."""
@@ -97,7 +97,7 @@ def measured(file: Path, workspace: Path, name: str) -> Measured:
     begin = min(event["time"] for event in events if event["event"] == "running")
     recorded = {event["key"]: event["time"] - begin for event in events if event["event"] == "succeeded"}
     records = {record.key: record for record in ArtifactStore(workspace).records() if record.key in recorded}
-    start_ups = known_start_ups(workspace, {})
+    start_ups = known_startup_times(workspace, {})
     (workspace / FILE).unlink()  # each campaign is asked for its own
     return Measured(records, recorded, start_ups)
 

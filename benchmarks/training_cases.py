@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from jobs.backbones import embedded_backbone
-from jobs.banks.adapter_forwards import Forwards
+from jobs.banks.adapter_backends import AdapterBackends
 from jobs.banks.batch_capacity import CHOSEN
 from jobs.banks.forward_pass import BankPass
 from jobs.banks.language_learner import LanguageLearner
@@ -31,7 +31,7 @@ from jobs.spec import (
     TrainingConfig,
 )
 from jobs.tokens.text_blocks import text_blocks
-from jobs.training.data_parallel import Team, joined_team
+from jobs.training.data_parallel import DataParallel, joined_data_parallel
 from jobs.training.initial import library_config, write_initial_bottleneck
 
 EMBEDDED = embedded_backbone()
@@ -110,11 +110,11 @@ def calls(shape: Shape, languages: int, folder: Path, steps: int) -> list[JobCal
     return made_calls
 
 
-def learners(made: list[JobCall]) -> tuple[BankPass, list[LanguageLearner], Team]:
+def learners(made: list[JobCall]) -> tuple[BankPass, list[LanguageLearner], DataParallel]:
     """The bank's parts, without its loop."""
     keep_freed_memory()
-    team = joined_team()
-    forward = Forwards(made[0].spec.backbone).forward(ADAPTER, made[0].inputs["theta_pre"])
+    team = joined_data_parallel()
+    forward = AdapterBackends(made[0].spec.backbone).forward(ADAPTER, made[0].inputs["theta_pre"])
     return BankPass(forward, team), [forward.start(call) for call in made], team
 
 

@@ -95,12 +95,12 @@ def _rows(rows: int, length: int) -> list[Any]:
 
 def _plain(ref: Any, theta_pre: Path, rows: list[Any]) -> Any:
     from jobs.adapters.peft import read_adapter
-    from jobs.banks.adapter_forwards import InjectedForward
+    from jobs.banks.adapter_backends import PeftBackend
     from jobs.models.language_model import load_language_model
     from jobs.spec import TrainingConfig
     from jobs.training.learner import Learner
 
-    forward = InjectedForward(load_language_model(ref), read_adapter(theta_pre))
+    forward = PeftBackend(load_language_model(ref), read_adapter(theta_pre))
     layout = forward.injected.layout
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     vector = layout.flatten(read_adapter(theta_pre).tensors).to(device)

@@ -20,7 +20,7 @@ from training_cases import Shape, calls, learners, now, peak_memory, since
 
 from jobs.banks.forward_pass import BankPass
 from jobs.banks.language_learner import LanguageLearner
-from jobs.training.data_parallel import Team
+from jobs.training.data_parallel import DataParallel
 
 Seconds = dict[str, float]
 
@@ -29,7 +29,7 @@ ROUNDS = 9
 
 
 @dataclass(frozen=True, slots=True)
-class Silent(Team):
+class Silent(DataParallel):
     """Takes a worker's share of the rows and tells nobody."""
 
     def sum(self, tensor: Tensor) -> Tensor:
@@ -38,7 +38,7 @@ class Silent(Team):
 
 
 @dataclass(frozen=True, slots=True)
-class Timed(Team):
+class Timed(DataParallel):
     """A team that notes the seconds of its exchanges, waiting for the others included."""
 
     seconds: list[float] = field(default_factory=list)
@@ -46,7 +46,7 @@ class Timed(Team):
     def sum(self, tensor: Tensor) -> Tensor:
         """As the team does."""
         begun = time.perf_counter()
-        result = Team(self.rank, self.size).sum(tensor)
+        result = DataParallel(self.rank, self.size).sum(tensor)
         self.seconds.append(time.perf_counter() - begun)
         return result
 
@@ -56,7 +56,7 @@ def time_team(shape: Shape, languages: int, folder: Path) -> dict[str, Any]:
     bank, active, team = learners(calls(shape, languages, folder, 1000))
     turn = max(1, shape.steps // 5)
     ways = {
-        "one worker": (Team(), 1),
+        "one worker": (DataParallel(), 1),
         "half of the rows, alone": (Silent(0, 2), 1),
         "two halves, no exchange": (Silent(team.rank, 2), 2),
         "two workers": (Timed(team.rank, 2), 2),
@@ -64,16 +64,16 @@ def time_team(shape: Shape, languages: int, folder: Path) -> dict[str, Any]:
     taken: dict[str, list[Seconds]] = {way: [] for way in ways}
     for number in range(ROUNDS):
         for way, (own, workers) in ways.items():
-            team.all(None)
+            team.all_gather(None)
             if team.rank < workers:
                 steps = [timed_step(bank, active, own, number * turn + place) for place in range(turn)]
                 taken[way] += steps if number else []
-    both = team.all(taken)
+    both = team.all_gather(taken)
     numbers = {"languages": languages, "numbers_of_an_adapter": active[0].learner.vector.numel()}
     return {**numbers, "steps": (ROUNDS - 1) * turn, **summary(both), **peak_memory()}
 
 
-def timed_step(bank: BankPass, languages: list[LanguageLearner], team: Team, number: int) -> Seconds:
+def timed_step(bank: BankPass, languages: list[LanguageLearner], team: DataParallel, number: int) -> Seconds:
     """One batch of all languages as `team` takes it: seconds of its parts, of all, and of the processor."""
     bank._team = team
     begun, marks = now(), [time.perf_counter()]

@@ -16,7 +16,7 @@ from jobs.evaluation.language_evaluator import LanguageEvaluator
 from jobs.evaluation.madx_evaluator import WarmEvaluator
 from jobs.evaluation.prompted_job import evaluate_language_model
 from jobs.merging.job import merge
-from jobs.scoring.jackknife import leave_one_out
+from jobs.scoring.jackknife import jackknife
 from jobs.scoring.metrics import metric_over
 from jobs.spec import (
     BackboneRef,
@@ -82,7 +82,7 @@ class Worker:
         evaluator = Evaluator(self._evaluator(wanted.task, call), data, inputs)
         scores = {seed: evaluator.evaluate(mixture, seed) for seed in spec.seeds}
         name, _ = metric_of(wanted.task)
-        folds = {s: leave_one_out(score.statistics, metric_over(name, score.columns)) for s, score in scores.items()}
+        folds = {s: jackknife(score.statistics, metric_over(name, score.columns)) for s, score in scores.items()}
         return TrialScores({seed: s.value for seed, s in scores.items()}, folds, time.perf_counter() - started)
 
     def _evaluator(self, task: TaskRef, call: JobCall) -> WarmEvaluator | HeadedEvaluator | LanguageEvaluator:

@@ -15,19 +15,19 @@ from jobs.runtime.step_log import Send
 from orchestrator.campaign.schema import Campaign
 from orchestrator.execution.data_check import check_task_data
 from orchestrator.execution.event_log import EventLog
-from orchestrator.execution.executor import Change, Executor, LazyExecutor, Moved, Watcher
+from orchestrator.execution.executor import Executor, LazyExecutor, StepProgress, StepStateChanged, Watcher
 from orchestrator.execution.hub_check import check_hub_names
 from orchestrator.execution.loop import Summary, execute
 from orchestrator.execution.progress import display
 from orchestrator.execution.provenance import _git_commit, _versions, execution_facts
-from orchestrator.execution.shutdown import Departure
+from orchestrator.execution.shutdown import ShutdownRequest
 from orchestrator.execution.step_logs import StepLogs
 from orchestrator.lineage.model_card import write_card
 from orchestrator.plan.index import index, write_index
 from orchestrator.plan.plan import Plan
 from orchestrator.report.write import ReportPaths, write_report
 from orchestrator.scheduling.cost import cost_model
-from orchestrator.scheduling.priority import most_urgent_first
+from orchestrator.scheduling.priority import by_upward_rank
 from orchestrator.search.earlier_searches import change_lines
 from orchestrator.store.artifacts import ArtifactStore, CorruptArtifactError
 from orchestrator.store.layout import campaign_folder
@@ -61,14 +61,14 @@ def run_campaign(plan: Plan, settings: RunSettings, console: Console) -> Outcome
     """Bring every step of the plan to its end, write the report, and bring MLflow up to date.
 
     Raises InputError when another run of the campaign goes on, the hub does not give what is named, labelled files hold
-    faulty rows, or resources are asked for that no node has, and TimeToLeave when SIGTERM ended it (see
+    faulty rows, or resources are asked for that no node has, and ShutdownRequested when SIGTERM ended it (see
     `orchestrator.execution.shutdown`).
     """
     store = open_store(settings.workspace)
     name = plan.campaign.campaign
     folder = campaign_folder(store.root, name)
     # Two campaigns may share steps, so a workspace has one run at a time; the campaign's own lock tells `status`.
-    with Departure() as departure, run_lock(folder), run_lock(store.root), store.lease(name) as still_ours:
+    with ShutdownRequest() as shutdown, run_lock(folder), run_lock(store.root), store.lease(name) as still_ours:
         for line in change_lines(store, plan.steps):
             console.print(f"note: {line}", style="yellow", soft_wrap=True, markup=False)
         store.drop_spent_checkpoints()
@@ -77,15 +77,15 @@ def run_campaign(plan: Plan, settings: RunSettings, console: Console) -> Outcome
         write_index(plan, folder)
         log = EventLog(folder, len(plan.steps))
         logs = StepLogs(folder)
-        start = partial(_executor, plan.campaign, settings, store, logs.add, departure)
+        start = partial(_executor, plan.campaign, settings, store, logs.add, shutdown)
         executor = LazyExecutor(start, settings.executor)
         mirror = _Mirror(plan, settings, store, console)
         try:
             watchers = (log, logs, mirror, lambda _: still_ours())
-            summary = _execute(plan, store, executor, watchers, console, departure)
+            summary = _execute(plan, store, executor, watchers, console, shutdown)
         except BaseException:
             log.close("interrupted")
-            mirror.stop(departure.seconds_left)
+            mirror.stop(shutdown.seconds_left)
             raise
         log.close("failed" if summary.errors else "finished")
         report = write_report(store.root, name)
@@ -99,18 +99,18 @@ def _execute(
     executor: Executor,
     watchers: Sequence[Watcher],
     console: Console,
-    departure: Departure,
+    shutdown: ShutdownRequest,
 ) -> Summary:
     costs = cost_model(store.records(_leave_to_execute))
     try:
         with display(console, plan.steps, costs) as view:
 
-            def watch(event: Change | Moved) -> None:
+            def watch(event: StepStateChanged | StepProgress) -> None:
                 for watcher in (*watchers, view):
                     watcher(event)
 
             facts = execution_facts(_versions(), _git_commit())
-            return execute(most_urgent_first(plan.steps, costs), store, executor, watch, facts, write_card, departure)
+            return execute(by_upward_rank(plan.steps, costs), store, executor, watch, facts, write_card, shutdown)
     finally:
         _close(executor, console)
 
@@ -125,15 +125,15 @@ def _close(executor: Executor, console: Console) -> None:
 
 
 def _executor(
-    campaign: Campaign, settings: RunSettings, store: ArtifactStore, notes: Send, departure: Departure
+    campaign: Campaign, settings: RunSettings, store: ArtifactStore, notes: Send, shutdown: ShutdownRequest
 ) -> Executor:
     if settings.executor == "local":
         from orchestrator.execution.local import LocalExecutor
 
-        return LocalExecutor(campaign.resources.bank_size, notes, departure)
+        return LocalExecutor(campaign.resources.bank_size, notes, shutdown)
     from orchestrator.execution.ray.executor import RayExecutor, Run
 
-    return RayExecutor(campaign.resources, store.root, settings.address, notes, Run(campaign.campaign, departure))
+    return RayExecutor(campaign.resources, store.root, settings.address, notes, Run(campaign.campaign, shutdown))
 
 
 class _Mirror:
@@ -150,8 +150,8 @@ class _Mirror:
                 uri or default_uri(store.root), store, index(plan), lambda line: console.print(line, style="yellow")
             )
 
-    def __call__(self, event: Change | Moved) -> None:
-        if self._writer is None or isinstance(event, Moved):
+    def __call__(self, event: StepStateChanged | StepProgress) -> None:
+        if self._writer is None or isinstance(event, StepProgress):
             return
         if event.state == "succeeded" and event.record is not None:
             self._writer.put(event.record)

@@ -13,9 +13,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from jobs.banks.adapter_forwards import Forwards
+from jobs.banks.adapter_backends import AdapterBackends
 from jobs.banks.batch_capacity import CHOSEN, chosen_size
-from jobs.banks.forward_pass import BankPass, Forward
+from jobs.banks.forward_pass import AdapterBackend, BankPass
 from jobs.banks.language_learner import LanguageLearner
 from jobs.errors import InputError
 from jobs.runtime.malloc import keep_freed_memory
@@ -23,12 +23,12 @@ from jobs.spec import AdapterConfig, JobCall, JobResult, LanguageAdapterSpec, Pr
 from jobs.tokens.batches import Example
 from jobs.training import checkpoint
 from jobs.training.checkpoint_writer import CheckpointWriter
-from jobs.training.data_parallel import Team, TeamBrokenError
-from jobs.training.throughput import Meter
+from jobs.training.data_parallel import DataParallel, WorkerLostError
+from jobs.training.throughput import Throughput
 
 Outcome = tuple[str, JobResult | Exception]
 PROGRESS_SECONDS = 1.0
-ALONE = Team()
+ALONE = DataParallel()
 
 
 class CorpusError(RuntimeError):
@@ -36,7 +36,7 @@ class CorpusError(RuntimeError):
 
 
 def train_languages(
-    calls: Sequence[JobCall], progress: Progress = no_progress, capacity: int | None = None, team: Team = ALONE
+    calls: Sequence[JobCall], progress: Progress = no_progress, capacity: int | None = None, team: DataParallel = ALONE
 ) -> Iterator[Outcome]:
     """Train the adapters of `calls`, which share one backbone; yield (call.name, result or exception) as each ends.
 
@@ -57,7 +57,7 @@ def train_languages(
     for call in calls:
         spec = _spec(call)
         groups.setdefault((spec.adapter, spec.training.batch_size, call.inputs["theta_pre"]), []).append(call)
-    forwards = Forwards(_spec(calls[0]).backbone)
+    forwards = AdapterBackends(_spec(calls[0]).backbone)
     for adapter, _, _ in groups:
         forwards.load(adapter)
     for (adapter, _, theta_pre), group in groups.items():
@@ -77,13 +77,18 @@ class Bank:
     """Languages in lock-step: one batch for all, and then each goes its own way."""
 
     def __init__(
-        self, forward: Forward, calls: Sequence[JobCall], progress: Progress, capacity: int, team: Team = ALONE
+        self,
+        forward: AdapterBackend,
+        calls: Sequence[JobCall],
+        progress: Progress,
+        capacity: int,
+        team: DataParallel = ALONE,
     ) -> None:
         """All `calls` have the same batch size and theta_pre."""
         self._forward = forward
         self._team = team
         self._pass = BankPass(forward, team)
-        self._meter = Meter(forward.shape, forward.device, team.size)
+        self._meter = Throughput(forward.shape, forward.device, team.size)
         self._report = progress
         self._capacity = capacity
         self._waiting = deque(calls)
@@ -91,7 +96,7 @@ class Bank:
         self._ended: list[tuple[JobCall, LanguageLearner | Exception]] = []
         # Counted in batches, over all tries: what tells checkpoints of one moment from those of another.
         self._common = checkpoint.common_time([call.checkpoint for call in calls])
-        self._time: int = team.all(self._common or 0)[0]
+        self._time: int = team.all_gather(self._common or 0)[0]
         self._last_report = time.monotonic()
         self._cadence = checkpoint.Cadence()
         self._writer = CheckpointWriter()
@@ -111,7 +116,7 @@ class Bank:
                     self._one_batch()
                     self._watch_clock()
             yield from self._end()
-        except (KeyboardInterrupt, SystemExit, GeneratorExit, TeamBrokenError):
+        except (KeyboardInterrupt, SystemExit, GeneratorExit, WorkerLostError):
             if self._settled:
                 self._save(self._active)
             raise
@@ -122,8 +127,8 @@ class Bank:
         """Fill the bank from those waiting; those that a checkpoint shows as done end at once."""
         while self._waiting and len(self._active) < self._capacity:
             call = self._waiting.popleft()
-            language = self._team.leader_first(lambda call=call: self._start(call))  # type: ignore[misc]
-            faults = self._team.all(str(language) if isinstance(language, Exception) else "")
+            language = self._team.main_first(lambda call=call: self._start(call))  # type: ignore[misc]
+            faults = self._team.all_gather(str(language) if isinstance(language, Exception) else "")
             if isinstance(language, Exception) or any(faults):
                 self._ended.append((call, _failure(language, faults)))
                 continue
@@ -136,7 +141,7 @@ class Bank:
     def _start(self, call: JobCall) -> LanguageLearner | Exception:
         try:
             language = self._forward.start(call)
-            if self._team.leads:
+            if self._team.is_main:
                 language.resume(self._common)
         except Exception as error:  # noqa: BLE001  (whatever is wrong with one corpus ends that language alone)
             return error
@@ -154,7 +159,7 @@ class Bank:
         self._save([*self._active, *(one for _, one in ended if isinstance(one, LanguageLearner))])
         self._writer.wait()
         for call, one in ended:
-            if isinstance(one, LanguageLearner) and self._team.leads:
+            if isinstance(one, LanguageLearner) and self._team.is_main:
                 one.write()
             yield call.name, self._result(one) if isinstance(one, LanguageLearner) else one
 
@@ -170,7 +175,7 @@ class Bank:
         values: list[float] = losses.tolist()
         if not all(map(math.isfinite, values)):
             # Every worker sees the same values, so all come here, or none.
-            faults = {name: text for told in reversed(self._team.all(faults)) for name, text in told.items()}
+            faults = {name: text for told in reversed(self._team.all_gather(faults)) for name, text in told.items()}
         seconds = time.monotonic() - started
         self._meter.add(groups, seconds)
         self._settled = False
@@ -222,14 +227,16 @@ class Bank:
 
     def _save(self, languages: Sequence[LanguageLearner]) -> None:
         """Begin to write checkpoints; training need not wait for the disk."""
-        if not self._team.leads:
+        if not self._team.is_main:
             return
         started = time.monotonic()
         self._writer.write([language.snapshot() for language in languages], self._time)
         self._cadence.written(started)
 
 
-def _size(capacity: int | None, forward: Forward, calls: Sequence[JobCall], team: Team) -> int | InputError:
+def _size(
+    capacity: int | None, forward: AdapterBackend, calls: Sequence[JobCall], team: DataParallel
+) -> int | InputError:
     if capacity != CHOSEN:
         return len(calls) if capacity is None else capacity
     try:

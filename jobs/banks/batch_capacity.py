@@ -17,14 +17,14 @@ from pathlib import Path
 
 import torch
 
-from jobs.banks.forward_pass import Forward
+from jobs.banks.forward_pass import AdapterBackend
 from jobs.banks.language_learner import LanguageLearner
 from jobs.errors import Fault, InputError
 from jobs.models.masked_lm import group_sums
 from jobs.runtime.device_memory import SavedBytes, available_bytes, in_gib
 from jobs.spec import JobCall
 from jobs.tokens.batches import Example
-from jobs.training.data_parallel import Team
+from jobs.training.data_parallel import DataParallel
 
 LARGEST = 64
 # Given to `train_languages` as its capacity: as many as this module finds.
@@ -42,7 +42,7 @@ _NOISE = 1.03
 _LOG = logging.getLogger(__name__)
 
 
-def chosen_size(forward: Forward, calls: Sequence[JobCall], team: Team) -> int:
+def chosen_size(forward: AdapterBackend, calls: Sequence[JobCall], team: DataParallel) -> int:
     """Languages of `calls` that share a batch; every worker of `team` gets the same answer.
 
     A bank that was killed goes on with the size that it had: which languages meet in a batch changes the rounding.
@@ -50,15 +50,15 @@ def chosen_size(forward: Forward, calls: Sequence[JobCall], team: Team) -> int:
     """
     noted = _noted(calls)
     size = noted or _measured(forward, calls)
-    size = min(*team.all(min(size, len(calls))), len(calls))
-    if team.leads and noted is None:
+    size = min(*team.all_gather(min(size, len(calls))), len(calls))
+    if team.is_main and noted is None:
         for call in calls:
             _note(call.checkpoint, size)
     _LOG.info("%d of %d languages share a batch", size, len(calls))
     return size
 
 
-def _measured(forward: Forward, calls: Sequence[JobCall]) -> int:
+def _measured(forward: AdapterBackend, calls: Sequence[JobCall]) -> int:
     language = _first(forward, calls)
     if language is None or len(calls) == 1:
         return len(calls)
@@ -66,7 +66,7 @@ def _measured(forward: Forward, calls: Sequence[JobCall]) -> int:
     return trial.fastest(min(LARGEST, len(calls), trial.fitting()))
 
 
-def _first(forward: Forward, calls: Sequence[JobCall]) -> LanguageLearner | None:
+def _first(forward: AdapterBackend, calls: Sequence[JobCall]) -> LanguageLearner | None:
     """The first language whose corpus can be read; the faults of the others are told when they enter the bank."""
     for call in calls:
         try:
@@ -80,7 +80,7 @@ def _first(forward: Forward, calls: Sequence[JobCall]) -> LanguageLearner | None
 class Trial:
     """One batch of one language, passed as often as there could be languages. Nothing is learnt from it."""
 
-    forward: Forward
+    forward: AdapterBackend
     language: LanguageLearner
 
     def fitting(self) -> int:

@@ -15,14 +15,14 @@ from jobs.models.masked_lm import group_sums
 from jobs.models.rows import Rows
 from jobs.spec import JobCall
 from jobs.tokens.batches import Example
-from jobs.training.data_parallel import Team
+from jobs.training.data_parallel import DataParallel
 from jobs.training.throughput import ModelShape
 
 # Of the languages that pass at a time on a CPU: with more of them a step is no faster, and takes more memory.
 TOKENS = 2048
 
 
-class Batch(Protocol):
+class BankBatch(Protocol):
     """What a backbone is given: rows in groups, one group for each language."""
 
     @property
@@ -30,8 +30,8 @@ class Batch(Protocol):
         """The rows and the places whose tokens are predicted."""
 
 
-class Forward(Protocol):
-    """One frozen backbone with adapters of one shape in it; see `jobs.banks.adapter_forwards`."""
+class AdapterBackend(Protocol):
+    """One frozen backbone with adapters of one shape in it; see `jobs.banks.adapter_backends`."""
 
     @property
     def device(self) -> torch.device:
@@ -47,17 +47,17 @@ class Forward(Protocol):
     def start(self, call: JobCall) -> LanguageLearner:
         """Read a language's corpus. Raises InputError for what the user can mend."""
 
-    def collate(self, groups: Sequence[Sequence[Example]]) -> Batch:
+    def collate(self, groups: Sequence[Sequence[Example]]) -> BankBatch:
         """One batch of all groups, on the backbone's device."""
 
-    def token_losses(self, batch: Batch, vectors: Tensor) -> Tensor:
+    def token_losses(self, batch: BankBatch, vectors: Tensor) -> Tensor:
         """Cross-entropy of each predicted token [M], group after group, under adapters `vectors` [G, size]."""
 
 
 class BankPass:
     """One frozen backbone that languages of equal shape go through, as many at a time as are fastest."""
 
-    def __init__(self, forward: Forward, team: Team) -> None:
+    def __init__(self, forward: AdapterBackend, team: DataParallel) -> None:
         """Languages come from `forward.start`. Every worker of `team` makes the same calls."""
         self._team = team
         self._forward = forward
@@ -75,8 +75,8 @@ class BankPass:
             self._means_and_gradients(languages[part], groups[part])
             for part in parts(languages, self._forward.device, self._team)
         ]
-        means = self._team.sum(torch.cat([means for means, _ in passed]))
-        return means, [gradient for _, gradients in passed for gradient in self._team.sum(gradients)]
+        means = self._team.all_reduce(torch.cat([means for means, _ in passed]))
+        return means, [gradient for _, gradients in passed for gradient in self._team.all_reduce(gradients)]
 
     def _means_and_gradients(
         self, languages: Sequence[LanguageLearner], groups: Sequence[list[Example]]
@@ -84,7 +84,7 @@ class BankPass:
         """This worker's part of the means [languages] and of their gradients [languages, size], by one pass."""
         vectors = _vectors(languages)
         counts = [sum(len(row.places) for row in group) for group in groups]
-        shares = [self._team.share(group) for group in groups]
+        shares = [self._team.shard(group) for group in groups]
         means = vectors.new_tensor([0.0 if group else math.nan for group in groups])
         mine = [place for place, share in enumerate(shares) if share]
         if not mine:
@@ -104,14 +104,14 @@ class BankPass:
         totals = torch.cat(
             [self._held_out_sums(languages[part]) for part in parts(languages, self._forward.device, self._team)]
         )
-        totals = self._team.sum(totals.to(self._forward.device))
+        totals = self._team.all_reduce(totals.to(self._forward.device))
         means: list[float] = (totals[:, 0] / totals[:, 1]).tolist()
         return means
 
     def _held_out_sums(self, languages: Sequence[LanguageLearner]) -> Tensor:
         """Summed loss and count of predicted tokens of this worker's held-out blocks, [languages, 2]."""
         totals = torch.zeros(len(languages), 2, dtype=torch.float64)
-        held_out = [self._team.share(language.held_out) for language in languages]
+        held_out = [self._team.shard(language.held_out) for language in languages]
         # As many rows as in training, so that evaluation needs no more memory.
         rows = languages[0].spec.training.batch_size
         for start in range(0, max(map(len, held_out)), rows):
@@ -122,12 +122,12 @@ class BankPass:
             totals[present, 1] += batch.rows.valid.sum(1).double().cpu()
         return totals
 
-    def _sums(self, batch: Batch, vectors: Tensor) -> Tensor:
+    def _sums(self, batch: BankBatch, vectors: Tensor) -> Tensor:
         """Summed loss of each language, [languages]."""
         return group_sums(self._forward.token_losses(batch, vectors), batch.rows.valid)
 
 
-def parts(languages: Sequence[LanguageLearner], device: torch.device, team: Team) -> list[slice]:
+def parts(languages: Sequence[LanguageLearner], device: torch.device, team: DataParallel) -> list[slice]:
     """Which of a bank's languages pass at a time, in parts of about equal size; the same on every worker of `team`.
 
     What a pass keeps for its gradients is freed before the next one. A GPU, which wants many rows, takes all at once.

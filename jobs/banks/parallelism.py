@@ -10,17 +10,19 @@ import torch
 from jobs.banks.bank import train_languages
 from jobs.banks.batch_capacity import CHOSEN
 from jobs.banks.sharded.deepspeed_config import Stage, engine_settings
-from jobs.banks.sharded.memory_model import Load, ModelSize, Scale, choose
+from jobs.banks.sharded.memory_model import Load, ModelSize, Parallelism, choose
 from jobs.errors import Fault, InputError
 from jobs.runtime.device_memory import available_bytes
 from jobs.spec import JobCall, JobResult, LanguageAdapterSpec, LoraConfig, Progress
-from jobs.training.data_parallel import Team
+from jobs.training.data_parallel import DataParallel
 
 Outcome = tuple[str, JobResult | Exception]
 _STAGES: Mapping[str, Stage] = {"zero-2": 2, "zero-3": 3}
 
 
-def train_at_scale(calls: Sequence[JobCall], progress: Progress, team: Team, scale: Scale) -> Iterator[Outcome]:
+def train_in_parallel(
+    calls: Sequence[JobCall], progress: Progress, team: DataParallel, scale: Parallelism
+) -> Iterator[Outcome]:
     """Train the language adapters of `calls`, which share backbone, kind of adapter and training, as `scale` says.
 
     LoRA on a decoder follows the rule of `jobs.banks.sharded.memory_model`, and as many languages share a batch as
@@ -45,7 +47,9 @@ def train_at_scale(calls: Sequence[JobCall], progress: Progress, team: Team, sca
     yield from train_languages(calls, progress, scale.bank_size or CHOSEN, team)
 
 
-def _sharded(calls: Sequence[JobCall], progress: Progress, team: Team, scale: Scale, stage: Stage) -> Iterator[Outcome]:
+def _sharded(
+    calls: Sequence[JobCall], progress: Progress, team: DataParallel, scale: Parallelism, stage: Stage
+) -> Iterator[Outcome]:
     from jobs.banks.sharded.corpus import open_corpus
     from jobs.banks.sharded.engine import ShardedEngine
     from jobs.banks.sharded.train import train_sharded
@@ -56,7 +60,7 @@ def _sharded(calls: Sequence[JobCall], progress: Progress, team: Team, scale: Sc
     yield from train_sharded(calls, engine, open_corpus, progress, team)
 
 
-def _measured(call: JobCall, team: Team, scale: Scale) -> tuple[ModelSize, Load, int]:
+def _measured(call: JobCall, team: DataParallel, scale: Parallelism) -> tuple[ModelSize, Load, int]:
     import peft
 
     from jobs.banks.sharded.model_size import model_size
@@ -67,7 +71,7 @@ def _measured(call: JobCall, team: Team, scale: Scale) -> tuple[ModelSize, Load,
     adapter = peft.PeftConfig.from_pretrained(str(call.inputs["theta_pre"]))
     # The smallest device decides for all.
     device = torch.device("cuda" if on_gpu else "cpu")
-    room = min(team.all(scale.device_bytes or _room(device)))
+    room = min(team.all_gather(scale.device_bytes or _room(device)))
     return model_size(_spec(call).backbone, adapter), load, room
 
 
@@ -77,7 +81,7 @@ def _room(device: torch.device) -> int:
     return available_bytes(device) // sharing
 
 
-def _not_sharded(spec: LanguageAdapterSpec, scale: Scale) -> InputError:
+def _not_sharded(spec: LanguageAdapterSpec, scale: Parallelism) -> InputError:
     got = f"{type(spec.adapter).__name__}, {spec.objective}"
     todo = "leave it at auto: other adapters' backbones fit one device"
     return InputError(Fault(f"{scale.sharding} trains LoRA on decoders by causal-lm", "resources.sharding", got, todo))

@@ -51,7 +51,7 @@ def check_split(split: str) -> Split:
     raise InputError(Fault("unknown split", where="split", got=split, todo=f"use one of {', '.join(SPLITS)}"))
 
 
-class Bucket(Enum):
+class HashBucket(Enum):
     """What a text may be used for; `share` counts of 256 hash values."""
 
     CORPUS_HELD_OUT = 16
@@ -60,10 +60,10 @@ class Bucket(Enum):
     TASK_TRAIN = 96
 
 
-def bucket(text: str) -> Bucket:
+def bucket(text: str) -> HashBucket:
     """The one use of `text`, by its hash; spaces do not count."""
     value = hashlib.blake2b("".join(text.split()).encode(), digest_size=1).digest()[0]
-    for use in Bucket:
+    for use in HashBucket:
         value -= use.value
         if value < 0:
             return use
@@ -98,9 +98,9 @@ def _lines(language: str) -> dict[Split, tuple[str, ...]]:
         segments = line(speaker, random)
         text = text_of(segments)
         use = bucket(text)
-        if use is Bucket.CORPUS_TRAIN:
+        if use is HashBucket.CORPUS_TRAIN:
             train.setdefault(text)
-        elif use is Bucket.CORPUS_HELD_OUT and len(segments) > 1:  # a bare name may end a list of all names
+        elif use is HashBucket.CORPUS_HELD_OUT and len(segments) > 1:  # a bare name may end a list of all names
             held_out.setdefault(text)
     kept = tuple(held_out)
     return {
@@ -121,9 +121,9 @@ def parallel(language_a: str, language_b: str) -> tuple[tuple[str, str], ...]:
     pairs: dict[tuple[str, str], None] = {}
     for index in range(PARALLEL_DRAWS):
         a = text_of(line(Speaker(left, keys), Random(f"{stream}-{index}")))
-        if bucket(a) is Bucket.CORPUS_TRAIN:
+        if bucket(a) is HashBucket.CORPUS_TRAIN:
             b = text_of(line(Speaker(right, keys), Random(f"{stream}-{index}")))
-            if bucket(b) is Bucket.CORPUS_TRAIN:
+            if bucket(b) is HashBucket.CORPUS_TRAIN:
                 pairs.setdefault((a, b))
     kinds = [kind for kind in sorted(left.names) if kind not in ("unit", "relative")]
     shared = [(kind, key) for kind in kinds for key in keys[kind]]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from random import Random
 
-from jobs.data.cldr import VERSION, Bucket, Split, bucket, check_split, text_of
+from jobs.data.cldr import VERSION, HashBucket, Split, bucket, check_split, text_of
 from jobs.data.cldr_templates import ENTITIES, Segment, Speaker, line, usable_keys
 from jobs.data.cldr_vocabulary import UNSPACED, Vocabulary, vocabulary
 
@@ -50,9 +50,9 @@ def _sentences(language: str) -> dict[Split, tuple[Sentence, ...]]:
     while len(train) < SIZES["train"] or len(held_out) < validation + test:
         segments = line(speaker, random)
         use = bucket(text_of(segments))
-        if use in (Bucket.TASK_TRAIN, Bucket.TASK_HELD_OUT) and len(segments) > 1:
+        if use in (HashBucket.TASK_TRAIN, HashBucket.TASK_HELD_OUT) and len(segments) > 1:
             sentence = tagged(segments, split)
-            (train if use is Bucket.TASK_TRAIN else held_out).setdefault(sentence.tokens, sentence)
+            (train if use is HashBucket.TASK_TRAIN else held_out).setdefault(sentence.tokens, sentence)
     kept = tuple(held_out.values())
     return {
         "validation": kept[:validation],

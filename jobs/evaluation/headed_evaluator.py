@@ -14,7 +14,7 @@ from jobs.evaluation.language_evaluator import LanguageEvaluator
 from jobs.models.language_model import LanguageModel
 from jobs.models.peft.encoder import check_inside, hidden_states, require_encoder
 from jobs.models.peft.model import applied_adapters
-from jobs.runtime.lru import Recent
+from jobs.runtime.lru import LRUCache
 from jobs.scoring.metrics import metric_over
 from jobs.spec import TaskRef, metric_of
 from jobs.tasks.heads import HeadLayers, head_layers
@@ -32,7 +32,7 @@ class HeadedEvaluator:
         """Raises InputError for a model that is no encoder."""
         require_encoder(language.model)
         self._language = language
-        self._sets = Recent(self._prepare, lambda prepared: 1, _SETS)
+        self._sets = LRUCache(self._prepare, lambda prepared: 1, _SETS)
 
     @property
     def backbone(self) -> LanguageModel:

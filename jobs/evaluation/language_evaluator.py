@@ -19,7 +19,7 @@ from jobs.evaluation.prompted_sets import ChoiceSet, TextSet, prepare_prompted
 from jobs.merging.mixture import mix
 from jobs.models.language_model import load_language_model
 from jobs.models.peft.model import applied_adapters
-from jobs.runtime.lru import Recent
+from jobs.runtime.lru import LRUCache
 from jobs.spec import BackboneRef, Mixture, is_language_model
 from jobs.tokens.evaluation_sets import EvaluationSet
 
@@ -39,8 +39,8 @@ class LanguageEvaluator:
         """Load the model on `device` (default: a GPU if there is one). `cache` holds tokenized data."""
         self.model = load_language_model(backbone, device)
         self.cache = cache
-        self._sets = Recent(self._prepare, lambda prepared: 1, _SETS)
-        self._adapters: Recent[Path, Adapter] = Recent(
+        self._sets = LRUCache(self._prepare, lambda prepared: 1, _SETS)
+        self._adapters: LRUCache[Path, Adapter] = LRUCache(
             lambda directory: in_memory(read_adapter(directory)), bytes_of, _ADAPTER_BYTES
         )
 

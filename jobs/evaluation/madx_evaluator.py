@@ -22,7 +22,7 @@ from jobs.models.madx import BankWeights, bank_weights, check_supported
 from jobs.models.madx_backbone import load_backbone
 from jobs.models.masked_lm import token_losses
 from jobs.models.rows import MaskedRows
-from jobs.runtime.lru import Recent
+from jobs.runtime.lru import LRUCache
 from jobs.scoring.metrics import Statistics, metric_over
 from jobs.spec import BackboneRef, Method, Mixture, TaskRef, metric_of
 from jobs.tasks.heads import HeadLayers, head_layers
@@ -66,10 +66,12 @@ class WarmEvaluator:
         self.backbone = load_backbone(backbone, device)
         self.cache = cache
         self._encoder = FrozenEncoder(self.backbone)
-        self._sets = Recent(self._prepare, lambda prepared: 1, _SETS)
-        self._vectors = Recent(self._load_language, lambda source: source.vector.nbytes, _ADAPTER_BYTES)
-        self._tasks = Recent(self._load_task, lambda task: 1, _TASKS)
-        self._adapters: Recent[Path, Adapter] = Recent(lambda at: in_memory(self._read(at)), bytes_of, _ADAPTER_BYTES)
+        self._sets = LRUCache(self._prepare, lambda prepared: 1, _SETS)
+        self._vectors = LRUCache(self._load_language, lambda source: source.vector.nbytes, _ADAPTER_BYTES)
+        self._tasks = LRUCache(self._load_task, lambda task: 1, _TASKS)
+        self._adapters: LRUCache[Path, Adapter] = LRUCache(
+            lambda at: in_memory(self._read(at)), bytes_of, _ADAPTER_BYTES
+        )
         self._slots: dict[tuple[Layout, str], _Slot] = {}
 
     def prepared(self, evaluation: EvaluationSet) -> ScoredSet | MaskedSet:

@@ -141,7 +141,7 @@ class Bucket:
             with self._telling():
                 yield
         except FileNotFoundError as gone:
-            raise BucketError(f"{self.uri}: {told(gone)}") from None
+            raise BucketError(f"{self.uri}: {error_text(gone)}") from None
 
     @contextmanager
     def _telling(self) -> Iterator[None]:
@@ -151,7 +151,7 @@ class Bucket:
         except (FileNotFoundError, FileExistsError, BucketError):
             raise
         except failures() as fault:
-            raise BucketError(f"{self.uri}: {told(fault)}") from None
+            raise BucketError(f"{self.uri}: {error_text(fault)}") from None
 
 
 def checked(uri: str) -> str:
@@ -167,7 +167,7 @@ def checked(uri: str) -> str:
     return uri.rstrip("/")
 
 
-def told(fault: BaseException) -> str:
+def error_text(fault: BaseException) -> str:
     """An error in one line, in which no credential of this process's environment stands."""
     lines = str(fault).splitlines() or [""]
     line = f"{type(fault).__name__}: {lines[0]}"

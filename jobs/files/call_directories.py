@@ -14,18 +14,18 @@ from typing import TypeVar
 
 from jobs.files.bucket import Bucket
 from jobs.files.objects import fetch_artifact, put_folder, record_key
-from jobs.files.sync import Replica
+from jobs.files.sync import BucketSync
 from jobs.spec import BucketRef, JobCall, JobResult
 
 Outcome = TypeVar("Outcome", JobResult, JobResult | Exception)
 
 
-class Workplace:
-    """Opens calls and delivers their results. One per process that carries out calls."""
+class CallDirectories:
+    """The directories of calls: created with what they need, their results staged out. One per process that carries out calls."""
 
     def __init__(self) -> None:
         """Opens no bucket yet."""
-        self._buckets: dict[BucketRef, tuple[Bucket, Replica, Path]] = {}
+        self._buckets: dict[BucketRef, tuple[Bucket, BucketSync, Path]] = {}
 
     def is_done(self, call: JobCall) -> bool:
         """Whether the step is finished already: calls are repeated when their worker died, and may have been done."""
@@ -33,20 +33,20 @@ class Workplace:
             return not call.output.is_dir()  # moved into the store
         return self._at(call.bucket)[0].entry(record_key(call.name)) is not None
 
-    def open(self, call: JobCall) -> JobCall:
+    def create(self, call: JobCall) -> JobCall:
         """The call with paths of this node, its inputs fetched and an earlier try's checkpoint restored.
 
         Raises DamagedObjectError for an input that is not in the bucket as its record says.
         """
-        here = self.visit(call)
+        here = self.stage_in(call)
         if call.bucket is not None:
             _, replica, _ = self._at(call.bucket)
             replica.restore(_checkpoints(call), here.checkpoint)
             replica.watch(_checkpoints(call), here.checkpoint)
         return here
 
-    def visit(self, call: JobCall) -> JobCall:
-        """As `open`, for a worker that helps the one that opened the call: it has no part in its checkpoints."""
+    def stage_in(self, call: JobCall) -> JobCall:
+        """As `create`, for a worker that helps the one that created them: it has no part in its checkpoints."""
         if call.bucket is None:
             return call
         bucket, _, scratch = self._at(call.bucket)
@@ -58,8 +58,8 @@ class Workplace:
         here.cache.mkdir(parents=True, exist_ok=True)
         return here
 
-    def deliver(self, call: JobCall, outcome: Outcome) -> Outcome:
-        """The outcome, with the files of a success in the bucket and named in it. `call` as `open` gave it."""
+    def stage_out(self, call: JobCall, outcome: Outcome) -> Outcome:
+        """The outcome, with the files of a success in the bucket and named in it. `call` as `create` gave it."""
         if call.bucket is None:
             return outcome
         bucket, replica, _ = self._at(call.bucket)
@@ -73,10 +73,10 @@ class Workplace:
         for _, replica, _ in self._buckets.values():
             replica.sync()
 
-    def _at(self, reference: BucketRef) -> tuple[Bucket, Replica, Path]:
+    def _at(self, reference: BucketRef) -> tuple[Bucket, BucketSync, Path]:
         if reference not in self._buckets:
             bucket = Bucket(reference.uri)
-            self._buckets[reference] = bucket, Replica(bucket), scratch_of(bucket.uri)
+            self._buckets[reference] = bucket, BucketSync(bucket), scratch_of(bucket.uri)
         return self._buckets[reference]
 
 

@@ -15,7 +15,7 @@ from jobs.files.bucket import Bucket, BucketError, safe_names
 EVERY = 2.0  # seconds between two looks
 
 
-class Replica:
+class BucketSync:
     """Keeps `prefix` of a bucket like the watched directories. A bucket that does not answer is tried again."""
 
     def __init__(self, bucket: Bucket, every: float = EVERY) -> None:

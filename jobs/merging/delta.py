@@ -16,7 +16,7 @@ from jobs.arithmetic.weighted_sum import accumulation_dtype
 from jobs.errors import Fault, InputError
 from jobs.merging.lora_result import Target, as_lora, lora_shell
 from jobs.merging.merged import Merged
-from jobs.merging.other_tensors import beside_factors
+from jobs.merging.other_tensors import merged_other_tensors
 from jobs.merging.sources import Term
 
 
@@ -30,7 +30,7 @@ def lora_delta(terms: Sequence[Term], rank: int | None) -> Merged:
     modules = [lora_modules(term.adapter) for term in active]
     same_modules(terms, [lora_modules(term.adapter) for term in terms])
     targets = {name: _lora_target(active, [table[name] for table in modules], rank) for name in sorted(modules[0])}
-    beside = beside_factors(terms)
+    beside = merged_other_tensors(terms)
     return as_lora(active[0].adapter, targets, rank, beside)
 
 

@@ -9,7 +9,7 @@ from jobs.adapters.adapter import Head
 from jobs.errors import Fault, InputError
 from jobs.merging import recipe as recipes
 from jobs.merging.elementwise import linear_tensors
-from jobs.merging.sources import Place, Term, averaged
+from jobs.merging.sources import RecipeInput, Term, averaged
 from jobs.merging.spaces import LINEAR
 
 _TODO = "say in the recipe: head: merge, first, task, mean or drop"
@@ -74,7 +74,7 @@ def _mean_head(terms: Sequence[Term]) -> Head:
     return _linear_head([_weighted(term, place) for term, place in zip(terms, shares, strict=True)])
 
 
-def _weighted(term: Term, place: Place) -> Term:
+def _weighted(term: Term, place: RecipeInput) -> Term:
     return Term(term.role, term.path, place.weight, term.adapter)
 
 

@@ -22,7 +22,7 @@ from jobs.merging import recipe as recipes
 from jobs.merging.merged import Merged
 from jobs.merging.plan import plan_merge
 from jobs.merging.recipe_file import parse_recipe
-from jobs.merging.sources import Term, places, read_terms, resolved_path
+from jobs.merging.sources import Term, read_terms, recipe_inputs, resolved_path
 from jobs.merging.spaces import LINEAR
 
 RECORD = "merge.json"
@@ -59,7 +59,7 @@ def merge(recipe_path: Path | str, out: Path | str) -> MergeReport:
 def merge_recipe(recipe: recipes.Recipe, text: str, directory: Path, out: Path) -> MergeReport:
     """The same for a recipe in memory; `text` is kept as `recipe.yaml`, relative paths start at `directory`."""
     _check_free(out)
-    terms = read_terms(places(recipe), directory)
+    terms = read_terms(recipe_inputs(recipe), directory)
     merged = plan_merge(recipe, terms)
     out.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))

@@ -13,7 +13,7 @@ from jobs.errors import Fault, InputError
 from jobs.merging import recipe as recipes
 from jobs.merging.merged import Merged
 from jobs.merging.plan import plan_merge
-from jobs.merging.sources import Term, places
+from jobs.merging.sources import Term, recipe_inputs
 from jobs.spec import Method, Mixture
 
 BASE = "theta_pre"
@@ -42,7 +42,7 @@ def mixed(mixture: Mixture, adapters: Mapping[str, Adapter], base: Adapter | Non
     recipe = mixture_recipe(mixture, base is not None, name)
     known = {key: _own_head(key, adapter) for key, adapter in adapters.items()}
     known |= {BASE: base} if base is not None else {}
-    terms = [Term(place.role, place.path, place.weight, known[place.path]) for place in places(recipe)]
+    terms = [Term(place.role, place.path, place.weight, known[place.path]) for place in recipe_inputs(recipe)]
     return plan_merge(recipe, terms)
 
 

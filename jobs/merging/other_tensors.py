@@ -18,7 +18,7 @@ from jobs.merging.sources import Term
 Beside = Mapping[str, tuple[TensorSpec, Callable[[], Tensor]]]
 
 
-def beside_factors(terms: Sequence[Term]) -> Beside:
+def merged_other_tensors(terms: Sequence[Term]) -> Beside:
     """Biases of B, biases of the backbone, copies of its embedding.
 
     Raises InputError when the sources do not hold the same ones, or a whole parameter has no delta.

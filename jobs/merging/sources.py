@@ -16,7 +16,7 @@ ZERO_BASE = "zero"
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class RecipeInput:
     """One adapter of a recipe: its role, its path as written, its weight in a linear rule (0 where there is none)."""
 
     role: str
@@ -34,14 +34,14 @@ class Term:
     adapter: Adapter
 
 
-def places(recipe: recipes.Recipe) -> list[Place]:
+def recipe_inputs(recipe: recipes.Recipe) -> list[RecipeInput]:
     """Every adapter of the recipe in the order in which sums are taken; the base comes first."""
     match recipe:
         case recipes.Linear():
             weights = _normalized(recipe) if recipe.options.normalize else [s.weight for s in recipe.sources]
-            return [Place("source", s.adapter, w) for s, w in zip(recipe.sources, weights, strict=True)]
+            return [RecipeInput("source", s.adapter, w) for s, w in zip(recipe.sources, weights, strict=True)]
         case recipes.LinearNegateB():
-            return [Place("source", source.adapter, source.weight) for source in recipe.sources]
+            return [RecipeInput("source", source.adapter, source.weight) for source in recipe.sources]
         case recipes.Average():
             return averaged("source", tuple(source.adapter for source in recipe.sources), 1.0)
         case recipes.TaskArithmetic():
@@ -58,14 +58,17 @@ def places(recipe: recipes.Recipe) -> list[Place]:
             ]
         case recipes.AdaMergeX() | recipes.AriMerge():
             return [
-                Place("task_source", recipe.task_source, 1.0),
-                Place("reference_target", recipe.reference_target, recipe.t),
-                Place("reference_source", recipe.reference_source, -recipe.t),
+                RecipeInput("task_source", recipe.task_source, 1.0),
+                RecipeInput("reference_target", recipe.reference_target, recipe.t),
+                RecipeInput("reference_source", recipe.reference_source, -recipe.t),
             ]
         case recipes.Ties() | recipes.Slerp():
-            return [*_base(recipe), *(Place("source", source.adapter) for source in recipe.sources)]
+            return [*_base(recipe), *(RecipeInput("source", source.adapter) for source in recipe.sources)]
         case recipes.Dare():
-            return [*_base(recipe), *(Place("source", source.adapter, source.weight) for source in recipe.sources)]
+            return [
+                *_base(recipe),
+                *(RecipeInput("source", source.adapter, source.weight) for source in recipe.sources),
+            ]
 
 
 def _normalized(recipe: recipes.Linear) -> list[float]:
@@ -75,34 +78,34 @@ def _normalized(recipe: recipes.Linear) -> list[float]:
     return [source.weight / total for source in recipe.sources]
 
 
-def averaged(role: str, paths: recipes.Paths, weight: float) -> list[Place]:
+def averaged(role: str, paths: recipes.Paths, weight: float) -> list[RecipeInput]:
     """One place for each path, which share `weight` equally."""
     several = (paths,) if isinstance(paths, str) else paths
     shares = average_weights(len(several))
-    return [Place(role, path, weight * share) for path, share in zip(several, shares, strict=True)]
+    return [RecipeInput(role, path, weight * share) for path, share in zip(several, shares, strict=True)]
 
 
-def _task_arithmetic(recipe: recipes.TaskArithmetic) -> list[Place]:
+def _task_arithmetic(recipe: recipes.TaskArithmetic) -> list[RecipeInput]:
     weights = [source.weight for source in recipe.sources]
-    places = [Place("source", source.adapter, source.weight) for source in recipe.sources]
+    recipe_inputs = [RecipeInput("source", source.adapter, source.weight) for source in recipe.sources]
     if recipe.base is None or recipe.base == ZERO_BASE:
-        return places
-    return [Place("base", recipe.base, base_weights(weights)[0]), *places]
+        return recipe_inputs
+    return [RecipeInput("base", recipe.base, base_weights(weights)[0]), *recipe_inputs]
 
 
-def _base(recipe: recipes.Ties | recipes.Dare | recipes.Slerp) -> list[Place]:
+def _base(recipe: recipes.Ties | recipes.Dare | recipes.Slerp) -> list[RecipeInput]:
     base = getattr(recipe, "base", None)
-    return [] if base is None or base == ZERO_BASE else [Place("base", base)]
+    return [] if base is None or base == ZERO_BASE else [RecipeInput("base", base)]
 
 
-def read_terms(places: Sequence[Place], directory: Path) -> list[Term]:
+def read_terms(recipe_inputs: Sequence[RecipeInput], directory: Path) -> list[Term]:
     """Open every adapter. Relative paths start at `directory`, the recipe's own, else at the working directory.
 
     Raises InputError with the faults of all adapters that cannot be read.
     """
     terms: list[Term] = []
     faults: list[Fault] = []
-    for place in places:
+    for place in recipe_inputs:
         try:
             adapter = read_adapter(resolved_path(place.path, directory))
             # Messages and records call an adapter what the recipe calls it.

@@ -28,7 +28,7 @@ class Rows:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class EncoderRows:
     """What the encoder of a T5-like model reads: `ids` [R, S], padded on the right; `keep` is true on tokens."""
 
     ids: Tensor
@@ -41,7 +41,7 @@ class LmRows:
 
     rows: Rows
     labels: Tensor
-    source: Source | None = None
+    source: EncoderRows | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,7 @@ MASKED_SHARE = 0.15
 
 
 @dataclass(frozen=True)
-class Batch:
+class PretrainingBatch:
     """Token ids and attention mask of shape (rows, length); `labels` holds the true ids of the masked positions."""
 
     input_ids: torch.Tensor
@@ -79,7 +79,7 @@ def _scored(tokenizer: Tokenizer) -> list[tuple[str, float]]:
     return [(piece, score) for piece, score in json.loads(tokenizer.to_str())["model"]["vocab"]]
 
 
-class Stream:
+class PretrainingStream:
     """An endless, random-access order of batches: what comes at a step depends on the step and the seed alone."""
 
     def __init__(self, rows: Sequence[Sequence[int]], token_budget: int, vocabulary_size: int, seed: str) -> None:
@@ -103,7 +103,7 @@ class Stream:
         random.shuffle(batches)
         return batches
 
-    def batch(self, step: int) -> Batch:
+    def batch(self, step: int) -> PretrainingBatch:
         """The masked batch of this stream's `step`."""
         epochs = self.epoch(step // self.count)
         chosen = epochs[step % len(epochs)]
@@ -111,7 +111,7 @@ class Stream:
         return masked_batch([self.rows[row] for row in chosen], self.vocabulary_size, generator)
 
 
-def masked_batch(rows: Sequence[Sequence[int]], vocabulary_size: int, generator: torch.Generator) -> Batch:
+def masked_batch(rows: Sequence[Sequence[int]], vocabulary_size: int, generator: torch.Generator) -> PretrainingBatch:
     """Rows padded, 15 % of their tokens chosen, 80 % of which read <mask>, 10 % a random token, 10 % themselves."""
     width = max(map(len, rows))
     ids = torch.full((len(rows), width), PAD)
@@ -127,7 +127,7 @@ def masked_batch(rows: Sequence[Sequence[int]], vocabulary_size: int, generator:
     noise = torch.randint(len(SPECIAL), vocabulary_size, labels.shape, generator=generator)
     shown = torch.where(fate < 0.8, torch.full_like(labels, MASK), torch.where(fate < 0.9, noise, labels))
     ids[masked] = shown
-    return Batch(ids, attention, masked, labels)
+    return PretrainingBatch(ids, attention, masked, labels)
 
 
 def encode_lines(tokenizer: PreTrainedTokenizerFast, lines: Sequence[str]) -> list[list[int]]:

@@ -69,7 +69,7 @@ def build_model(settings: PretrainSettings) -> XLMRobertaForMaskedLM:
     return model
 
 
-def masked_loss(model: XLMRobertaForMaskedLM, batch: text.Batch) -> torch.Tensor:
+def masked_loss(model: XLMRobertaForMaskedLM, batch: text.PretrainingBatch) -> torch.Tensor:
     """Mean cross entropy in nats over the masked positions; the LM head sees only those."""
     hidden = model.roberta(batch.input_ids, attention_mask=batch.attention_mask).last_hidden_state
     return cross_entropy(model.lm_head(hidden[batch.masked]), batch.labels)
@@ -106,8 +106,8 @@ class Pretraining:
         monolingual, bilingual = self._rows()
         budget, size = settings.token_budget, settings.vocabulary
         self.streams = (
-            text.Stream(monolingual, budget, size, f"{settings.seed}-mlm"),
-            text.Stream(bilingual, budget, size, f"{settings.seed}-tlm"),
+            text.PretrainingStream(monolingual, budget, size, f"{settings.seed}-mlm"),
+            text.PretrainingStream(bilingual, budget, size, f"{settings.seed}-tlm"),
         )
         self.model = build_model(settings)
         decayed = [p for p in self.model.parameters() if p.ndim > 1]

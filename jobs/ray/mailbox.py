@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from jobs.runtime.step_log import Note, failure
+from jobs.runtime.step_log import LogEntry, failure
 from jobs.spec import JobResult
 
 NAMESPACE = "adapterfleet"
@@ -26,7 +26,7 @@ class Mailbox:
     def __init__(self) -> None:
         self._outcomes: list[Outcome] = []
         self._progress: dict[str, dict[str, float]] = {}
-        self._notes: list[Note] = []
+        self._notes: list[LogEntry] = []
         self._leaving = False
 
     def finish(self, outcome: Outcome) -> None:
@@ -43,16 +43,16 @@ class Mailbox:
         """Tell all who ask that they should save their state and leave."""
         self._leaving = True
 
-    def is_leaving(self) -> bool:
+    def is_shutting_down(self) -> bool:
         """Whether the driver was told to end."""
         return self._leaving
 
-    def note(self, said: Note) -> None:
+    def note(self, said: LogEntry) -> None:
         """Something to keep in a step's log."""
         if len(self._notes) < MOST_NOTES:
             self._notes.append(said)
 
-    def drain(self) -> tuple[list[Outcome], dict[str, dict[str, float]], list[Note]]:
+    def drain(self) -> tuple[list[Outcome], dict[str, dict[str, float]], list[LogEntry]]:
         """Everything since the last drain."""
         outcomes, progress, notes = self._outcomes, self._progress, self._notes
         self._outcomes, self._progress, self._notes = [], {}, []
@@ -90,7 +90,7 @@ class Sender:
             self._sent[name] = now
             self._answers = [*self._answers[-LATEST:], self._mailbox.move.remote(name, dict(values))]
 
-    def heard_to_leave(self) -> bool:
+    def was_told_to_shut_down(self) -> bool:
         """Whether a message was answered by "leave", or the driver is gone; asks nothing and waits for nothing."""
         if not self._answers:
             return False
@@ -100,12 +100,12 @@ class Sender:
         except ray.exceptions.RayActorError:  # the mailbox lives where the driver does
             return True
 
-    def asks_to_leave(self) -> bool:
+    def asks_for_shutdown(self) -> bool:
         """Whether the driver leaves, asked for now."""
-        return bool(ray.get(self._mailbox.is_leaving.remote()))
+        return bool(ray.get(self._mailbox.is_shutting_down.remote()))
 
-    def note(self, said: Note) -> None:
-        """Send a line of a step's log; see `jobs.runtime.step_log.noted`."""
+    def note(self, said: LogEntry) -> None:
+        """Send a line of a step's log; see `jobs.runtime.step_log.logged`."""
         self._mailbox.note.remote(said)
 
     def finish(self, name: str, outcome: JobResult | Exception, started: float) -> None:

@@ -31,7 +31,7 @@ def prepare_corpora(calls: Sequence[JobCall], sender: Sender, cpus: float) -> No
         done, waiting = ray.wait(waiting, num_returns=len(waiting), timeout=1.0)
         for reference in done:
             _tell_loss(reference)
-        if sender.asks_to_leave():
+        if sender.asks_for_shutdown():
             for reference in waiting:
                 ray.cancel(reference, force=True)
             return

@@ -12,16 +12,16 @@ import ray.train
 from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer, get_device
 
-from jobs.banks.sharded.memory_model import Scale
-from jobs.files.call_directories import Workplace
+from jobs.banks.sharded.memory_model import Parallelism
+from jobs.files.call_directories import CallDirectories
 from jobs.ray.mailbox import Sender
 from jobs.ray.tokenize import prepare_corpora
-from jobs.runtime.shutdown import StopsOnSignal, TimeToLeave
-from jobs.runtime.step_log import noted
+from jobs.runtime.shutdown import ShutdownRequested, StopsOnSignal
+from jobs.runtime.step_log import logged
 from jobs.spec import JobCall, JobResult, LanguageAdapterSpec, LoraConfig, Progress, Spec, TaskAdapterSpec
 
 if TYPE_CHECKING:
-    from jobs.training.data_parallel import Team
+    from jobs.training.data_parallel import DataParallel
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class BankResources:
     gpus: float
     attempts: int
     workers: int = 1
-    scale: Scale = field(default_factory=Scale)
+    scale: Parallelism = field(default_factory=Parallelism)
 
 
 def train_bank(name: str, calls: Sequence[JobCall], mailbox: str, resources: BankResources, storage: str) -> None:
@@ -70,31 +70,31 @@ def scaling(spec: Spec, resources: BankResources) -> ScalingConfig:
 
 
 def _train_loop(config: dict[str, Any]) -> None:
-    from jobs.training.data_parallel import joined_team, use_own_device
+    from jobs.training.data_parallel import joined_data_parallel, use_own_device
 
     use_own_device(get_device())
-    team, sender, workplace = joined_team(), Sender(config["mailbox"]), Workplace()
-    if any(team.all(sender.asks_to_leave())):
+    team, sender, directories = joined_data_parallel(), Sender(config["mailbox"]), CallDirectories()
+    if any(team.all_gather(sender.asks_for_shutdown())):
         return
     # The first worker says what is left to do, as a call may be committed while the others look.
-    left = team.all([call.name for call in config["calls"] if not workplace.is_done(call)])[0]
+    left = team.all_gather([call.name for call in config["calls"] if not directories.is_done(call)])[0]
     # Languages belong to all workers, and the first one answers for them; a task adapter belongs to one of them.
-    answers = team.leads or isinstance(config["calls"][0].spec, TaskAdapterSpec)
-    opened = workplace.open if answers else workplace.visit
+    answers = team.is_main or isinstance(config["calls"][0].spec, TaskAdapterSpec)
+    opened = directories.create if answers else directories.stage_in
     calls = {call.name: opened(call) for call in config["calls"] if call.name in left}
     started, trained = time.time(), 0
-    with noted(list(calls), sender.note), StopsOnSignal() as stopped:
+    with logged(list(calls), sender.note), StopsOnSignal() as stopped:
         try:
             for name, outcome in _outcomes(
                 list(calls.values()), Reports(sender, stopped, answers), team, config["scale"]
             ):
                 if answers:
-                    sender.finish(name, workplace.deliver(calls[name], outcome), started)
+                    sender.finish(name, directories.stage_out(calls[name], outcome), started)
                 trained += isinstance(outcome, JobResult)
         except BaseException as end:
-            workplace.sync()
+            directories.sync()
             # Of several, the others wait for this one: its failure lets them go, and started again they leave at once.
-            if not isinstance(end, TimeToLeave) or team.size > 1:
+            if not isinstance(end, ShutdownRequested) or team.size > 1:
                 raise
             return
     ray.train.report({"trained": trained, "of": len(calls), "seconds": time.time() - started})
@@ -109,26 +109,26 @@ class Reports:
     answers: bool
 
     def __call__(self, name: str, values: Mapping[str, float]) -> None:
-        """Send. What saves the training is raised when this process is told to end, or the driver (TimeToLeave)."""
+        """Send. What saves the training is raised when this process is told to end, or the driver (ShutdownRequested)."""
         if self.stopped.is_set():
             raise SystemExit("told to end")
         if self.answers:
             self.sender(name, values)
-            if self.sender.heard_to_leave():
-                raise TimeToLeave
+            if self.sender.was_told_to_shut_down():
+                raise ShutdownRequested
 
 
 def _outcomes(
-    calls: Sequence[JobCall], progress: Progress, team: Team, scale: Scale
+    calls: Sequence[JobCall], progress: Progress, team: DataParallel, scale: Parallelism
 ) -> Iterator[tuple[str, JobResult | Exception]]:
     """Languages are trained by all workers together; task adapters, which train one by one, are dealt out."""
-    from jobs.banks.parallelism import train_at_scale
+    from jobs.banks.parallelism import train_in_parallel
     from jobs.training.task_adapter import train_task
 
     if calls and isinstance(calls[0].spec, LanguageAdapterSpec):
-        yield from train_at_scale(calls, progress, team, scale)
+        yield from train_in_parallel(calls, progress, team, scale)
         return
-    for call in team.share(calls):
+    for call in team.shard(calls):
         try:
             yield call.name, train_task(call, progress)
         except Exception as error:  # noqa: BLE001 - one adapter's failure is its outcome, the bank goes on

@@ -6,9 +6,9 @@ import time
 
 import ray
 
-from jobs.files.call_directories import Workplace
+from jobs.files.call_directories import CallDirectories
 from jobs.ray.mailbox import Sender
-from jobs.runtime.step_log import noted
+from jobs.runtime.step_log import logged
 from jobs.spec import JobCall, JobResult, Mixture, TrialScores
 
 
@@ -26,7 +26,7 @@ class WarmWorker:
         torch.set_num_threads(max(1, int(ray.get_runtime_context().get_assigned_resources().get("CPU", 1))))
         self._worker = Worker()
         self._sender = Sender(mailbox)
-        self._workplace = Workplace()
+        self._directories = CallDirectories()
         self._searches: dict[str, JobCall] = {}
 
     def ready(self) -> None:
@@ -37,21 +37,21 @@ class WarmWorker:
 
         So is every call that has not begun when the driver is told to end.
         """
-        if self._sender.asks_to_leave() or (call.bucket is None and self._workplace.is_done(call)):
+        if self._sender.asks_for_shutdown() or (call.bucket is None and self._directories.is_done(call)):
             return
         started = time.time()
         outcome: JobResult | Exception
         try:
-            with noted([call.name], self._sender.note):
-                here = self._workplace.open(call)
-                outcome = self._workplace.deliver(here, self._worker.run(here, self._sender))
+            with logged([call.name], self._sender.note):
+                here = self._directories.create(call)
+                outcome = self._directories.stage_out(here, self._worker.run(here, self._sender))
         except Exception as error:  # noqa: BLE001 - the step's failure is its outcome
             outcome = error
         self._sender.finish(call.name, outcome, started)
 
     def score(self, call: JobCall, mixture: Mixture, share: float, objective: str = "") -> TrialScores:
         """Scores of one candidate of the search `call` on the first `share` of an objective's validation set."""
-        with noted([call.name], self._sender.note):
+        with logged([call.name], self._sender.note):
             if call.name not in self._searches:
-                self._searches[call.name] = self._workplace.open(call)
+                self._searches[call.name] = self._directories.create(call)
             return self._worker.score(self._searches[call.name], mixture, share, objective)

@@ -10,7 +10,7 @@ _Key = TypeVar("_Key", bound=Hashable)
 _Value = TypeVar("_Value")
 
 
-class Recent(Generic[_Key, _Value]):
+class LRUCache(Generic[_Key, _Value]):
     """Values made on first use and kept while their sizes sum to `limit` or less; the newest is always kept."""
 
     def __init__(self, make: Callable[[_Key], _Value], size: Callable[[_Value], int], limit: int) -> None:

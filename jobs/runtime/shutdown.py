@@ -13,7 +13,7 @@ GRACE_SECONDS = float(os.environ.get("ADAPTERFLEET_GRACE_SECONDS", "25"))
 LEFT = 75
 
 
-class TimeToLeave(SystemExit):
+class ShutdownRequested(SystemExit):
     """Raised between two batches or trials of a run that was told to end; a training saves its state on the way."""
 
     def __init__(self) -> None:

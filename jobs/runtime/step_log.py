@@ -21,7 +21,7 @@ LOGGERS = ("", "transformers", "datasets", "adapters")
 
 
 @dataclass(frozen=True, slots=True)
-class Note:
+class LogEntry:
     """One line of a step's log. `level`: info, warning or error; `time`: seconds since 1970; secrets are hidden."""
 
     step: str
@@ -32,27 +32,27 @@ class Note:
     pid: int
 
 
-Send = Callable[[Note], None]
+Send = Callable[[LogEntry], None]
 
 
-def unheard(said: Note) -> None:
+def no_log(said: LogEntry) -> None:
     """A note that nobody keeps."""
 
 
-def note(step: str, level: str, message: str, when: float = 0.0) -> Note:
+def log_entry(step: str, level: str, message: str, when: float = 0.0) -> LogEntry:
     """A note of this process, now or at `when`."""
     text = redacted(message)
     shown = text if len(text) <= LONGEST else f"{text[:LONGEST]} ... {len(text) - LONGEST} characters more"
-    return Note(step, when or time.time(), level, shown, socket.gethostname(), os.getpid())
+    return LogEntry(step, when or time.time(), level, shown, socket.gethostname(), os.getpid())
 
 
-def failure(step: str, error: BaseException) -> Note:
+def failure(step: str, error: BaseException) -> LogEntry:
     """The traceback of a step that failed."""
-    return note(step, "error", "".join(traceback.format_exception(error)).rstrip())
+    return log_entry(step, "error", "".join(traceback.format_exception(error)).rstrip())
 
 
 @contextmanager
-def noted(steps: Sequence[str], send: Send) -> Iterator[None]:
+def logged(steps: Sequence[str], send: Send) -> Iterator[None]:
     """Send what this process logs at level WARNING or above, and its `warnings`, as notes of all `steps`."""
     handler = _Handler(steps, send)
     logging.captureWarnings(True)
@@ -86,6 +86,6 @@ class _Handler(logging.Handler):
             last = " (the last of many alike that is kept)" if self._seen[text] == MOST_ALIKE else ""
             level = "error" if record.levelno >= logging.ERROR else "warning"
             for step in self._steps:
-                self._send(note(step, level, f"{record.name}: {text}{last}", record.created))
+                self._send(log_entry(step, level, f"{record.name}: {text}{last}", record.created))
         except Exception:  # noqa: BLE001 - logging's own rule: it reports on standard error
             self.handleError(record)

@@ -9,7 +9,7 @@ from jobs.scoring.metrics import Metric, Statistics
 FOLDS = 20
 
 
-def leave_one_out(statistics: Statistics, metric: Metric) -> tuple[float, ...]:
+def jackknife(statistics: Statistics, metric: Metric) -> tuple[float, ...]:
     """The metric without each of `FOLDS` consecutive parts of the examples; empty with fewer than two examples.
 
     `statistics`: [examples, columns], as a score has them.

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from jobs.errors import Fault, InputError
 from jobs.models.language_model import LanguageModel
-from jobs.models.rows import LmRows, Source
+from jobs.models.rows import EncoderRows, LmRows
 from jobs.tokens.batches import Example, Ints, collate_rows
 
 # The label of a token that is not to be predicted, as everywhere in transformers.
@@ -61,7 +61,7 @@ def collate(groups: Sequence[Sequence[Example]], model: LanguageModel) -> LmRows
     return LmRows(rows, labels, _source(groups, model) if model.family == "encoder-decoder" else None)
 
 
-def _source(groups: Sequence[Sequence[Example]], model: LanguageModel) -> Source:
+def _source(groups: Sequence[Sequence[Example]], model: LanguageModel) -> EncoderRows:
     height = max(len(group) for group in groups)
     sources = [example.source for group in groups for example in group]
     width = max(len(source) for source in sources if source is not None)
@@ -73,4 +73,4 @@ def _source(groups: Sequence[Sequence[Example]], model: LanguageModel) -> Source
             assert example.source is not None, "T5-like models read a source"
             ids[row, : len(example.source)] = example.source
             keep[row, : len(example.source)] = True
-    return Source(torch.from_numpy(ids).to(model.device), torch.from_numpy(keep).to(model.device))
+    return EncoderRows(torch.from_numpy(ids).to(model.device), torch.from_numpy(keep).to(model.device))

@@ -72,7 +72,7 @@ class _Asked(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class _Request:
+class _WindowRequest:
     tokenizer: Any
     max_length: int
     stride: int
@@ -103,7 +103,7 @@ def token_windows(
 
     def build() -> None:
         rows = load_records(data, split, task, cache)
-        request = _Request(pair_tokenizer(backbone), max_length, task.stride, f"{describe(data)} {split}")
+        request = _WindowRequest(pair_tokenizer(backbone), max_length, task.stride, f"{describe(data)} {split}")
         if request.stride >= request.most_stride:
             got, todo = (
                 f"stride {request.stride}, max_length {max_length}",
@@ -122,7 +122,9 @@ def _asked(row: dict[str, Any]) -> _Asked:
     return _Asked(row["question"].strip(), row["context"], begin, begin + len(text))
 
 
-def _windows(rows: Iterator[_Asked], request: _Request, meta: dict[str, int]) -> Iterator[list[Sequence[int] | Ids]]:
+def _windows(
+    rows: Iterator[_Asked], request: _WindowRequest, meta: dict[str, int]
+) -> Iterator[list[Sequence[int] | Ids]]:
     long: list[tuple[int, int]] = []  # (row, tokens) of the contexts that one window does not hold
     unknown, specials = unknown_ids(request.tokenizer), request.tokenizer.num_special_tokens_to_add(pair=True)
     while batch := list(islice(rows, _ROWS_AT_ONCE)):
@@ -139,7 +141,7 @@ def _windows(rows: Iterator[_Asked], request: _Request, meta: dict[str, int]) ->
         raise InputError(_too_long(long, request))
 
 
-def _too_long(long: Sequence[tuple[int, int]], request: _Request) -> Fault:
+def _too_long(long: Sequence[tuple[int, int]], request: _WindowRequest) -> Fault:
     """All contexts of a split that are too long have one cause and one cure, so they are one fault."""
     row, tokens = long[0]
     got = f"{tokens} tokens with its question, the window has {request.max_length}"
@@ -149,7 +151,7 @@ def _too_long(long: Sequence[tuple[int, int]], request: _Request) -> Fault:
     return Fault("the context is longer than the window", f"{request.where}: row {row}", got, todo)
 
 
-def _with_short_questions(batch: Sequence[_Asked], request: _Request, meta: dict[str, int]) -> list[_Asked]:
+def _with_short_questions(batch: Sequence[_Asked], request: _WindowRequest, meta: dict[str, int]) -> list[_Asked]:
     """Questions of more tokens than half of the window are cut to that, so that there is room for the context."""
     encoded = request.tokenizer(
         [row.question for row in batch],
@@ -168,7 +170,7 @@ def _with_short_questions(batch: Sequence[_Asked], request: _Request, meta: dict
     return short
 
 
-def _beyond_a_window(batch: Sequence[_Asked], first: int, request: _Request) -> Iterator[tuple[int, int]]:
+def _beyond_a_window(batch: Sequence[_Asked], first: int, request: _WindowRequest) -> Iterator[tuple[int, int]]:
     encoded = request.tokenizer(
         [row.question for row in batch], [row.context for row in batch], return_attention_mask=False, verbose=False
     )
@@ -176,7 +178,7 @@ def _beyond_a_window(batch: Sequence[_Asked], first: int, request: _Request) -> 
     yield from ((number, length) for number, length in lengths if length > request.max_length)
 
 
-def _encoded(batch: Sequence[_Asked], first: int, request: _Request) -> Iterator[list[Sequence[int] | Ids]]:
+def _encoded(batch: Sequence[_Asked], first: int, request: _WindowRequest) -> Iterator[list[Sequence[int] | Ids]]:
     encoded = request.tokenizer(
         [row.question for row in batch],
         [row.context for row in batch],

@@ -13,12 +13,12 @@ from torch import Tensor
 T = TypeVar("T")
 
 
-class TeamBrokenError(RuntimeError):
+class WorkerLostError(RuntimeError):
     """Another worker of the team is gone; the bank goes on from its last checkpoint with those who are left."""
 
 
 @dataclass(frozen=True, slots=True)
-class Team:
+class DataParallel:
     """`size` workers in lock-step; every method is a rendezvous of all of them. `rank` 0 writes and reports.
 
     Torch's DistributedDataParallel wants a module that owns its parameters and keeps the gradients on them. A bank's
@@ -31,27 +31,27 @@ class Team:
     size: int = 1
 
     @property
-    def leads(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this worker writes checkpoints and results and reports progress."""
         return self.rank == 0
 
-    def share(self, rows: Sequence[T]) -> list[T]:
+    def shard(self, rows: Sequence[T]) -> list[T]:
         """This worker's part of `rows`; the parts differ in length by at most one. No communication."""
         return list(rows[self.rank :: self.size])
 
-    def sum(self, tensor: Tensor) -> Tensor:
+    def all_reduce(self, tensor: Tensor) -> Tensor:
         """Sum over all workers, in place; the same bits everywhere."""
         if self.size > 1:
             self._together(lambda: dist.all_reduce(tensor))
         return tensor
 
-    def first(self, tensor: Tensor) -> Tensor:
+    def broadcast(self, tensor: Tensor) -> Tensor:
         """The tensor of rank 0, in place."""
         if self.size > 1:
             self._together(lambda: dist.broadcast(tensor, 0))
         return tensor
 
-    def all(self, value: T) -> list[T]:
+    def all_gather(self, value: T) -> list[T]:
         """The (small, picklable) values of all workers by rank."""
         if self.size == 1:
             return [value]
@@ -59,29 +59,29 @@ class Team:
         self._together(lambda: dist.all_gather_object(values, value))
         return values
 
-    def leader_first(self, work: Callable[[], T]) -> T:
+    def main_first(self, work: Callable[[], T]) -> T:
         """Do `work` on rank 0 and then on all others: what it puts into a cache is made once.
 
         `work` must not raise: the others would wait.
         """
-        if self.leads:
+        if self.is_main:
             done = work()
-        self.all(None)
-        return done if self.leads else work()
+        self.all_gather(None)
+        return done if self.is_main else work()
 
     @staticmethod
     def _together(communicate: Callable[[], object]) -> None:
         try:
             communicate()
         except (RuntimeError, dist.DistBackendError) as error:
-            raise TeamBrokenError(f"a worker of the bank is gone: {error}") from error
+            raise WorkerLostError(f"a worker of the bank is gone: {error}") from error
 
 
-def joined_team() -> Team:
+def joined_data_parallel() -> DataParallel:
     """The team of torch's default process group, or a team of one where there is none."""
     if not dist.is_initialized() or dist.get_world_size() == 1:
-        return Team()
-    return Team(dist.get_rank(), dist.get_world_size())
+        return DataParallel()
+    return DataParallel(dist.get_rank(), dist.get_world_size())
 
 
 def use_own_device(device: torch.device) -> None:

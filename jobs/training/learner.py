@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from jobs.spec import TrainingConfig
-from jobs.training.data_parallel import Team
-from jobs.training.progress import Course, DivergedError, schedule
+from jobs.training.data_parallel import DataParallel
+from jobs.training.progress import DivergedError, TrainingState, schedule
 
 __all__ = ["DivergedError", "Learner", "schedule"]
 
@@ -19,7 +19,7 @@ __all__ = ["DivergedError", "Learner", "schedule"]
 _EPSILON = 1e-6
 
 
-class Learner(Course):
+class Learner(TrainingState):
     """An adapter as one float32 vector with its own AdamW, schedule, gradient clipping and best state."""
 
     def __init__(self, vector: Tensor, decayed: int, training: TrainingConfig, better: Literal["min", "max"]) -> None:
@@ -92,14 +92,14 @@ class Learner(Course):
             state["exp_avg"].copy_(tensors["exp_avg"][piece])
             state["exp_avg_sq"].copy_(tensors["exp_avg_sq"][piece])
 
-    def follow(self, team: Team) -> None:
+    def follow(self, team: DataParallel) -> None:
         """Take the state of the team's first worker, the one that read the checkpoint."""
         if team.size == 1:
             return
         tensors, progress = self.state()
-        kept = team.all(progress)[0]
+        kept = team.all_gather(progress)[0]
         device = self.vector.device
-        self.restore({name: team.first(tensor.to(device, copy=True)) for name, tensor in tensors.items()}, kept)
+        self.restore({name: team.broadcast(tensor.to(device, copy=True)) for name, tensor in tensors.items()}, kept)
 
     def _step(self, gradient: Tensor) -> None:
         decayed = len(self._parts[0])

@@ -42,7 +42,7 @@ class Progress:
         self.share_seconds += seconds / among
 
 
-class Course:
+class TrainingState:
     """Everything about one adapter's training but its weights and its optimizer."""
 
     def __init__(self, training: TrainingConfig, better: Literal["min", "max"]) -> None:

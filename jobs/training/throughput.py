@@ -97,7 +97,7 @@ def peak_flops(name: str) -> float | None:
     return next((peak for part, peak in PEAKS if part in name), None)
 
 
-class Meter:
+class Throughput:
     """Counts the arithmetic of a bank's batches and the time that they took."""
 
     def __init__(self, shape: ModelShape, device: torch.device, workers: int) -> None:

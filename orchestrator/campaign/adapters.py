@@ -18,13 +18,13 @@ from jobs.spec import (
     SchedulerType,
     TrainingConfig,
 )
-from orchestrator.campaign.fields import Positive, Section, Share
+from orchestrator.campaign.fields import Positive, Share, StrictModel
 
 Activation = Literal["gelu_new", "gelu", "relu", "swish", "tanh"]
 Modules = Annotated[tuple[str, ...], Field(min_length=1)]
 
 
-class TrainingSection(Section):
+class TrainingSection(StrictModel):
     """How each adapter is trained; see jobs.spec.TrainingConfig."""
 
     optimizer_steps: Positive
@@ -52,7 +52,7 @@ class TrainingSection(Section):
         return TrainingConfig(**self.model_dump())
 
 
-class LoraSection(Section):
+class LoraSection(StrictModel):
     """LoRA on the named modules, as in PEFT."""
 
     rank: Positive
@@ -61,7 +61,7 @@ class LoraSection(Section):
     dropout: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="of A's inputs; PEFT's lora_dropout")
 
 
-class Ia3Section(Section):
+class Ia3Section(StrictModel):
     """(IA)3: learned factors on outputs, or on inputs for the feed-forward modules."""
 
     target_modules: Modules
@@ -74,20 +74,20 @@ class Ia3Section(Section):
         return self
 
 
-class KroneckerSection(Section):
+class KroneckerSection(StrictModel):
     """Kronecker adapter (LoKr in PEFT): `factor` is the size that the first factor aims at."""
 
     factor: Positive
     target_modules: Modules
 
 
-class PrefixSection(Section):
+class PrefixSection(StrictModel):
     """Prefix tuning: `length` learned keys and values before each layer's own."""
 
     length: Positive
 
 
-class LanguageAdapterSection(Section):
+class LanguageAdapterSection(StrictModel):
     """A language's adapter: `lora`, `ia3`, `kronecker` or `prefix`, else MAD-X: a bottleneck with NICE.
 
     All adapters of a campaign share one initialization.
@@ -138,7 +138,7 @@ class LanguageAdapterSection(Section):
         )
 
 
-class TaskAdapterSection(Section):
+class TaskAdapterSection(StrictModel):
     """A task's adapter: a bottleneck stacked on the source language's, or else one of the language adapters' shape."""
 
     reduction_factor: Positive = 16

@@ -12,21 +12,21 @@ from jobs.files.yaml_document import nearest
 from jobs.merging.recipe import Operators, Space
 from jobs.spec import Choice
 from jobs.spec import Method as Rule
-from orchestrator.campaign.fields import Distance, LanguageCode, Name, Positive, Section
+from orchestrator.campaign.fields import Distance, LanguageCode, Name, Positive, StrictModel
 from orchestrator.campaign.methods import KEY, Method, is_searched, parse_line, stacked_keys
 from orchestrator.campaign.presets import PRESETS
 
 Bound = Annotated[float, Field(gt=0, le=1)]
 
 
-class WithinSection(Section):
+class WithinSection(StrictModel):
     """All languages nearer than both bounds (arXiv 2311.09344, Table 5); the nearest one where there is none."""
 
     syntactic: Bound = 0.7
     geographic: Bound = 0.3
 
 
-class RelatedSection(Section):
+class RelatedSection(StrictModel):
     """How related languages are chosen from the pool: the `top` nearest, or all `within` two bounds."""
 
     by: Distance = "syntactic"
@@ -47,7 +47,7 @@ def _key(key: str) -> str:
     return key
 
 
-class MethodSection(Section):
+class MethodSection(StrictModel):
     """A method or baseline of one's own: adapters with weights, numbers or lines in lambda like `1 - lambda`."""
 
     name: Name
@@ -85,7 +85,7 @@ def _preset(name: str) -> str:
 Chosen = Annotated[str, AfterValidator(_preset)] | MethodSection
 
 
-class ComparisonSection(Section):
+class ComparisonSection(StrictModel):
     """Targets scored with methods against their baselines.
 
     zero-shot: LA(anchor, related) for targets without an adapter. enhancement: LA(anchor, target) and

@@ -8,10 +8,10 @@ from pydantic import Field, model_validator
 
 from jobs.data.slices import overlapping
 from jobs.spec import RowFilter
-from orchestrator.campaign.fields import LanguageCode, Positive, Section, Share
+from orchestrator.campaign.fields import LanguageCode, Positive, Share, StrictModel
 
 
-class BackboneSection(Section):
+class BackboneSection(StrictModel):
     """The frozen pretrained model: `embedded`, a local directory (`path`), or a hub name with its commit."""
 
     name: str = Field("embedded", description='"embedded", or a name on the model hub such as xlm-roberta-base')
@@ -28,7 +28,7 @@ class BackboneSection(Section):
         return self
 
 
-class RowsSection(Section):
+class RowsSection(StrictModel):
     """The rows of a table that belong to a language: those whose `column` begins with `prefix`, or is `value`."""
 
     column: str = Field(min_length=1)
@@ -47,7 +47,7 @@ class RowsSection(Section):
         return RowFilter(self.column, self.prefix, self.value)
 
 
-class DataSection(Section):
+class DataSection(StrictModel):
     """Where one kind of data comes from, for every language.
 
     In `files`, `dataset`, `subset`, `directory` and `rows`, `{language}` stands for the code as the campaign writes it,

@@ -27,7 +27,7 @@ def _known_language(code: str) -> str:
 LanguageCode = Annotated[str, AfterValidator(_known_language)]
 
 
-class Section(BaseModel):
+class StrictModel(BaseModel):
     """A part of the file: frozen, and no key beyond those named."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())

@@ -62,7 +62,7 @@ class Method:
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
+class Placeholders:
     """What the placeholders stand for: one target, its task and its related languages."""
 
     target: str
@@ -83,7 +83,7 @@ def parse_line(text: str | float) -> Line:
     return Line(float(constant), float(slope))
 
 
-def branches(method: Method, places: Places) -> tuple[Lines, ...]:
+def branches(method: Method, places: Placeholders) -> tuple[Lines, ...]:
     """The method's weights with codes in place of placeholders: one entry for each language that `{any-...}` tries.
 
     Keys of equal adapters are added up; languages of weight zero at every lambda are left out. Raises InputError
@@ -148,7 +148,7 @@ def _chooser(method: Method) -> str | None:
     return next((key for key in keys if key in ("{any-related}", "{any-source}")), None)
 
 
-def _choices(method: Method, places: Places) -> Iterator[str]:
+def _choices(method: Method, places: Placeholders) -> Iterator[str]:
     chooser = _chooser(method)
     if chooser is None:
         yield ""
@@ -156,7 +156,7 @@ def _choices(method: Method, places: Places) -> Iterator[str]:
     yield from _filled(places.related if chooser == "{any-related}" else places.sources, chooser, method.name, places)
 
 
-def _codes(template: str, places: Places, chosen: str) -> Sequence[str]:
+def _codes(template: str, places: Placeholders, chosen: str) -> Sequence[str]:
     place = template.partition(":")[2]
     several: Mapping[str, tuple[str, ...]] = {"{related}": places.related, "{sources}": places.sources}
     if place in several:
@@ -165,7 +165,7 @@ def _codes(template: str, places: Places, chosen: str) -> Sequence[str]:
     return (one.get(place, place),)
 
 
-def _filled(codes: tuple[str, ...], place: str, where: str, places: Places) -> tuple[str, ...]:
+def _filled(codes: tuple[str, ...], place: str, where: str, places: Placeholders) -> tuple[str, ...]:
     if not codes:
         raise InputError(Fault(f"{place} stands for no language", f"{where}, target {places.target}"))
     return codes

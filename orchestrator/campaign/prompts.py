@@ -15,7 +15,7 @@ from jobs.data.template import Template
 from jobs.errors import InputError
 from jobs.scoring.pieces import pieces_digest
 from jobs.spec import ChoiceScore, TaskKind, is_language_model
-from orchestrator.campaign.fields import Positive, Section
+from orchestrator.campaign.fields import Positive, StrictModel
 from search_spaces.relatedness.codes import resolve_language
 
 CHOOSING: tuple[TaskKind, ...] = ("classification", "multiple-choice")
@@ -23,7 +23,7 @@ _EMBEDDED = "embedded"
 _TARGET = re.compile(r"(?<!\{)\{target\}(?!\})")
 
 
-class PromptFields(Section):
+class PromptFields(StrictModel):
     """With a decoder or T5-like backbone a task has a `prompt`, and either an `answer` or `choices`."""
 
     prompt: str = Field("", description="what a language model is given; {column} is filled from the example")

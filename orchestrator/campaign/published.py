@@ -15,7 +15,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from jobs.errors import Fault, InputError, raise_all
 from jobs.files.yaml_document import Document, Location, nearest, read_yaml, validate
-from orchestrator.campaign.fields import Name, Section
+from orchestrator.campaign.fields import Name, StrictModel
 from search_spaces.relatedness.codes import resolve_language
 
 # What the papers compare, under ids that our systems share; the labels head the rows that no paper names.
@@ -54,7 +54,7 @@ Text = Annotated[str, Field(min_length=1)]
 _NAME = re.compile(r"[a-z0-9-]+/[a-z0-9-]+")
 
 
-class PublishedRow(Section):
+class PublishedRow(StrictModel):
     """One system's numbers. `variant` tells rows of one system apart: a language, a kind of adapter."""
 
     system: System
@@ -69,7 +69,7 @@ class PublishedRow(Section):
         return f"{self.system}/{self.variant}" if self.variant else self.system
 
 
-class Headline(Section):
+class Headline(StrictModel):
     """A gain that the paper states in words: of `system` over another one.
 
     `largest` and `mean` are taken over languages; `range` is the lowest and the highest of the `tasks`' mean gains;
@@ -92,7 +92,7 @@ class Headline(Section):
         return self
 
 
-class Published(Section):
+class Published(StrictModel):
     """A table or figure as printed. Scores are in the paper's scale (F1, accuracy and ROUGE from 0 to 100)."""
 
     id: str = Field(description="<paper>/<table>, as the file is named")

@@ -8,10 +8,10 @@ from pydantic import Field, model_validator
 
 from jobs.banks.sharded.memory_model import Choice, check_workers
 from jobs.errors import InputError
-from orchestrator.campaign.fields import Positive, Section
+from orchestrator.campaign.fields import Positive, StrictModel
 
 
-class ResourcesSection(Section):
+class ResourcesSection(StrictModel):
     """What jobs may use. Never enters identity: changing it reuses every finished step."""
 
     bank_size: Annotated[int, Field(ge=0)] = Field(0, description="languages trained together; 0: chosen")

@@ -9,13 +9,13 @@ from pydantic import Field
 from orchestrator.campaign.adapters import LanguageAdapterSection, TaskAdapterSection
 from orchestrator.campaign.comparisons import ComparisonSection
 from orchestrator.campaign.data import BackboneSection, DataSection
-from orchestrator.campaign.fields import LanguageCode, Name, Section
+from orchestrator.campaign.fields import LanguageCode, Name, StrictModel
 from orchestrator.campaign.resources import ResourcesSection
 from orchestrator.campaign.search import SearchSection
 from orchestrator.campaign.tasks import TaskSection
 
 
-class LanguagesSection(Section):
+class LanguagesSection(StrictModel):
     """The languages that get an adapter: listed, or the best covered ones of the CLDR."""
 
     pool: tuple[LanguageCode, ...] = ()
@@ -23,13 +23,13 @@ class LanguagesSection(Section):
     leave_out: tuple[LanguageCode, ...] = Field((), description="never among the best covered")
 
 
-class TrackingSection(Section):
+class TrackingSection(StrictModel):
     """Where MLflow keeps the mirror of the records; default: a database inside the workspace."""
 
     mlflow: str = Field("", description="tracking URI; empty: sqlite in the workspace; off: no mirror")
 
 
-class Campaign(Section):
+class Campaign(StrictModel):
     """One campaign: what is wanted. Everything else follows from it."""
 
     campaign: Name

@@ -8,10 +8,10 @@ from pydantic import Field, model_validator
 
 from jobs.spec import Method as Rule
 from jobs.spec import StrategyName
-from orchestrator.campaign.fields import Section
+from orchestrator.campaign.fields import StrictModel
 
 
-class SpaceSection(Section):
+class SpaceSection(StrictModel):
     """Mixtures of the anchor and all related languages (and the target, in an enhancement).
 
     simplex: weights that sum to one, in steps or any. subsets: sets of languages of equal weight or, with a step,
@@ -34,7 +34,7 @@ class SpaceSection(Section):
         return self
 
 
-class SearchSection(Section):
+class SearchSection(StrictModel):
     """How weights are searched, on validation data alone. By default every lambda of a grid from 0 to 1."""
 
     lambda_step: Annotated[float, Field(gt=0, le=0.5)] = 0.05

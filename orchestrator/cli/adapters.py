@@ -19,7 +19,7 @@ from jobs.errors import Fault, InputError
 
 if TYPE_CHECKING:
     from jobs.adapters.adapter import Adapter
-    from orchestrator.report.adapter_comparison import Comparison
+    from orchestrator.report.adapter_comparison import AdapterComparison
 
 
 def merge(
@@ -140,7 +140,7 @@ def compare(
     Console().print(f"figures and comparison.json: {_shown(out)}", soft_wrap=True)
 
 
-def _print_comparison(comparison: Comparison) -> None:
+def _print_comparison(comparison: AdapterComparison) -> None:
     console = Console()
     for group in comparison.groups:
         labels = [_shown(label) for label in group.labels]

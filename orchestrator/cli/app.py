@@ -10,7 +10,7 @@ import typer
 
 from jobs.errors import InputError
 from jobs.runtime.redaction import redacted
-from jobs.runtime.shutdown import LEFT, TimeToLeave
+from jobs.runtime.shutdown import LEFT, ShutdownRequested
 from orchestrator.cli import adapters, k8s, languages, lineage, plan, publish, ray_jobs, run, workspace
 from orchestrator.store.artifacts import CorruptArtifactError
 
@@ -80,7 +80,7 @@ def main() -> None:
     except (CorruptArtifactError, OSError) as fault:  # damaged files, a full disk, no right to write
         print(f"error: {redacted(str(fault))}", file=sys.stderr)
         sys.exit(1)
-    except TimeToLeave:
+    except ShutdownRequested:
         print("told to end, and left in order; the same command goes on from here", file=sys.stderr)
         sys.exit(LEFT)
     except KeyboardInterrupt:

@@ -27,7 +27,7 @@ from orchestrator.cli.options import (
 from orchestrator.scheduling.cluster_model import parse_cluster
 from orchestrator.scheduling.cost import cost_model
 from orchestrator.scheduling.schedule import simulate
-from orchestrator.scheduling.startup_times import KINDS, Kind, StartUps, known_start_ups
+from orchestrator.scheduling.startup_times import KINDS, Kind, StartupTimes, known_startup_times
 from orchestrator.search.earlier_searches import change_lines
 from orchestrator.store.explain import explain as compare
 from orchestrator.store.explain import find_step
@@ -93,7 +93,7 @@ def plan(
     console.print(plan_table(planned, store, costs))
     if cluster:
         new = [step for step in planned.steps if not store.has(step)]
-        schedule = _simulate(console, planned, new, costs, known_start_ups(store.root, starts), cluster)
+        schedule = _simulate(console, planned, new, costs, known_startup_times(store.root, starts), cluster)
         if new and gantt:
             from orchestrator.plots.gantt import draw_gantt
 
@@ -102,7 +102,7 @@ def plan(
 
 
 def _simulate(
-    console: Console, planned: Plan, new: list[Step], costs: CostModel, start_ups: StartUps, cluster: str
+    console: Console, planned: Plan, new: list[Step], costs: CostModel, start_ups: StartupTimes, cluster: str
 ) -> Schedule:
     schedule = simulate(new, costs, planned.campaign.resources, parse_cluster(cluster), start_ups.overheads)
     if not new:

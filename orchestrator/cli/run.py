@@ -63,7 +63,7 @@ def report(file: CampaignFile, workspace: Workspace = HERE) -> None:
 
 def _tell(outcome: Outcome, workspace: Path) -> None:
     summary = outcome.summary
-    for note in (*summary.notes, *endless_notes(summary.records.values())):
+    for note in (*summary.notes, *unfinished_generation_notes(summary.records.values())):
         console.print(f"note: {note}", style="yellow", soft_wrap=True, markup=False)
     console.print(results_table(outcome.report.results))
     executed, reused = summary.count("succeeded"), summary.count("reused")
@@ -75,7 +75,7 @@ def _tell(outcome: Outcome, workspace: Path) -> None:
     console.print(f"MLflow: adapterfleet ui --workspace {workspace}", soft_wrap=True)
 
 
-def endless_notes(records: Iterable[Record]) -> list[str]:
+def unfinished_generation_notes(records: Iterable[Record]) -> list[str]:
     """One line for each task whose evaluations have texts without an end token, in the order of their names."""
     counts: dict[tuple[str, int], list[int]] = defaultdict(lambda: [0, 0])
     for record in records:

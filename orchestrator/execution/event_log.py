@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orchestrator.execution.executor import Change, Moved
+from orchestrator.execution.executor import StepProgress, StepStateChanged
 from orchestrator.store.layout import campaign_folder
 
 
@@ -111,9 +111,9 @@ class EventLog:
         self._total, self._started, self._written = total, time.time(), 0.0
         self._event("started", steps=total, pid=os.getpid())
 
-    def __call__(self, event: Change | Moved) -> None:
+    def __call__(self, event: StepStateChanged | StepProgress) -> None:
         """Note one event."""
-        if isinstance(event, Moved):
+        if isinstance(event, StepProgress):
             self._moving[event.key] = dict(event.values)
         else:
             self._states[event.step.key] = event.state

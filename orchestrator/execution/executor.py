@@ -23,7 +23,7 @@ class Work:
 
 
 @dataclass(frozen=True, slots=True)
-class Finished:
+class StepFinished:
     """What became of one submitted step: a result, or the error. `seconds`: its share of wall-clock."""
 
     key: str
@@ -33,7 +33,7 @@ class Finished:
 
 
 @dataclass(frozen=True, slots=True)
-class Moved:
+class StepProgress:
     """Progress of a running step, for display alone."""
 
     key: str
@@ -48,10 +48,10 @@ class Executor(Protocol):
     def submit(self, works: Sequence[Work]) -> None:
         """Take over steps whose inputs are finished; may group them. Does not block for long."""
 
-    def poll(self, timeout: float) -> Sequence[Finished | Moved]:
+    def poll(self, timeout: float) -> Sequence[StepFinished | StepProgress]:
         """What happened since the last poll; waits at most `timeout` seconds when nothing did.
 
-        Raises TimeToLeave when the run was told to end and what was under way has finished or saved its state.
+        Raises ShutdownRequested when the run was told to end and what was under way has finished or saved its state.
         """
 
     def close(self) -> None:
@@ -59,7 +59,7 @@ class Executor(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class StepStateChanged:
     """A step's new state, for logs and displays. `record` when it is finished, `error` when it failed."""
 
     step: Step
@@ -68,7 +68,7 @@ class Change:
     error: str = ""
 
 
-Watcher = Callable[[Change | Moved], None]
+Watcher = Callable[[StepStateChanged | StepProgress], None]
 
 
 class LazyExecutor:
@@ -88,7 +88,7 @@ class LazyExecutor:
         self._made = self._made or self._start()
         self._made.submit(works)
 
-    def poll(self, timeout: float) -> Sequence[Finished | Moved]:
+    def poll(self, timeout: float) -> Sequence[StepFinished | StepProgress]:
         """Nothing happens before the first submit."""
         return self._made.poll(timeout) if self._made else ()
 

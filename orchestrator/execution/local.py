@@ -7,12 +7,12 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from jobs.files.call_directories import Workplace
-from jobs.runtime.shutdown import TimeToLeave
-from jobs.runtime.step_log import Send, failure, noted, unheard
+from jobs.files.call_directories import CallDirectories
+from jobs.runtime.shutdown import ShutdownRequested
+from jobs.runtime.step_log import Send, failure, logged, no_log
 from jobs.spec import JobResult, LanguageAdapterSpec, SearchSpec, TrialScores
-from orchestrator.execution.executor import Finished, Moved, Work
-from orchestrator.execution.shutdown import Departure
+from orchestrator.execution.executor import StepFinished, StepProgress, Work
+from orchestrator.execution.shutdown import ShutdownRequest
 from orchestrator.scheduling.bank_packing import LARGEST_BANK, bank_key
 from orchestrator.search.conclude import run_search
 from orchestrator.search.score_cache import SCORES, ScoreCache
@@ -27,22 +27,22 @@ class LocalExecutor:
 
     name = "local"
 
-    def __init__(self, bank_size: int = 8, notes: Send = unheard, departure: Departure | None = None) -> None:
+    def __init__(self, bank_size: int = 8, notes: Send = no_log, shutdown: ShutdownRequest | None = None) -> None:
         """`bank_size`: languages that share a batch; 0: `jobs.banks.batch_capacity` says. `notes`: who keeps them."""
-        self._notes, self._departure = notes, departure or Departure()
+        self._notes, self._shutdown = notes, shutdown or ShutdownRequest()
         self._bank_size = bank_size
         self._queue: list[tuple[int, str, Work]] = []  # a heap: the most urgent first
-        self._moved: list[Moved] = []
-        self._running: Iterator[Finished] = iter(())
+        self._moved: list[StepProgress] = []
+        self._running: Iterator[StepFinished] = iter(())
         self._worker: Worker | None = None
-        self._workplace = Workplace()
+        self._directories = CallDirectories()
 
     def submit(self, works: Sequence[Work]) -> None:
         """Queue the steps by rank."""
         for work in works:
             heapq.heappush(self._queue, (work.rank, work.step.key, work))
 
-    def poll(self, timeout: float) -> Sequence[Finished | Moved]:
+    def poll(self, timeout: float) -> Sequence[StepFinished | StepProgress]:
         """Run until the next step is finished, or, told to end, until a training or a search has saved its state."""
         try:
             finished = next(self._running, None)
@@ -50,8 +50,8 @@ class LocalExecutor:
                 self._leave_in_time()
                 self._running = self._start()
                 finished = next(self._running, None)
-        except TimeToLeave:
-            self._workplace.sync()
+        except ShutdownRequested:
+            self._directories.sync()
             raise
         if finished is not None and isinstance(finished.outcome, Exception):
             self._notes(failure(finished.key, finished.outcome))
@@ -63,7 +63,7 @@ class LocalExecutor:
         self._queue.clear()
         self._running = iter(())
 
-    def _start(self) -> Iterator[Finished]:
+    def _start(self) -> Iterator[StepFinished]:
         first = heapq.heappop(self._queue)[-1]
         if isinstance(first.step.spec, LanguageAdapterSpec):
             return self._train([first, *self._take_alike(first)])
@@ -76,37 +76,37 @@ class LocalExecutor:
         heapq.heapify(self._queue)
         return [work for _, _, work in taken]
 
-    def _train(self, works: list[Work]) -> Iterator[Finished]:
+    def _train(self, works: list[Work]) -> Iterator[StepFinished]:
         from jobs.banks.bank import train_languages
 
         started = time.time()
         left = {work.step.key for work in works}
         try:
-            calls = {work.step.key: self._workplace.open(work.call) for work in works}
-            with noted(list(calls), self._notes):
+            calls = {work.step.key: self._directories.create(work.call) for work in works}
+            with logged(list(calls), self._notes):
                 for key, outcome in train_languages(list(calls.values()), self._progress, self._bank_size):
                     left.discard(key)
-                    delivered = self._workplace.deliver(calls[key], outcome)
-                    yield Finished(key, delivered, time.time() - started, started)
+                    delivered = self._directories.stage_out(calls[key], outcome)
+                    yield StepFinished(key, delivered, time.time() - started, started)
         except Exception as error:  # noqa: BLE001 - what stops a bank is the failure of all that were in it
             for key in sorted(left):
-                yield Finished(key, error, time.time() - started, started)
+                yield StepFinished(key, error, time.time() - started, started)
 
-    def _run(self, work: Work) -> Iterator[Finished]:
+    def _run(self, work: Work) -> Iterator[StepFinished]:
         from jobs.worker import Worker
 
         started = time.time()
         self._worker = self._worker or Worker()
         outcome: JobResult | Exception
         try:
-            with noted([work.step.key], self._notes):
+            with logged([work.step.key], self._notes):
                 outcome = self._carry_out(self._worker, work)
         except Exception as error:  # noqa: BLE001 - the step's failure is its outcome
             outcome = error
-        yield Finished(work.step.key, outcome, time.time() - started, started)
+        yield StepFinished(work.step.key, outcome, time.time() - started, started)
 
     def _carry_out(self, worker: Worker, work: Work) -> JobResult:
-        call = self._workplace.open(work.call)
+        call = self._directories.create(work.call)
         if isinstance(work.step.spec, SearchSpec):
 
             def score(trial: Trial) -> TrialScores:
@@ -115,12 +115,12 @@ class LocalExecutor:
             result = run_search(call, score, self._progress, ScoreCache(call.cache / SCORES))
         else:
             result = worker.run(call, self._progress)
-        return self._workplace.deliver(call, result)
+        return self._directories.stage_out(call, result)
 
     def _leave_in_time(self) -> None:
-        if self._departure.is_due:
-            raise TimeToLeave
+        if self._shutdown.is_requested:
+            raise ShutdownRequested
 
     def _progress(self, name: str, values: Mapping[str, float]) -> None:
         self._leave_in_time()
-        self._moved.append(Moved(name, dict(values)))
+        self._moved.append(StepProgress(name, dict(values)))

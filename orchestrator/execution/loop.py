@@ -13,10 +13,10 @@ from typing import Any
 
 from jobs.errors import InputError
 from jobs.runtime.redaction import redacted
-from jobs.runtime.shutdown import TimeToLeave
+from jobs.runtime.shutdown import ShutdownRequested
 from jobs.spec import JobCall, JobResult
-from orchestrator.execution.executor import Change, Executor, Finished, Moved, State, Watcher, Work
-from orchestrator.execution.shutdown import Departure
+from orchestrator.execution.executor import Executor, State, StepFinished, StepProgress, StepStateChanged, Watcher, Work
+from orchestrator.execution.shutdown import ShutdownRequest
 from orchestrator.store.artifacts import ArtifactStore, CorruptArtifactError
 from orchestrator.store.record import Record
 from orchestrator.store.step import Step
@@ -54,16 +54,16 @@ def execute(
     watch: Watcher,
     provenance: Mapping[str, Any],
     describe: Describe = describe_nothing,
-    departure: Departure | None = None,
+    shutdown: ShutdownRequest | None = None,
 ) -> Summary:
     """Bring every step to its end. `steps`: inputs before those that need them, and the most urgent first.
 
     Never raises for a step's failure: see `Summary.errors`. Reused artifacts are verified byte by byte before
     another step consumes them, all others by size; a damaged one is moved to `rejected/` and computed again.
-    Raises TimeToLeave when `departure` told the run to end before every step had come to its own.
+    Raises ShutdownRequested when `shutdown` told the run to end before every step had come to its own.
     """
     execution = _Execution(list(steps), store, executor, watch)
-    execution.departure = departure or Departure()
+    execution.shutdown = shutdown or ShutdownRequest()
     execution.provenance, execution.describe = dict(provenance), describe
     return execution.run()
 
@@ -71,7 +71,7 @@ def execute(
 class _Execution:
     provenance: dict[str, Any]
     describe: Describe
-    departure: Departure
+    shutdown: ShutdownRequest
     committers: ThreadPoolExecutor
 
     def __init__(self, steps: list[Step], store: ArtifactStore, executor: Executor, watch: Watcher) -> None:
@@ -99,14 +99,14 @@ class _Execution:
             while self.submitted:
                 self._take(self.executor.poll(0.5))
         if len(self.summary.states) < len(self.steps):
-            raise TimeToLeave
+            raise ShutdownRequested
         return self.summary
 
-    def _take(self, events: Sequence[Finished | Moved]) -> None:
+    def _take(self, events: Sequence[StepFinished | StepProgress]) -> None:
         """Bring what has finished together to disk together; all else goes on in the order of the events."""
-        finished: dict[str, Finished] = {}
+        finished: dict[str, StepFinished] = {}
         for event in events:
-            if isinstance(event, Moved):
+            if isinstance(event, StepProgress):
                 self.watch(event)
             elif event.key in self.submitted:
                 finished.setdefault(event.key, event)
@@ -154,7 +154,7 @@ class _Execution:
 
     def _submit(self, keys: Sequence[str]) -> None:
         works = []
-        for key in () if self.departure.is_due else keys:
+        for key in () if self.shutdown.is_requested else keys:
             step = self.steps[key]
             inputs = {role: self.store.path(source.key) for role, source in step.inputs}
             try:
@@ -170,7 +170,7 @@ class _Execution:
         if works:
             self.executor.submit(works)
 
-    def _finish(self, event: Finished, commit: Future[Record] | None) -> None:
+    def _finish(self, event: StepFinished, commit: Future[Record] | None) -> None:
         step = self.steps[event.key]
         if isinstance(event.outcome, Exception) or commit is None:
             assert isinstance(event.outcome, Exception)
@@ -191,7 +191,7 @@ class _Execution:
                 ready.append(dependant)
         self._submit(ready)
 
-    def _commit(self, step: Step, event: Finished, result: JobResult) -> Record:
+    def _commit(self, step: Step, event: StepFinished, result: JobResult) -> Record:
         """Runs in a thread beside others: it changes nothing but this step's files."""
         facts = {
             "started": _iso(event.started or time.time() - event.seconds),
@@ -208,7 +208,7 @@ class _Execution:
     def _fail(self, step: Step, error: Exception) -> None:
         self.submitted.discard(step.key)
         self.store.discard(step)
-        if self.departure.is_due:
+        if self.shutdown.is_requested:
             return  # whatever stopped it now may be the end of the run: the next one tries it again
         faults = map(str, error.faults) if isinstance(error, InputError) else [f"{type(error).__name__}: {error}"]
         text = redacted("; ".join(faults))
@@ -224,7 +224,7 @@ class _Execution:
     def _change(self, key: str, state: State, record: Record | None = None, error: str = "") -> None:
         if state != "running":
             self.summary.states[key] = state
-        self.watch(Change(self.steps[key], state, record, error))
+        self.watch(StepStateChanged(self.steps[key], state, record, error))
 
 
 def _iso(moment: float) -> str:

@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from orchestrator.execution.executor import Change, Moved
+from orchestrator.execution.executor import StepProgress, StepStateChanged
 from orchestrator.scheduling.cost import CostModel
 from orchestrator.store.step import Step
 from orchestrator.wording import duration, short
@@ -37,9 +37,9 @@ class Board:
         self._left = sum(self._weights.values())
         self._spent = 0.0
 
-    def take(self, event: Change | Moved) -> None:
+    def take(self, event: StepStateChanged | StepProgress) -> None:
         """Note one event."""
-        if isinstance(event, Moved):
+        if isinstance(event, StepProgress):
             if event.key in self.running:
                 self.running[event.key] = dict(event.values)
             return
@@ -82,10 +82,10 @@ class LineDisplay:
     def __exit__(self, *exception: object) -> None:
         self._console.print(self._board.line(), soft_wrap=True)
 
-    def __call__(self, event: Change | Moved) -> None:
+    def __call__(self, event: StepStateChanged | StepProgress) -> None:
         """Draw one event."""
         self._board.take(event)
-        if isinstance(event, Change) and event.state == "failed":
+        if isinstance(event, StepStateChanged) and event.state == "failed":
             self._console.print(f"FAILED {event.step.key}: {event.error}", soft_wrap=True, markup=False)
         if time.time() - self._last >= LINES_EVERY:
             self._last = time.time()
@@ -112,10 +112,10 @@ class LiveDisplay:
         self._live.stop()
         self._console.print(self._board.line(), soft_wrap=True)
 
-    def __call__(self, event: Change | Moved) -> None:
+    def __call__(self, event: StepStateChanged | StepProgress) -> None:
         """Draw one event."""
         self._board.take(event)
-        if isinstance(event, Change) and event.state == "failed":
+        if isinstance(event, StepStateChanged) and event.state == "failed":
             self._live.console.print(f"[red]failed[/red] {event.step.key}: {escape(event.error)}")
         for job, task in self._tasks.items():
             self._bars.update(task, completed=self._board.done[job])

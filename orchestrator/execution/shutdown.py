@@ -13,14 +13,14 @@ import time
 from types import FrameType, TracebackType
 from typing import Any
 
-from jobs.runtime.shutdown import GRACE_SECONDS, TimeToLeave
+from jobs.runtime.shutdown import GRACE_SECONDS, ShutdownRequested
 
 
-class Departure:
+class ShutdownRequest:
     """Whether the run has been told to end, and how long it may still take. Use as context manager around a run.
 
-    SIGTERM begins it. A second SIGTERM, or the end of the grace period, raises TimeToLeave in the main thread wherever
-    it stands, as Ctrl-C raises KeyboardInterrupt.
+    SIGTERM begins it. A second SIGTERM, or the end of the grace period, raises ShutdownRequested in the main thread
+    wherever it stands, as Ctrl-C raises KeyboardInterrupt.
     """
 
     def __init__(self, grace: float = GRACE_SECONDS) -> None:
@@ -32,7 +32,7 @@ class Departure:
         self._timer: threading.Timer | None = None
 
     @property
-    def is_due(self) -> bool:
+    def is_requested(self) -> bool:
         """Whether the run has been told to end."""
         return self.seconds_left < float("inf")
 
@@ -42,17 +42,17 @@ class Departure:
         return max(0.0, self._until - time.monotonic())
 
     def begin(self) -> None:
-        """As SIGTERM does it. Raises TimeToLeave the second time."""
-        if self.is_due:
+        """As SIGTERM does it. Raises ShutdownRequested the second time."""
+        if self.is_requested:
             self._until = min(self._until, time.monotonic())  # whoever still waits for something has no time left
-            raise TimeToLeave
+            raise ShutdownRequested
         self._until = time.monotonic() + self._grace
         if self._listens:  # to anybody else the second signal would be the end
             self._timer = threading.Timer(self._grace, os.kill, (os.getpid(), signal.SIGTERM))
             self._timer.daemon = True
             self._timer.start()
 
-    def __enter__(self) -> Departure:
+    def __enter__(self) -> ShutdownRequest:
         """Listen to SIGTERM, where this is the main thread: no other may."""
         if threading.current_thread() is threading.main_thread():
             self._earlier = signal.signal(signal.SIGTERM, self._heard)

@@ -3,7 +3,7 @@
     campaigns/<name>/logs/<job>/<name>-<fp12>.jsonl
 
 A line: time (ISO 8601, UTC), level, step, attempt, host, pid, message. `attempt` counts the runs that began the step.
-What workers have to say comes through the executor as `jobs.runtime.step_log.Note`; the driver adds begin and end.
+What workers have to say comes through the executor as `jobs.runtime.step_log.LogEntry`; the driver adds begin and end.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from jobs.runtime.step_log import Note, note
-from orchestrator.execution.executor import Change, Moved
+from jobs.runtime.step_log import LogEntry, log_entry
+from orchestrator.execution.executor import StepProgress, StepStateChanged
 
 LOGS = "logs"
 BEGUN = "begun"
@@ -30,21 +30,21 @@ class StepLogs:
         self._folder = folder / LOGS
         self._attempts: dict[str, int] = {}
 
-    def __call__(self, event: Change | Moved) -> None:
+    def __call__(self, event: StepStateChanged | StepProgress) -> None:
         """A step begins or ends; one that is reused or skipped has nothing to say."""
-        if isinstance(event, Moved):
+        if isinstance(event, StepProgress):
             return
         key = event.step.key
         if event.state == "running":
             earlier = list(read_log(self._folder.parent, key))
             self._attempts[key] = 1 + max((line["attempt"] for line in earlier), default=0)
-            self.add(note(key, "info", BEGUN))
+            self.add(log_entry(key, "info", BEGUN))
         elif event.state == "succeeded" and event.record is not None:
-            self.add(note(key, "info", f"succeeded after {event.record.provenance.get('seconds', 0.0):g} s"))
+            self.add(log_entry(key, "info", f"succeeded after {event.record.provenance.get('seconds', 0.0):g} s"))
         elif event.state == "failed":
-            self.add(note(key, "error", f"failed: {event.error}"))
+            self.add(log_entry(key, "error", f"failed: {event.error}"))
 
-    def add(self, said: Note) -> None:
+    def add(self, said: LogEntry) -> None:
         """Append one line. On a full disk it is lost, like an event: the step goes on."""
         file = log_file(self._folder.parent, said.step)
         line = {

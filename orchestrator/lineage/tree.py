@@ -53,7 +53,7 @@ def lineage_tree(store: ArtifactStore, name: str) -> Node:
     CorruptArtifactError for a record that cannot be read.
     """
     record = find_record(store, name)
-    return _Growth(store).node(record.key, record, "", None)
+    return _TreeBuilder(store).node(record.key, record, "", None)
 
 
 def as_text(root: Node) -> Tree:
@@ -98,7 +98,7 @@ def as_mermaid(root: Node) -> str:
 _PINNED = frozenset({"corpus", "task-data", "backbone"})
 
 
-class _Growth:
+class _TreeBuilder:
     """Grows a tree depth first; what was shown once is only named the second time."""
 
     def __init__(self, store: ArtifactStore) -> None:

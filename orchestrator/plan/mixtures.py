@@ -9,7 +9,7 @@ from itertools import product
 from jobs.errors import Fault, InputError
 from jobs.spec import Line, LineSpace, MergeSpec, Option, SearchSpec, is_language_model
 from orchestrator.campaign.comparisons import ComparisonSection, chosen_methods
-from orchestrator.campaign.methods import Lines, Method, Places, branches, is_searched, is_stacked
+from orchestrator.campaign.methods import Lines, Method, Placeholders, branches, is_searched, is_stacked
 from orchestrator.campaign.prompts import asked_otherwise
 from orchestrator.campaign.tasks import TaskSection
 from orchestrator.plan.adapter_steps import AdapterSteps
@@ -131,7 +131,7 @@ class _Mixtures:
     def _branches(self, method: Method) -> tuple[Lines, ...]:
         sources = self.task.sources or (self.task.language,)
         related = tuple(one.code for one in self.related.chosen)
-        return branches(method, Places(self.target, self.task.language, related, sources))
+        return branches(method, Placeholders(self.target, self.task.language, related, sources))
 
     def _adapter(self, key: str, seed: int) -> Step:
         """The step behind a key, see `orchestrator.campaign.methods`. Raises InputError where there is none."""

@@ -37,7 +37,7 @@ DENSITIES = (0.01, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class AdapterGroup:
     """Adapters of one layout, compared with each other."""
 
     name: str
@@ -49,14 +49,14 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class AdapterComparison:
     """All groups, and the magnitude that counted as small."""
 
-    groups: tuple[Group, ...]
+    groups: tuple[AdapterGroup, ...]
     threshold: float
 
 
-def compare_groups(groups: Mapping[str, Sequence[Path]], base: Path | None, threshold: float) -> Comparison:
+def compare_groups(groups: Mapping[str, Sequence[Path]], base: Path | None, threshold: float) -> AdapterComparison:
     """Read and compare; the base belongs to the first group. Raises InputError for what cannot be compared."""
     faults: list[Fault] = []
     read: dict[str, list[Adapter]] = {}
@@ -70,10 +70,10 @@ def compare_groups(groups: Mapping[str, Sequence[Path]], base: Path | None, thre
     first = next(iter(read))
     bases = {first: read_adapter(base) if base else None}
     compared = tuple(_group(name, adapters, bases.get(name), threshold) for name, adapters in read.items())
-    return Comparison(compared, threshold)
+    return AdapterComparison(compared, threshold)
 
 
-def _group(name: str, adapters: list[Adapter], base: Adapter | None, threshold: float) -> Group:
+def _group(name: str, adapters: list[Adapter], base: Adapter | None, threshold: float) -> AdapterGroup:
     whole = aligned([*adapters, base] if base else adapters)
     check_compatible(whole)
     states = [adapter.tensors for adapter in whole]
@@ -83,7 +83,7 @@ def _group(name: str, adapters: list[Adapter], base: Adapter | None, threshold: 
     labels = _labels(adapters)
     densities = {label: kernel_density(partial(_values, v)) for label, v in zip(labels, vectors, strict=True)}
     delta = cosine_of(delta_gram(adapters)) if adapters[0].kind == "lora" and base is None else None
-    return Group(
+    return AdapterGroup(
         name, labels, agreement(vectors, labels, threshold), densities, trimming_effect(vectors, DENSITIES), delta
     )
 
@@ -107,7 +107,7 @@ def _labels(adapters: Sequence[Adapter]) -> list[str]:
     return [f"{index + 1} {Path(adapter.path).resolve().name}" for index, adapter in enumerate(adapters)]
 
 
-def write_comparison(comparison: Comparison, out: Path) -> None:
+def write_comparison(comparison: AdapterComparison, out: Path) -> None:
     """Write `cosine.png`, `density-*.png`, `trimming-*.png` and `comparison.json` into the new directory `out`."""
     out.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
@@ -126,7 +126,7 @@ def write_comparison(comparison: Comparison, out: Path) -> None:
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def _document(group: Group) -> dict[str, Any]:
+def _document(group: AdapterGroup) -> dict[str, Any]:
     return {
         "name": group.name,
         "labels": group.labels,

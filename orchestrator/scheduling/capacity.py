@@ -14,7 +14,7 @@ LONGEST_SETTLE = 3.0  # seconds after which they start however much news there i
 Node = Mapping[str, float]  # "CPU" and "GPU" of one machine
 
 
-class Settling:
+class Debounce:
     """Holds new banks and searches back while news arrives: a step that is ready, a bank that has ended.
 
     Those that become ready together go together, and a place that a bank leaves waits until it is known what its
@@ -37,19 +37,19 @@ class Settling:
         return min(self._last + SETTLE, self._first + LONGEST_SETTLE)
 
 
-def places(nodes: Sequence[Node], cpus: float, gpus: float) -> int:
+def slots(nodes: Sequence[Node], cpus: float, gpus: float) -> int:
     """How many requests of that size the nodes can hold."""
     by_node = ((node.get("CPU", 0.0) // cpus, node.get("GPU", 0.0) // gpus if gpus else float("inf")) for node in nodes)
     return int(sum(max(0.0, min(pair)) for pair in by_node))
 
 
-def bank_room(nodes: Sequence[Node], asked: ResourcesSection) -> int:
+def bank_slots(nodes: Sequence[Node], asked: ResourcesSection) -> int:
     """Banks that may run at once: what the campaign says, or what the whole cluster can hold."""
-    workers = places(nodes, asked.cpus_per_bank, asked.gpus_per_bank)
+    workers = slots(nodes, asked.cpus_per_bank, asked.gpus_per_bank)
     return asked.banks_at_once or max(1, workers // asked.workers_per_bank)
 
 
-def worker_room(nodes: Sequence[Node], asked: ResourcesSection, banks: int) -> int:
+def worker_slots(nodes: Sequence[Node], asked: ResourcesSection, banks: int) -> int:
     """Warm workers that fit beside `banks` banks that run or wait, each of whose workers is on the emptiest node."""
     scarce = "GPU" if asked.gpus_per_bank else "CPU"
     left = [dict(node) for node in nodes]
@@ -60,7 +60,7 @@ def worker_room(nodes: Sequence[Node], asked: ResourcesSection, banks: int) -> i
         host["CPU"] = host.get("CPU", 0.0) - asked.cpus_per_bank
         host["GPU"] = host.get("GPU", 0.0) - asked.gpus_per_bank
         heapq.heapreplace(emptiest, (-host[scarce], emptiest[0][1]))
-    room = places(left, asked.cpus_per_evaluator, asked.gpus_per_evaluator)
+    room = slots(left, asked.cpus_per_evaluator, asked.gpus_per_evaluator)
     return min(room, asked.evaluators) if asked.evaluators else room
 
 

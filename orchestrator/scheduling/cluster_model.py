@@ -53,7 +53,7 @@ def parse_cluster(text: str) -> Cluster:
 
 
 @dataclass(slots=True)
-class Seat:
+class Slot:
     """A place that a process holds: CPUs and GPUs of a node, drawn as one lane of it."""
 
     node: int
@@ -78,7 +78,7 @@ class Machines:
         self._cpus, self._gpus = [float(self.cluster.cpus)] * count, [float(self.cluster.gpus)] * count
         self.lanes, self._freed = [0] * count, [[] for _ in range(count)]
 
-    def take(self, cpus: float, gpus: float) -> Seat | None:
+    def take(self, cpus: float, gpus: float) -> Slot | None:
         """A seat of that size, or None when no node has room now."""
         if (cpus, gpus) in self._full:
             return None
@@ -90,11 +90,11 @@ class Machines:
         self._cpus[node] -= cpus
         self._gpus[node] -= gpus
         if self._freed[node]:
-            return Seat(node, heapq.heappop(self._freed[node]), cpus, gpus)
+            return Slot(node, heapq.heappop(self._freed[node]), cpus, gpus)
         self.lanes[node] += 1
-        return Seat(node, self.lanes[node] - 1, cpus, gpus)
+        return Slot(node, self.lanes[node] - 1, cpus, gpus)
 
-    def give_back(self, seat: Seat) -> None:
+    def release(self, seat: Slot) -> None:
         """The process has ended."""
         self._full.clear()
         self._cpus[seat.node] += seat.cpus

@@ -11,7 +11,7 @@ UNKNOWN = 1.0  # seconds of a step of which nobody knows how long it takes
 LEAST = 1e-3  # seconds of any step, so that an input always comes before what needs it
 
 
-def most_urgent_first(steps: Sequence[Step], costs: CostModel) -> list[Step]:
+def by_upward_rank(steps: Sequence[Step], costs: CostModel) -> list[Step]:
     """The steps by the seconds of the longest chain that begins with each, longest first; inputs stay in front.
 
     `steps`: inputs before those that need them. List scheduling by the longest path to an exit (Graham 1969; "upward

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from jobs.errors import Fault, InputError, raise_all
 from jobs.spec import LanguageAdapterSpec, SearchSpec, TaskAdapterSpec
 from orchestrator.campaign.resources import ResourcesSection
-from orchestrator.scheduling.capacity import infeasible, worker_room
+from orchestrator.scheduling.capacity import infeasible, worker_slots
 from orchestrator.scheduling.cluster_model import Cluster
 from orchestrator.scheduling.cost import CostModel, trials
-from orchestrator.scheduling.priority import most_urgent_first
+from orchestrator.scheduling.priority import by_upward_rank
 from orchestrator.scheduling.simulation import START_UP, Engine, Overheads, Span
 from orchestrator.store.step import Step
 
@@ -90,7 +90,7 @@ def simulate(
     """
     raise_all(infeasible(resources, cluster.rooms()))
     seconds = _seconds(steps, costs)
-    steps = most_urgent_first(steps, costs)
+    steps = by_upward_rank(steps, costs)
     extra = overheads or Overheads()
     engine = Engine(steps, seconds, resources, cluster, extra)
     engine.run()
@@ -120,7 +120,7 @@ def _alone(step: Step, seconds: float, resources: ResourcesSection, cluster: Clu
         return extra.bank + seconds + extra.step
     if isinstance(step.spec, SearchSpec):
         count = trials(step.spec)
-        workers = min(count, max(1, worker_room(cluster.rooms(), resources, 0)))
+        workers = min(count, max(1, worker_slots(cluster.rooms(), resources, 0)))
         return extra.search + seconds / count * math.ceil(count / workers) + extra.step
     return seconds + extra.step
 

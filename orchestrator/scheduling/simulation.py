@@ -16,8 +16,8 @@ from functools import partial
 from jobs.spec import LanguageAdapterSpec, SearchSpec, TaskAdapterSpec
 from orchestrator.campaign.resources import ResourcesSection
 from orchestrator.scheduling.bank_packing import bank_key, split_banks
-from orchestrator.scheduling.capacity import Settling, bank_room, worker_room
-from orchestrator.scheduling.cluster_model import Cluster, Machines, Seat
+from orchestrator.scheduling.capacity import Debounce, bank_slots, worker_slots
+from orchestrator.scheduling.cluster_model import Cluster, Machines, Slot
 from orchestrator.scheduling.cost import trials
 from orchestrator.store.step import Step
 
@@ -58,7 +58,7 @@ class Span:
 class _Worker:
     """A warm worker: its seat, and the share of a search run that is its own; `lent` to that run, it stays."""
 
-    seat: Seat
+    seat: Slot
     pieces: deque[tuple[Step, float]] = field(default_factory=deque)
     lent: bool = False
 
@@ -79,10 +79,10 @@ class Engine:
         self.spans: list[Span] = []
         self._steps, self._seconds, self._asked, self._extra = steps, seconds, resources, extra
         self._machines, self._rooms = Machines(cluster), cluster.rooms()
-        self._bank_room = bank_room(self._rooms, resources)
+        self._bank_room = bank_slots(self._rooms, resources)
         self._worker_rooms: dict[int, int] = {}
         self._now = self._driver = 0.0
-        self._settling = Settling()
+        self._settling = Debounce()
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._count = 0
         self._trainings: dict[Hashable, list[Step]] = {}
@@ -172,7 +172,7 @@ class Engine:
         self._banks += len(banks)
         self._unseated.extend(banks)
 
-    def _bank_seat(self) -> Seat | None:
+    def _bank_seat(self) -> Slot | None:
         """A seat for a bank, for which idle workers must go."""
         while True:
             seat = self._machines.take(self._asked.cpus_per_bank, self._asked.gpus_per_bank)
@@ -183,9 +183,9 @@ class Engine:
                 return None
             self._idle.remove(worker)
             self._workers.remove(worker)
-            self._machines.give_back(worker.seat)
+            self._machines.release(worker.seat)
 
-    def _train(self, bank: Sequence[Step], seat: Seat) -> None:
+    def _train(self, bank: Sequence[Step], seat: Slot) -> None:
         """Languages of a bank end together, task adapters one after another."""
         begin = self._now + self._extra.bank
         self._busy(seat, self._now, begin, START_UP, len(bank))
@@ -197,9 +197,9 @@ class Engine:
             self._at(end if step.job == "language-adapter" else moment, partial(self._end, step))
         self._at(end, partial(self._bank_over, seat))
 
-    def _bank_over(self, seat: Seat) -> None:
+    def _bank_over(self, seat: Slot) -> None:
         self._banks -= 1
-        self._machines.give_back(seat)
+        self._machines.release(seat)
         self._news()
 
     def _start_searches(self) -> None:
@@ -237,7 +237,7 @@ class Engine:
     def _room_for_workers(self) -> int:
         banks = self._banks + bool(self._trainings)
         if banks not in self._worker_rooms:
-            self._worker_rooms[banks] = worker_room(self._rooms, self._asked, banks)
+            self._worker_rooms[banks] = worker_slots(self._rooms, self._asked, banks)
         return self._worker_rooms[banks]
 
     def _give_calls(self) -> None:
@@ -295,5 +295,5 @@ class Engine:
             for worker in self._workers:
                 worker.lent = False
 
-    def _busy(self, seat: Seat, start: float, end: float, job: str, steps: int) -> None:
+    def _busy(self, seat: Slot, start: float, end: float, job: str, steps: int) -> None:
         self.spans.append(Span(seat.node, seat.lane, start, end, job, steps, seat.cpus, seat.gpus))

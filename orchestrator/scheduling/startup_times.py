@@ -20,7 +20,7 @@ LATEST = 20  # of each kind count: a cluster changes
 NEWS_SECONDS = 1.0  # after which a training first tells how it goes
 
 
-class StartUpLog:
+class StartupLog:
     """Appends to `<workspace>/start-ups.jsonl`; safe from any thread."""
 
     def __init__(self, workspace: Path) -> None:
@@ -62,7 +62,7 @@ class BankClock:
 
 
 @dataclass(frozen=True, slots=True)
-class StartUps:
+class StartupTimes:
     """What a simulation takes for starts, and where each number is from."""
 
     overheads: Overheads
@@ -75,7 +75,7 @@ class StartUps:
         )
 
 
-def known_start_ups(workspace: Path, assumed: Mapping[Kind, float]) -> StartUps:
+def known_startup_times(workspace: Path, assumed: Mapping[Kind, float]) -> StartupTimes:
     """As `assumed`, else what the latest in this workspace took, else the built-in numbers.
 
     Of several the lower quartile counts: some waited for a place, which the simulation adds itself.
@@ -92,4 +92,4 @@ def known_start_ups(workspace: Path, assumed: Mapping[Kind, float]) -> StartUps:
         measured = f"measured {len(latest[kind])} times in this workspace" if kind in known else "built in"
         sources[kind] = "as assumed" if kind in assumed else measured
     known |= {str(kind): seconds for kind, seconds in assumed.items()}
-    return StartUps(replace(Overheads(), **known), sources)
+    return StartupTimes(replace(Overheads(), **known), sources)

@@ -10,7 +10,7 @@ from typing import Any
 from jobs.spec import JobCall, JobResult, Mixture, Progress, SearchSpec, TrialScores, metric_of
 from orchestrator.search.joint import judged_jointly
 from orchestrator.search.score_cache import ScoreCache
-from orchestrator.search.scores import Finished
+from orchestrator.search.scores import ScoredTrial
 from orchestrator.search.session import Session
 from orchestrator.search.trial_log import mixture_json
 from search_spaces.mixtures.spaces import candidates
@@ -69,7 +69,7 @@ def conclude(session: Session) -> JobResult:
 
 
 def _judged(
-    session: Session, whole: list[Finished], rows: list[dict[str, Any]], ties: list[tuple[float, ...]]
+    session: Session, whole: list[ScoredTrial], rows: list[dict[str, Any]], ties: list[tuple[float, ...]]
 ) -> dict[str, Any]:
     """The candidates, the winner by its mean, and the winner against the default."""
     metric, mode = metric_of(session.spec.task)
@@ -79,7 +79,7 @@ def _judged(
     return details | _against_default(session, whole[winner], whole)
 
 
-def _ordered(spec: SearchSpec, whole: list[Finished]) -> list[Finished]:
+def _ordered(spec: SearchSpec, whole: list[ScoredTrial]) -> list[ScoredTrial]:
     """A grid's candidates as the space has them (line after line); others as they were tried."""
     if spec.strategy.name != "grid" or spec.strategy.starts:
         return whole
@@ -87,7 +87,7 @@ def _ordered(spec: SearchSpec, whole: list[Finished]) -> list[Finished]:
     return sorted(whole, key=lambda one: order[one.trial.candidate.mixture])
 
 
-def _plainness(one: Finished, lines: list[tuple[str, ...]]) -> tuple[float, ...]:
+def _plainness(one: ScoredTrial, lines: list[tuple[str, ...]]) -> tuple[float, ...]:
     """Smaller for what is preferred among equals."""
     candidate = one.trial.candidate
     if candidate.lambda_ is not None:
@@ -96,7 +96,7 @@ def _plainness(one: Finished, lines: list[tuple[str, ...]]) -> tuple[float, ...]
     return max(weights) - min(weights), len(weights), 0.0
 
 
-def _row(one: Finished) -> dict[str, Any]:
+def _row(one: ScoredTrial) -> dict[str, Any]:
     candidate = one.trial.candidate
     line = {} if candidate.lambda_ is None else {"pair": list(candidate.pair), "lambda": candidate.lambda_}
     scores = {str(seed): value for seed, value in sorted(one.each[0].values.items())}
@@ -120,7 +120,7 @@ def _cost(session: Session) -> dict[str, Any]:
     }
 
 
-def _against_default(session: Session, winner: Finished, whole: list[Finished]) -> dict[str, Any]:
+def _against_default(session: Session, winner: ScoredTrial, whole: list[ScoredTrial]) -> dict[str, Any]:
     """The winner against what no search would have given: lambda 0.5 of its line, else the equal mixture or a start."""
     default = _default(winner, whole, session.spec.strategy.starts)
     if default is None:
@@ -137,7 +137,7 @@ def _against_default(session: Session, winner: Finished, whole: list[Finished]) 
     return {"default": {**_row(default), "gain": gain, "error": error}}
 
 
-def _default(winner: Finished, whole: list[Finished], starts: tuple[Mixture, ...]) -> Finished | None:
+def _default(winner: ScoredTrial, whole: list[ScoredTrial], starts: tuple[Mixture, ...]) -> ScoredTrial | None:
     candidate = winner.trial.candidate
     if candidate.lambda_ is not None:
         line = [one for one in whole if one.trial.candidate.pair == candidate.pair]

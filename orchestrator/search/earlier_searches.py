@@ -40,7 +40,7 @@ class Earlier:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class SearchChange:
     """A new search and the earlier one that differs least. `known`: candidates of `among` whose scores are kept.
 
     `known` is None while adapters are not there yet, whose bytes decide.
@@ -90,7 +90,7 @@ def change_lines(store: ArtifactStore, steps: Sequence[Step], asked: Sequence[St
     return [*lines, f"and {more} more searches like these"] if more else lines
 
 
-def change_text(change: Change) -> str:
+def change_text(change: SearchChange) -> str:
     """One line: what changed, and what of the earlier search costs nothing now."""
     earlier = change.earlier
     state = "finished" if earlier.finished else f"unfinished, {earlier.trials} scores"
@@ -112,11 +112,11 @@ def value_text(value: Any) -> str:
     return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}..."
 
 
-def _change(store: ArtifactStore, step: Step, now: Any, alike: Sequence[Earlier]) -> Change:
+def _change(store: ArtifactStore, step: Step, now: Any, alike: Sequence[Earlier]) -> SearchChange:
     """Against the one that differs least."""
     found = {one: tuple(differences(dict(one.spec), now, "")) for one in alike}
     nearest = min(alike, key=lambda one: (len(found[one]), one.finished, one.key))
-    return Change(step, nearest, found[nearest], *kept_scores(store, step))
+    return SearchChange(step, nearest, found[nearest], *kept_scores(store, step))
 
 
 def kept_scores(store: ArtifactStore, step: Step) -> tuple[int | None, int]:

@@ -8,10 +8,10 @@ from statistics import fmean
 from typing import Any
 
 from jobs.spec import Choice, SearchSpec, metric_of
-from orchestrator.search.scores import Finished, fold_means, seen_gains
+from orchestrator.search.scores import ScoredTrial, fold_means, seen_gains
 from orchestrator.search.session import Session
 from orchestrator.search.trial_log import mixture_json
-from search_spaces.mixtures.objectives import Gains, ideal_of, worth
+from search_spaces.mixtures.objectives import Gains, ideal_of, scalarized_score
 from search_spaces.mixtures.pareto import pareto_front
 from search_spaces.strategies.paired_error import paired_error
 
@@ -19,7 +19,7 @@ Row = dict[str, Any]
 
 
 def judged_jointly(
-    session: Session, whole: list[Finished], rows: list[Row], ties: list[tuple[float, ...]]
+    session: Session, whole: list[ScoredTrial], rows: list[Row], ties: list[tuple[float, ...]]
 ) -> dict[str, Any]:
     """What `conclude` keeps of a joint search.
 
@@ -67,18 +67,18 @@ def _kept(one: Gains, deciding: Sequence[int]) -> Gains:
 def _worths(gained: Sequence[Gains], deciding: Sequence[int], choice: Choice) -> list[float]:
     kept = [_kept(one, deciding) for one in gained]
     ideal = ideal_of(kept)
-    return [worth(one, ideal, choice) for one in kept]
+    return [scalarized_score(one, ideal, choice) for one in kept]
 
 
 def _of_seed(
-    spec: SearchSpec, whole: Sequence[Finished], reference: Finished, deciding: Sequence[int], seed: int
+    spec: SearchSpec, whole: Sequence[ScoredTrial], reference: ScoredTrial, deciding: Sequence[int], seed: int
 ) -> list[float]:
     """Every candidate's worth by one seed's scores alone; gains stay in units of the reference's mean."""
     gained = [seen_gains(spec, [part.values[seed] for part in one.each], reference) for one in whole]
     return _worths(gained, deciding, spec.choice)
 
 
-def _by_objective(spec: SearchSpec, one: Finished) -> dict[str, Any]:
+def _by_objective(spec: SearchSpec, one: ScoredTrial) -> dict[str, Any]:
     return {
         objective.name: {"scores": {str(seed): value for seed, value in sorted(part.values.items())}, "mean": mean}
         for objective, part, mean in zip(spec.objectives, one.each, one.means, strict=True)
@@ -86,7 +86,11 @@ def _by_objective(spec: SearchSpec, one: Finished) -> dict[str, Any]:
 
 
 def _objective(
-    spec: SearchSpec, number: int, gained: Sequence[Gains], whole: Sequence[Finished], ties: Sequence[tuple[float, ...]]
+    spec: SearchSpec,
+    number: int,
+    gained: Sequence[Gains],
+    whole: Sequence[ScoredTrial],
+    ties: Sequence[tuple[float, ...]],
 ) -> dict[str, Any]:
     objective = spec.objectives[number]
     metric, mode = metric_of(objective.task)
@@ -102,7 +106,7 @@ def _objective(
     }
 
 
-def _front(gained: Sequence[Gains], whole: Sequence[Finished]) -> list[int]:
+def _front(gained: Sequence[Gains], whole: Sequence[ScoredTrial]) -> list[int]:
     mixtures = [one.trial.candidate.mixture for one in whole]
     columns = [dict(zip(mixtures, column, strict=True)) for column in zip(*gained, strict=True)]
     front = set(pareto_front(columns))
@@ -110,14 +114,14 @@ def _front(gained: Sequence[Gains], whole: Sequence[Finished]) -> list[int]:
 
 
 def _against_reference(
-    spec: SearchSpec, winner: Finished, reference: Finished, ideal: Gains, deciding: Sequence[int]
+    spec: SearchSpec, winner: ScoredTrial, reference: ScoredTrial, ideal: Gains, deciding: Sequence[int]
 ) -> dict[str, Any]:
     """The winner against the reference: by the search's choice, with the paired error of the difference."""
 
-    def worths(one: Finished) -> list[float]:
+    def worths(one: ScoredTrial) -> list[float]:
         """Of all examples, then without each part of them."""
         gained = [seen_gains(spec, means, reference) for means in (one.means, *fold_means(one))]
-        return [worth(_kept(each, deciding), ideal, spec.choice) for each in gained]
+        return [scalarized_score(_kept(each, deciding), ideal, spec.choice) for each in gained]
 
     (ours, *our_folds), (theirs, *their_folds) = worths(winner), worths(reference)
     error = paired_error(our_folds, their_folds)

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from jobs.spec import SearchSpec, TrialScores, metric_of
-from search_spaces.mixtures.objectives import Gains, gains, guide
+from search_spaces.mixtures.objectives import Gains, gains, surrogate
 from search_spaces.strategies.strategy import Trial
 
 
 @dataclass(frozen=True, slots=True)
-class Finished:
+class ScoredTrial:
     """A candidate and its scores, one for each objective of the search, in their order."""
 
     trial: Trial
@@ -35,21 +35,21 @@ class Finished:
         return sum(scores.seconds for scores in self.each)
 
 
-def seen_gains(spec: SearchSpec, scores: Sequence[float], reference: Finished) -> Gains:
+def seen_gains(spec: SearchSpec, scores: Sequence[float], reference: ScoredTrial) -> Gains:
     """The gains of scores, one an objective, over the reference's means."""
     return gains(scores, reference.means, [metric_of(objective.task)[1] for objective in spec.objectives])
 
 
-def value(spec: SearchSpec, finished: Finished, reference: Finished | None) -> float:
+def value(spec: SearchSpec, finished: ScoredTrial, reference: ScoredTrial | None) -> float:
     """Higher is better, and the same whenever it is asked; nan while the reference of a joint search is not scored."""
     if not spec.also:
         return _sign(spec) * finished.means[0]
     if reference is None or not (finished.finite and reference.finite):
         return math.nan
-    return guide(seen_gains(spec, finished.means, reference), spec.choice)
+    return surrogate(seen_gains(spec, finished.means, reference), spec.choice)
 
 
-def fold_means(finished: Finished) -> tuple[tuple[float, ...], ...]:
+def fold_means(finished: ScoredTrial) -> tuple[tuple[float, ...], ...]:
     """Without each part of the examples, the mean over seeds for each objective: [parts][objectives].
 
     Empty where parts were not kept, or where objectives have different numbers of them.
@@ -58,14 +58,14 @@ def fold_means(finished: Finished) -> tuple[tuple[float, ...], ...]:
     return tuple(zip(*each, strict=True)) if len({len(parts) for parts in each}) == 1 else ()
 
 
-def fold_values(spec: SearchSpec, finished: Finished, reference: Finished | None) -> tuple[float, ...]:
+def fold_values(spec: SearchSpec, finished: ScoredTrial, reference: ScoredTrial | None) -> tuple[float, ...]:
     """`value` without each part of the examples."""
     parts = fold_means(finished)
     if not spec.also:
         return tuple(_sign(spec) * part[0] for part in parts)
     if reference is None:
         return ()
-    return tuple(guide(seen_gains(spec, part, reference), spec.choice) for part in parts)
+    return tuple(surrogate(seen_gains(spec, part, reference), spec.choice) for part in parts)
 
 
 def _sign(spec: SearchSpec) -> float:

@@ -14,7 +14,7 @@ from dataclasses import replace
 from jobs.spec import JobCall, SearchSpec, TrialScores
 from jobs.spec.identity import canonical_json
 from orchestrator.search.score_cache import ScoreCache
-from orchestrator.search.scores import Finished, fold_values, value
+from orchestrator.search.scores import ScoredTrial, fold_values, value
 from orchestrator.search.trial_log import TrialLog, trial_key
 from search_spaces.mixtures.spaces import size
 from search_spaces.strategies.factory import make_strategy
@@ -39,9 +39,9 @@ class Session:
         self._strategy = make_strategy(self.spec.space, self.spec.strategy)
         self._asked: list[Trial] = []
         self._distinct: dict[str, Trial] = {}
-        self._scores_of: dict[str, Finished] = {}
+        self._scores_of: dict[str, ScoredTrial] = {}
         self._spent = 0.0
-        self.best: Finished | None = None  # of those scored on the whole set, as far as is known
+        self.best: ScoredTrial | None = None  # of those scored on the whole set, as far as is known
         self.scored = 0.0  # evaluations with all their scores
         self._parts: deque[Trial] = deque()  # of the last candidate, the objectives that were not asked for yet
         self._told = self._repeats = 0
@@ -86,12 +86,12 @@ class Session:
         return self._over and not self._finalists() and all(map(self._scored, self._distinct))
 
     @property
-    def finished(self) -> list[Finished]:
+    def finished(self) -> list[ScoredTrial]:
         """Candidates with all their scores, in the order of the asking."""
         return [found for key in self._distinct if (found := self._scored(key)) is not None]
 
     @property
-    def reference(self) -> Finished | None:
+    def reference(self) -> ScoredTrial | None:
         """The first candidate, from which a joint search counts gains; None before it is scored."""
         first = next(iter(self._distinct), None)
         return None if first is None else self._scored(first)
@@ -107,7 +107,7 @@ class Session:
         count = self.space_size if self.spec.strategy.name == "grid" else None
         return count or self.spec.strategy.evaluations or math.ceil(self.spent)
 
-    def value(self, finished: Finished) -> float:
+    def value(self, finished: ScoredTrial) -> float:
         """The mean with the metric's direction, or in a joint search what the strategy is told; higher is better."""
         return value(self.spec, finished, self.reference)
 
@@ -135,18 +135,18 @@ class Session:
             return (trial,)
         return tuple(replace(trial, objective=objective.name) for objective in self.spec.objectives)
 
-    def _scored(self, key: str) -> Finished | None:
+    def _scored(self, key: str) -> ScoredTrial | None:
         """A candidate with its scores once all of them are there."""
         if key not in self._scores_of:
             trial = self._distinct[key]
             scores = [self.log.scores.get(trial_key(part)) for part in self._parts_of(trial)]
             if None in scores:
                 return None
-            self._scores_of[key] = Finished(trial, tuple(one for one in scores if one is not None))
+            self._scores_of[key] = ScoredTrial(trial, tuple(one for one in scores if one is not None))
             self._follow(self._scores_of[key])
         return self._scores_of[key]
 
-    def _follow(self, finished: Finished) -> None:
+    def _follow(self, finished: ScoredTrial) -> None:
         """Keep count, so that saying how far the search is does not go through all candidates every time."""
         self.scored += finished.trial.share
         if finished.trial.share == 1.0 and (self.best is None or self.value(finished) > self.value(self.best)):
@@ -180,7 +180,7 @@ class Session:
 
     def _finalists(self) -> list[Trial]:
         """The best candidates by what they were last scored on that lack a score on the whole set."""
-        last: dict[str, Finished] = {}
+        last: dict[str, ScoredTrial] = {}
         for one in self.finished:
             key = trial_key(replace(one.trial, share=1.0))
             if key not in last or last[key].trial.share < one.trial.share:

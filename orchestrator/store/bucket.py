@@ -27,7 +27,7 @@ from jobs.files.bucket import Bucket, BucketError, safe_names
 from jobs.files.call_directories import scratch_of
 from jobs.files.digest import sha256
 from jobs.files.objects import DamagedObjectError, fetch_files, object_key, put_folder, record_key
-from jobs.files.sync import Replica
+from jobs.files.sync import BucketSync
 from jobs.spec import BucketRef, JobResult
 from orchestrator.store.artifacts import ArtifactStore, CorruptArtifactError, make_record
 from orchestrator.store.layout import BUCKET_FILE, RECORD_FILE, WORKSPACE_FORMAT, check_format
@@ -66,7 +66,7 @@ class BucketStore(ArtifactStore):
         folder = self.root / CAMPAIGNS / campaign
         with Lease(self.bucket, campaign) as lease:
             self.pull_records()  # what the last holder finished
-            replica = Replica(self.bucket)
+            replica = BucketSync(self.bucket)
             replica.watch(f"{CAMPAIGNS}/{campaign}", folder)
             try:
                 yield lease.check

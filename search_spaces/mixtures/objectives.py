@@ -30,7 +30,7 @@ def gains(scores: Sequence[float], reference: Sequence[float], directions: Seque
     return tuple(found)
 
 
-def worth(one: Gains, ideal: Gains, choice: Choice) -> float:
+def scalarized_score(one: Gains, ideal: Gains, choice: Choice) -> float:
     """What a candidate is worth by a rule; the highest wins. `ideal`: the best gain of each objective.
 
     mean: the mean gain. worst: the least gain (maximin). regret: minus the greatest loss against what is best for an
@@ -50,7 +50,7 @@ def ideal_of(candidates: Sequence[Gains]) -> Gains:
     return tuple(max(column) for column in zip(*candidates, strict=True))
 
 
-def guide(one: Gains, choice: Choice) -> float:
+def surrogate(one: Gains, choice: Choice) -> float:
     """What a strategy is told of a candidate while the best of each objective is not known yet; higher is better.
 
     By regret it is the mean gain: a strategy must not be told another value for the same candidate later.

@@ -16,7 +16,7 @@ WIDTH = 0.3  # of the first draws, in units of an axis
 RETRIES = 20  # draws that stand for candidates tried before, after which one is tried again
 
 
-class Evolution:
+class CmaEs:
     """A normal distribution over the axes, moved towards the best half of every population's worth of scores.
 
     It starts at the best start that is told before its first draw, else in the middle. Draws are taken from the

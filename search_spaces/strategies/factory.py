@@ -30,10 +30,10 @@ def _maker(name: StrategyName) -> Callable[[SearchSpace, StrategySpec], Strategy
         case "halving":
             return Halving
         case "cma":
-            from search_spaces.strategies.cma_es import Evolution
+            from search_spaces.strategies.cma_es import CmaEs
 
-            return Evolution
+            return CmaEs
         case "tpe" | "gp":
-            from search_spaces.strategies.optuna_samplers import Sampled
+            from search_spaces.strategies.optuna_samplers import OptunaSampler
 
-            return Sampled
+            return OptunaSampler

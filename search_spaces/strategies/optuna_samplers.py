@@ -16,7 +16,7 @@ from search_spaces.strategies.strategy import Observation, Trial
 STARTUP = 8  # random trials before the model speaks, starts included
 
 
-class Sampled:
+class OptunaSampler:
     """Optuna's study over the axes of a space; the candidate nearest to a proposed point is what is tried.
 
     The model learns from the proposed point. Starts enter it at the point that stands for them, where there is one.

@@ -14,7 +14,7 @@ import orchestrator.lineage.mlflow.writer.mlflow.writer  # noqa: F401
 from rich.console import Console
 
 import jobs.worker  # noqa: F401 - what a run would import
-from jobs.runtime.shutdown import LEFT, TimeToLeave
+from jobs.runtime.shutdown import LEFT, ShutdownRequested
 from jobs.training import checkpoint
 from orchestrator.campaign.load import load_campaign
 from orchestrator.plan.pinned_references import References
@@ -74,7 +74,7 @@ def start(file: Path, place: str, disturb: Disturb | None = None, tracking: str 
         with Path(os.devnull).open("w") as nothing:
             os.dup2(nothing.fileno(), 1)
             code = _run(file, place, disturb, tracking, Console(file=nothing))
-    except TimeToLeave:
+    except ShutdownRequested:
         code = LEFT
     except BaseException as fault:  # noqa: BLE001 - told, and then this process is gone
         code = REFUSED if type(fault).__name__ == "InputError" else 70

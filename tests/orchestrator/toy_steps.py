@@ -16,7 +16,7 @@ from jobs.spec import (
     MergeSpec,
     TrainingConfig,
 )
-from orchestrator.execution.executor import Finished, Moved, Work
+from orchestrator.execution.executor import StepFinished, StepProgress, Work
 from orchestrator.store.artifacts import ArtifactStore
 from orchestrator.store.step import Step, make_step
 
@@ -67,14 +67,14 @@ class ToyExecutor:
     def submit(self, works: Sequence[Work]) -> None:
         self.queue.extend(works)
 
-    def poll(self, timeout: float) -> Sequence[Finished | Moved]:
+    def poll(self, timeout: float) -> Sequence[StepFinished | StepProgress]:
         work = self.queue.pop()
         self.ran.append(work.step.name)
-        moved = Moved(work.step.key, {"optimizer_step": 1.0})
+        moved = StepProgress(work.step.key, {"optimizer_step": 1.0})
         try:
-            return [moved, Finished(work.step.key, self._job(work), 0.1)]
+            return [moved, StepFinished(work.step.key, self._job(work), 0.1)]
         except Exception as error:  # noqa: BLE001
-            return [moved, Finished(work.step.key, error)]
+            return [moved, StepFinished(work.step.key, error)]
 
     def close(self) -> None:
         self.queue.clear()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from jobs.banks.language_learner import Corpus as Blocks
 from jobs.banks.language_learner import check_corpus, corpus_details, order_of
-from jobs.banks.sharded.train import Corpus
+from jobs.banks.sharded.train import ShardedCorpus
 from jobs.errors import Fault, InputError
 from jobs.models.row_dropout import refuse_backbone_dropout
 from jobs.spec import JobCall, LanguageAdapterSpec, adapter_dropout
@@ -12,7 +12,7 @@ from jobs.tokens.packed_blocks import corpus_blocks
 from jobs.tokens.streams import CausalStream
 
 
-def open_corpus(call: JobCall) -> Corpus:
+def open_corpus(call: JobCall) -> ShardedCorpus:
     """Read a language's corpus. Raises InputError for what the user can mend."""
     spec = call.spec
     assert isinstance(spec, LanguageAdapterSpec)
@@ -23,4 +23,6 @@ def open_corpus(call: JobCall) -> Corpus:
     check_corpus(spec, train)
     refuse_backbone_dropout(spec.training.backbone_dropout, call.name)
     stream = CausalStream(train, order_of(spec, Blocks(train, held_out)), adapter_dropout(spec.adapter))
-    return Corpus(stream, stream.held_out(held_out, spec.training.evaluation_examples), corpus_details(spec, train))
+    return ShardedCorpus(
+        stream, stream.held_out(held_out, spec.training.evaluation_examples), corpus_details(spec, train)
+    )

@@ -31,7 +31,7 @@ _KEPT_PER_ELEMENT = 17
 
 
 @dataclass(frozen=True, slots=True)
-class Scale:
+class Parallelism:
     """What a campaign's resources say of how a bank is trained; never part of a spec.
 
     `deepspeed`: more of its settings. `bank_size`: languages that share a batch; 0: as many as memory and a short trial

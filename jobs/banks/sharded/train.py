@@ -19,8 +19,8 @@ from jobs.spec.identity import key_of
 from jobs.tokens.batches import Example, collate
 from jobs.training import checkpoint
 from jobs.training.checkpoint import State
-from jobs.training.data_parallel import Team
-from jobs.training.progress import Course
+from jobs.training.data_parallel import DataParallel
+from jobs.training.progress import TrainingState
 
 Outcome = tuple[str, JobResult | Exception]
 PROGRESS_SECONDS = 1.0
@@ -28,7 +28,7 @@ PROGRESS_SECONDS = 1.0
 _FILLER = 0
 
 
-class Stream(Protocol):
+class ShardedStream(Protocol):
     """The batches of one language, and what it is measured on."""
 
     def batch(self, number: int) -> list[Example]:
@@ -36,19 +36,19 @@ class Stream(Protocol):
 
 
 @dataclass(slots=True)
-class Corpus:
+class ShardedCorpus:
     """One language's batches, held-out rows, and what its record says of them."""
 
-    stream: Stream
+    stream: ShardedStream
     held_out: list[Example]
     details: dict[str, Any] = field(default_factory=dict)
 
 
-Open = Callable[[JobCall], Corpus]
+Open = Callable[[JobCall], ShardedCorpus]
 
 
 def train_sharded(
-    calls: Sequence[JobCall], engine: ShardedEngine, open_corpus: Open, progress: Progress, team: Team
+    calls: Sequence[JobCall], engine: ShardedEngine, open_corpus: Open, progress: Progress, team: DataParallel
 ) -> Iterator[Outcome]:
     """Train the adapters of `calls` on `engine`; yield (call.name, result or exception) as each ends.
 
@@ -57,19 +57,21 @@ def train_sharded(
     Training that was killed goes on from `call.checkpoint`, with any number of workers.
     """
     for call in calls:
-        corpus = team.leader_first(lambda call=call: _opened(call, open_corpus))  # type: ignore[misc]
-        fault = next((text for text in team.all(str(corpus) if isinstance(corpus, Exception) else "") if text), "")
+        corpus = team.main_first(lambda call=call: _opened(call, open_corpus))  # type: ignore[misc]
+        fault = next(
+            (text for text in team.all_gather(str(corpus) if isinstance(corpus, Exception) else "") if text), ""
+        )
         if fault:
             yield call.name, corpus if isinstance(corpus, Exception) else RuntimeError(fault)
             continue
-        assert isinstance(corpus, Corpus)
+        assert isinstance(corpus, ShardedCorpus)
         try:
             yield call.name, _Language(call, corpus, engine, team).train(progress)
         except ArithmeticError as diverged:
             yield call.name, diverged
 
 
-def _opened(call: JobCall, open_corpus: Open) -> Corpus | Exception:
+def _opened(call: JobCall, open_corpus: Open) -> ShardedCorpus | Exception:
     try:
         return open_corpus(call)
     except Exception as error:  # noqa: BLE001 - whatever is wrong with one corpus ends that language alone
@@ -79,12 +81,12 @@ def _opened(call: JobCall, open_corpus: Open) -> Corpus | Exception:
 class _Language:
     """One language on the engine, from its first batch or its checkpoint to its end."""
 
-    def __init__(self, call: JobCall, corpus: Corpus, engine: ShardedEngine, team: Team) -> None:
+    def __init__(self, call: JobCall, corpus: ShardedCorpus, engine: ShardedEngine, team: DataParallel) -> None:
         assert isinstance(call.spec, LanguageAdapterSpec)
         self._call, self._spec, self._corpus, self._engine, self._team = call, call.spec, corpus, engine, team
         self._theta_pre: Adapter = read_adapter(call.inputs["theta_pre"])
         check_same_shape(engine.layout, self._theta_pre.tensors, str(call.inputs["theta_pre"]))
-        self._course = Course(call.spec.training, "min")
+        self._course = TrainingState(call.spec.training, "min")
         self._identity = key_of(call.spec, list(engine.layout.shapes))
         self._best = engine.layout.flatten(self._theta_pre.tensors)
         zeros = torch.zeros_like(self._best)
@@ -103,14 +105,14 @@ class _Language:
             self._optimizer_step()
             now = time.monotonic()
             course.progress.took(now - started)
-            if self._team.all(cadence.due())[0]:
+            if self._team.all_gather(cadence.due())[0]:
                 self._save()
                 cadence.written(now)
             if now - reported >= PROGRESS_SECONDS:
                 reported = now
                 progress(self._call.name, course.live())
         self._save()
-        if self._team.leads:
+        if self._team.is_main:
             tensors = self._engine.layout.tensors(self._best)
             write_adapter(
                 dataclasses.replace(self._theta_pre, name=self._spec.language, tensors=tensors), self._call.output
@@ -122,7 +124,7 @@ class _Language:
         for _ in range(self._spec.training.gradient_accumulation):
             rows = self._corpus.stream.batch(course.progress.batches)
             part = self._part(rows)
-            loss = float(self._team.sum(part.detach().clone()))
+            loss = float(self._team.all_reduce(part.detach().clone()))
             if diverged is None:
                 try:
                     course.batch_made(loss, sum(len(row.ids) for row in rows))
@@ -137,7 +139,7 @@ class _Language:
 
     def _part(self, rows: Sequence[Example]) -> Tensor:
         """This worker's part of the mean loss of `rows`; every worker takes part in the model's pass."""
-        own = self._team.share(rows)
+        own = self._team.shard(rows)
         batch = collate([own or [rows[0]]], _FILLER, self._engine.device)
         total = self._engine.token_losses(batch.rows, batch.labels).sum()
         return total / sum(len(row.places) for row in rows) if own else total * 0.0
@@ -146,14 +148,14 @@ class _Language:
     def _held_out_loss(self) -> float:
         rows, size = self._corpus.held_out, self._spec.training.batch_size
         parts = (self._part(rows[at : at + size]) * _labels(rows[at : at + size]) for at in range(0, len(rows), size))
-        return float(self._team.sum(torch.stack([part.double() for part in parts]).sum())) / _labels(rows)
+        return float(self._team.all_reduce(torch.stack([part.double() for part in parts]).sum())) / _labels(rows)
 
     def _begin(self, initial: State) -> None:
         """Put the checkpoint, or else `initial`, into the engine, as the first worker has read it."""
         found, faults = checkpoint.read_checkpoint(self._call.checkpoint, None, self._identity)
         if found is not None and found.tensors["weights"].shape != self._best.shape:
             found, faults = None, [*faults, "the checkpoint has another shape"]
-        known = self._team.all((found.progress, True) if found else (initial.progress, False))[0]
+        known = self._team.all_gather((found.progress, True) if found else (initial.progress, False))[0]
         state = found if found and known[1] else initial
         tensors = {name: self._first(state.tensors[name]) for name in initial.tensors}
         self._course.go_on(known[0])
@@ -165,12 +167,12 @@ class _Language:
             self._details["checkpoints_not_used"] = faults
 
     def _first(self, tensor: Tensor) -> Tensor:
-        return self._team.first(tensor.to(self._engine.device, copy=True)).cpu()
+        return self._team.broadcast(tensor.to(self._engine.device, copy=True)).cpu()
 
     def _save(self) -> None:
         """Gather and write; all workers gather, the first one writes."""
         tensors = {"weights": self._engine.weights(), "best": self._best, **self._engine.moments()}
-        if self._team.leads:
+        if self._team.is_main:
             moment = self._course.progress.batches
             place = checkpoint.place(self._call.checkpoint, moment, self._course.done)
             state = State(tensors, self._course.plain())

@@ -31,7 +31,7 @@ from jobs.models.flat_layout import Layout
 from jobs.models.language_model import LanguageModel
 from jobs.models.linear_modules import target_modules
 from jobs.models.peft.prefix import Prefix, prefix_of
-from jobs.models.peft.sites import check_places, places_of
+from jobs.models.peft.sites import check_sites, sites_of
 from jobs.models.row_dropout import RowsDropout
 from jobs.models.rows import LmRows
 
@@ -51,10 +51,10 @@ class InjectedModel:
         self.model = language_model.model
         self.layout = Layout.of(adapter.tensors)
         self._prefix: Prefix | None = prefix_of(adapter, language_model) if adapter.kind == "prefix" else None
-        self._places = () if self._prefix else places_of(adapter)
+        self._places = () if self._prefix else sites_of(adapter)
         self._modules = target_modules(self.model)
         if self._prefix is None:
-            check_places(self._places, adapter, self._modules)
+            check_sites(self._places, adapter, self._modules)
 
     @contextmanager
     def applied(self, vectors: Tensor, dropout: RowsDropout | None = None) -> Iterator[None]:

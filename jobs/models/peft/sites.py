@@ -20,7 +20,7 @@ from jobs.models.row_dropout import RowsDropout
 _ROOT = "base_model.model."
 
 
-class Place(Protocol):
+class Site(Protocol):
     """One module's part of an adapter."""
 
     @property
@@ -42,7 +42,7 @@ class Place(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class LoraPlace:
+class LoraSite:
     """y + scaling * B A dropout(x). `number`: of the place in the model, for masks of its own."""
 
     part: LoraModule
@@ -74,7 +74,7 @@ class LoraPlace:
 
 
 @dataclass(frozen=True, slots=True)
-class FactorPlace:
+class FactorSite:
     """(IA)3: l * y, or W (l * x) where `before` (a feed-forward module)."""
 
     module: str
@@ -105,7 +105,7 @@ class FactorPlace:
 
 
 @dataclass(frozen=True, slots=True)
-class KroneckerPlace:
+class KroneckerSite:
     """y + scaling * (W1 kron W2) x; a factor may itself be a product of two matrices."""
 
     part: LokrModule
@@ -143,21 +143,21 @@ class KroneckerPlace:
         return torch.bmm(tensors[parts[f"{name}_a"]], tensors[parts[f"{name}_b"]])
 
 
-def places_of(adapter: Adapter) -> tuple[Place, ...]:
+def sites_of(adapter: Adapter) -> tuple[Site, ...]:
     """The places of a LoRA, (IA)3 or LoKr adapter. Raises InputError for variants that compute something else."""
     match adapter.kind:
         case "lora":
             parts = sorted(lora_modules(adapter).values(), key=lambda part: part.module)
-            return tuple(LoraPlace(part, number) for number, part in enumerate(parts))
+            return tuple(LoraSite(part, number) for number, part in enumerate(parts))
         case "lokr":
-            return tuple(map(KroneckerPlace, lokr_modules(adapter).values()))
+            return tuple(map(KroneckerSite, lokr_modules(adapter).values()))
         case "ia3":
             return tuple(_factor_place(name, tensor) for name, tensor in adapter.tensors.items())
         case _:
             raise InputError(Fault("adapters of this kind sit on no module", adapter.label, adapter.kind))
 
 
-def check_places(places: tuple[Place, ...], adapter: Adapter, targets: Mapping[str, nn.Module]) -> None:
+def check_sites(places: tuple[Site, ...], adapter: Adapter, targets: Mapping[str, nn.Module]) -> None:
     """Raise InputError unless every tensor of `adapter` has its place, on a module of `targets` of its sizes."""
     shapes = {name: tuple(tensor.shape) for name, tensor in adapter.tensors.items()}
     left = sorted(set(shapes) - {name for place in places for name in place.names})
@@ -177,9 +177,9 @@ def check_places(places: tuple[Place, ...], adapter: Adapter, targets: Mapping[s
         raise InputError(*faults[:5])
 
 
-def _factor_place(name: str, tensor: Tensor) -> FactorPlace:
+def _factor_place(name: str, tensor: Tensor) -> FactorSite:
     module, _, part = name.rpartition(".")
     if part != "ia3_l" or tensor.dim() != 2:
         raise InputError(Fault("no factors of a linear module", name, str(list(tensor.shape))))
     # PEFT keeps factors of inputs as a row and factors of outputs as a column.
-    return FactorPlace(module.removeprefix(_ROOT), name, tensor.shape[0] == 1)
+    return FactorSite(module.removeprefix(_ROOT), name, tensor.shape[0] == 1)

@@ -23,7 +23,7 @@ class _Words:
 
 
 @contextmanager
-def spoken(what: str, name: str) -> Iterator[None]:
+def error_text(what: str, name: str) -> Iterator[None]:
     """Turn the client's faults into InputErrors that say what to do."""
     from kubernetes.client import ApiException  # type: ignore[import-untyped,import-not-found]
     from urllib3.exceptions import HTTPError

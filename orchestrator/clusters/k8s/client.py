@@ -14,7 +14,7 @@ from typing import Any, Literal
 import yaml
 
 from jobs.errors import Fault, InputError
-from orchestrator.clusters.k8s.api_errors import CONFLICT, FORBIDDEN, NOT_FOUND, http_status, one_line, spoken
+from orchestrator.clusters.k8s.api_errors import CONFLICT, FORBIDDEN, NOT_FOUND, error_text, http_status, one_line
 from orchestrator.clusters.k8s.pod_status import waits
 from orchestrator.clusters.k8s.pods import STOP_SECONDS
 from orchestrator.clusters.k8s.preflight import SECONDS, preflight
@@ -53,7 +53,7 @@ GONE_SECONDS = STOP_SECONDS + 60  # within which a stopped job's pods have ended
 
 
 @dataclass(frozen=True, slots=True)
-class JobState:
+class RayJobState:
     """What the cluster says of a RayJob; empty texts where it has not said anything yet."""
 
     name: str
@@ -96,11 +96,11 @@ class Kubernetes:
             raise
         return notes
 
-    def state(self, name: str) -> JobState:
+    def state(self, name: str) -> RayJobState:
         """State of a RayJob. Raises InputError when there is none of that name."""
         found = self._get(name)
         status = found.get("status") or {}
-        return JobState(
+        return RayJobState(
             name,
             status.get("jobStatus", ""),
             status.get("jobDeploymentStatus", ""),
@@ -119,7 +119,7 @@ class Kubernetes:
 
         Raises InputError while the job has no submitter yet.
         """
-        with spoken("the log cannot be read", name):
+        with error_text("the log cannot be read", name):
             selector = f"batch.kubernetes.io/job-name={name}"
             pods = self._core.list_namespaced_pod(
                 self.namespace, label_selector=selector, _request_timeout=SECONDS
@@ -144,7 +144,7 @@ class Kubernetes:
 
         Raises InputError when there is none of that name, or when it is still there after GONE_SECONDS.
         """
-        with spoken("the RayJob cannot be stopped", name):
+        with error_text("the RayJob cannot be stopped", name):
             self._custom.delete_namespaced_custom_object(
                 GROUP,
                 VERSION,
@@ -175,7 +175,7 @@ class Kubernetes:
         if not cluster:
             return []
         try:
-            with spoken("the pods cannot be listed", cluster):
+            with error_text("the pods cannot be listed", cluster):
                 pods: list[Any] = self._core.list_namespaced_pod(
                     self.namespace, label_selector=f"ray.io/cluster={cluster}", _request_timeout=SECONDS
                 ).items
@@ -186,7 +186,7 @@ class Kubernetes:
         return pods
 
     def _get(self, name: str) -> dict[str, Any]:
-        with spoken("the RayJob cannot be read", name):
+        with error_text("the RayJob cannot be read", name):
             found: dict[str, Any] = self._custom.get_namespaced_custom_object(
                 GROUP, VERSION, self.namespace, PLURAL, name, _request_timeout=SECONDS
             )
@@ -195,7 +195,7 @@ class Kubernetes:
     def _create(self, name: str, ray_job: Mapping[str, Any]) -> dict[str, Any]:
         """Strictly: an older KubeRay would drop the fields that it does not know, the token among them."""
         try:
-            with spoken("the RayJob cannot be created", name):
+            with error_text("the RayJob cannot be created", name):
                 made: dict[str, Any] = self._custom.create_namespaced_custom_object(
                     GROUP,
                     VERSION,
@@ -222,7 +222,7 @@ class Kubernetes:
             "uid": ray_job["metadata"]["uid"],
         }
         owned = {**config_map, "metadata": {**config_map["metadata"], "ownerReferences": [owner]}}
-        with spoken("the ConfigMap cannot be written", name):
+        with error_text("the ConfigMap cannot be written", name):
             self._core.patch_namespaced_config_map(
                 name,
                 self.namespace,
@@ -236,7 +236,7 @@ class Kubernetes:
     def _take_back(self, name: str, refused: InputError) -> None:
         """Delete the RayJob that has no campaign file; where that fails too, both faults are told."""
         try:
-            with spoken("the RayJob, which has no campaign file, cannot be removed", name):
+            with error_text("the RayJob, which has no campaign file, cannot be removed", name):
                 self._custom.delete_namespaced_custom_object(
                     GROUP, VERSION, self.namespace, PLURAL, name, _request_timeout=SECONDS
                 )

@@ -28,7 +28,7 @@ from orchestrator.clusters.k8s.pods import (
     with_campaign,
     worker_template,
 )
-from orchestrator.clusters.k8s.worker_groups import Group, worker_groups
+from orchestrator.clusters.k8s.worker_groups import WorkerGroup, worker_groups
 
 RAY_VERSION = "2.60.0"
 # What stays one word through both shells that KubeRay and Ray's job submission put around the entrypoint.
@@ -126,7 +126,7 @@ def _metadata(name: str, namespace: str) -> dict[str, Any]:
 
 
 def _ray_job(
-    name: str, options: RenderOptions, groups: Sequence[Group], entrypoint: str, config_map: str
+    name: str, options: RenderOptions, groups: Sequence[WorkerGroup], entrypoint: str, config_map: str
 ) -> dict[str, Any]:
     cluster = _cluster_spec(options, groups)
     head = cluster["headGroupSpec"]
@@ -148,7 +148,7 @@ def _ray_job(
     }
 
 
-def _cluster_spec(options: RenderOptions, groups: Sequence[Group]) -> dict[str, Any]:
+def _cluster_spec(options: RenderOptions, groups: Sequence[WorkerGroup]) -> dict[str, Any]:
     return {
         "rayVersion": RAY_VERSION,
         "authOptions": {"mode": "token"},
@@ -159,7 +159,7 @@ def _cluster_spec(options: RenderOptions, groups: Sequence[Group]) -> dict[str, 
     }
 
 
-def _worker_group(group: Group, options: RenderOptions) -> dict[str, Any]:
+def _worker_group(group: WorkerGroup, options: RenderOptions) -> dict[str, Any]:
     """All replicas from the start: the driver counts the cluster's room when it starts."""
     return {
         "groupName": group.name,

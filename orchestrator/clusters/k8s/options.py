@@ -9,14 +9,14 @@ from pydantic import Field
 
 from jobs.errors import Fault, InputError
 from jobs.files.yaml_document import read_yaml, validate
-from orchestrator.campaign.fields import Positive, Section
+from orchestrator.campaign.fields import Positive, StrictModel
 
 Label = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")]
 Gibibytes = Annotated[int, Field(ge=1, le=16384)]
 Image = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/:@-]*$")]
 
 
-class NodeSection(Section):
+class NodeSection(StrictModel):
     """The largest node that workers may get: what does not fit there can never be scheduled."""
 
     cpus: Positive
@@ -24,7 +24,7 @@ class NodeSection(Section):
     gpus: Annotated[int, Field(ge=0)] = 0
 
 
-class RenderOptions(Section):
+class RenderOptions(StrictModel):
     """Where and with what a campaign runs on Kubernetes. Nothing here changes a result."""
 
     image: Image = Field("adapterfleet:0.1.0-cpu", description="image of head, workers and submitter")

@@ -6,7 +6,7 @@ import copy
 from typing import Any
 
 from orchestrator.clusters.k8s.options import RenderOptions
-from orchestrator.clusters.k8s.worker_groups import Group
+from orchestrator.clusters.k8s.worker_groups import WorkerGroup
 
 WORKSPACE = "/workspace"
 CAMPAIGN_FOLDER = "/etc/adapterfleet/campaign"
@@ -52,7 +52,7 @@ def with_campaign(template: dict[str, Any], config_map: str) -> dict[str, Any]:
     return {**template, "spec": pod}
 
 
-def worker_template(group: Group, options: RenderOptions) -> dict[str, Any]:
+def worker_template(group: WorkerGroup, options: RenderOptions) -> dict[str, Any]:
     """One pod of `group`; CPU and memory requests equal limits, GPUs stand in the limits alone."""
     gpus = {"nvidia.com/gpu": str(group.gpus)} if group.gpus else {}
     requests = {"cpu": str(group.cpus), **_memory(group.memory_gib)}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from jobs.errors import Fault, InputError, raise_all
-from orchestrator.clusters.k8s.api_errors import FORBIDDEN, NOT_FOUND, http_status, spoken
+from orchestrator.clusters.k8s.api_errors import FORBIDDEN, NOT_FOUND, error_text, http_status
 
 DECIMAL = {"n": 1e-9, "u": 1e-6, "m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15, "E": 1e18}
 BINARY = {"Ki": 2.0**10, "Mi": 2.0**20, "Gi": 2.0**30, "Ti": 2.0**40, "Pi": 2.0**50, "Ei": 2.0**60}
@@ -15,7 +15,7 @@ SUFFIXES = DECIMAL | BINARY
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
+class NodeCapacity:
     """What a node offers, or a pod asks for: CPUs, bytes, GPUs."""
 
     cpus: float
@@ -23,7 +23,7 @@ class Room:
     gpus: float
 
     @classmethod
-    def of(cls, quantities: Mapping[str, str]) -> Room:
+    def of(cls, quantities: Mapping[str, str]) -> NodeCapacity:
         """From Kubernetes' quantities, such as a node's `allocatable` or a container's `limits`."""
         return cls(
             quantity(quantities.get("cpu", "0")),
@@ -31,7 +31,7 @@ class Room:
             quantity(quantities.get("nvidia.com/gpu", "0")),
         )
 
-    def holds(self, other: Room) -> bool:
+    def holds(self, other: NodeCapacity) -> bool:
         """Whether `other` fits into an empty node of this size."""
         return self.cpus >= other.cpus and self.memory >= other.memory and self.gpus >= other.gpus
 
@@ -47,18 +47,18 @@ def quantity(text: str) -> float:
     return float(text)
 
 
-def largest_room(rooms: Sequence[Room]) -> Room | None:
+def largest_node(rooms: Sequence[NodeCapacity]) -> NodeCapacity | None:
     """The node with most GPUs, then memory, then CPUs; None without nodes."""
     return max(rooms, key=lambda room: (room.gpus, room.memory, room.cpus), default=None)
 
 
-def unplaceable(ray_job: Mapping[str, Any], rooms: Sequence[Room]) -> Iterator[Fault]:
+def unplaceable(ray_job: Mapping[str, Any], rooms: Sequence[NodeCapacity]) -> Iterator[Fault]:
     """A fault for each worker group of which no node holds a pod, even an empty node."""
-    largest = largest_room(rooms)
+    largest = largest_node(rooms)
     if largest is None:
         return
     for group in ray_job["spec"]["rayClusterSpec"]["workerGroupSpecs"]:
-        wanted = Room.of(group["template"]["spec"]["containers"][0]["resources"]["limits"])
+        wanted = NodeCapacity.of(group["template"]["spec"]["containers"][0]["resources"]["limits"])
         if not any(room.holds(wanted) for room in rooms):
             todo = "lower the campaign's `resources` or the memory options, or add larger nodes"
             got = f"a pod asks for {wanted}; the largest node offers {largest}"
@@ -112,7 +112,7 @@ def preflight(core: Any, namespace: str, ray_job: Mapping[str, Any]) -> list[str
 
 def _room(core: Any, ray_job: Mapping[str, Any]) -> Iterator[str]:
     try:
-        with spoken("the nodes cannot be listed", "cluster"):
+        with error_text("the nodes cannot be listed", "cluster"):
             nodes = core.list_node(_request_timeout=SECONDS).items
     except InputError as refused:
         if http_status(refused) != FORBIDDEN:
@@ -120,9 +120,9 @@ def _room(core: Any, ray_job: Mapping[str, Any]) -> Iterator[str]:
         yield "this account may not list nodes: whether the workers fit on one was not checked"
         return
     # A node that has only just joined has not said yet what it offers.
-    rooms = [Room.of(node.status.allocatable) for node in nodes if node.status and node.status.allocatable]
+    rooms = [NodeCapacity.of(node.status.allocatable) for node in nodes if node.status and node.status.allocatable]
     raise_all(unplaceable(ray_job, rooms))
-    if largest_room(rooms) is None:
+    if largest_node(rooms) is None:
         yield "the cluster has no nodes now: whether the workers fit was not checked"
 
 
@@ -149,6 +149,6 @@ def _look(core: Any, namespace: str, reference: Reference) -> None:
         "PersistentVolumeClaim": core.read_namespaced_persistent_volume_claim,
         "ServiceAccount": core.read_namespaced_service_account,
     }[reference.kind]
-    with spoken("the object cannot be looked at", reference.name):
+    with error_text("the object cannot be looked at", reference.name):
         # Its presence is all that matters here: the content, a secret's above all, is not taken in.
         read(reference.name, namespace, _preload_content=False, _request_timeout=SECONDS).drain_conn()

@@ -15,7 +15,7 @@ USUAL_BANK = 8  # languages that one bank is taken to train where the campaign l
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class WorkerGroup:
     """A worker group: `replicas` pods of `cpus` CPUs, `memory_gib` GiB and `gpus` GPUs, `places` requests in each."""
 
     name: str
@@ -38,7 +38,7 @@ class _Request:
     together: int
 
 
-def worker_groups(campaign: Campaign, options: RenderOptions) -> tuple[Group, Group]:
+def worker_groups(campaign: Campaign, options: RenderOptions) -> tuple[WorkerGroup, WorkerGroup]:
     """The groups `banks` and `evaluators`. Raises InputError for one that no node can hold."""
     asked = campaign.resources
     banks = asked.banks_at_once or min(options.banks, _most_banks(campaign))
@@ -69,7 +69,7 @@ def worker_groups(campaign: Campaign, options: RenderOptions) -> tuple[Group, Gr
     return groups[0], groups[1]
 
 
-def too_large(group: Group, node: NodeSection) -> Iterator[Fault]:
+def too_large(group: WorkerGroup, node: NodeSection) -> Iterator[Fault]:
     """Faults of a group of which not one pod fits on `node`."""
     wanted = {"CPUs": group.cpus, "GiB of memory": group.memory_gib, "GPUs": group.gpus}
     offered = {"CPUs": node.cpus, "GiB of memory": node.memory_gib, "GPUs": node.gpus}
@@ -97,7 +97,7 @@ def _unsound(request: _Request) -> Iterator[Fault]:
         yield Fault("more than one GPU comes in whole numbers", request.key, f"{request.gpus:g}", "e.g. 0.5, 1 or 2")
 
 
-def _group(name: str, request: _Request) -> Group:
+def _group(name: str, request: _Request) -> WorkerGroup:
     """Shares of one GPU sit together in a pod, since a pod gets whole GPUs only."""
     if 0 < request.gpus < 1:
         places = math.floor(1 / request.gpus + 1e-9)
@@ -106,7 +106,7 @@ def _group(name: str, request: _Request) -> Group:
         places, gpus = 1, int(request.gpus)
     else:
         places, gpus = min(request.together, request.count), 0
-    return Group(
+    return WorkerGroup(
         name,
         math.ceil(request.count / places),
         places,

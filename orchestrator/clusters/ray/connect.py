@@ -47,7 +47,7 @@ def connect(address: str | None) -> None:
     try:
         dashboard = _init(address=address, runtime_env=_code())
     except (ConnectionError, RuntimeError) as fault:
-        raise InputError(_told(address, fault)) from fault
+        raise InputError(_error_text(address, fault)) from fault
     if not dashboard:
         _LOG.warning(
             "the cluster at %s has no dashboard, and Ray Train needs it to free a killed driver's places", address
@@ -92,7 +92,7 @@ def _check_reachable(address: str) -> None:
         raise InputError(Fault("the cluster does not take this token", "--address", address, TOKEN)) from refused
 
 
-def _told(address: str, fault: Exception) -> Fault:
+def _error_text(address: str, fault: Exception) -> Fault:
     text = str(fault)
     if "mismatch" in text:
         versions = re.findall(r"(?:Ray|Python): ([\w.]+)", text)

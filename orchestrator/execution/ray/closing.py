@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Collection
 
-from orchestrator.execution.shutdown import Departure
+from orchestrator.execution.shutdown import ShutdownRequest
 
 LONGEST_END = 120.0  # seconds that Train and Tune may take to end when all their steps have
 LAST_SECONDS = 5.0  # and once more after their workers were stopped
@@ -19,13 +19,13 @@ QUIET_SECONDS = 5.0  # of waiting, before a word is said
 _LOG = logging.getLogger(__name__)
 
 
-def wait_for(threads: Collection[threading.Thread], seconds: float, departure: Departure) -> list[str]:
-    """Wait until all have ended, at most `seconds` or what the departure leaves. Returns who goes on."""
+def wait_for(threads: Collection[threading.Thread], seconds: float, shutdown: ShutdownRequest) -> list[str]:
+    """Wait until all have ended, at most `seconds` or what the shutdown leaves. Returns who goes on."""
     begun = time.monotonic()
     silent = True
     while alive := [thread for thread in threads if thread.is_alive()]:
         waited = time.monotonic() - begun
-        left = min(seconds - waited, departure.seconds_left)
+        left = min(seconds - waited, shutdown.seconds_left)
         if left <= 0:
             break
         if silent and waited > QUIET_SECONDS:
@@ -36,8 +36,8 @@ def wait_for(threads: Collection[threading.Thread], seconds: float, departure: D
     return [thread.name for thread in alive]
 
 
-def wait_once_more(threads: Collection[threading.Thread], departure: Departure) -> None:
+def wait_once_more(threads: Collection[threading.Thread], shutdown: ShutdownRequest) -> None:
     """For those whose workers are gone by now; tells who goes on all the same."""
-    names = ", ".join(wait_for(threads, LAST_SECONDS, departure))
+    names = ", ".join(wait_for(threads, LAST_SECONDS, shutdown))
     if names:
         _LOG.warning("%s did not end in time: Ray is stopped all the same, and they cannot start another", names)

@@ -14,25 +14,25 @@ from typing import Any
 
 import ray
 
-from jobs.banks.sharded.memory_model import Scale
+from jobs.banks.sharded.memory_model import Parallelism
 from jobs.errors import raise_all
-from jobs.files.call_directories import Workplace
+from jobs.files.call_directories import CallDirectories
 from jobs.ray.mailbox import open_mailbox
 from jobs.ray.train import BankResources, train_bank
-from jobs.runtime.shutdown import GRACE_SECONDS, TimeToLeave
-from jobs.runtime.step_log import Send, unheard
+from jobs.runtime.shutdown import GRACE_SECONDS, ShutdownRequested
+from jobs.runtime.step_log import Send, no_log
 from jobs.spec import JobCall, JobResult, LanguageAdapterSpec, SearchSpec, TaskAdapterSpec
 from orchestrator.campaign.resources import ResourcesSection
 from orchestrator.clusters.ray.connect import connect
-from orchestrator.execution.executor import Finished, Moved, Work
+from orchestrator.execution.executor import StepFinished, StepProgress, Work
 from orchestrator.execution.ray.closing import LONGEST_END, wait_for, wait_once_more
 from orchestrator.execution.ray.metrics import CampaignMetrics
 from orchestrator.execution.ray.tune import Tuning, run_searches
-from orchestrator.execution.ray.worker_pool import Cluster, WorkerPool
-from orchestrator.execution.shutdown import Departure
+from orchestrator.execution.ray.worker_pool import ClusterNodes, WorkerPool
+from orchestrator.execution.shutdown import ShutdownRequest
 from orchestrator.scheduling.bank_packing import bank_key, split_banks
-from orchestrator.scheduling.capacity import Settling, bank_room, infeasible, worker_room
-from orchestrator.scheduling.startup_times import BankClock, StartUpLog
+from orchestrator.scheduling.capacity import Debounce, bank_slots, infeasible, worker_slots
+from orchestrator.scheduling.startup_times import BankClock, StartupLog
 from orchestrator.search.conclude import conclude, search_progress
 from orchestrator.search.score_cache import SCORES, ScoreCache
 from orchestrator.search.session import Session
@@ -58,7 +58,7 @@ class Run:
     """The run that an executor works for: its campaign's name, and whether it has been told to end."""
 
     campaign: str = ""
-    departure: Departure = field(default_factory=Departure)
+    shutdown: ShutdownRequest = field(default_factory=ShutdownRequest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ class RayExecutor:
         resources: ResourcesSection,
         workspace: Path,
         address: str | None = None,
-        notes: Send = unheard,
+        notes: Send = no_log,
         run: Run | None = None,
     ) -> None:
         """Connect and check that the campaign's requests fit. Raises InputError for one that never can."""
@@ -89,22 +89,22 @@ class RayExecutor:
         self._own_cluster = not ray.is_initialized()
         if self._own_cluster:
             connect(address)
-            run.departure.listen_again()
+            run.shutdown.listen_again()
         self._resources, self._storage = resources, workspace / "ray"
-        self._cluster = Cluster()
+        self._cluster = ClusterNodes()
         raise_all(infeasible(resources, self._cluster.nodes()))
-        self._workplace = Workplace()
+        self._directories = CallDirectories()
         self._notes, self._metrics = notes, CampaignMetrics(run.campaign)
-        self._departure, self._told, self._closed = run.departure, False, False
+        self._shutdown, self._told, self._closed = run.shutdown, False, False
         self._mailbox = open_mailbox()
         self._pool = WorkerPool(resources, self._mailbox.name)
-        self._start_ups, self._clocks = StartUpLog(workspace), dict[str, BankClock]()
+        self._start_ups, self._clocks = StartupLog(workspace), dict[str, BankClock]()
         self._trainings: list[Work] = []
         self._searches: list[Work] = []
         self._running: dict[str, float] = {}
         self._threads: dict[str, threading.Thread] = {}
-        self._events: queue.SimpleQueue[Finished | Moved | _Ended] = queue.SimpleQueue()
-        self._settling = Settling()
+        self._events: queue.SimpleQueue[StepFinished | StepProgress | _Ended] = queue.SimpleQueue()
+        self._settling = Debounce()
         self._lent = 0
 
     def submit(self, works: Sequence[Work]) -> None:
@@ -122,14 +122,14 @@ class RayExecutor:
                 self._pool.run(work.call)
         self._metrics.hold(self._running)
 
-    def poll(self, timeout: float) -> Sequence[Finished | Moved]:
+    def poll(self, timeout: float) -> Sequence[StepFinished | StepProgress]:
         """Start what can start and collect what has happened."""
         self._check_open()
         deadline = time.time() + timeout
         while True:
             under_way = self._under_way()
-            if self._departure.is_due:
-                self._say_goodbye()
+            if self._shutdown.is_requested:
+                self._broadcast_shutdown()
             else:
                 self._start_banks()
                 self._start_searches()
@@ -138,16 +138,16 @@ class RayExecutor:
                 self._start_ups.note("worker", seconds)
             events = [*self._collect(), *self._pool.lost()]
             for event in events:
-                if isinstance(event, Finished):
+                if isinstance(event, StepFinished):
                     self._running.pop(event.key, None)
             self._metrics.take(events, self._running)
-            if self._told and not events and not (under_way and self._departure.seconds_left):
-                raise TimeToLeave
+            if self._told and not events and not (under_way and self._shutdown.seconds_left):
+                raise ShutdownRequested
             if events or time.time() >= deadline:
                 return events
             time.sleep(0.05)
 
-    def _say_goodbye(self) -> None:
+    def _broadcast_shutdown(self) -> None:
         """Tell the workers, once: trainings save and leave, searches end with the trials that live."""
         if not self._told:
             self._told = True
@@ -168,41 +168,41 @@ class RayExecutor:
         with ExitStack() as afterwards:  # from below
             if self._own_cluster:
                 afterwards.callback(ray.shutdown)
-            afterwards.callback(wait_once_more, self._threads.values(), self._departure)
+            afterwards.callback(wait_once_more, self._threads.values(), self._shutdown)
             afterwards.callback(ray.kill, self._mailbox.actor)
             afterwards.callback(self._pool.release)
             if self._running:
                 self._mailbox.actor.leave.remote()
-            wait_for(self._threads.values(), GRACE_SECONDS if self._running else LONGEST_END, self._departure)
+            wait_for(self._threads.values(), GRACE_SECONDS if self._running else LONGEST_END, self._shutdown)
 
     def _check_open(self) -> None:
         if self._closed:
             raise RuntimeError("the executor was closed")
 
-    def _collect(self) -> list[Finished | Moved]:
-        noted: list[Finished | Moved | _Ended] = []
+    def _collect(self) -> list[StepFinished | StepProgress]:
+        noted: list[StepFinished | StepProgress | _Ended] = []
         while not self._events.empty():
             noted.append(self._events.get())
         # Drained after the notes were taken: what a job sent before it ended is here by now.
         outcomes, progress, notes = ray.get(self._mailbox.actor.drain.remote())
         for said in notes:
             self._notes(said)
-        events: list[Finished | Moved] = [Moved(name, values) for name, values in progress.items()]
+        events: list[StepFinished | StepProgress] = [StepProgress(name, values) for name, values in progress.items()]
         for name in progress.keys() & self._clocks.keys():
             self._clocks[name].trains()
         for name, outcome, started in outcomes:
             self._pool.done(name)
             if name in self._clocks and isinstance(outcome, JobResult):
                 self._clocks[name].finished()
-            events.append(Finished(name, outcome, time.time() - started, started))
+            events.append(StepFinished(name, outcome, time.time() - started, started))
         events += [note for note in noted if not isinstance(note, _Ended)]
-        ended = {event.key for event in events if isinstance(event, Finished)}
+        ended = {event.key for event in events if isinstance(event, StepFinished)}
         for note in noted:
             if isinstance(note, _Ended):
                 self._settling.news(time.monotonic())
                 self._bank_over(note)
                 lost = (key for key in note.keys if key in self._running and key not in ended)
-                events += [Finished(key, note.failure) for key in lost]
+                events += [StepFinished(key, note.failure) for key in lost]
         return events
 
     def _bank_over(self, ended: _Ended) -> None:
@@ -214,7 +214,7 @@ class RayExecutor:
 
     def _start_banks(self) -> None:
         active = self._active("bank")
-        room = bank_room(self._cluster.nodes(), self._resources)
+        room = bank_slots(self._cluster.nodes(), self._resources)
         if not self._trainings or active >= room or time.monotonic() < self._settling.over:
             return
         self._trainings.sort(key=lambda work: work.rank)
@@ -257,7 +257,7 @@ class RayExecutor:
 
     def _train(self, name: str, calls: list[JobCall]) -> None:
         asked = self._resources
-        scale = Scale(asked.sharding, asked.deepspeed, asked.bank_size)
+        scale = Parallelism(asked.sharding, asked.deepspeed, asked.bank_size)
         resources = BankResources(
             asked.cpus_per_bank, asked.gpus_per_bank, asked.attempts, asked.workers_per_bank, scale
         )
@@ -265,18 +265,18 @@ class RayExecutor:
 
     def _search(self, name: str, calls: list[JobCall], workers: list[Any], warm: bool) -> None:
         started = time.time()
-        here = [self._workplace.open(call) for call in calls]
+        here = [self._directories.create(call) for call in calls]
 
         def on_trial(session: Session, over: bool) -> None:
-            self._events.put(Moved(session.call.name, search_progress(session)))
+            self._events.put(StepProgress(session.call.name, search_progress(session)))
             if over:
-                result = self._workplace.deliver(session.call, _conclusion(session))
-                self._events.put(Finished(session.call.name, result, time.time() - started, started))
+                result = self._directories.stage_out(session.call, _conclusion(session))
+                self._events.put(StepFinished(session.call.name, result, time.time() - started, started))
 
         cache = ScoreCache(here[0].cache / SCORES)
         sessions = [Session(call, cache) for call in here]
         tuning = Tuning(
-            name, str(self._storage), self._resources.attempts, lambda: self._departure.is_due or self._closed
+            name, str(self._storage), self._resources.attempts, lambda: self._shutdown.is_requested or self._closed
         )
         before = sum(session.log.seconds for session in sessions)
         if run_searches(sessions, workers, on_trial, tuning) and warm:
@@ -285,7 +285,7 @@ class RayExecutor:
 
     def _worker_room(self) -> int:
         """Warm workers that fit beside the banks that run or wait, on the nodes that there are now."""
-        return worker_room(self._cluster.nodes(), self._resources, self._active("bank") + bool(self._trainings))
+        return worker_slots(self._cluster.nodes(), self._resources, self._active("bank") + bool(self._trainings))
 
 
 def _conclusion(session: Session) -> JobResult | Exception:

@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from ray.util.metrics import Counter, Gauge
 
-from orchestrator.execution.executor import Finished, Moved
+from orchestrator.execution.executor import StepFinished, StepProgress
 
 M = TypeVar("M", Counter, Gauge)
 
@@ -38,12 +38,12 @@ class CampaignMetrics:
         """A bank starts with the steps of these keys."""
         self._bank_of.update(dict.fromkeys(keys, name))
 
-    def take(self, events: Sequence[Finished | Moved], unfinished: Iterable[str]) -> None:
+    def take(self, events: Sequence[StepFinished | StepProgress], unfinished: Iterable[str]) -> None:
         """What has happened, and the keys that the executor holds now."""
         if not events:
             return
         for event in events:
-            if isinstance(event, Finished):
+            if isinstance(event, StepFinished):
                 outcome = "failed" if isinstance(event.outcome, Exception) else "succeeded"
                 self._steps.inc(1, tags={"job": _job(event.key), "outcome": outcome})
                 self._set_speed(event.key, 0.0)

@@ -78,7 +78,7 @@ class _Live:
     worker: int
 
 
-class Asker(Searcher):
+class SessionSearcher(Searcher):
     """Tune's searcher over the sessions of several searches; its state is their trial logs.
 
     A search stays on one worker where it can, which then holds its data; a worker without work of its own takes
@@ -111,7 +111,7 @@ class Asker(Searcher):
         """Tune pickles its settings to restore a run from; resuming goes by the trial logs instead."""
         return Searcher, ()
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Asker:
+    def __deepcopy__(self, memo: dict[int, Any]) -> SessionSearcher:
         """The sessions are not to be doubled."""
         return self
 
@@ -164,7 +164,7 @@ class Asker(Searcher):
             self._on_trial(session, True)
 
 
-class KeepingScheduler(FIFOScheduler):  # type: ignore[misc]
+class ActorReusingScheduler(FIFOScheduler):  # type: ignore[misc]
     """First in, first out; Tune keeps one idle actor for each worker.
 
     By itself Tune stops the actor of a finished trial unless another trial of equal resources waits at that moment, and
@@ -204,7 +204,7 @@ def run_searches(sessions: Sequence[Session], workers: Sequence[Any], on_trial: 
     These are as many as workers that had trials, unless some died. Raises RuntimeError when a trial failed more often
     than `tuning.attempts`.
     """
-    asker = Asker(sessions, len(workers), on_trial, tuning.leaving)
+    asker = SessionSearcher(sessions, len(workers), on_trial, tuning.leaving)
     if asker.over:
         return 0
     calls = {session.call.name: session.call for session in sessions}
@@ -214,7 +214,7 @@ def run_searches(sessions: Sequence[Session], workers: Sequence[Any], on_trial: 
         tune.with_parameters(CandidateTrial, calls=calls, workers=list(workers)),
         tune_config=TuneConfig(
             search_alg=asker,
-            scheduler=KeepingScheduler(),
+            scheduler=ActorReusingScheduler(),
             num_samples=-1,
             reuse_actors=True,
             max_concurrent_trials=len(workers),

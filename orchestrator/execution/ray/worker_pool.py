@@ -10,13 +10,13 @@ import ray
 
 from jobs.spec import JobCall
 from orchestrator.campaign.resources import ResourcesSection
-from orchestrator.execution.executor import Finished
+from orchestrator.execution.executor import StepFinished
 from orchestrator.scheduling.capacity import Node
 
 FRESH_SECONDS = 1.0
 
 
-class Cluster:
+class ClusterNodes:
     """The nodes that are alive, asked for at most once a second."""
 
     def __init__(self) -> None:
@@ -72,7 +72,7 @@ class WorkerPool:
         """Whether a worker is not there yet."""
         return bool(self._births)
 
-    def lost(self) -> list[Finished]:
+    def lost(self) -> list[StepFinished]:
         """Calls whose worker died for good, as failures."""
         if not self._running:
             return []
@@ -83,7 +83,7 @@ class WorkerPool:
             try:
                 ray.get(reference)
             except ray.exceptions.RayError as error:
-                failures.append(Finished(references[reference], error))
+                failures.append(StepFinished(references[reference], error))
                 self.done(references[reference])
         return failures
 

@@ -52,7 +52,7 @@ class Registry:
         # A joint search has a measure and a direction of its own.
         sign = 1 if search.details.get("mode", comparison["mode"]) == "max" else -1
         signed = {seed: sign * value for seed, value in scores.items()}
-        self._crown(name, comparison, signed, list(versions.values()))
+        self._set_champion(name, comparison, signed, list(versions.values()))
 
     def _ensure_name(self, name: str, comparison: dict[str, Any]) -> None:
         if name in self._known:
@@ -89,7 +89,7 @@ class Registry:
         if entry not in linked:
             self.client.set_logged_model_tags(model.model_id, {VERSIONS_TAG: json.dumps([*linked, entry])})
 
-    def _crown(
+    def _set_champion(
         self, name: str, comparison: dict[str, Any], scores: dict[str, float], versions: list[ModelVersion]
     ) -> None:
         """`scores`: of each seed, higher is better."""

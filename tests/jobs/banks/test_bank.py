@@ -17,7 +17,7 @@ from transformers import get_scheduler
 
 from jobs.banks import bank as module
 from jobs.banks import forward_pass
-from jobs.banks.adapter_forwards import Forwards
+from jobs.banks.adapter_backends import AdapterBackends
 from jobs.banks.bank import train_languages
 from jobs.errors import InputError
 from jobs.evaluation.evaluator import Stack
@@ -27,7 +27,7 @@ from jobs.spec import TaskRef, TrainingConfig
 from jobs.tokens.evaluation_sets import EvaluationSet
 from jobs.training import checkpoint
 from jobs.training.checkpoint import saved
-from jobs.training.data_parallel import Team
+from jobs.training.data_parallel import DataParallel
 from jobs.training.learner import Learner
 from jobs.training.progress import DivergedError, schedule
 
@@ -93,10 +93,10 @@ def test_an_adapter_does_not_depend_on_the_size_of_its_bank_nor_on_how_many_pass
 
 def test_the_parts_of_a_bank_are_of_like_size_and_follow_the_worker_s_share_of_the_rows(fleet, monkeypatch):
     call = fleet.call("pa")
-    languages = [Forwards(fleet.backbone).forward(call.spec.adapter, call.inputs["theta_pre"]).start(call)] * 8
+    languages = [AdapterBackends(fleet.backbone).forward(call.spec.adapter, call.inputs["theta_pre"]).start(call)] * 8
 
     def sizes(device, workers):
-        found = forward_pass.parts(languages, torch.device(device), Team(0, workers))
+        found = forward_pass.parts(languages, torch.device(device), DataParallel(0, workers))
         assert [place for part in found for place in range(8)[part]] == list(range(8))
         return [part.stop - part.start for part in found]
 
@@ -198,7 +198,7 @@ def test_accumulated_batches_make_one_step(fleet):
 
 def test_a_budget_of_tokens_shortens_the_corpus(fleet):
     call = fleet.call("fc", _change(max_tokens=40))
-    forward = Forwards(fleet.backbone).forward(call.spec.adapter, call.inputs["theta_pre"])
+    forward = AdapterBackends(fleet.backbone).forward(call.spec.adapter, call.inputs["theta_pre"])
     order = forward.start(call).stream.order
     rows = {int(row) for number in range(50) for row in order[number]}
     assert rows == {0, 1, 2}

@@ -10,12 +10,12 @@ import torch
 from tiny_fleet import TRAINING, Fleet
 
 from jobs.banks import batch_capacity
-from jobs.banks.adapter_forwards import Forwards
+from jobs.banks.adapter_backends import AdapterBackends
 from jobs.banks.bank import train_languages
 from jobs.banks.batch_capacity import CHOSEN, NOTE, Trial, chosen_size
 from jobs.errors import InputError
 from jobs.runtime.device_memory import SavedBytes, available_bytes
-from jobs.training.data_parallel import Team
+from jobs.training.data_parallel import DataParallel
 
 SHORT = dataclasses.replace(TRAINING, optimizer_steps=4, evaluate_every=4)
 
@@ -26,7 +26,7 @@ def fleet(tmp_path_factory):
 
 
 def _forward(fleet, call):
-    return Forwards(fleet.backbone).forward(call.spec.adapter, call.inputs["theta_pre"])
+    return AdapterBackends(fleet.backbone).forward(call.spec.adapter, call.inputs["theta_pre"])
 
 
 def test_what_autograd_keeps_is_counted_once_and_without_the_frozen_weights():
@@ -87,5 +87,5 @@ def test_a_chosen_bank_trains_as_any_other_and_a_resumed_one_keeps_its_size(flee
     (noted,) = {json.loads((call.checkpoint / NOTE).read_text())["languages"] for call in calls}
     assert 1 <= noted <= 3
     (calls[0].checkpoint / NOTE).write_text('{"languages": 2}')
-    assert chosen_size(_forward(fleet, calls[0]), calls, Team()) == 2
+    assert chosen_size(_forward(fleet, calls[0]), calls, DataParallel()) == 2
     assert available_bytes(torch.device("cpu")) > 0

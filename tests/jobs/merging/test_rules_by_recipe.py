@@ -21,7 +21,7 @@ from jobs.errors import InputError
 from jobs.merging.merge import merge
 from jobs.merging.plan import plan_merge
 from jobs.merging.recipe import Linear
-from jobs.merging.sources import Place, read_terms
+from jobs.merging.sources import RecipeInput, read_terms
 
 State = dict[str, np.ndarray]
 
@@ -237,7 +237,7 @@ class Watched(LazyTensors):
 def test_a_merge_reads_every_tensor_once_and_holds_one_of_each_source_at_a_time(tmp_path, kind, save):
     for seed in (1, 2):
         save(tmp_path / f"s{seed}", kind, seed)
-    terms = read_terms([Place("source", "s1", 0.5), Place("source", "s2", 0.5)], tmp_path)
+    terms = read_terms([RecipeInput("source", "s1", 0.5), RecipeInput("source", "s2", 0.5)], tmp_path)
     watched = [Watched(term.adapter.tensors) for term in terms]
     terms = [replace(t, adapter=replace(t.adapter, tensors=w)) for t, w in zip(terms, watched, strict=True)]
     recipe = Linear(method="linear", name="gl", sources=[{"adapter": n, "weight": 0.5} for n in ("s1", "s2")])
@@ -250,7 +250,7 @@ def test_a_merge_reads_every_tensor_once_and_holds_one_of_each_source_at_a_time(
 
 def test_memory_mapped_sources_are_views_of_their_files(tmp_path):
     save_peft(tmp_path / "s1", "lora", 1)
-    (term,) = read_terms([Place("source", "s1", 1.0)], tmp_path)
+    (term,) = read_terms([RecipeInput("source", "s1", 1.0)], tmp_path)
     before = {name: tensor.clone() for name, tensor in term.adapter.tensors.items()}
     maps = Path("/proc/self/maps")
     if not maps.exists():

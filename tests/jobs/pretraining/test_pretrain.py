@@ -106,7 +106,7 @@ def test_masks_hide_about_15_percent_and_never_a_special_token() -> None:
 
 def test_an_epoch_of_batches_holds_every_row_once_within_the_budget() -> None:
     rows = [[5] * (1 + index % 40) for index in range(500)]
-    stream = text.Stream(rows, 100, 50, "seed")
+    stream = text.PretrainingStream(rows, 100, 50, "seed")
     for number in (0, 1):
         batches = stream.epoch(number)
         assert sorted(row for batch in batches for row in batch) == list(range(500))

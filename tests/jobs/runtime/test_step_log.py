@@ -3,12 +3,12 @@
 import logging
 import warnings
 
-from jobs.runtime.step_log import LONGEST, MOST_ALIKE, failure, note, noted
+from jobs.runtime.step_log import LONGEST, MOST_ALIKE, failure, log_entry, logged
 
 
 def test_what_a_library_logs_or_warns_becomes_a_note_of_every_step_of_the_bank():
     heard = []
-    with noted(["a", "b"], heard.append):
+    with logged(["a", "b"], heard.append):
         logging.getLogger("some.library").warning("low on %s", "ideas")
         logging.getLogger("some.library").info("never mind")
         logging.getLogger("transformers.trainer").error("that went wrong")
@@ -24,7 +24,7 @@ def test_what_a_library_logs_or_warns_becomes_a_note_of_every_step_of_the_bank()
 
 def test_many_alike_are_kept_a_few_times():
     heard = []
-    with noted(["a"], heard.append):
+    with logged(["a"], heard.append):
         for _ in range(1000):
             logging.getLogger("x").warning("again")
     assert len(heard) == MOST_ALIKE and heard[-1].message.endswith("(the last of many alike that is kept)")
@@ -40,13 +40,13 @@ def test_a_failure_has_its_traceback_and_no_secret():
 
 
 def test_a_very_long_message_is_cut():
-    assert note("a", "info", "y" * (LONGEST + 7)).message.endswith("y ... 7 characters more")
+    assert log_entry("a", "info", "y" * (LONGEST + 7)).message.endswith("y ... 7 characters more")
 
 
 def test_a_channel_that_breaks_stops_no_step(capsys):
     def broken(said):
         raise OSError("gone")
 
-    with noted(["a"], broken):
+    with logged(["a"], broken):
         logging.getLogger("x").warning("hello")
     assert "OSError: gone" in capsys.readouterr().err

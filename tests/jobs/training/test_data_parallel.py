@@ -30,20 +30,20 @@ import torch, torch.distributed as dist
 from jobs.banks import bank as module
 from jobs.banks import forward_pass
 from jobs.training import checkpoint
-from jobs.training.data_parallel import joined_team
+from jobs.training.data_parallel import joined_data_parallel
 torch.set_num_threads(1)
 checkpoint.SECONDS = float(sys.argv[2])
 module.PROGRESS_SECONDS = 0.0
 forward_pass.TOKENS = 1  # every language passes alone
 at = Path(sys.argv[1]).with_suffix(".at")
 dist.init_process_group("gloo")
-team = joined_team()
+team = joined_data_parallel()
 calls = pickle.loads(Path(sys.argv[1]).read_bytes())[team.rank]
 def progress(name, values):
-    if team.leads:
+    if team.is_main:
         at.write_text(str(values["optimizer_step"]))
 outcomes = dict(module.train_languages(calls, progress, team=team))
-if team.leads:
+if team.is_main:
     Path(sys.argv[1]).with_suffix(".done").write_bytes(pickle.dumps(outcomes))
 dist.destroy_process_group()
 """

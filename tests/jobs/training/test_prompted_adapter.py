@@ -14,11 +14,11 @@ from prompted_fleet import COPY, PICK, T5_LORA, Fleet, data
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import jobs.training.loop
-from jobs.banks.sharded.memory_model import Scale
+from jobs.banks.sharded.memory_model import Parallelism
 from jobs.errors import InputError
 from jobs.ray.train import _outcomes
 from jobs.spec import LineSpace, MergeSpec, Mixture, SearchSpec, no_progress
-from jobs.training.data_parallel import Team
+from jobs.training.data_parallel import DataParallel
 from jobs.worker import Worker
 
 
@@ -145,7 +145,7 @@ def test_roles_of_a_mixture_reach_rules_in_which_they_differ(fleet, trained):
 
 def test_a_bank_on_ray_trains_prompted_task_adapters_like_any_other(fleet):
     call = fleet.call("in-a-bank", fleet.spec(steps=2), {"theta_pre": fleet.theta_pre})
-    ((name, outcome),) = _outcomes([call], no_progress, Team(), Scale())
+    ((name, outcome),) = _outcomes([call], no_progress, DataParallel(), Parallelism())
     assert name == "in-a-bank" and outcome.details["best_by"] == "loss"
     assert (call.output / "adapter_model.safetensors").exists()
 

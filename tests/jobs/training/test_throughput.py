@@ -9,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import LlamaConfig, LlamaForCausalLM, XLMRobertaConfig, XLMRobertaForMaskedLM
 
 from jobs.tokens.batches import Example
-from jobs.training.throughput import Meter, model_shape, peak_flops, training_flops
+from jobs.training.throughput import Throughput, model_shape, peak_flops, training_flops
 
 
 def _counted(model, length):
@@ -50,6 +50,6 @@ def test_peaks_go_by_the_device_s_name_and_a_cpu_has_no_share_of_a_peak():
     model = XLMRobertaForMaskedLM(
         XLMRobertaConfig(vocab_size=9, hidden_size=8, num_hidden_layers=1, num_attention_heads=1)
     )
-    meter = Meter(model_shape(model, False), torch.device("cpu"), 1)
+    meter = Throughput(model_shape(model, False), torch.device("cpu"), 1)
     meter.add([[Example(np.arange(4), np.arange(2), np.arange(2))]], 0.5)
     assert set(meter.live()) == {"memory_bytes"} and meter.record() == {}

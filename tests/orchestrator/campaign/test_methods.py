@@ -1,10 +1,10 @@
 import pytest
 
 from jobs.errors import InputError
-from orchestrator.campaign.methods import Line, Method, Places, branches, is_searched, parse_line
+from orchestrator.campaign.methods import Line, Method, Placeholders, branches, is_searched, parse_line
 from orchestrator.campaign.presets import PRESETS
 
-PLACES = Places("si", "en", related=("bn", "te"), sources=("en", "bn", "te", "ko"))
+PLACES = Placeholders("si", "en", related=("bn", "te"), sources=("en", "bn", "te", "ko"))
 
 
 @pytest.mark.parametrize(
@@ -85,13 +85,13 @@ def test_adapters_that_fall_together_are_added_up():
 
 
 def test_adapters_that_cancel_at_every_lambda_are_left_out():
-    (lines,) = branches(PRESETS["add-subtract"], Places("en", "en"))
+    (lines,) = branches(PRESETS["add-subtract"], Placeholders("en", "en"))
     assert dict(lines) == {"task:en": Line(0, 1)}
 
 
 def test_a_placeholder_for_no_language_is_refused():
     with pytest.raises(InputError, match=r"\{related\} stands for no language"):
-        branches(PRESETS["add-related"], Places("si", "en"))
+        branches(PRESETS["add-related"], Placeholders("si", "en"))
 
 
 def test_fixed_methods_have_nothing_to_search():

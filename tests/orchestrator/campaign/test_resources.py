@@ -7,7 +7,7 @@ import pytest
 from jobs.errors import InputError
 from orchestrator.campaign.load import load_campaign
 from orchestrator.campaign.resources import ResourcesSection
-from orchestrator.scheduling.capacity import bank_room, worker_room
+from orchestrator.scheduling.capacity import bank_slots, worker_slots
 from tests.orchestrator.small_campaign import write_campaign
 
 NODES = [{"CPU": 4.0}, {"CPU": 4.0}]
@@ -52,6 +52,6 @@ def test_deepspeed_settings_of_their_own_are_taken(file):
 
 
 def test_a_bank_of_several_workers_takes_several_places():
-    assert bank_room(NODES, ResourcesSection()) == 8
-    assert bank_room(NODES, ResourcesSection(workers_per_bank=2)) == 4
-    assert worker_room(NODES, ResourcesSection(workers_per_bank=3), banks=2) == 2
+    assert bank_slots(NODES, ResourcesSection()) == 8
+    assert bank_slots(NODES, ResourcesSection(workers_per_bank=2)) == 4
+    assert worker_slots(NODES, ResourcesSection(workers_per_bank=3), banks=2) == 2

@@ -19,7 +19,7 @@ from jobs.errors import InputError
 from jobs.spec import JobResult
 from orchestrator.cli.app import app
 from orchestrator.execution.event_log import EventLog
-from orchestrator.execution.executor import Change
+from orchestrator.execution.executor import StepStateChanged
 from orchestrator.execution.loop import execute
 from orchestrator.execution.step_logs import StepLogs, log_file, logged_steps, read_log
 from orchestrator.lineage.export import export_adapter
@@ -90,10 +90,10 @@ def test_a_torn_line_is_left_out(store):
 
 def test_a_full_disk_loses_lines_and_stops_nothing(tiny_disk):
     logs = StepLogs(tiny_disk / "toy")
-    logs(Change(A, "running"))
+    logs(StepStateChanged(A, "running"))
     (tiny_disk / "filler").write_bytes(b"x" * 40_000)
     for _ in range(200):
-        logs(Change(A, "failed", error="no luck " * 100))
+        logs(StepStateChanged(A, "failed", error="no luck " * 100))
     assert next(read_log(tiny_disk / "toy", A.key))["message"] == "begun"
 
 
@@ -145,14 +145,14 @@ def test_watching_goes_on_until_the_run_ends(store, tmp_path):
     words = [sys.executable, "-m", "orchestrator", "status", str(file), "--watch", "-w", str(store.root)]
     with run_lock(folder):
         log = EventLog(folder, 9)
-        log(Change(A, "running"))
+        log(StepStateChanged(A, "running"))
         log._write("running")
         watcher = subprocess.Popen(
             words, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
         )
         with pytest.raises(subprocess.TimeoutExpired):
             watcher.wait(4)
-        log(Change(A, "failed", error="no luck"))
+        log(StepStateChanged(A, "failed", error="no luck"))
         log.close("failed")
     shown, _ = watcher.communicate(timeout=60)
     assert watcher.returncode == 0 and "no luck" in shown

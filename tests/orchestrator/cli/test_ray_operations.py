@@ -15,7 +15,7 @@ import ray
 
 from jobs.spec import JobCall
 from orchestrator.campaign.resources import ResourcesSection
-from orchestrator.execution.executor import Finished, Work
+from orchestrator.execution.executor import StepFinished, Work
 from orchestrator.execution.ray.executor import RayExecutor, Run
 from orchestrator.store.step import make_step
 from tests.orchestrator.toy_steps import BACKBONE, THETA
@@ -62,10 +62,10 @@ def test_a_cluster_of_one_s_own_is_local_guarded_measured_and_heard(tmp_path, mo
     executor = RayExecutor(ResourcesSection(), tmp_path, notes=heard.append, run=Run("toy"))
     try:
         executor.submit([Work(step, call)])
-        outcomes: list[Finished] = []
+        outcomes: list[StepFinished] = []
         deadline = time.time() + 100
         while not outcomes and time.time() < deadline:
-            outcomes += [event for event in executor.poll(1) if isinstance(event, Finished)]
+            outcomes += [event for event in executor.poll(1) if isinstance(event, StepFinished)]
         assert isinstance(outcomes[0].outcome, Exception)
         (told,) = [note for note in heard if note.level == "error"]
         assert told.step == step.key and "Traceback" in told.message and str(tmp_path / "nowhere") in told.message

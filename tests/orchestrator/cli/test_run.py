@@ -1,6 +1,6 @@
 """What is said of texts that never ended."""
 
-from orchestrator.cli.run import endless_notes
+from orchestrator.cli.run import unfinished_generation_notes
 from orchestrator.store.record import Record
 
 
@@ -16,5 +16,5 @@ def test_texts_that_reached_the_length_cap_are_summed_for_each_task():
         record("sums", {"unfinished": 0, "examples": 40, "max_new_tokens": 64}),
         record("inference", {"examples": 40}),
     ]
-    (note,) = endless_notes(written)
+    (note,) = unfinished_generation_notes(written)
     assert note.startswith("maths: 12 of 80 texts reached 8 new tokens without ending")

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from orchestrator.execution.event_log import EventLog, read_status
-from orchestrator.execution.executor import Change, Moved
+from orchestrator.execution.executor import StepProgress, StepStateChanged
 from tests.orchestrator.toy_steps import THETA, A, B, C
 
 
@@ -13,12 +13,12 @@ def events(folder):
 
 def test_the_log_tells_every_change_but_not_every_reuse(tmp_path):
     log = EventLog(tmp_path, 4)
-    log(Change(THETA, "reused"))
-    log(Change(A, "running"))
-    log(Moved(A.key, {"loss": 2.5}))
-    log(Change(A, "succeeded"))
-    log(Change(B, "failed", error="no corpus"))
-    log(Change(C, "skipped", error="needs b"))
+    log(StepStateChanged(THETA, "reused"))
+    log(StepStateChanged(A, "running"))
+    log(StepProgress(A.key, {"loss": 2.5}))
+    log(StepStateChanged(A, "succeeded"))
+    log(StepStateChanged(B, "failed", error="no corpus"))
+    log(StepStateChanged(C, "skipped", error="needs b"))
     log.close("failed")
     assert [one["event"] for one in events(tmp_path)] == [
         "started",
@@ -39,8 +39,8 @@ def test_the_status_shows_what_runs_and_how_far_it_is(tmp_path, monkeypatch):
     monkeypatch.setattr("orchestrator.execution.event_log.WRITE_EVERY", 0.0)
     log = EventLog(tmp_path, 2)
     assert read_status(tmp_path) is None or read_status(tmp_path)["counts"] == {}
-    log(Change(A, "running"))
-    log(Moved(A.key, {"loss": 2.5}))
+    log(StepStateChanged(A, "running"))
+    log(StepProgress(A.key, {"loss": 2.5}))
     status = read_status(tmp_path)
     assert status["outcome"] == "running" and status["running"] == {A.key: {"loss": 2.5}}
 
@@ -62,7 +62,7 @@ def test_a_full_disk_stops_no_run_and_the_end_is_written_when_there_is_room(tiny
         while True:
             stream.write(b"x" * 512)
     for step in (A, B, C):
-        log(Change(step, "failed", error="no space left" * 200))
+        log(StepStateChanged(step, "failed", error="no space left" * 200))
     filler.unlink()
     log.close("failed")
     assert events(tiny_disk / "toy")[-1]["counts"] == {"failed": 3}

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from orchestrator.campaign.load import load_campaign
-from orchestrator.execution.executor import Change, LazyExecutor
+from orchestrator.execution.executor import LazyExecutor, StepStateChanged
 from orchestrator.execution.local import LocalExecutor
 from orchestrator.execution.loop import execute
 from orchestrator.plan.pinned_references import References
@@ -76,7 +76,7 @@ def test_all_steps_succeed_and_their_records_are_complete(plan, finished):
         record = store.find(step)
         store.verify(record)
         assert record.provenance["seconds"] >= 0 and record.provenance["started"] <= record.provenance["finished"]
-    states = {e.step.key: e.state for e in seen if isinstance(e, Change)}
+    states = {e.step.key: e.state for e in seen if isinstance(e, StepStateChanged)}
     assert set(states.values()) == {"succeeded"}
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from jobs.errors import Fault, InputError
 from jobs.spec import JobResult
-from orchestrator.execution.executor import Change, Moved
+from orchestrator.execution.executor import StepProgress, StepStateChanged
 from orchestrator.execution.loop import execute
 from orchestrator.store.artifacts import ArtifactStore
 from tests.orchestrator.toy_steps import AB, BC, STEPS, THETA, TOP, A, B, C, ToyExecutor, commit, job
@@ -70,7 +70,7 @@ def test_steps_that_end_together_are_recorded_together_and_once(store):
             raise OSError(28, "No space left on device")
 
     states = []
-    summary = run(store, AtOnce(), watch=lambda e: isinstance(e, Change) and states.append((e.step.name, e.state)),
+    summary = run(store, AtOnce(), watch=lambda e: isinstance(e, StepStateChanged) and states.append((e.step.name, e.state)),
                   describe=describe)  # fmt: skip
     assert summary.errors == {B.key: "OSError: [Errno 28] No space left on device"}
     assert {s.key for s in (THETA, A, C)} == set(summary.records) and summary.count("skipped") == 3
@@ -115,7 +115,7 @@ def test_a_user_s_fault_is_told_without_its_type(store):
 def test_two_failures_skip_a_common_dependant_once(store):
     changes = []
     run(store, failing("a-s1", "b-s1"), watch=changes.append)
-    skipped = [e.step.key for e in changes if isinstance(e, Change) and e.state == "skipped"]
+    skipped = [e.step.key for e in changes if isinstance(e, StepStateChanged) and e.state == "skipped"]
     assert sorted(skipped) == sorted([AB.key, BC.key, TOP.key])
 
 
@@ -215,10 +215,10 @@ def test_watchers_see_every_state_and_all_progress(store):
     commit(store, THETA)
     seen = []
     run(store, failing("c-s1"), watch=seen.append)
-    states = [(e.step.name, e.state) for e in seen if isinstance(e, Change)]
+    states = [(e.step.name, e.state) for e in seen if isinstance(e, StepStateChanged)]
     assert states[0] == ("theta-pre", "reused")
     assert ("a-s1", "running") in states and ("a-s1", "succeeded") in states and ("c-s1", "failed") in states
-    assert sum(isinstance(e, Moved) for e in seen) == 4
+    assert sum(isinstance(e, StepProgress) for e in seen) == 4
 
 
 def test_the_staging_directory_is_empty_when_a_step_begins(store):

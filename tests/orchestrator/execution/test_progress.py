@@ -3,7 +3,7 @@ import re
 
 from rich.console import Console
 
-from orchestrator.execution.executor import Change, Moved
+from orchestrator.execution.executor import StepProgress, StepStateChanged
 from orchestrator.execution.progress import Board, LineDisplay, LiveDisplay, display, values_text
 from orchestrator.scheduling.cost import CostModel
 from orchestrator.wording import short
@@ -14,22 +14,22 @@ COSTS = CostModel({})
 
 def test_a_board_counts_what_is_done_and_shows_what_moves():
     board = Board(STEPS, COSTS)
-    board.take(Change(THETA, "reused"))
-    board.take(Change(A, "running"))
-    board.take(Moved(A.key, {"optimizer_step": 3.0, "of": 10.0, "loss": 2.0}))
+    board.take(StepStateChanged(THETA, "reused"))
+    board.take(StepStateChanged(A, "running"))
+    board.take(StepProgress(A.key, {"optimizer_step": 3.0, "of": 10.0, "loss": 2.0}))
     assert board.line().startswith(
         "1/7 steps  language-adapter 0/3, merge 0/3  language-adapter a-s1: optimizer step 3/10"
     )
-    board.take(Moved(A.key, {"example": 4.0, "of": 40.0, "step": 7.0, "tokens_per_second": 90.0}))
+    board.take(StepProgress(A.key, {"example": 4.0, "of": 40.0, "step": 7.0, "tokens_per_second": 90.0}))
     assert "a-s1: example 4/40  90 tokens/s" in board.line()
-    board.take(Change(A, "succeeded"))
+    board.take(StepStateChanged(A, "succeeded"))
     assert board.done["language-adapter"] == 1 and board.running == {}
     assert board.eta().startswith("about ")
 
 
 def test_progress_of_a_step_that_is_not_running_is_dropped():
     board = Board(STEPS, COSTS)
-    board.take(Moved(A.key, {"loss": 1.0}))
+    board.take(StepProgress(A.key, {"loss": 1.0}))
     assert board.running == {}
 
 
@@ -37,7 +37,7 @@ def test_a_pipe_gets_lines_without_codes_and_failures_at_once():
     out = io.StringIO()
     with display(Console(file=out, width=300), STEPS, COSTS) as view:
         assert isinstance(view, LineDisplay)
-        view(Change(B, "failed", error="no [bold]corpus[/bold]; [/red] odd"))
+        view(StepStateChanged(B, "failed", error="no [bold]corpus[/bold]; [/red] odd"))
     assert f"FAILED {B.key}: no [bold]corpus[/bold]; [/red] odd" in out.getvalue()
     assert "\x1b" not in out.getvalue() and out.getvalue().splitlines()[-1].startswith("1/7 steps")
 
@@ -47,9 +47,9 @@ def test_a_terminal_gets_a_live_view_that_survives_odd_messages():
     with display(Console(file=out, width=120, force_terminal=True), STEPS, COSTS) as view:
         assert isinstance(view, LiveDisplay)
         for step in STEPS:
-            view(Change(step, "running"))
-        view(Moved(A.key, {"trial": 4.0, "of": 21.0, "best": 0.5, "tokens_per_second": 12345.0}))
-        view(Change(B, "failed", error="no corpus [/red] in [x]"))
+            view(StepStateChanged(step, "running"))
+        view(StepProgress(A.key, {"trial": 4.0, "of": 21.0, "best": 0.5, "tokens_per_second": 12345.0}))
+        view(StepStateChanged(B, "failed", error="no corpus [/red] in [x]"))
     shown = re.sub("\x1b\\[[0-9;?]*[a-zA-Z]", "", out.getvalue())
     assert "no corpus [/red] in [x]" in shown
 

@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 
 from jobs.banks import bank
-from jobs.runtime.shutdown import LEFT, TimeToLeave
+from jobs.runtime.shutdown import LEFT, ShutdownRequested
 from jobs.training import loop
 from orchestrator.campaign.load import load_campaign
 from orchestrator.execution.local import LocalExecutor
 from orchestrator.execution.loop import execute
-from orchestrator.execution.shutdown import Departure
+from orchestrator.execution.shutdown import ShutdownRequest
 from orchestrator.plan.pinned_references import References
 from orchestrator.plan.plan import plan_campaign
 from orchestrator.store.artifacts import ArtifactStore
@@ -37,41 +37,41 @@ def ignore(event):
 
 def test_the_first_signal_is_noted_and_the_second_ends_the_run_where_it_stands():
     before = signal.getsignal(signal.SIGTERM)
-    with Departure(grace=100.0) as departure:
-        assert not departure.is_due and departure.seconds_left == float("inf")
+    with ShutdownRequest(grace=100.0) as shutdown:
+        assert not shutdown.is_requested and shutdown.seconds_left == float("inf")
         os.kill(os.getpid(), signal.SIGTERM)
-        assert departure.is_due and 0.0 < departure.seconds_left <= 100.0
-        with pytest.raises(TimeToLeave) as told:
+        assert shutdown.is_requested and 0.0 < shutdown.seconds_left <= 100.0
+        with pytest.raises(ShutdownRequested) as told:
             os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(5.0)
-    assert told.value.code == LEFT == 75 and departure.seconds_left == 0.0
+    assert told.value.code == LEFT == 75 and shutdown.seconds_left == 0.0
     assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_the_end_of_the_grace_period_ends_a_run_that_looks_at_nothing():
-    with pytest.raises(TimeToLeave), Departure(grace=0.05):
+    with pytest.raises(ShutdownRequested), ShutdownRequest(grace=0.05):
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(5.0)
 
 
 def test_where_nobody_listens_no_signal_follows():
-    departure = Departure(grace=0.05)
-    departure.begin()
+    shutdown = ShutdownRequest(grace=0.05)
+    shutdown.begin()
     time.sleep(0.3)
-    assert departure.is_due and departure.seconds_left == 0.0
+    assert shutdown.is_requested and shutdown.seconds_left == 0.0
 
 
 def test_what_is_finished_is_recorded_and_nothing_more_begins(tmp_path):
-    departure, store = Departure(), ArtifactStore(tmp_path)
+    shutdown, store = ShutdownRequest(), ArtifactStore(tmp_path)
 
     def told_in_the_second(work):
         if work.step.key == C.key:
-            departure.begin()
+            shutdown.begin()
         return job(work)
 
     executor = ToyExecutor(told_in_the_second)
-    with pytest.raises(TimeToLeave):
-        execute(STEPS, store, executor, ignore, {}, departure=departure)
+    with pytest.raises(ShutdownRequested):
+        execute(STEPS, store, executor, ignore, {}, shutdown=shutdown)
     # All three languages had been handed over when the signal came; no merge had.
     assert set(executor.ran) == {record.name for record in store.records()} == {s.name for s in (THETA, A, B, C)}
     again = execute(STEPS, store, ToyExecutor(), ignore, {})
@@ -79,16 +79,16 @@ def test_what_is_finished_is_recorded_and_nothing_more_begins(tmp_path):
 
 
 def test_a_failure_on_the_way_out_is_not_held_against_its_step(tmp_path):
-    departure, store, events = Departure(), ArtifactStore(tmp_path), []
+    shutdown, store, events = ShutdownRequest(), ArtifactStore(tmp_path), []
 
     def dies_with_the_run(work):
         if work.step.key == B.key:
-            departure.begin()
+            shutdown.begin()
             raise RuntimeError("its worker was taken away")
         return job(work)
 
-    with pytest.raises(TimeToLeave):
-        execute(STEPS, store, ToyExecutor(dies_with_the_run), events.append, {}, departure=departure)
+    with pytest.raises(ShutdownRequested):
+        execute(STEPS, store, ToyExecutor(dies_with_the_run), events.append, {}, shutdown=shutdown)
     assert "failed" not in {getattr(event, "state", "") for event in events}
 
 
@@ -106,16 +106,16 @@ def test_what_is_under_way_saves_its_state_and_goes_on_from_it(kind, campaign, t
     plan, calm = campaign
     monkeypatch.setattr(bank, "PROGRESS_SECONDS", 0.0)
     monkeypatch.setattr(loop, "PROGRESS_SECONDS", 0.0)
-    departure, store = Departure(), ArtifactStore(tmp_path)
+    shutdown, store = ShutdownRequest(), ArtifactStore(tmp_path)
 
     class Told(LocalExecutor):
         def _progress(self, name, values):
-            if name.startswith(kind) and not departure.is_due:
-                departure.begin()
+            if name.startswith(kind) and not shutdown.is_requested:
+                shutdown.begin()
             super()._progress(name, values)
 
-    with pytest.raises(TimeToLeave):
-        execute(plan.steps, store, Told(departure=departure), ignore, {}, departure=departure)
+    with pytest.raises(ShutdownRequested):
+        execute(plan.steps, store, Told(shutdown=shutdown), ignore, {}, shutdown=shutdown)
     assert list((tmp_path / "checkpoints").glob(f"{kind}/*/*"))
     assert not execute(plan.steps, store, LocalExecutor(), ignore, {}).errors
     assert {record.key: content(record) for record in store.records()} == calm

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from orchestrator.campaign.resources import ResourcesSection
 from orchestrator.execution.loop import execute
 from orchestrator.scheduling.bank_packing import LARGEST_BANK, split_banks
-from orchestrator.scheduling.capacity import LONGEST_SETTLE, SETTLE, Settling
+from orchestrator.scheduling.capacity import LONGEST_SETTLE, SETTLE, Debounce
 from orchestrator.scheduling.cluster_model import Cluster
-from orchestrator.scheduling.priority import most_urgent_first
+from orchestrator.scheduling.priority import by_upward_rank
 from orchestrator.scheduling.schedule import simulate
 from orchestrator.store.artifacts import ArtifactStore
 from tests.orchestrator.scheduling.test_schedule import NOTHING, costs, fleet
@@ -27,7 +27,7 @@ each = st.floats(0.01, 500)
 def test_steps_come_by_the_longest_chain_that_waits_for_them_inputs_first(languages, seeds, seconds):
     steps = fleet(languages, seeds, 2)
     model = costs(**dict(zip(("initial_adapter", "language_adapter", "task_adapter"), seconds, strict=False)))
-    found = most_urgent_first(steps, model)
+    found = by_upward_rank(steps, model)
     assert {step.key for step in found} == {step.key for step in steps}
     needing = defaultdict(list)
     for step in steps:
@@ -56,7 +56,7 @@ def test_banks_keep_the_order_and_differ_by_one_language_at_most(count, at_once,
 
 
 def test_news_hold_a_start_back_but_not_for_ever():
-    settling = Settling()
+    settling = Debounce()
     assert settling.over < 0.0
     settling.news(10.0)
     assert settling.over == 10.0 + SETTLE

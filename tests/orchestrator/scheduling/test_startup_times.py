@@ -6,7 +6,7 @@ from typer.testing import CliRunner
 from orchestrator.cli.app import app
 from orchestrator.scheduling import startup_times
 from orchestrator.scheduling.simulation import Overheads
-from orchestrator.scheduling.startup_times import BankClock, StartUpLog, known_start_ups
+from orchestrator.scheduling.startup_times import BankClock, StartupLog, known_startup_times
 from tests.orchestrator.campaign_files import write_data, write_file
 
 
@@ -36,18 +36,18 @@ def test_a_bank_that_never_trained_tells_nothing_and_a_short_one_when_it_was_don
 
 
 def test_without_measurements_the_built_in_numbers_count(tmp_path):
-    known = known_start_ups(tmp_path, {})
+    known = known_startup_times(tmp_path, {})
     assert known.overheads == Overheads() and set(known.sources.values()) == {"built in"}
 
 
 def test_the_latest_measurements_count_and_what_is_assumed_counts_more(tmp_path):
-    log = StartUpLog(tmp_path)
+    log = StartupLog(tmp_path)
     for seconds in [*[0.1] * 5, *range(20)]:
         log.note("bank", seconds)
     log.note("worker", 4.0)
     with (tmp_path / startup_times.FILE).open("a") as stream:
         stream.write('{"kind": "worker", "seconds": 900.0}\n{"kind": "sea')  # without a checksum, and torn
-    known = known_start_ups(tmp_path, {"search": 30.0})
+    known = known_startup_times(tmp_path, {"search": 30.0})
     assert (known.overheads.bank, known.overheads.worker, known.overheads.search) == (5, 4.0, 30.0)
     assert known.sentence() == (
         "start-up: bank 5.0 s (measured 20 times in this workspace), worker 4.0 s (measured 1 times in this workspace), "
@@ -61,7 +61,7 @@ def test_the_command_simulates_with_what_this_workspace_measured(tmp_path):
     assumed = [word for job in jobs for word in ("--assume", f"{job}=5")]
     command = ["plan", str(write_file(tmp_path)), "-w", str(tmp_path / "ws"), "--cluster", "nodes=2,cpus=1", *assumed]
     quick = CliRunner().invoke(app, command, catch_exceptions=False).output
-    StartUpLog(tmp_path / "ws").note("bank", 3600.0)
+    StartupLog(tmp_path / "ws").note("bank", 3600.0)
     slow = CliRunner().invoke(app, command, catch_exceptions=False).output
     assert "bank 7.0 s (built in), worker 5.0 s (as assumed)" in quick
     assert "bank 3600.0 s (measured 1 times in this workspace)" in slow

@@ -16,9 +16,9 @@ import pytest
 
 from jobs.errors import InputError
 from jobs.files.bucket import Bucket, BucketError
-from jobs.files.call_directories import Workplace, scratch_of
+from jobs.files.call_directories import CallDirectories, scratch_of
 from jobs.files.objects import object_key
-from jobs.files.sync import Replica
+from jobs.files.sync import BucketSync
 from jobs.spec import JobResult
 from orchestrator.execution.event_log import read_status
 from orchestrator.execution.loop import execute
@@ -69,12 +69,12 @@ def opened(place: str) -> ArtifactStore:
 
 
 def carry_out(store: ArtifactStore, steps=STEPS):
-    workplace, ran = Workplace(), []
+    directories, ran = CallDirectories(), []
 
     def at_work(work):
         ran.append(work.step.key)
-        call = workplace.open(work.call)
-        return workplace.deliver(call, job(replace(work, call=call)))
+        call = directories.create(work.call)
+        return directories.stage_out(call, job(replace(work, call=call)))
 
     return execute(steps, store, ToyExecutor(at_work), lambda event: None, {}), ran
 
@@ -172,7 +172,7 @@ def test_names_that_leave_the_directory_are_refused(bucket_place, elsewhere):
 def test_checkpoints_follow_to_another_node_and_go_with_the_commit(bucket_place, elsewhere):
     store = opened(bucket_place)
     bucket, there = store.bucket, f"checkpoints/{A.key}"
-    replica = Replica(bucket, every=3600)
+    replica = BucketSync(bucket, every=3600)
     folder = store.checkpoint(A)
     replica.watch(there, folder)
     folder.mkdir(parents=True)
@@ -184,7 +184,7 @@ def test_checkpoints_follow_to_another_node_and_go_with_the_commit(bucket_place,
     replica.close()
     assert list(bucket.list(there)) == [f"{there}/training-2.safetensors"]
     store = elsewhere(bucket_place)
-    Replica(store.bucket).restore(there, store.checkpoint(A))
+    BucketSync(store.bucket).restore(there, store.checkpoint(A))
     assert (store.checkpoint(A) / "training-2.safetensors").read_bytes() == b"two"
     commit(store, A)
     assert not bucket.list("checkpoints")

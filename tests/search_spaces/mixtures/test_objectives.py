@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.spec import Mixture
-from search_spaces.mixtures.objectives import gains, guide, ideal_of, worth
+from search_spaces.mixtures.objectives import gains, ideal_of, scalarized_score, surrogate
 from search_spaces.mixtures.pareto import pareto_front
 
 rows = st.lists(st.tuples(st.integers(-9, 9), st.integers(-9, 9), st.integers(-9, 9)), min_size=1, max_size=12)
@@ -29,7 +29,7 @@ def test_rules_are_what_they_say_and_a_winner_with_the_best_mean_among_equals_is
     mixtures = [Mixture((("en", float(number)),)) for number in range(len(candidates))]
     front = pareto_front([dict(zip(mixtures, column, strict=True)) for column in zip(*candidates, strict=True)])
     for choice in CHOICES:
-        values = [worth(one, ideal, choice) for one in candidates]
+        values = [scalarized_score(one, ideal, choice) for one in candidates]
         assert values == pytest.approx(expected[choice])
         best = max(range(len(values)), key=lambda at: (values[at], sum(drawn[at])))
         assert mixtures[best] in front
@@ -38,9 +38,11 @@ def test_rules_are_what_they_say_and_a_winner_with_the_best_mean_among_equals_is
 def test_a_flat_objective_does_not_decide_by_its_noise():
     # The first objective hardly moves; by its own range its best would count as much as half the second's error.
     candidates = [(0.001, 0.0), (0.0, 0.5)]
-    assert worth(candidates[1], ideal_of(candidates), "regret") > worth(candidates[0], ideal_of(candidates), "regret")
+    assert scalarized_score(candidates[1], ideal_of(candidates), "regret") > scalarized_score(
+        candidates[0], ideal_of(candidates), "regret"
+    )
 
 
 def test_what_a_strategy_is_told_never_changes():
     one = (0.3, -0.1)
-    assert guide(one, "worst") == -0.1 and guide(one, "mean") == guide(one, "regret") == pytest.approx(0.1)
+    assert surrogate(one, "worst") == -0.1 and surrogate(one, "mean") == surrogate(one, "regret") == pytest.approx(0.1)

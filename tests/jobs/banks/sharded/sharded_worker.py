@@ -18,7 +18,7 @@ from jobs.banks.sharded.deepspeed_config import engine_settings
 from jobs.banks.sharded.engine import ShardedEngine
 from jobs.banks.sharded.train import train_sharded
 from jobs.training import checkpoint
-from jobs.training.data_parallel import joined_team
+from jobs.training.data_parallel import joined_data_parallel
 
 
 def main() -> None:
@@ -29,7 +29,7 @@ def main() -> None:
     checkpoint.SECONDS = float(os.environ.get("EVERY", "20"))
     train.PROGRESS_SECONDS = 0.0
     dist.init_process_group("gloo")
-    team = joined_team()
+    team = joined_data_parallel()
     stop_at = int(sys.argv[3])
 
     def progress(name: str, values: object) -> None:
@@ -43,7 +43,7 @@ def main() -> None:
         settings = engine_settings(spec.training, stage, team.size, False, {})
         engine = ShardedEngine(spec.backbone, calls[0].inputs["theta_pre"], settings, spec.training.weight_decay)
         outcomes[stage] = dict(train_sharded(calls, engine, open_corpus, progress, team))
-    if team.leads:
+    if team.is_main:
         Path(sys.argv[2]).write_bytes(pickle.dumps(outcomes))
     # None leaves while another still talks to it; and then not by way of the interpreter's end, where threads that
     # DeepSpeed and gloo leave behind abort the process once in a while.

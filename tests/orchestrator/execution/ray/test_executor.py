@@ -21,7 +21,7 @@ from jobs.errors import InputError
 from jobs.runtime.shutdown import LEFT
 from orchestrator.campaign.load import load_campaign
 from orchestrator.campaign.resources import ResourcesSection
-from orchestrator.execution.executor import Change
+from orchestrator.execution.executor import StepStateChanged
 from orchestrator.execution.local import LocalExecutor
 from orchestrator.execution.loop import Summary, execute
 from orchestrator.execution.ray import closing, executor
@@ -29,7 +29,7 @@ from orchestrator.execution.ray.executor import RayExecutor
 from orchestrator.lineage.model_card import write_card
 from orchestrator.plan.pinned_references import References
 from orchestrator.plan.plan import Plan, plan_campaign
-from orchestrator.scheduling.startup_times import known_start_ups
+from orchestrator.scheduling.startup_times import known_startup_times
 from orchestrator.search.score_cache import SCORES
 from orchestrator.store.artifacts import ArtifactStore
 from tests.orchestrator.small_campaign import write_campaign
@@ -86,7 +86,7 @@ def test_ray_gives_the_records_that_the_local_executor_gives_even_when_workers_a
     killed: set[str] = set()
 
     def kill_one_of_each(event: object) -> None:
-        if isinstance(event, Change):
+        if isinstance(event, StepStateChanged):
             return
         kind = "RayTrainWorker" if event.key.startswith("language-adapter") else "WarmWorker"
         if kind in killed:
@@ -102,7 +102,7 @@ def test_ray_gives_the_records_that_the_local_executor_gives_even_when_workers_a
     assert killed
     assert_same_results(*local, store, summary)
     assert not list((tmp_path / "staging").glob("*/*"))
-    sources = known_start_ups(tmp_path, {}).sources
+    sources = known_startup_times(tmp_path, {}).sources
     assert sources["bank"].startswith("measured") and sources["worker"].startswith("measured")
 
 
@@ -198,7 +198,7 @@ def test_a_tune_that_does_not_end_is_left_behind_and_starts_no_other_ray(
 
 def test_a_run_that_is_broken_off_lets_its_search_end(campaign_file, all_but_searches):
     def interrupt(event: object) -> None:
-        if not isinstance(event, Change):
+        if not isinstance(event, StepStateChanged):
             raise KeyboardInterrupt
 
     plan = planned(campaign_file, all_but_searches)

@@ -21,7 +21,7 @@ from jobs.spec import (
     no_progress,
 )
 from orchestrator.execution.ray.executor import ENVIRONMENT
-from orchestrator.execution.ray.tune import Asker, Tuning, run_searches
+from orchestrator.execution.ray.tune import SessionSearcher, Tuning, run_searches
 from orchestrator.search.conclude import conclude, run_search
 from orchestrator.search.score_cache import ScoreCache
 from orchestrator.search.session import Session
@@ -111,7 +111,7 @@ def test_searches_share_workers_and_one_that_fails_harms_no_other(workers, tmp_p
     calls = [make_call(tmp_path / "many", strategy.name, space, strategy) for space, strategy in SEARCHES]
     broken = make_call(tmp_path / "many", "broken", PAIRS, StrategySpec("coarse"))
     cache, over = ScoreCache(tmp_path / "scores"), Concluded()
-    asker = Asker([Session(call, cache) for call in (*calls, broken)], workers, over)
+    asker = SessionSearcher([Session(call, cache) for call in (*calls, broken)], workers, over)
     generator, live, number = random.Random(workers), {}, 0
     while True:
         while len(live) < workers and isinstance(point := asker.suggest(str(number)), dict):

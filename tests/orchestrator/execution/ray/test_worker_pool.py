@@ -21,12 +21,12 @@ sys.path.insert(0, str(Path(__file__).parents[3] / "jobs"))
 from sharded_fleet import ShardedFleet
 
 from jobs.banks.bank import train_languages
-from jobs.banks.sharded.memory_model import Scale
+from jobs.banks.sharded.memory_model import Parallelism
 from jobs.ray.mailbox import open_mailbox
 from jobs.ray.train import BankResources, train_bank
 from orchestrator.campaign.load import load_campaign
 from orchestrator.campaign.resources import ResourcesSection
-from orchestrator.execution.executor import Change, Moved
+from orchestrator.execution.executor import StepProgress, StepStateChanged
 from orchestrator.execution.local import LocalExecutor
 from orchestrator.execution.loop import Summary, execute
 from orchestrator.execution.ray.executor import RayExecutor
@@ -91,12 +91,12 @@ class KillsANode:
         self.added: object = None
 
     def __call__(self, event: object) -> None:
-        if isinstance(event, Moved) and event.values.get("optimizer_step"):
+        if isinstance(event, StepProgress) and event.values.get("optimizer_step"):
             self._left.discard(event.key.split("/")[1].split("-")[0])
         if not self._left and self.killed is None:
             self.killed = next(iter(self._cluster.worker_nodes))
             self._cluster.remove_node(self.killed, allow_graceful=False)
-        if isinstance(event, Change) and event.state == "succeeded" and self.killed and not self.added:
+        if isinstance(event, StepStateChanged) and event.state == "succeeded" and self.killed and not self.added:
             self.added = self._cluster.add_node(num_cpus=1)
 
 
@@ -108,7 +108,7 @@ class SignalsAWorker:
         self.hit: int | None = None
 
     def __call__(self, event: object) -> None:
-        if isinstance(event, Moved) and event.values.get("optimizer_step"):
+        if isinstance(event, StepProgress) and event.values.get("optimizer_step"):
             self._left.discard(event.key.split("/")[1].split("-")[0])
         if not self._left and self.hit is None:
             self.hit = next(pid for pid in sorted(trainers(), reverse=True))
@@ -146,7 +146,7 @@ def test_a_backbone_is_sharded_over_two_workers_of_one_ray_job(cluster, tmp_path
     alone, shared = fleet.call("aa", "alone"), fleet.call("aa", "shared")
     expected = dict(train_languages([alone]))["aa"]
     mailbox = open_mailbox()
-    resources = BankResources(cpus=1, gpus=0, attempts=1, workers=2, scale=Scale("zero-3"))
+    resources = BankResources(cpus=1, gpus=0, attempts=1, workers=2, scale=Parallelism("zero-3"))
     train_bank("sharded", [shared], mailbox.name, resources, str(tmp_path / "ray"))
     ((name, result, _),), _, _ = ray.get(mailbox.actor.drain.remote())
     assert name == "aa" and not isinstance(result, Exception), result

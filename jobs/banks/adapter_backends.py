@@ -13,7 +13,7 @@ from torch import Tensor
 from jobs.adapters.adapter import Adapter
 from jobs.adapters.adapterhub import read_adapter as read_adapterhub
 from jobs.adapters.peft import read_adapter as read_peft
-from jobs.banks.forward_pass import Batch, Forward
+from jobs.banks.forward_pass import AdapterBackend, BankBatch
 from jobs.banks.language_learner import Corpus, LanguageLearner, order_of, start_language
 from jobs.errors import Fault, InputError
 from jobs.models.encoder import FrozenEncoder, activation_named
@@ -35,7 +35,7 @@ from jobs.training.throughput import ModelShape, model_shape
 
 
 @dataclass(slots=True)
-class Forwards:
+class AdapterBackends:
     """The backbone of a bank, loaded once for all shapes of adapters that are trained on it."""
 
     ref: BackboneRef
@@ -52,19 +52,19 @@ class Forwards:
             case _:
                 self._model = self._model or load_language_model(self.ref)
 
-    def forward(self, config: AdapterConfig, theta_pre: Path) -> Forward:
+    def forward(self, config: AdapterConfig, theta_pre: Path) -> AdapterBackend:
         """Adapters of the shape of `theta_pre`. Raises InputError when they do not fit the backbone."""
         self.load(config)
         match config:
             case BottleneckConfig():
                 assert self._encoder is not None
-                return MadxForward(self._encoder, read_adapterhub(theta_pre))
+                return MadxBackend(self._encoder, read_adapterhub(theta_pre))
             case _:
                 assert self._model is not None
-                return InjectedForward(self._model, read_peft(theta_pre))
+                return PeftBackend(self._model, read_peft(theta_pre))
 
 
-class MadxForward:
+class MadxBackend:
     """MAD-X adapters, invertible part included, in XLM-R, RoBERTa and BERT; masked LM."""
 
     def __init__(self, backbone: Backbone, theta_pre: Adapter) -> None:
@@ -106,7 +106,7 @@ class MadxForward:
         """One batch of all groups."""
         return collate(groups, self._backbone.tokenizer.pad_token_id, self._encoder.device)
 
-    def token_losses(self, batch: Batch, vectors: Tensor) -> Tensor:
+    def token_losses(self, batch: BankBatch, vectors: Tensor) -> Tensor:
         """bfloat16 products on a GPU, float32 on a CPU."""
         assert isinstance(batch, MaskedRows)
         weights = bank_weights(self._layout.split(vectors), self._activation)
@@ -114,7 +114,7 @@ class MadxForward:
             return token_losses(self._encoder, batch, weights)
 
 
-class InjectedForward:
+class PeftBackend:
     """LoRA, (IA)3, LoKr and prefix adapters in any language model; masked, causal and prefix LM."""
 
     def __init__(self, model: LanguageModel, theta_pre: Adapter) -> None:
@@ -153,7 +153,7 @@ class InjectedForward:
         """One batch of all groups."""
         return collate_lm(groups, self._model)
 
-    def token_losses(self, batch: Batch, vectors: Tensor) -> Tensor:
+    def token_losses(self, batch: BankBatch, vectors: Tensor) -> Tensor:
         """In the dtype of the model's weights."""
         assert isinstance(batch, LmRows)
         return self.injected.token_losses(batch, vectors)
