@@ -109,7 +109,7 @@ class Reports:
     answers: bool
 
     def __call__(self, name: str, values: Mapping[str, float]) -> None:
-        """Send. What saves the training is raised when this process is told to end, or the driver (ShutdownRequested)."""
+        """Send. Saving the training is asked for by raising: this process or the driver ends (ShutdownRequested)."""
         if self.stopped.is_set():
             raise SystemExit("told to end")
         if self.answers:
