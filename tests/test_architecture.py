@@ -1,27 +1,98 @@
-"""The arrows between packages, and what no module may do, read from the source."""
+"""The rooms and their one direction, and what no module may do, read from the source.
+
+`ROOMS` says of each room what it may import of its own package; the lines of `docs/design.md` say what each is for.
+"""
 
 import ast
+import io
 import os
+import re
 import subprocess
 import sys
+import tokenize
+from collections import Counter, defaultdict
 from functools import lru_cache
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("orchestrator", "jobs", "search_spaces")
-MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
-VOCABULARY = [
-    path for path in MODULES if path.is_relative_to(ROOT / "jobs") and "spec" in path.relative_to(ROOT).parts[1]
-]
-VOCABULARY.append(ROOT / "jobs" / "errors.py")
+# Beside a package's `__init__`; everything else stands in a room.
+FLAT = {
+    "orchestrator": {"__main__.py", "run.py", "wording.py"},
+    "jobs": {"errors.py", "worker.py"},
+    "search_spaces": set(),
+}
+# From the lowest line up: a room imports rooms of lower lines, never of its own.
+JOBS = (
+    "spec errors backbones",
+    "files runtime arithmetic scoring",
+    "adapters data",
+    "models merging",
+    "tokens pretraining",
+    "tasks",
+    "evaluation",
+    "training",
+    "banks",
+    "worker",
+    "ray",
+)
+LEVELS = {room: level for level, rooms in enumerate(JOBS) for room in rooms.split()}
+# What the driver's rooms may import of one another; `wording` is open to all.
+ROOMS = {
+    "wording": "",
+    "store": "",
+    "campaign": "",
+    "scheduling": "campaign store",
+    "plan": "campaign store",
+    "search": "store",
+    "clusters": "campaign plan",
+    "execution": "campaign clusters plan scheduling search store",
+    "lineage": "execution plan store",
+    "results": "campaign execution plan store",
+    "plots": "scheduling",
+    "report": "campaign plan plots results store",
+    "run": "campaign execution lineage plan report scheduling search store",
+    "cli": "campaign clusters execution lineage plan plots report run scheduling search store",
+    "__main__": "cli",
+}
+SEARCH_SPACES = {"mixtures": "", "relatedness": "", "strategies": "mixtures"}
+# Third parties that stand in the folders of their name, or in one room each.
+HOMES = {
+    "ray": ("jobs/ray", "orchestrator/clusters/ray", "orchestrator/execution/ray"),
+    "mlflow": ("orchestrator/lineage/mlflow",),
+    "sqlalchemy": ("orchestrator/lineage/mlflow",),
+    "matplotlib": ("orchestrator/plots",),
+    "kubernetes": ("orchestrator/clusters/k8s",),
+    "typer": ("orchestrator/cli",),
+    "deepspeed": ("jobs/banks/sharded",),
+    "accelerate": ("jobs/banks/sharded",),
+    "optuna": ("search_spaces/strategies",),
+    "cmaes": ("search_spaces/strategies",),
+    "jinja2": ("orchestrator/report", "orchestrator/lineage"),
+    "seqeval": ("jobs/scoring",),
+    "sentencepiece": ("jobs/scoring",),
+}
+# Files that use what a library keeps for itself; tests hold them against the pinned version.
+PRIVATE = {"orchestrator/clusters/ray/private.py"}
+# Files that rename or replace others: atomic writes, and directories that come into their place.
+RENAMING = {"jobs/files/atomic.py"}
 LONGEST = 400
-HEAVY = {"torch", "ray", "mlflow", "datasets", "transformers", "adapters", "peft", "matplotlib"}
+MOST_FILES, FEWEST_FILES = 20, 4
+# Importing one of these costs a noticeable part of a second; nothing that plans may.
+HEAVY = {"torch", "ray", "mlflow", "datasets", "transformers", "adapters", "peft", "matplotlib", "kubernetes"}
+# What a function may import late to spare whoever does not call it; the test knows nothing lighter.
+LATE = HEAVY | {"deepspeed", "accelerate", "optuna", "cmaes", "huggingface_hub", "lang2vec", "babel", "safetensors"}
 # The locale files of the installed babel package, as babel itself reads them; whether an error survives the way
 # between a worker and its driver, of the bytes just written.
-UNPICKLING = ("cldr_vocabulary.py", "mailbox.py")
+UNPICKLING = {ROOT / "jobs/data/cldr_vocabulary.py", ROOT / "jobs/ray/mailbox.py"}
 UNSAFE_CALLS = {"eval", "exec", "compile", "__import__"}
+MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+NAMES = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in MODULES}
+FOLDERS = sorted({path.parent for path in MODULES} - {ROOT / package for package in PACKAGES})
+BY_HAND = {ROOT / "jobs/backbones"}  # a model's files, and where they are
 
 
 @lru_cache(maxsize=1000)
@@ -29,15 +100,21 @@ def tree_of(path):
     return ast.parse(path.read_text(encoding="utf-8"), str(path))
 
 
-def imports(tree, deep=True):
-    """Dotted names of modules; without `deep` only those imported with the module itself, outside TYPE_CHECKING."""
-    nodes = ast.walk(tree) if deep else _at_top(tree)
-    for node in nodes:
+def short(path):
+    return path.relative_to(ROOT).as_posix()
+
+
+@lru_cache(maxsize=1000)
+def imports(path, deep=True):
+    """(dotted name, line) of what a module imports; without `deep` only what is imported with the module itself."""
+    found = []
+    for node in ast.walk(tree_of(path)) if deep else _at_top(tree_of(path)):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            found += [(alias.name, node.lineno) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, "imports are absolute"
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            assert node.level == 0, f"{short(path)}:{node.lineno}: imports are absolute"
+            found += [(f"{node.module}.{alias.name}", node.lineno) for alias in node.names]
+    return tuple(found)
 
 
 def _at_top(node):
@@ -50,45 +127,148 @@ def _at_top(node):
         yield from _at_top(child)
 
 
-def uses(path, package, deep=True):
-    return any(name == package or name.startswith(f"{package}.") for name in imports(tree_of(path), deep))
+def module_of(name):
+    """The module of ours that a dotted name is in, or an empty string."""
+    while name and name not in NAMES:
+        name = name.rpartition(".")[0]
+    return name
 
 
-def named(paths):
-    return [str(path.relative_to(ROOT)) for path in paths]
+def own_imports(path, deep=True):
+    for name, line in imports(path, deep):
+        if (found := module_of(name)) and NAMES[found] != path:
+            yield found, line
 
 
-def test_jobs_know_nothing_above_them():
-    inside = [path for path in MODULES if path.is_relative_to(ROOT / "jobs")]
-    assert not named(path for path in inside if uses(path, "orchestrator") or uses(path, "search_spaces"))
+def room_of(module):
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 else parts[0]
 
 
-def test_search_spaces_know_only_the_vocabulary_of_jobs():
-    for path in (path for path in MODULES if path.is_relative_to(ROOT / "search_spaces")):
-        assert not uses(path, "orchestrator"), path
-        assert all(in_vocabulary(name) for name in imports(tree_of(path)) if name.split(".")[0] == "jobs"), path
+def edges():
+    """(importing file, line, importing module, imported module) of all modules of ours."""
+    for name, path in NAMES.items():
+        for imported, line in own_imports(path):
+            yield f"{short(path)}:{line}", name, imported
+
+
+def allowed(name, imported):
+    (package, here), (other, there) = ((one.split(".")[0], room_of(one)) for one in (name, imported))
+    if package != other:
+        if package == "orchestrator":
+            return True
+        return package == "search_spaces" and other == "jobs" and there in ("spec", "errors")
+    if here == there or there == package:
+        return True
+    if package == "jobs":
+        return LEVELS[there] < LEVELS[here]
+    table = ROOMS if package == "orchestrator" else SEARCH_SPACES
+    return there == "wording" or there in table[here].split()
+
+
+def test_rooms_import_what_stands_below_them():
+    assert not [
+        f"{place}: {name} imports {imported}" for place, name, imported in edges() if not allowed(name, imported)
+    ]
+
+
+def test_every_room_has_its_line_in_the_tables():
+    found = {
+        package: {p.name for p in (ROOT / package).iterdir() if (p / "__init__.py").is_file()} for package in PACKAGES
+    }
+    assert found["orchestrator"] <= set(ROOMS)
+    assert found["jobs"] <= set(LEVELS)
+    assert found["search_spaces"] == set(SEARCH_SPACES)
+
+
+def in_order(graph):
+    try:
+        return list(TopologicalSorter(graph).static_order())
+    except CycleError as circle:
+        pytest.fail(" imports ".join(reversed(circle.args[1])))
+
+
+def test_no_circle_of_files():
+    in_order({name: {imported for imported, _ in own_imports(path)} for name, path in NAMES.items()})
+
+
+def test_no_circle_of_packages():
+    graph = defaultdict(set)
+    for _, name, imported in edges():
+        one, other = (NAMES[module].parent for module in (name, imported))
+        if one != other and one not in other.parents and other not in one.parents:
+            graph[short(one)].add(short(other))
+    in_order(graph)
 
 
 def test_the_vocabulary_imports_the_standard_library_alone():
-    for path in VOCABULARY:
-        others = {one for one in imports(tree_of(path)) if not in_vocabulary(one)}
-        assert {one.split(".")[0] for one in others} <= set(sys.stdlib_module_names), path
+    for path in (*(ROOT / "jobs/spec").glob("*.py"), ROOT / "jobs/errors.py"):
+        for name, line in imports(path):
+            ours = name.startswith(("jobs.spec", "jobs.errors"))
+            assert ours or name.split(".")[0] in sys.stdlib_module_names, f"{short(path)}:{line}: {name}"
 
 
-def in_vocabulary(name):
-    return name.startswith(("jobs.spec", "jobs.errors"))
+def test_nothing_lies_flat_beside_the_rooms():
+    for package in PACKAGES:
+        found = {path.name for path in (ROOT / package).glob("*.py")} - {"__init__.py"}
+        assert found == FLAT[package]
 
 
-def test_ray_is_imported_in_ray_modules_alone():
-    assert not named(
-        path for path in MODULES if uses(path, "ray") and not (path.name.startswith("ray_") or "ray" in path.parts)
-    )
+def test_a_room_holds_what_can_be_looked_over():
+    for folder in (one for one in FOLDERS if one not in BY_HAND):
+        held = [*folder.glob("*.py"), *(one for one in folder.iterdir() if (one / "__init__.py").is_file())]
+        assert FEWEST_FILES <= len(held) <= MOST_FILES, f"{short(folder)} holds {len(held)}"
 
 
-def test_mlflow_is_imported_in_lineage_modules_alone():
-    allowed = [path for path in MODULES if path.name.startswith("lineage_") or "lineage" in path.parent.parts[-2:]]
-    allowed.append(ROOT / "orchestrator" / "lineage.py")
-    assert not named(path for path in MODULES if uses(path, "mlflow") and path not in allowed)
+def test_every_room_says_in_a_line_what_it_is_for_and_the_design_page_has_that_line():
+    page = " ".join((ROOT / "docs/design.md").read_text(encoding="utf-8").split())
+    for folder in FOLDERS:
+        line = ast.get_docstring(tree_of(folder / "__init__.py")).splitlines()[0]
+        assert line.endswith(".") and f"{folder.name}/` {line}" in page, f"{short(folder)}: {line}"
+
+
+def test_third_parties_stand_in_their_rooms():
+    for path in MODULES:
+        for name, line in imports(path):
+            home = HOMES.get(name.split(".")[0])
+            assert home is None or short(path.parent).startswith(home), f"{short(path)}:{line}: {name}"
+
+
+def test_what_others_keep_for_themselves_is_used_in_named_files_alone():
+    for path in MODULES:
+        for name, line in imports(path):
+            private = any(part.startswith("_") for part in name.split(".")) and not name.startswith("__future__")
+            ours = name.split(".")[0] in PACKAGES
+            assert ours or not private or short(path) in PRIVATE, f"{short(path)}:{line}: {name}"
+
+
+@lru_cache(maxsize=1000)
+def loads(name):
+    """Third parties that are loaded with a module of ours."""
+    seen, found, waiting = set(), set(), [name]
+    while waiting:
+        module = waiting.pop()
+        if module in seen:
+            continue
+        seen.add(module)
+        waiting += [".".join(module.split(".")[:n]) for n in range(1, module.count(".") + 1)]
+        for imported, _ in imports(NAMES[module], deep=False):
+            if ours := module_of(imported):
+                waiting.append(ours)
+            else:
+                found.add(imported.split(".")[0])
+    return found
+
+
+def test_imports_inside_functions_spare_something_heavy():
+    for name, path in NAMES.items():
+        at_top = set(own_imports(path, deep=False))
+        for node in ast.walk(tree_of(path)):
+            if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+                at_top |= {(module_of(f"{one.module}.{a.name}"), one.lineno) for one in node.body for a in one.names}
+        for imported, line in set(own_imports(path)) - at_top:
+            spared = loads(imported) & LATE - loads(name)
+            assert spared, f"{short(path)}:{line}: {imported} loads nothing heavy: import it at the top"
 
 
 @pytest.mark.parametrize(
@@ -109,18 +289,65 @@ def test_planning_loads_nothing_heavy(module):
     assert answer.stdout.strip() == "[]"
 
 
+def test_files_are_renamed_where_it_is_said():
+    """`Path.replace` takes one argument, `str.replace` two."""
+    for path in MODULES:
+        for node in ast.walk(tree_of(path)):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+                name = ast.unparse(node.func)
+                on_path = node.func.attr in ("replace", "rename") and len(node.args) == 1 and not node.keywords
+                renames = on_path or name in ("os.replace", "os.rename", "shutil.move")
+                assert not renames or short(path) in RENAMING, f"{short(path)}:{node.lineno}: {name}"
+
+
+def test_a_class_name_means_one_class_in_its_package():
+    for package in PACKAGES:
+        places = defaultdict(list)
+        for path in (path for path in MODULES if path.is_relative_to(ROOT / package)):
+            for node in ast.walk(tree_of(path)):
+                if isinstance(node, ast.ClassDef):
+                    places[node.name].append(f"{short(path)}:{node.lineno}")
+        assert not {name: where for name, where in places.items() if len(where) > 1}
+
+
+@lru_cache(maxsize=1000)
+def words_of(path):
+    """How often each name stands in a module's code; texts do not count, but annotations that are texts do."""
+    words = Counter()
+    for token in tokenize.generate_tokens(io.StringIO(path.read_text(encoding="utf-8")).readline):
+        if token.type == tokenize.NAME:
+            words[token.string] += 1
+        elif token.type == tokenize.STRING and len(token.string) < 120:
+            words.update(re.findall(r"[A-Za-z_]\w*", token.string))
+    return words
+
+
+def test_every_public_name_has_a_user_outside_the_tests():
+    readers = [
+        path for path in (*MODULES, *(ROOT / "benchmarks").glob("*.py")) if path != ROOT / "jobs/spec/__init__.py"
+    ]
+    total = sum((words_of(path) for path in readers), Counter())
+    unused = [
+        f"{short(path)}:{node.lineno}: {node.name}"
+        for path in MODULES
+        for node in tree_of(path).body
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and total[node.name] < 2
+    ]
+    assert not unused
+
+
 def test_modules_are_short():
-    lengths = {str(path.relative_to(ROOT)): len(path.read_text(encoding="utf-8").splitlines()) for path in MODULES}
+    lengths = {short(path): len(path.read_text(encoding="utf-8").splitlines()) for path in MODULES}
     assert not {name: length for name, length in lengths.items() if length > LONGEST}
 
 
 def test_no_module_is_a_drawer_of_utilities():
     drawers = ("utils.py", "_utils.py", "util.py", "helpers.py", "common.py", "misc.py")
-    assert not named(path for path in MODULES if path.name.endswith(drawers))
+    assert not [short(path) for path in MODULES if path.name.endswith(drawers)]
 
 
 def test_every_module_says_what_it_is_for():
-    assert not named(path for path in MODULES if not ast.get_docstring(tree_of(path)))
+    assert not [short(path) for path in MODULES if not ast.get_docstring(tree_of(path))]
 
 
 def test_no_handler_catches_everything_silently():
@@ -145,7 +372,7 @@ def test_no_foreign_code_is_run():
             assert name not in UNSAFE_CALLS, f"{place}: {name}"
             assert name not in ("os.system", "os.popen"), place
             unpickles = name.startswith(("pickle.", "cloudpickle.", "marshal.", "shelve."))
-            assert not unpickles or path.name.endswith(UNPICKLING), place
+            assert not unpickles or path in UNPICKLING, place
             trusts = keywords.get("trust_remote_code")
             assert trusts is None or ast.unparse(trusts) == "False", place
             assert ast.unparse(keywords.get("shell", ast.Constant(False))) == "False", place
@@ -174,4 +401,4 @@ def test_yaml_is_read_by_safe_loaders_alone():
 def test_nothing_speaks_of_the_machine_it_was_written_on():
     homes = ("/ro" + "ot/", "/wo" + "rk/", "/ho" + "me/")
     texts = [*MODULES, *(ROOT / "campaigns").glob("*.yaml"), *(ROOT / "docs").glob("*.md"), ROOT / "README.md"]
-    assert not named(p for p in texts if any(home in p.read_text(encoding="utf-8") for home in homes))
+    assert not [short(p) for p in texts if any(home in p.read_text(encoding="utf-8") for home in homes)]

@@ -7,38 +7,20 @@ task (language modelling) in both languages.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 from torch import Tensor
 
-from jobs.arithmetic.checks import all_finite, same_layout
-from jobs.arithmetic.combine import linear
+from jobs.arithmetic.checks import all_finite
 from jobs.arithmetic.weighted_sum import accumulation_dtype, refuse_non_finite
 from jobs.errors import Fault, InputError
 
-State = Mapping[str, Tensor]
-ROLES = ("task_source", "reference_target", "reference_source")
-
-
-def adamergex_lora(task_source: State, reference_target: State, reference_source: State, t: float) -> dict[str, Tensor]:
-    """LoRA, additive, on A and on B apart: `task + t * (target - source)`."""
-    return linear([task_source, reference_target, reference_source], [1.0, t, -t], ROLES)
-
-
-def adamergex_ia3(task_source: State, reference_target: State, reference_source: State, t: float) -> dict[str, Tensor]:
-    """(IA)3, multiplicative, element-wise: `task * (t * (target / source - 1) + 1)`.
-
-    Raises InputError when a value of `reference_source` is zero where it divides.
-    """
-    names = same_layout([task_source, reference_target, reference_source], ROLES)
-    return {
-        name: ia3_tensor(task_source[name], reference_target[name], reference_source[name], t, name) for name in names
-    }
-
 
 def ia3_tensor(task: Tensor, target: Tensor, source: Tensor, t: float, name: str) -> Tensor:
-    """The same for one tensor, computed in float32 or float64, rounded once to the task's dtype."""
+    """(IA)3, multiplicative, element-wise: `task * (t * (target / source - 1) + 1)`; LoRA's rule is a weighted sum.
+
+    Computed in float32 or float64, rounded once to the task's dtype. Raises InputError when a value of `source` is
+    zero where it divides.
+    """
     wide = accumulation_dtype(task.dtype)
     for tensor in (task, target, source):
         all_finite(tensor, name)

@@ -21,7 +21,7 @@ Outcome = TypeVar("Outcome", JobResult, JobResult | Exception)
 
 
 class CallDirectories:
-    """The directories of calls: created with what they need, results staged out. One per process that carries them out."""
+    """Directories of calls: created with what they need, results staged out. One per process that carries out calls."""
 
     def __init__(self) -> None:
         """Opens no bucket yet."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
@@ -192,8 +192,3 @@ METHODS: tuple[str, ...] = (
     "slerp",
 )
 RECIPE: TypeAdapter[Recipe] = TypeAdapter(Annotated[Recipe, Field(discriminator="method")])
-
-
-def recipe_schema() -> dict[str, Any]:
-    """The JSON Schema of a recipe file."""
-    return RECIPE.json_schema()

@@ -34,6 +34,11 @@ class RelatedSection(StrictModel):
     within: WithinSection | None = None
     each: bool = Field(False, description="kind mixture: a comparison of its own for every related language")
     pool: tuple[LanguageCode, ...] = Field((), description="candidates; default: all languages with an adapter")
+    source: str = Field(
+        "uriel",
+        description="of distances: uriel (lang2vec's features), urielplus (if installed), or a file: lang2vec's "
+        "distances2.zip, or a text table with the columns a, b, kind, distance",
+    )
 
 
 def _weight(text: str | float) -> str:

@@ -139,33 +139,6 @@ def read_published(file: Path) -> Published:
     return published
 
 
-def published_names(root: Path) -> tuple[str, ...]:
-    """Every `<paper>/<table>` under `root`, sorted."""
-    return tuple(sorted(file.relative_to(root).with_suffix("").as_posix() for file in root.glob("*/*.yaml")))
-
-
-def load_published(name: str, root: Path) -> Published:
-    """The table `name`, e.g. `language-and-task-arithmetic/table-1`. Raises InputError for an unknown name."""
-    known = published_names(root)
-    if name not in known or not _NAME.fullmatch(name):
-        todo = nearest(name, list(known)) if known else "there is no published table here"
-        raise InputError(Fault("no such published table", str(root), name, todo))
-    return read_published(root / f"{name}.yaml")
-
-
-def all_published(root: Path) -> dict[str, Published]:
-    """Every table under `root` by name. Raises InputError with the faults of all files."""
-    tables: dict[str, Published] = {}
-    faults: list[Fault] = []
-    for name in published_names(root):
-        try:
-            tables[name] = read_published(root / f"{name}.yaml")
-        except InputError as error:
-            faults += error.faults
-    raise_all(faults)
-    return tables
-
-
 def _senseless(published: Published, document: Document) -> Iterator[Fault]:
     expected = "/".join(document.file.resolve().with_suffix("").parts[-2:])
     if published.id != expected:

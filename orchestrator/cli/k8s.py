@@ -28,17 +28,18 @@ def render(
     options: OptionsFile = None,
     set_: Set = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="file to write; default: standard output")] = None,
+    standing: Annotated[bool, typer.Option("--standing", help="a RayCluster that stays, for many campaigns")] = False,
 ) -> None:
     """Write the RayJob and the ConfigMap of a campaign as YAML; no cluster is needed."""
     from orchestrator.clusters.k8s.manifests import as_yaml
 
-    manifests = _rendered(file, options, set_)
+    manifests = _rendered(file, options, set_, standing)
     text = as_yaml(manifests)
     if out is None:
         print(text, end="")
         return
     out.write_text(text, encoding="utf-8")
-    Console().print(f"written: {out} (RayJob {manifests[-1]['metadata']['name']})", soft_wrap=True)
+    Console().print(f"written: {out} ({manifests[-1]['kind']} {manifests[-1]['metadata']['name']})", soft_wrap=True)
 
 
 def submit(file: CampaignFile, options: OptionsFile = None, set_: Set = None, context: Context = None) -> None:
@@ -102,12 +103,15 @@ def stop(job: Job, namespace: Namespace = "adapterfleet", context: Context = Non
     Console().print(done, soft_wrap=True)
 
 
-def _rendered(file: Path, options: Path | None, set_: list[str] | None) -> list[dict[str, Any]]:
+def _rendered(file: Path, options: Path | None, set_: list[str] | None, standing: bool = False) -> list[dict[str, Any]]:
     from orchestrator.campaign.load import load_campaign
     from orchestrator.clusters.k8s.manifests import render as render_campaign
+    from orchestrator.clusters.k8s.manifests import render_cluster
 
     given = variables(set_)
     campaign = load_campaign(file, given)
+    if standing:
+        return [render_cluster(campaign, load_options(options))]
     return render_campaign(campaign, file.read_text(encoding="utf-8"), load_options(options), given)
 
 

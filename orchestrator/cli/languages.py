@@ -15,7 +15,7 @@ from orchestrator.cli.options import (
 )
 from orchestrator.plots.language_map import draw_map
 from search_spaces.relatedness.codes import resolve_languages
-from search_spaces.relatedness.distances import DistanceSource
+from search_spaces.relatedness.distances import DistanceSource, distance_source
 from search_spaces.relatedness.ranking import Ranking, rank
 
 if TYPE_CHECKING:
@@ -26,9 +26,10 @@ def related(
     target: str,
     pool: Annotated[str, typer.Option(help="languages to rank, separated by commas")],
     by: Annotated[str, typer.Option(help="distance, several with +, mixed, or all")] = "syntactic",
+    source: Annotated[str, typer.Option(help="uriel, urielplus, or the file of a table of distances")] = "uriel",
 ) -> None:
     """Rank the languages of a pool by their distance to a target."""
-    console.print(related_table(target, _codes(pool), by))
+    console.print(related_table(target, _codes(pool), by, distance_source(source, (target, *_codes(pool)))))
 
 
 def map_(

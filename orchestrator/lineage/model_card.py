@@ -54,7 +54,6 @@ def write_card(step: Step, staging: Path, result: JobResult, inputs: Mapping[str
         (staging / "README.md").write_text(card(step.spec, inputs, result), encoding="utf-8")
 
 
-CARD_FILE = "README.md"
 _KINDS: dict[type[AdapterConfig], str] = {
     BottleneckConfig: "MAD-X",
     LoraConfig: "LoRA",

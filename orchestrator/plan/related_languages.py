@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,9 +11,8 @@ from numpy.typing import NDArray
 from jobs.errors import Fault, InputError
 from orchestrator.campaign.comparisons import ComparisonSection
 from search_spaces.relatedness.codes import resolve_languages
-from search_spaces.relatedness.distances import parse_kinds
+from search_spaces.relatedness.distances import DistanceSource, distance_source, parse_kinds
 from search_spaces.relatedness.selection import Selection, nearest, related_by_thresholds
-from search_spaces.relatedness.uriel_distances import RebuiltDistances
 
 # Two distances nearer than this may be a tie: `nearest` decides, so both stay on the short list.
 ROUNDING = 1e-6
@@ -26,18 +26,25 @@ def related_languages(section: ComparisonSection, pool: Sequence[str], faults: l
     targets in a pool of a thousand take a second, and the notes speak of languages that matter.
     """
     chosen = {}
+    try:
+        source = distance_source(section.related.source, (*section.targets, *pool))
+    except InputError as unusable:
+        faults += [replace(fault, what=f"comparison {section.name}: {fault.what}") for fault in unusable.faults]
+        return {}
     if section.related.within:
-        return _within(section, pool, faults)
-    for target, near in zip(section.targets, _short_lists(section, pool), strict=True):
+        return _within(section, pool, source, faults)
+    for target, near in zip(section.targets, _short_lists(section, pool, source), strict=True):
         try:
-            chosen[target] = nearest(target, near, section.related.by, section.related.top)
+            chosen[target] = nearest(target, near, section.related.by, section.related.top, source)
         except InputError as without:
             where = f"comparison {section.name}, target {target}"
             faults += [Fault(f.what, where, _short(f.got), f.todo) for f in without.faults]
     return chosen
 
 
-def _within(section: ComparisonSection, pool: Sequence[str], faults: list[Fault]) -> dict[str, Selection]:
+def _within(
+    section: ComparisonSection, pool: Sequence[str], source: DistanceSource, faults: list[Fault]
+) -> dict[str, Selection]:
     """All languages nearer than both bounds, for every target."""
     bounds = section.related.within
     assert bounds is not None
@@ -46,7 +53,7 @@ def _within(section: ComparisonSection, pool: Sequence[str], faults: list[Fault]
         others = [code for code in pool if code != target]
         try:
             chosen[target] = related_by_thresholds(
-                target, others, syntactic=bounds.syntactic, geographic=bounds.geographic
+                target, others, syntactic=bounds.syntactic, geographic=bounds.geographic, source=source
             )
         except InputError as without:
             where = f"comparison {section.name}, target {target}"
@@ -54,10 +61,10 @@ def _within(section: ComparisonSection, pool: Sequence[str], faults: list[Fault]
     return chosen
 
 
-def _short_lists(section: ComparisonSection, pool: Sequence[str]) -> list[Sequence[str]]:
+def _short_lists(section: ComparisonSection, pool: Sequence[str], source: DistanceSource) -> list[Sequence[str]]:
     if not pool:
         return [pool] * len(section.targets)
-    distances = _distances(section, pool)
+    distances = _distances(section, pool, source)
     lists = []
     for row in distances:
         count = min(section.related.top, int(np.isfinite(row).sum()))
@@ -69,9 +76,8 @@ def _short_lists(section: ComparisonSection, pool: Sequence[str]) -> list[Sequen
     return lists
 
 
-def _distances(section: ComparisonSection, pool: Sequence[str]) -> NDArray[np.float64]:
+def _distances(section: ComparisonSection, pool: Sequence[str], source: DistanceSource) -> NDArray[np.float64]:
     """[targets, pool], infinite where there is no distance and for the target itself."""
-    source = RebuiltDistances()
     targets, members = resolve_languages(section.targets), resolve_languages(pool)
     rows, columns = [one.iso3 for one in targets], [one.iso3 for one in members]
     kinds = parse_kinds(section.related.by, source)

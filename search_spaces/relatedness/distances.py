@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -11,8 +12,10 @@ from numpy.typing import NDArray
 
 from jobs.errors import Fault, InputError
 from search_spaces.relatedness.codes import resolve_languages
+from search_spaces.relatedness.distance_tables import load_precomputed
 from search_spaces.relatedness.uriel import KINDS
 from search_spaces.relatedness.uriel_distances import RebuiltDistances
+from search_spaces.relatedness.uriel_plus import UrielPlusDistances
 
 # What `by` may say beside the name of a kind. "mixed" averages type, contact and descent, the three kinds
 # that cover most languages; "all" is the plain mean of the six.
@@ -41,6 +44,17 @@ class DistanceSource(Protocol):
     def remarks(self, kind: str, code: str) -> tuple[str, ...]:
         """What a reader of distances of this ISO 639-3 code should know."""
         ...
+
+
+def distance_source(name: str, languages: Sequence[str]) -> DistanceSource:
+    """The source that a campaign or command names: `uriel` (lang2vec's features), `urielplus`, or a table's file.
+
+    A table is read for `languages` (any codes) alone. Raises InputError for a package that is not installed, and a
+    file that is missing or faulty.
+    """
+    if name == "uriel":
+        return RebuiltDistances()
+    return UrielPlusDistances() if name == "urielplus" else load_precomputed(Path(name), languages)
 
 
 def parse_kinds(by: str | Sequence[str], source: DistanceSource) -> tuple[str, ...]:

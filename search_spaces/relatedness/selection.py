@@ -13,23 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jobs.errors import Fault, InputError
-from search_spaces.relatedness.codes import Language, refuse_repeats, resolve_languages
-from search_spaces.relatedness.distances import DistanceSource, distance, distance_matrix, parse_kinds
+from search_spaces.relatedness.distances import DistanceSource
 from search_spaces.relatedness.ranking import Ranking, Related, comparable, rank
-from search_spaces.relatedness.uriel_distances import RebuiltDistances
-
-__all__ = [
-    "Ranking",
-    "Related",
-    "Selection",
-    "as_stored",
-    "distance",
-    "distance_matrix",
-    "nearest",
-    "nearest_of_each",
-    "rank",
-    "related_by_thresholds",
-]
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,60 +90,11 @@ def related_by_thresholds(
     return Selection(target, one.chosen, one.rule, fallback, one.source, one.missing, one.notes)
 
 
-def nearest_of_each(
-    targets: Sequence[str],
-    pool: Sequence[str],
-    by: str | Sequence[str] = "syntactic",
-    source: DistanceSource | None = None,
-) -> dict[str, Related]:
-    """The nearest language of the pool for each target, as `nearest` finds it, in one pass over a [targets,
-    pool] matrix.
-
-    Raises InputError that lists every target without any distance.
-    """
-    source = source or RebuiltDistances()
-    kinds = parse_kinds(by, source)
-    refuse_repeats(targets)
-    refuse_repeats(pool)
-    wanted = resolve_languages(targets)
-    members = sorted(resolve_languages(pool), key=lambda member: (member.iso3, member.code))
-    rows, columns = [one.iso3 for one in wanted], [one.iso3 for one in members]
-    if not rows or not columns:
-        raise InputError(Fault("the pool of related languages is empty" if rows else "there is no target language"))
-    values = np.stack([source.matrix(kind, rows, columns) for kind in kinds])
-    mean = np.round(values.mean(axis=0), 9)
-    mean[_same(wanted, members)] = np.nan
-    mean[np.isnan(mean)] = np.inf
-    best = mean.argmin(axis=1)
-    lost = [one.code for one, row, i in zip(wanted, mean, best, strict=True) if np.isinf(row[i])]
-    if lost:
-        todo = "choose another kind of distance or leave the target out"
-        raise InputError(
-            *(Fault(f"no {'+'.join(kinds)} distance to any language of the pool", got=code, todo=todo) for code in lost)
-        )
-    return {
-        one.code: Related(
-            members[j].code,
-            columns[j],
-            float(values[:, i, j].mean()),
-            tuple(zip(kinds, map(float, values[:, i, j]), strict=True)),
-        )
-        for i, (one, j) in enumerate(zip(wanted, best.tolist(), strict=True))
-    }
-
-
 def as_stored(values: NDArray[np.float64], decimals: int | None) -> NDArray[np.float64]:
     """`values` as lang2vec's table has them: rounded to four decimals, then to `decimals`, halves to even; None
     leaves them.
     """
     return values if decimals is None else np.round(np.round(values, 4), decimals)
-
-
-def _same(wanted: Sequence[Language], members: Sequence[Language]) -> NDArray[np.bool_]:
-    """[targets, pool]: whether the two are one language."""
-    index: dict[tuple[str, ...], int] = {}
-    left, right = (np.array([index.setdefault(one.key, len(index)) for one in group]) for group in (wanted, members))
-    return np.asarray(left[:, None] == right[None, :])
 
 
 def _without_distance(ranking: Ranking) -> Fault:

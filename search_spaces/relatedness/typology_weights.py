@@ -4,13 +4,10 @@ vectors.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
-
-from jobs.errors import Fault, InputError, raise_all
+from jobs.errors import Fault, InputError
 from search_spaces.relatedness.distances import DistanceSource
 from search_spaces.relatedness.ranking import rank
 
@@ -52,40 +49,3 @@ def typology_weights(
         raise InputError(Fault(f"no weight can be made for {target}", got=got, todo="choose another kind of distance"))
     weights = {code: value / total for code, value in similarity.items()}
     return TypologyWeights(weights, ranking.source, ranking.missing, ranking.notes)
-
-
-def cosine_ranking(target: ArrayLike, sources: Mapping[str, ArrayLike]) -> tuple[tuple[str, float], ...]:
-    """The sources by cosine similarity of their vectors to `target`, highest first; equal ones by code.
-
-    A vector is a flattened adapter minus the common initialisation, all of one length; float64 arithmetic.
-    Raises InputError for another length, a vector of zeros (an untrained adapter) or one with entries that
-    are no finite numbers.
-    """
-    if not sources:
-        raise InputError(Fault("there is no source vector to rank", todo="name at least one source adapter"))
-    wanted = _vector(target)
-    vectors = {code: _vector(vector) for code, vector in sources.items()}
-    faults = [
-        fault
-        for code, vector in {"the target": wanted, **vectors}.items()
-        if (fault := _fault(code, vector, wanted.size))
-    ]
-    raise_all(faults)
-    length = float(np.linalg.norm(wanted))
-    cosines = {code: float(vector @ wanted / (length * np.linalg.norm(vector))) for code, vector in vectors.items()}
-    return tuple(sorted(cosines.items(), key=lambda item: (-round(item[1], 12), item[0])))
-
-
-def _vector(values: ArrayLike) -> NDArray[np.float64]:
-    return np.asarray(values, dtype=np.float64).ravel()
-
-
-def _fault(code: str, vector: NDArray[np.float64], size: int) -> Fault | None:
-    """What is wrong with one vector, or None."""
-    if vector.size != size:
-        return Fault(f"the vector of {code} has another length than the target's", got=f"{vector.size} and {size}")
-    if not np.isfinite(vector).all():
-        return Fault(f"the vector of {code} has entries that are not finite", todo="train the adapter again")
-    if not vector.any():
-        return Fault(f"the vector of {code} is zero", todo="it equals the initialisation: train the adapter first")
-    return None

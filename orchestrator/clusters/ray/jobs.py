@@ -28,11 +28,6 @@ from orchestrator.clusters.ray.connect import SECONDS, TOKEN
 from orchestrator.clusters.ray.versions import STAMP, stamp
 
 MADE_BY = "adapterfleet"  # metadata key of our jobs; its value is the campaign's name
-CHATTY = (
-    "ray.dashboard.modules.dashboard_sdk",
-    "ray.dashboard.modules.job.sdk",
-    "ray._private.runtime_env.packaging",
-)
 # Ray kills a driver that it has told to end after 3 seconds unless it is told otherwise: too soon for a checkpoint.
 PATIENCE = {"RAY_JOB_STOP_WAIT_TIME_S": f"{GRACE_SECONDS + 5:.0f}"}
 RECONNECTS = 20

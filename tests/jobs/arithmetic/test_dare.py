@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from jobs.arithmetic.combine import task_arithmetic
+from jobs.arithmetic.combine import base_weights, linear
 from jobs.arithmetic.dare import dare, keep_mask
 from jobs.errors import InputError
 
@@ -29,7 +29,7 @@ def test_every_entry_is_the_base_plus_kept_rescaled_differences():
 def test_density_one_is_task_arithmetic():
     base, one, two = state(0), state(1), state(2)
     merged = dare(base, [one, two], [0.7, -0.4], 1.0, seed=0)
-    plain = task_arithmetic(base, [one, two], [0.7, -0.4])
+    plain = linear([base, one, two], base_weights([0.7, -0.4]))
     for name in base:
         torch.testing.assert_close(merged[name], plain[name])
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from jobs.errors import InputError
 from search_spaces.relatedness.distances import distance, distance_matrix, parse_kinds
 from search_spaces.relatedness.ranking import rank
-from search_spaces.relatedness.selection import as_stored, nearest, nearest_of_each, related_by_thresholds
+from search_spaces.relatedness.selection import as_stored, nearest, related_by_thresholds
 from search_spaces.relatedness.uriel import KINDS, coordinates, known_features, load_features, record_code
 from search_spaces.relatedness.uriel_distances import RebuiltDistances
 
@@ -270,31 +270,6 @@ def test_the_bounds_are_strict():
     exact = distance("syntactic", "gl", "pt")
     assert related_by_thresholds("gl", ["pt"], syntactic=exact, decimals=None).fallback
     assert not related_by_thresholds("gl", ["pt"], syntactic=exact + 1e-6, decimals=None).fallback
-
-
-def test_the_nearest_of_many_targets_are_those_found_one_by_one():
-    together = nearest_of_each(LANGUAGE_POOL, LANGUAGE_POOL, "mixed")
-    for target in LANGUAGE_POOL:
-        assert together[target] == nearest(target, LANGUAGE_POOL, "mixed").chosen[0]
-
-
-def test_targets_without_any_distance_are_listed_together():
-    with pytest.raises(InputError) as caught:
-        nearest_of_each(["gl", "sk", "tok"], ["pt", "es"])
-    assert [fault.got for fault in caught.value.faults] == ["sk", "tok"]
-
-
-def test_a_thousand_targets_and_a_thousand_sources_are_one_matrix():
-    import pycountry
-
-    codes = [
-        entry.alpha_3
-        for entry in pycountry.languages
-        if known_features("syntactic", record_code("syntactic", entry.alpha_3))
-    ][:1000]
-    found = nearest_of_each(codes, codes)
-    assert len(found) == len(codes) == 1000
-    assert all(related.code != code for code, related in found.items())
 
 
 def test_kinds_may_be_named_in_one_string_or_several():

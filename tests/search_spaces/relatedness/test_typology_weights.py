@@ -1,11 +1,10 @@
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobs.errors import InputError
 from search_spaces.relatedness.ranking import rank
-from search_spaces.relatedness.typology_weights import cosine_ranking, typology_weights
+from search_spaces.relatedness.typology_weights import typology_weights
 
 POOL = ["pt", "es", "fr", "en", "hi", "tr"]
 
@@ -38,34 +37,3 @@ def test_a_language_without_data_gets_no_weight_and_is_listed():
 def test_weights_that_cannot_be_made_are_refused(pool, by):
     with pytest.raises(InputError, match="no weight can be made for gl"):
         typology_weights("gl", pool, by)
-
-
-def test_sources_are_ranked_by_the_cosine_of_their_vectors():
-    found = cosine_ranking([1.0, 0.0], {"far": [0.0, 2.0], "near": [3.0, 0.1], "back": [-1.0, 0.0]})
-    assert [code for code, _ in found] == ["near", "far", "back"]
-    assert found[1][1] == 0.0
-    assert found[2][1] == -1.0
-
-
-@settings(deadline=None)
-@given(st.floats(0.01, 100.0), st.integers(0, 2**32 - 1))
-def test_cosines_do_not_depend_on_the_length_of_a_vector(scale, seed):
-    vectors = np.random.default_rng(seed).normal(size=(4, 7))
-    sources = {str(i): vector for i, vector in enumerate(vectors[1:])}
-    plain = dict(cosine_ranking(vectors[0], sources))
-    scaled = dict(cosine_ranking(vectors[0] * scale, sources))
-    assert plain == pytest.approx(scaled)
-
-
-@pytest.mark.parametrize(
-    ("sources", "message"),
-    [
-        ({}, "no source vector"),
-        ({"es": [1.0]}, "vector of es has another length"),
-        ({"es": [0.0, 0.0]}, "vector of es is zero"),
-        ({"es": [np.nan, 0.0]}, "vector of es has entries that are not finite"),
-    ],
-)
-def test_vectors_that_have_no_cosine_are_refused(sources, message):
-    with pytest.raises(InputError, match=message):
-        cosine_ranking([1.0, 0.0], sources)
