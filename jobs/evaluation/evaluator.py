@@ -3,32 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from jobs.errors import Fault, InputError
 from jobs.scoring.metrics import Numbers, Statistics
-from jobs.spec import Method, Mixture, Option, mixture_role
+from jobs.spec import Mixture, mixture_role
 from jobs.tokens.evaluation_sets import EvaluationSet
 
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """A system: a weighted sum of language adapters, and a task adapter on top of it.
+    """A system: a mixture of adapters, and a task adapter on top of it.
 
-    `languages`: (adapter directory, weight) pairs. `theta_pre` is needed unless the weights sum to one, for then it
-    drops out of theta_pre + sum of w_i (theta_i - theta_pre). No languages: the backbone as it is. `method` and
-    `options`: another rule than task arithmetic, as in `jobs.spec.Mixture`; `keys`: what the mixture calls them, for
-    rules in which they have different parts.
+    `adapters`: the directory of each key of the mixture. `theta_pre` is needed by task arithmetic unless the weights
+    sum to one, for then it drops out of theta_pre + sum of w_i (theta_i - theta_pre). Without a mixture: the backbone.
     """
 
-    languages: tuple[tuple[Path, float], ...] = ()
+    mixture: Mixture | None = None
+    adapters: Mapping[str, Path] = field(default_factory=dict)
     task: Path | None = None
     theta_pre: Path | None = None
-    method: Method = "task_arithmetic"
-    options: tuple[Option, ...] = ()
-    keys: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,11 +77,8 @@ class Evaluator:
 
     def evaluate(self, mixture: Mixture, seed: int) -> Scored:
         """Score `mixture` with the adapters of `seed`. Raises InputError for unknown ones, and faults of the rule."""
-        languages = tuple((self._directory(mixture_role(key, seed)), weight) for key, weight in mixture.weights)
-        task = self._inputs.get(f"task@{seed}")
-        theta_pre = self._inputs.get("theta_pre")
-        keys = tuple(key for key, _ in mixture.weights)
-        stack = Stack(languages, task, theta_pre, mixture.method, mixture.options, keys)
+        adapters = {key: self._directory(mixture_role(key, seed)) for key, _ in mixture.weights}
+        stack = Stack(mixture, adapters, self._inputs.get(f"task@{seed}"), self._inputs.get("theta_pre"))
         return self._warm.evaluate(self._evaluation, stack)
 
     def _directory(self, role: str) -> Path:

@@ -9,7 +9,7 @@ from jobs.evaluation.evaluator import Score, Stack
 from jobs.evaluation.headed_evaluator import HeadedEvaluator
 from jobs.evaluation.madx_evaluator import WarmEvaluator
 from jobs.scoring.metrics import Statistics
-from jobs.spec import EvaluationSpec, JobCall, JobResult, Method, Progress
+from jobs.spec import EvaluationSpec, JobCall, JobResult, Mixture, Progress
 from jobs.tasks.masked_lm import MaskedSet
 from jobs.tasks.protocol import ScoredSet
 from jobs.tokens.evaluation_sets import EvaluationSet
@@ -50,12 +50,11 @@ def stack_of(call: JobCall, spec: EvaluationSpec) -> Stack:
     missing = [role for role, _ in spec.weights if role not in call.inputs]
     if missing:
         raise InputError(Fault("inputs are missing", call.name, ", ".join(missing)))
-    languages = tuple((call.inputs[role], weight) for role, weight in spec.weights)
-    keys = tuple(role for role, _ in spec.weights)
     theta_pre = call.inputs.get("theta_pre")
     # A weighted sum, as the spec says; task arithmetic is one, too, where theta_pre counts.
-    method: Method = "task_arithmetic" if theta_pre else "linear"
-    return Stack(languages, call.inputs.get("task"), theta_pre, method, spec.options, keys)
+    mixture = Mixture(spec.weights, "task_arithmetic" if theta_pre else "linear", spec.options)
+    adapters = {role: call.inputs[role] for role, _ in spec.weights}
+    return Stack(mixture if spec.weights else None, adapters, call.inputs.get("task"), theta_pre)
 
 
 def _plain(statistics: Statistics) -> list[list[float]]:

@@ -72,16 +72,14 @@ class LanguageEvaluator:
 
         Raises InputError for adapters that do not fit each other.
         """
-        adapters = [] if not stack.languages else [self._merged(stack)]
+        adapters = [] if stack.mixture is None else [self._merged(stack.mixture, stack)]
         adapters += [] if stack.task is None else [self._adapters[stack.task]]
         if len(adapters) > 1 and any(adapter.kind == "prefix" for adapter in adapters):
             raise InputError(Fault("prefixes cannot be stacked", str(stack.task), todo="merge them instead"))
         return adapters
 
-    def _merged(self, stack: Stack) -> Adapter:
-        keys = stack.keys or tuple(str(path) for path, _ in stack.languages)
-        weights = tuple((key, weight) for key, (_, weight) in zip(keys, stack.languages, strict=True))
-        sources = {key: self._adapters[path] for key, (path, _) in zip(keys, stack.languages, strict=True)}
+    def _merged(self, mixture: Mixture, stack: Stack) -> Adapter:
+        sources = {key: self._adapters[path] for key, path in stack.adapters.items()}
         base = None if stack.theta_pre is None else self._adapters[stack.theta_pre]
-        merged = mix(Mixture(weights, stack.method, stack.options), sources, base, "candidate")
+        merged = mix(mixture, sources, base, "candidate")
         return replace(merged, tensors=dict(merged.tensors))

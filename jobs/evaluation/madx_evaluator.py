@@ -119,14 +119,16 @@ class WarmEvaluator:
         return [head(states)[0].cpu() for states in hidden]
 
     def _merged(self, stack: Stack) -> BankWeights:
-        if not stack.languages:
+        mixture = stack.mixture
+        if mixture is None:
             return BankWeights({}, None, activation_named("relu"))
-        if stack.method not in _SUMS:
-            return self._ruled(stack)
-        directories, weights = zip(*stack.languages, strict=True)
-        rest = base_weights(weights)[0] if stack.method == "task_arithmetic" else 0.0
-        if stack.theta_pre is not None and stack.method == "task_arithmetic":
-            directories, weights = (stack.theta_pre, *directories), (rest, *weights)
+        if mixture.method not in _SUMS:
+            return self._ruled(mixture, stack)
+        weights = [weight for _, weight in mixture.weights]
+        directories = [stack.adapters[key] for key, _ in mixture.weights]
+        rest = base_weights(weights)[0] if mixture.method == "task_arithmetic" else 0.0
+        if stack.theta_pre is not None and mixture.method == "task_arithmetic":
+            directories, weights = [stack.theta_pre, *directories], [rest, *weights]
         elif abs(rest) > TOLERANCE:
             todo = "give theta_pre, or weights that sum to one"
             raise InputError(Fault("the weights do not sum to one", "weights", f"{sum(weights):g}", todo))
@@ -142,14 +144,11 @@ class WarmEvaluator:
             slot.vector[0].add_(source.vector, alpha=weight)
         return slot.weights
 
-    def _ruled(self, stack: Stack) -> BankWeights:
+    def _ruled(self, mixture: Mixture, stack: Stack) -> BankWeights:
         """A rule that is no sum: computed by the same code as a winner, then written into the slot."""
-        keys = stack.keys or tuple(str(path) for path, _ in stack.languages)
-        named = list(zip(keys, stack.languages, strict=True))
-        mixture = Mixture(tuple((key, weight) for key, (_, weight) in named), stack.method, stack.options)
         base = self._adapters[stack.theta_pre] if stack.theta_pre is not None else None
-        merged = mix(mixture, {key: self._adapters[path] for key, (path, _) in named}, base, "candidate")
-        slot = self._vectors[stack.languages[0][0]].slot
+        merged = mix(mixture, {key: self._adapters[path] for key, path in stack.adapters.items()}, base, "candidate")
+        slot = self._vectors[stack.adapters[mixture.weights[0][0]]].slot
         slot.vector[0].copy_(Layout.of(merged.tensors).flatten(merged.tensors))
         return slot.weights
 

@@ -57,6 +57,18 @@ class PlainLoader(yaml.SafeLoader):
 PlainLoader.add_constructor("tag:yaml.org,2002:int", PlainLoader.construct_yaml_int)
 PlainLoader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"(?:true|false)$"), list("tf"))
 
+# What stands for a type of pydantic's in a fault.
+_WANTED = {
+    "string_type": "a text",
+    "int_type int_parsing int_from_float int_parsing_size": "a whole number",
+    "float_type float_parsing": "a number",
+    "finite_number": "a finite number",
+    "bool_type bool_parsing": "true or false",
+    "tuple_type list_type set_type": "a list",
+    "dict_type model_type model_attributes_type mapping_type dataclass_type": "a mapping of keys",
+    "none_required": "nothing",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Document:
@@ -172,24 +184,64 @@ def _own(errors: Sequence[Any]) -> Iterator[Any]:
 
 
 def _fault(document: Document, model: type[BaseModel], error: Any) -> Fault:
-    location: Location = tuple(part for part in error["loc"] if part != "[key]")
+    named: Location = tuple(part for part in error["loc"] if part != "[key]")
+    location = _in_document(document.content, named, error["type"] == "missing")
     got = _short(error.get("input"))
     if error["type"] == "extra_forbidden":
-        known = _siblings(model, location)
-        return Fault("unknown key", document.where(location), "", nearest(str(location[-1]), known))
+        return Fault("unknown key", document.where(location), "", _instead(model, named))
+    if error["type"] == "union_tag_not_found":
+        key = str(error["ctx"]["discriminator"]).strip("'")
+        return Fault("a required key is missing", document.where((*location, key)))
+    if error["type"] == "union_tag_invalid":
+        key, tags = str(error["ctx"]["discriminator"]).strip("'"), str(error["ctx"]["expected_tags"])
+        todo = nearest(str(error["ctx"]["tag"]), [tag.strip(" '") for tag in tags.split(",")])
+        return Fault(f"unknown {key}", document.where((*location, key)), str(error["ctx"]["tag"]), todo)
     if error["type"] == "missing":
         return Fault("a required key is missing", document.where(location))
-    message = error["msg"].removeprefix("Value error, ")
-    return Fault(message[:1].lower() + message[1:], document.where(location), got)
+    return Fault(plain_words(error), document.where(location), got)
 
 
-def _siblings(model: type[BaseModel], location: Location) -> list[str]:
-    """Keys that the section at `location` knows, found in the model's JSON Schema."""
+def plain_words(error: Any) -> str:
+    """What pydantic refuses, in the words of someone who writes YAML."""
+    kind, more = error["type"], error.get("ctx", {})
+    if kind in ("too_short", "too_long"):
+        bound, count = ("least", more["min_length"]) if kind == "too_short" else ("most", more["max_length"])
+        return f"at {bound} {count} {'item is' if count == 1 else 'items are'} wanted, not {more['actual_length']}"
+    for ending, wanted in _WANTED.items():
+        if kind in ending.split():
+            return f"{wanted} is wanted"
+    message = str(error["msg"]).removeprefix("Value error, ").replace("Input should", "it should")
+    return message[:1].lower() + message[1:]
+
+
+def _in_document(content: Any, named: Location, lacks_last: bool) -> Location:
+    """`named` without the tags of unions, which stand in no file; the last part is a key that lacks, if so said."""
+    node: Any = content
+    location = list[str | int]()
+    part: Any
+    for number, part in enumerate(named):
+        is_key = not isinstance(node, dict) or part in node
+        if is_key or (lacks_last and number == len(named) - 1):
+            location.append(part)
+            node = node[part] if isinstance(node, (dict, list)) and is_key else None
+    return tuple(location)
+
+
+def _instead(model: type[BaseModel], named: Location) -> str:
+    """What to write in place of an unknown key, by the model's JSON Schema: a near one, or the kind that has it."""
     schema = model.model_json_schema()
     node: Any = schema
-    for part in location[:-1]:
-        node = _descend(schema, node, part)
-    return sorted(_resolved(schema, node).get("properties", {}))
+    above: Any = {}
+    for part in named[:-1]:
+        above, node = node, _descend(schema, node, part)
+    kinds: dict[str, str] = _resolved(schema, above).get("discriminator", {}).get("mapping", {})
+    key = str(named[-1])
+    owners = [kind for kind in kinds if key in _descend(schema, above, kind).get("properties", {})]
+    return f"it belongs to kind {' or '.join(owners)}" if owners else nearest(key, _keys(_resolved(schema, node)))
+
+
+def _keys(node: Any) -> list[str]:
+    return sorted(node.get("properties", {}))
 
 
 def _descend(schema: Any, node: Any, part: str | int) -> Any:
@@ -198,6 +250,8 @@ def _descend(schema: Any, node: Any, part: str | int) -> Any:
         return node.get("items", {})
     if part in node.get("properties", {}):
         return node["properties"][part]
+    if part in node.get("discriminator", {}).get("mapping", {}):
+        return _resolved(schema, {"$ref": node["discriminator"]["mapping"][part]})
     for option in (*node.get("anyOf", ()), *node.get("oneOf", ())):
         resolved = _resolved(schema, option)
         if part in resolved.get("properties", {}):

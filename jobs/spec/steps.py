@@ -97,6 +97,11 @@ class SearchSpec:
     choice: Choice = "regret"
 
     @property
+    def is_joint(self) -> bool:
+        """Whether a candidate is scored by several objectives."""
+        return bool(self.also)
+
+    @property
     def objectives(self) -> tuple[SearchObjective, ...]:
         """All that a candidate is scored by; one, but for a joint search."""
         return (SearchObjective(self.target, self.task, self.data, self.max_length), *self.also)
@@ -107,7 +112,7 @@ class SearchSpec:
 
     def task_role(self, objective: SearchObjective, seed: int) -> str:
         """The input that is the task adapter of an objective."""
-        return f"task.{objective.task.name}@{seed}" if self.also else f"task@{seed}"
+        return f"task.{objective.task.name}@{seed}" if self.is_joint else f"task@{seed}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,13 @@ from jobs.banks.sharded.deepspeed_config import check_extra
 from jobs.errors import Fault, InputError
 from jobs.files.yaml_document import Document, Location, nearest
 from jobs.spec import is_language_model
-from orchestrator.campaign.comparisons import ComparisonSection, chosen_methods
+from orchestrator.campaign.comparisons import (
+    ComparisonSection,
+    EnhancementSection,
+    MixtureSection,
+    ZeroShotSection,
+    chosen_methods,
+)
 from orchestrator.campaign.languages import trained_languages
 from orchestrator.campaign.methods import MULTILINGUAL
 from orchestrator.campaign.schema import Campaign
@@ -47,7 +53,8 @@ def _unknown_tasks(
     comparison: ComparisonSection, tasks: Mapping[str, TaskSection], document: Document, at: Location
 ) -> Iterator[Fault]:
     named = [((*at, "tasks", place), name) for place, name in enumerate(comparison.tasks)]
-    named += [((*at, "reference"), comparison.reference)] if comparison.reference else []
+    if isinstance(comparison, MixtureSection) and comparison.reference:
+        named.append(((*at, "reference"), comparison.reference))
     for where, name in named:
         if name not in tasks:
             yield Fault("unknown task", document.where(where), name, nearest(name, sorted(tasks)))
@@ -60,10 +67,10 @@ def _adapterless(campaign: Campaign, trained: Sequence[str], document: Document)
         for place, code in enumerate(comparison.targets):
             where = document.where(("comparisons", number, "targets", place))
             has_adapter = resolve_language(code).key in keys
-            if comparison.kind == "zero-shot" and has_adapter:
+            if isinstance(comparison, ZeroShotSection) and has_adapter:
                 todo = "take it out of `languages.pool`, or compare it as enhancement"
                 yield Fault("a zero-shot target must not have an adapter of its own", where, code, todo)
-            if comparison.kind == "enhancement" and code not in trained:
+            if isinstance(comparison, EnhancementSection) and code not in trained:
                 todo = "write it as in `languages.pool`" if has_adapter else "add it to `languages.pool`"
                 yield Fault("an enhancement target needs an adapter of its own", where, code, todo)
         for place, code in enumerate(comparison.related.pool):
@@ -82,9 +89,10 @@ def _without_space(
     """A choice of space for adapters that have but one."""
     known = {"lora": ("factors", "delta"), "kronecker": ("factors", "delta", "kronecker")}
     kind = next((kind for kind in known if getattr(campaign.language_adapter, kind)), "")
-    if comparison.space and comparison.space not in known.get(kind, ()):
+    space = comparison.space if isinstance(comparison, MixtureSection) else None
+    if space and space not in known.get(kind, ()):
         todo = f"choose {' or '.join(known[kind])}" if kind else "drop it: lora and kronecker have spaces"
-        yield Fault("the adapters have no such space", document.where((*at, "space")), comparison.space, todo)
+        yield Fault("the adapters have no such space", document.where((*at, "space")), space, todo)
 
 
 def _without_words(
@@ -112,7 +120,7 @@ def _without_head(
     headed = [task.name for task in known if not task.prompt and not is_language_model(task.kind)]
     if campaign.language_adapter.stacked or not headed:
         return
-    if comparison.kind != "mixture":
+    if not isinstance(comparison, MixtureSection):
         what = f"language adapters of this kind carry no head (task {headed[0]})"
         todo = "compare as mixture, with methods such as adamergex or add, or train bottleneck adapters"
         yield Fault(what, document.where((*at, "kind")), comparison.kind, todo)

@@ -90,47 +90,61 @@ def _preset(name: str) -> str:
 Chosen = Annotated[str, AfterValidator(_preset)] | MethodSection
 
 
-class ComparisonSection(StrictModel):
-    """Targets scored with methods against their baselines.
-
-    zero-shot: LA(anchor, related) for targets without an adapter. enhancement: LA(anchor, target) and
-    LA(related, target) for targets that have one. The anchor is the task's language. mixture: the `methods` named
-    here, each searched and tested against all `baselines`. joint: one merge, of the anchors and all targets' related
-    languages, for every target on every task at once.
-    """
+class _Compared(StrictModel):
+    """What all kinds of comparisons have."""
 
     name: Name
-    kind: Literal["zero-shot", "enhancement", "mixture", "joint"]
     targets: tuple[LanguageCode, ...] = Field(min_length=1)
     tasks: tuple[Name, ...] = Field(min_length=1)
     related: RelatedSection = RelatedSection()
-    methods: tuple[Chosen, ...] = Field((), description="kind mixture: presets by name, or methods of your own")
-    baselines: tuple[Chosen, ...] = Field((), description="kind mixture: likewise, without anything to search")
-    budgets: tuple[Positive, ...] = Field(
-        (), description="kind mixture: a comparison for each training length of the target's own adapter, in tokens"
-    )
-    choose: Choice = Field(
-        "regret",
-        description="kind joint: the merge that loses least where it loses most against the best for that alone "
-        "(regret), gains most on average (mean), or gains most where it gains least (worst)",
-    )
-    space: Space | None = Field(
-        None,
-        description="kind mixture; lora, kronecker: factors are merged apart, or delta W; default: the rule's own",
-    )
-    reference: str = Field("", description="AdaMergeX's reference task; default: language modelling")
     published: str = Field("", description="file of the paper's figures, for a table beside ours")
 
+
+class ZeroShotSection(_Compared):
+    """LA(anchor, related) for targets without an adapter. The anchor is the task's language."""
+
+    kind: Literal["zero-shot"]
+
+
+class EnhancementSection(_Compared):
+    """LA(anchor, target) and LA(related, target) for targets that have an adapter."""
+
+    kind: Literal["enhancement"]
+
+
+class JointSection(_Compared):
+    """One merge, of the anchors and all targets' related languages, for every target on every task at once."""
+
+    kind: Literal["joint"]
+    choose: Choice = Field(
+        "regret",
+        description="the merge that loses least where it loses most against the best for that alone (regret), gains "
+        "most on average (mean), or gains most where it gains least (worst)",
+    )
+
     @model_validator(mode="after")
-    def _methods_fit_kind(self) -> ComparisonSection:
-        if self.kind != "mixture" and (self.methods or self.baselines or self.reference or self.budgets or self.space):
-            raise ValueError("`methods`, `baselines`, `budgets`, `space` and `reference` belong to kind mixture")
-        if self.kind == "joint" and len(self.targets) * len(self.tasks) < 2:
+    def _several_objectives(self) -> JointSection:
+        if len(self.targets) * len(self.tasks) < 2:
             raise ValueError("a joint comparison needs two objectives or more: name several `targets` or `tasks`")
-        if self.kind != "joint" and "choose" in self.model_fields_set:
-            raise ValueError("`choose` belongs to kind joint")
-        if self.kind == "mixture" and not self.methods:
-            raise ValueError("a mixture needs `methods`")
+        return self
+
+
+class MixtureSection(_Compared):
+    """The `methods` named here, each searched and tested against all `baselines`."""
+
+    kind: Literal["mixture"]
+    methods: tuple[Chosen, ...] = Field(min_length=1, description="presets by name, or methods of your own")
+    baselines: tuple[Chosen, ...] = Field((), description="likewise, without anything to search")
+    budgets: tuple[Positive, ...] = Field(
+        (), description="a comparison for each training length of the target's own adapter, in tokens"
+    )
+    space: Space | None = Field(
+        None, description="lora, kronecker: factors are merged apart, or delta W; default: the rule's own"
+    )
+    reference: str = Field("", description="AdaMergeX's reference task; default: language modelling")
+
+    @model_validator(mode="after")
+    def _methods_and_baselines(self) -> MixtureSection:
         _check_baselines(chosen_methods(self.baselines))
         if alone := [one.name for one in chosen_methods(self.methods) if one.prompt or stacked_keys(one)]:
             raise ValueError(f"`prompt` and stacked adapters are of baselines: {', '.join(alone)}")
@@ -138,6 +152,11 @@ class ComparisonSection(StrictModel):
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"named twice: {', '.join(twice)}")
         return self
+
+
+ComparisonSection = Annotated[
+    ZeroShotSection | EnhancementSection | MixtureSection | JointSection, Field(discriminator="kind")
+]
 
 
 def _check_baselines(baselines: tuple[Method, ...]) -> None:

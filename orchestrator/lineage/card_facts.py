@@ -12,9 +12,8 @@ from orchestrator.store.record import Record
 
 def search_targets(spec: MergeSpec, search: Record) -> list[str]:
     """The languages that the merge is for: one, or all of a joint search."""
-    also = search.spec.get("also", ())
-    every = [search.spec["target"], *(objective["target"] for objective in also)]
-    return list(dict.fromkeys(every)) if also and not spec.best_for else [spec.target]
+    every = [objective["target"] for objective in search.objectives]
+    return list(dict.fromkeys(every)) if len(every) > 1 and not spec.best_for else [spec.target]
 
 
 def search_facts(spec: MergeSpec, search: Record) -> tuple[list[tuple[str, str]], str]:

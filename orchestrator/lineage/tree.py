@@ -126,9 +126,8 @@ class _TreeBuilder:
         spec = record.spec
         if "corpus" in spec:
             yield self._data(spec["corpus"], "corpus")
-        if "data" in spec:
-            for one in (spec, *spec.get("also", ())):
-                yield self._data(one["data"], "corpus" if is_language_model(one["task"]["kind"]) else "task-data")
+        for one in record.objectives:
+            yield self._data(one["data"], "corpus" if is_language_model(one["task"]["kind"]) else "task-data")
         yield self._backbone(spec["backbone"])
 
     def _data(self, ref: Mapping[str, Any], kind: str) -> Node:

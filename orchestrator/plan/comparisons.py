@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from jobs.spec import TaskRef
-from orchestrator.campaign.comparisons import ComparisonSection
+from orchestrator.campaign.comparisons import ComparisonSection, MixtureSection
 from orchestrator.campaign.methods import Method
 from orchestrator.campaign.tasks import TaskSection
 from orchestrator.plan.adapter_steps import AdapterSteps
@@ -50,7 +50,8 @@ class PlannedComparison:
     @property
     def name(self) -> str:
         """The section's name, and what tells this comparison from others of the section."""
-        parts = [self.method.name] if self.method and len(self.section.methods) > 1 else []
+        several = isinstance(self.section, MixtureSection) and len(self.section.methods) > 1
+        parts = [self.method.name] if self.method and several else []
         parts += [f"{self.budget:,} tokens"] if self.budget else []
         parts += [one.code for one in self.related.chosen] if self.section.related.each else []
         return f"{self.section.name}: {', '.join(parts)}" if parts else self.section.name

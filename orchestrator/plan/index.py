@@ -72,6 +72,16 @@ class Comparison:
     published: str = ""
     source: str = ""
 
+    @property
+    def is_joint(self) -> bool:
+        """Whether one merge serves several targets and tasks."""
+        return self.kind == "joint"
+
+    @property
+    def is_mixture(self) -> bool:
+        """Whether its methods and baselines are those that the campaign names."""
+        return self.kind == "mixture"
+
 
 def _read_index(file: Path) -> dict[str, Any]:
     try:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from jobs.errors import Fault
 from jobs.spec import MergeSpec, SearchObjective, SearchSpec, is_language_model
-from orchestrator.campaign.comparisons import ComparisonSection
+from orchestrator.campaign.comparisons import JointSection
 from orchestrator.campaign.tasks import TaskSection
 from orchestrator.plan.adapter_steps import AdapterSteps
 from orchestrator.plan.comparisons import PlannedComparison, PlannedSystem, merged_system
@@ -17,7 +17,7 @@ from orchestrator.store.step import Step, joined_name, make_step
 from search_spaces.mixtures.spaces import keys_of
 
 
-def joint_comparisons(adapters: AdapterSteps, section: ComparisonSection) -> Iterator[PlannedComparison]:
+def joint_comparisons(adapters: AdapterSteps, section: JointSection) -> Iterator[PlannedComparison]:
     """One comparison for each objective, all with the same search; what is wrong joins the references' faults."""
     named = {task.name: task for task in adapters.campaign.tasks}
     tasks = [named[name] for name in section.tasks]
@@ -42,7 +42,7 @@ def joint_comparisons(adapters: AdapterSteps, section: ComparisonSection) -> Ite
         )
 
 
-def _not_stacked(section: ComparisonSection, task: TaskSection) -> Fault:
+def _not_stacked(section: JointSection, task: TaskSection) -> Fault:
     what = "a joint comparison weighs language adapters alone, and the adapter of this task is merged with them"
     where = f"comparison {section.name}, task {task.name}"
     return Fault(what, where, task.kind, "use kind mixture, or bottleneck adapters, on which task adapters are stacked")
@@ -64,7 +64,7 @@ class _Joint:
     """The search, and what is merged and tested after it."""
 
     adapters: AdapterSteps
-    section: ComparisonSection
+    section: JointSection
     tasks: tuple[TaskSection, ...]
     search: Step
 

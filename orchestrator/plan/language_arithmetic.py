@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from jobs.spec import MergeSpec, SearchSpec
-from orchestrator.campaign.comparisons import ComparisonSection
+from orchestrator.campaign.comparisons import EnhancementSection, ZeroShotSection
 from orchestrator.campaign.tasks import TaskSection
 from orchestrator.plan.adapter_steps import AdapterSteps
 from orchestrator.plan.comparisons import PlannedComparison, PlannedSystem, SystemRole, merged_system
@@ -13,20 +13,25 @@ from search_spaces.relatedness.selection import Selection
 
 
 def language_arithmetic(
-    adapters: AdapterSteps, section: ComparisonSection, target: str, task: TaskSection, related: Selection
+    adapters: AdapterSteps,
+    section: ZeroShotSection | EnhancementSection,
+    target: str,
+    task: TaskSection,
+    related: Selection,
 ) -> PlannedComparison:
     """One target on one task: pairs of the task's language, the related ones and, to enhance it, the target's own."""
     sources = [one.code for one in related.chosen]
-    others = [target] if section.kind == "enhancement" else sources
+    enhanced = isinstance(section, EnhancementSection)
+    others = [target] if enhanced else sources
     pairs = [(task.language, other) for other in others if other != task.language]
-    if section.kind == "enhancement":
+    if enhanced:
         pairs += [(source, target) for source in sources]
     search = _search(adapters, target, task, tuple(pairs))
     merges = tuple((seed, _merge(adapters, search, task, seed)) for seed in adapters.campaign.seeds)
     systems = (
         _weighted(adapters, target, task, "proxy", {task.language: 1.0}),
         *(_weighted(adapters, target, task, "proxy", {source: 1.0}) for source in sources),
-        *([_weighted(adapters, target, task, "own", {target: 1.0})] if section.kind == "enhancement" else []),
+        *([_weighted(adapters, target, task, "own", {target: 1.0})] if enhanced else []),
         _weighted(adapters, target, task, "fixed", dict.fromkeys(pairs[0], 0.5)),
         merged_system(adapters, target, task, merges, "language arithmetic"),
     )

@@ -8,7 +8,7 @@ from itertools import product
 
 from jobs.errors import Fault, InputError
 from jobs.spec import Line, LineSpace, MergeSpec, Option, SearchSpec, is_language_model
-from orchestrator.campaign.comparisons import ComparisonSection, chosen_methods
+from orchestrator.campaign.comparisons import MixtureSection, chosen_methods
 from orchestrator.campaign.methods import Lines, Method, Placeholders, branches, is_searched, is_stacked
 from orchestrator.campaign.prompts import asked_otherwise
 from orchestrator.campaign.tasks import TaskSection
@@ -22,7 +22,7 @@ from search_spaces.relatedness.selection import Selection
 FIXED_LAMBDA = 0.5  # of a method without anything to search: its weights do not depend on it
 
 
-def mixture_comparisons(adapters: AdapterSteps, section: ComparisonSection) -> Iterator[PlannedComparison]:
+def mixture_comparisons(adapters: AdapterSteps, section: MixtureSection) -> Iterator[PlannedComparison]:
     """One comparison for each target, task and method, in this order; what is wrong joins the references' faults."""
     tasks = {task.name: task for task in adapters.campaign.tasks}
     for name in section.tasks:
@@ -39,7 +39,7 @@ def mixture_comparisons(adapters: AdapterSteps, section: ComparisonSection) -> I
                         adapters.references.faults += wrong.faults
 
 
-def _selections(section: ComparisonSection, related: Selection) -> Iterator[Selection]:
+def _selections(section: MixtureSection, related: Selection) -> Iterator[Selection]:
     """All related languages together, or one after another."""
     if not section.related.each:
         yield related
@@ -47,7 +47,7 @@ def _selections(section: ComparisonSection, related: Selection) -> Iterator[Sele
     yield from (replace(related, chosen=(one,)) for one in related.chosen)
 
 
-def _related(adapters: AdapterSteps, section: ComparisonSection, task: TaskSection) -> dict[str, Selection]:
+def _related(adapters: AdapterSteps, section: MixtureSection, task: TaskSection) -> dict[str, Selection]:
     """Target -> its related languages; an empty selection where no method asks for any."""
     methods = (*chosen_methods(section.methods), *chosen_methods(section.baselines))
     if not any("related" in key for method in methods for key, _ in method.weights):
@@ -63,7 +63,7 @@ class _Mixtures:
     """The methods of one target on one task."""
 
     adapters: AdapterSteps
-    section: ComparisonSection
+    section: MixtureSection
     task: TaskSection
     target: str
     related: Selection

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from jobs.spec import BackboneRef
+from orchestrator.campaign.comparisons import JointSection, MixtureSection
 from orchestrator.campaign.schema import Campaign
 from orchestrator.plan.adapter_steps import AdapterSteps
 from orchestrator.plan.comparisons import PlannedComparison
@@ -73,10 +74,10 @@ class _Planner:
     def comparisons(self) -> Iterator[PlannedComparison]:
         tasks = {task.name: task for task in self.campaign.tasks}
         for section in self.campaign.comparisons:
-            if section.kind == "mixture":
+            if isinstance(section, MixtureSection):
                 yield from mixture_comparisons(self.adapters, section)
                 continue
-            if section.kind == "joint":
+            if isinstance(section, JointSection):
                 yield from joint_comparisons(self.adapters, section)
                 continue
             anchors = {tasks[name].language for name in section.tasks}

@@ -29,7 +29,7 @@ def _terminal_row(result: Result) -> list[str]:
     proxy = next((system for system in result.systems if system.name == result.better_proxy), None)
     first = result.system("baseline")
     systems = (
-        first if result.comparison.kind == "joint" else proxy or first,
+        first if result.comparison.is_joint else proxy or first,
         result.system("own"),
         result.system("fixed"),
         result.system("arithmetic"),

@@ -72,7 +72,7 @@ def build(inputs: ReportInputs, results: Sequence[Result], folder: Path) -> Docu
         gains_section(results),
         lambda_section(inputs, results),
         joint_section(joint),
-        search_section([*(one for one in results if one.comparison.kind != "joint"), *map(as_result, joint)]),
+        search_section([*(one for one in results if not one.comparison.is_joint), *map(as_result, joint)]),
         related_section(inputs, results),
         loading_section(inputs, results),
         vectors_section(inputs, folder),

@@ -58,7 +58,7 @@ def joint_results(inputs: ReportInputs) -> tuple[JointResult, ...]:
     """One result a joint comparison whose search is finished, in the campaign's order."""
     sections: dict[str, list[Comparison]] = {}
     for comparison in inputs.comparisons:
-        if comparison.kind == "joint" and comparison.search in inputs.records:
+        if comparison.is_joint and comparison.search in inputs.records:
             sections.setdefault(comparison.search, []).append(comparison)
     return tuple(_joint(inputs, inputs.records[key], group) for key, group in sections.items())
 

@@ -210,7 +210,7 @@ def read_flatness(
     None for an objective of a joint search too, whose winner was not chosen for it alone.
     """
     details = inputs.records[comparison.search].details
-    if comparison.kind == "joint":
+    if comparison.is_joint:
         return None
     default = details.get("default", {})
     paired = float("nan" if default.get("error") is None else default["error"])

@@ -95,9 +95,8 @@ def _recorded_units(record: Record) -> float:
     if "training" in record.spec:
         return _tokens(record.spec["training"])
     if record.job == "search":
-        objectives = 1 + len(record.spec.get("also", ()))
         computed = float(record.details.get("cost", {}).get("computed", 0.0))
-        return computed * objectives * len(record.spec["seeds"])
+        return computed * len(record.objectives) * len(record.spec["seeds"])
     return 1.0
 
 

@@ -37,7 +37,7 @@ def search_progress(session: Session) -> dict[str, float]:
     The best mean; in a joint search the best of what the strategy is told.
     """
     best = session.best
-    shown = math.nan if best is None else session.value(best) if session.spec.also else best.means[0]
+    shown = math.nan if best is None else session.value(best) if session.spec.is_joint else best.means[0]
     return {"trial": round(session.scored, 2), "of": max(session.expected, math.ceil(session.scored)), "best": shown}
 
 
@@ -59,9 +59,9 @@ def conclude(session: Session) -> JobResult:
     lines = list(dict.fromkeys(one.trial.candidate.pair for one in whole))
     ties = [_plainness(one, lines) for one in whole]
     rows = [_row(one) for one in whole]
-    details = judged_jointly(session, whole, rows, ties) if spec.also else _judged(session, whole, rows, ties)
+    details = judged_jointly(session, whole, rows, ties) if spec.is_joint else _judged(session, whole, rows, ties)
     row = details["winner"]
-    best_for = {"best_for": details["best_for"]} if spec.also else {}
+    best_for = {"best_for": details["best_for"]} if spec.is_joint else {}
     text = json.dumps({**row, **best_for}, indent=1, sort_keys=True)
     (session.call.output / WINNER_FILE).write_text(text + "\n", encoding="utf-8")
     details |= {"evaluations": len(rows), "cost": _cost(session)}

@@ -17,7 +17,7 @@ from orchestrator.search.trial_log import SETTINGS_FILE, TRIALS_FILE
 from orchestrator.store.artifacts import ArtifactStore
 from orchestrator.store.explain import Difference, differences
 from orchestrator.store.layout import RECORD_FILE
-from orchestrator.store.record import parse_record
+from orchestrator.store.record import objectives_of, parse_record
 from orchestrator.store.step import Step
 from search_spaces.mixtures.candidates import Candidate
 from search_spaces.mixtures.spaces import candidates, size
@@ -134,14 +134,14 @@ def kept_scores(store: ArtifactStore, step: Step) -> tuple[int | None, int]:
     cache = ScoreCache(store.cache / SCORES)
     nowhere = store.staging(step)
     call = JobCall(step.key, spec, inputs, nowhere, nowhere, store.cache)
-    names = [one.name for one in spec.objectives] if spec.also else [""]
+    names = [one.name for one in spec.objectives] if spec.is_joint else [""]
     trials = ([Trial(Candidate(mixture), 1.0, name) for name in names] for mixture in mixtures)
     return sum(all(cache.find(call, trial) is not None for trial in each) for each in trials), len(mixtures)
 
 
 def _asked(spec: Mapping[str, Any]) -> Asked:
     """What a search is about: the backbone, and the targets and tasks; all else are settings."""
-    scored = [(one["target"], one["task"]["name"]) for one in (spec, *spec.get("also", ()))]
+    scored = [(one["target"], one["task"]["name"]) for one in objectives_of(spec)]
     return spec["backbone"]["revision"], tuple(sorted(scored))
 
 

@@ -42,7 +42,7 @@ def seen_gains(spec: SearchSpec, scores: Sequence[float], reference: ScoredTrial
 
 def value(spec: SearchSpec, finished: ScoredTrial, reference: ScoredTrial | None) -> float:
     """Higher is better, and the same whenever it is asked; nan while the reference of a joint search is not scored."""
-    if not spec.also:
+    if not spec.is_joint:
         return _sign(spec) * finished.means[0]
     if reference is None or not (finished.finite and reference.finite):
         return math.nan
@@ -61,7 +61,7 @@ def fold_means(finished: ScoredTrial) -> tuple[tuple[float, ...], ...]:
 def fold_values(spec: SearchSpec, finished: ScoredTrial, reference: ScoredTrial | None) -> tuple[float, ...]:
     """`value` without each part of the examples."""
     parts = fold_means(finished)
-    if not spec.also:
+    if not spec.is_joint:
         return tuple(_sign(spec) * part[0] for part in parts)
     if reference is None:
         return ()

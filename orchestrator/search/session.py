@@ -131,7 +131,7 @@ class Session:
 
     def _parts_of(self, trial: Trial) -> tuple[Trial, ...]:
         """A candidate's trials, one for each objective."""
-        if not self.spec.also:
+        if not self.spec.is_joint:
             return (trial,)
         return tuple(replace(trial, objective=objective.name) for objective in self.spec.objectives)
 

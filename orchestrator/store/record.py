@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -37,6 +38,16 @@ class Record:
         """The job spec as plain JSON, fields at their default left out."""
         loaded: dict[str, Any] = self.payload["spec"]
         return loaded
+
+    @property
+    def objectives(self) -> tuple[Mapping[str, Any], ...]:
+        """Of a search or an evaluation, what is scored: target, task and data of each objective as plain JSON."""
+        return objectives_of(self.spec)
+
+
+def objectives_of(spec: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
+    """The objectives in a spec as plain JSON; those after the first stand in `also`."""
+    return (spec, *spec.get("also", ())) if "data" in spec else ()
 
 
 def dump_record(record: Record) -> str:

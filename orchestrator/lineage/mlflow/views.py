@@ -181,8 +181,8 @@ def _curves(record: Record, start: int, end: int) -> Iterator[Point]:
 
 def _data(record: Record) -> Iterator[DataView]:
     spec = record.spec
-    used = [spec[name] for name in ("corpus", "data") if name in spec]
-    for ref in (*used, *(objective["data"] for objective in spec.get("also", ()))):
+    used = [spec["corpus"]] if "corpus" in spec else []
+    for ref in (*used, *(objective["data"] for objective in record.objectives)):
         yield data_view(ref, {"search": "validation"}.get(record.job, spec.get("split", "train")))
 
 

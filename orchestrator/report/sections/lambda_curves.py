@@ -35,7 +35,7 @@ _ALONE = {
 
 def lambda_section(inputs: ReportInputs, results: Sequence[Result]) -> Section | None:
     """Validation score against lambda, one panel a comparison (arXiv 2404.15737, Fig. 5), and how flat it is."""
-    alone = [result for result in results if result.comparison.kind != "joint"]
+    alone = [result for result in results if not result.comparison.is_joint]
     searched = [result for result in alone if result.search and result.search.curves]
     if not searched:
         return None

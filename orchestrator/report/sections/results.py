@@ -77,7 +77,7 @@ def _table(inputs: ReportInputs, group: Sequence[Result]) -> tuple[tuple[Column,
 
 def _titles(group: Sequence[Result]) -> Mapping[str, str]:
     """Slot -> column title; the systems of mixtures and joint comparisons have labels of their own."""
-    if group[0].comparison.kind == "joint":
+    if group[0].comparison.is_joint:
         colours = system_colours(group[0].comparison)
         return {colours[system.name]: system.label for system in reversed(group[0].systems)}
     if not _is_mixture(group[0]):
@@ -86,7 +86,7 @@ def _titles(group: Sequence[Result]) -> Mapping[str, str]:
 
 
 def _is_mixture(result: Result) -> bool:
-    return result.comparison.kind == "mixture"
+    return result.comparison.is_mixture
 
 
 def _colour(result: Result, slot: str) -> str:

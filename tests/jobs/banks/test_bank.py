@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from stacks import stack_of
 from tiny_fleet import TRAINING, Fleet, write_corpus
 from transformers import get_scheduler
 
@@ -20,7 +21,6 @@ from jobs.banks import forward_pass
 from jobs.banks.adapter_backends import AdapterBackends
 from jobs.banks.bank import train_languages
 from jobs.errors import InputError
-from jobs.evaluation.evaluator import Stack
 from jobs.evaluation.madx_evaluator import WarmEvaluator
 from jobs.models.madx_backbone import load_backbone
 from jobs.spec import TaskRef, TrainingConfig
@@ -131,7 +131,7 @@ def test_the_reported_loss_is_the_one_that_evaluation_gives(fleet):
     result = _train([call])["cc"]
     data = dataclasses.replace(call.spec.corpus, limits=())
     evaluation = EvaluationSet(TaskRef("mlm", "masked-lm"), data, "validation", TRAINING.max_length)
-    score = WarmEvaluator(fleet.backbone, call.cache, "cpu").evaluate(evaluation, Stack(((call.output, 1.0),)))
+    score = WarmEvaluator(fleet.backbone, call.cache, "cpu").evaluate(evaluation, stack_of(((call.output, 1.0),)))
     assert result.metrics["validation_loss"] == pytest.approx(score.value, abs=1e-5)
 
 

@@ -9,10 +9,10 @@ import math
 import numpy as np
 import pytest
 from injected_fleet import LORA, TRAINING, InjectedFleet
+from stacks import stack_of
 
 from jobs.banks.bank import train_languages
 from jobs.errors import InputError
-from jobs.evaluation.evaluator import Stack
 from jobs.evaluation.language_evaluator import LanguageEvaluator
 from jobs.scoring.metrics import LOSS_COLUMNS
 from jobs.spec import EvaluationSpec, JobCall, LoraConfig, TaskRef, no_progress
@@ -64,10 +64,10 @@ def test_the_job_finds_the_loss_that_training_reported(trained, tmp_path, name, 
 def test_a_mixture_of_weight_zero_is_the_backbone_alone(trained):
     fleet, call, _ = trained["llama", "causal-lm"]
     warm = LanguageEvaluator(fleet.backbone, call.cache, "cpu")
-    alone = warm.evaluate(_evaluation(call), Stack())
+    alone = warm.evaluate(_evaluation(call), stack_of())
     theta_pre = call.inputs["theta_pre"]
-    nothing = warm.evaluate(_evaluation(call), Stack(((call.output, 0.0),), theta_pre=theta_pre))
-    half = warm.evaluate(_evaluation(call), Stack(((call.output, 0.5),), theta_pre=theta_pre))
+    nothing = warm.evaluate(_evaluation(call), stack_of(((call.output, 0.0),), theta_pre=theta_pre))
+    half = warm.evaluate(_evaluation(call), stack_of(((call.output, 0.5),), theta_pre=theta_pre))
     assert nothing.value == pytest.approx(alone.value, abs=1e-6)
     assert abs(half.value - alone.value) > 1e-4
 
@@ -77,8 +77,8 @@ def test_text_that_the_family_cannot_be_scored_by_and_rows_that_are_too_long_are
     warm = LanguageEvaluator(fleet.backbone, call.cache, "cpu")
     wrong = dataclasses.replace(_evaluation(call), task=TaskRef("text", "causal-lm"))
     with pytest.raises(InputError, match="prefix-lm"):
-        warm.evaluate(wrong, Stack())
+        warm.evaluate(wrong, stack_of())
     fleet, call, _ = trained["llama", "causal-lm"]
     warm = LanguageEvaluator(fleet.backbone, call.cache, "cpu")
     with pytest.raises(InputError, match="use at most 64"):
-        warm.evaluate(dataclasses.replace(_evaluation(call), max_length=65), Stack())
+        warm.evaluate(dataclasses.replace(_evaluation(call), max_length=65), stack_of())

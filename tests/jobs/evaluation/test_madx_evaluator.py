@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 import torch
 from seqeval.metrics import f1_score
+from stacks import stack_of
 from tiny_backbone import make_backbone
 
 from jobs.adapters.adapter import named
 from jobs.adapters.adapterhub import read_adapter, write_adapter
 from jobs.data.load import load_ner
 from jobs.errors import InputError
-from jobs.evaluation.evaluator import Evaluator, Stack
+from jobs.evaluation.evaluator import Evaluator
 from jobs.evaluation.job import evaluate
 from jobs.evaluation.madx_evaluator import WarmEvaluator
 from jobs.merging.job import merge, read_winner
@@ -125,7 +126,7 @@ def test_ner_equals_a_fresh_model_with_the_merged_adapter(world, tmp_path):
     expected = reference_predictions(world, model)
     gold = [list(sentence.tags) for sentence in load_ner(world.sentences, "test")]
 
-    stack = Stack(tuple((world.paths[code], w) for code, w in weights.items()), world.paths["task"])
+    stack = stack_of(tuple((world.paths[code], w) for code, w in weights.items()), world.paths["task"])
     score = world.warm.evaluate(ner_set(world), stack)
 
     assert [LABELS[i] for i in score.predictions] == [tag for tags in expected for tag in tags]
@@ -149,13 +150,13 @@ def test_masked_lm_equals_a_fresh_model_with_the_merged_adapter(world, tmp_path)
     weights = {"en": 1.2, "pt": -0.2}
     model = fresh_model(world)
     model.load_adapter(str(merged_directory(world, tmp_path, weights)), set_active=True)
-    score = world.warm.evaluate(text_set(world), Stack(tuple((world.paths[code], w) for code, w in weights.items())))
+    score = world.warm.evaluate(text_set(world), stack_of(tuple((world.paths[code], w) for code, w in weights.items())))
     assert score.value == pytest.approx(reference_loss(world, model), rel=1e-5)
     assert score.value == pytest.approx(score.statistics[:, 0].sum() / score.statistics[:, 1].sum())
 
 
 def test_no_language_adapter_is_the_bare_backbone(world):
-    score = world.warm.evaluate(text_set(world), Stack())
+    score = world.warm.evaluate(text_set(world), stack_of())
     assert score.value == pytest.approx(reference_loss(world, fresh_model(world)), rel=1e-5)
 
 
@@ -185,7 +186,7 @@ def test_the_merge_job_gives_bit_for_bit_what_the_search_scored(world, tmp_path)
     )
     result = merge(call)
     assert result.details["weights"] == weights
-    rescored = world.warm.evaluate(text_set(world), Stack(((tmp_path / "out", 1.0),)))
+    rescored = world.warm.evaluate(text_set(world), stack_of(((tmp_path / "out", 1.0),)))
     assert np.array_equal(scored.statistics, rescored.statistics)
     model = fresh_model(world)
     assert model.load_adapter(str(tmp_path / "out"), set_active=True) == "gl"
@@ -210,7 +211,7 @@ def test_the_evaluation_job_writes_statistics_and_predictions(world, tmp_path):
 
 def test_words_beyond_the_longest_input_count_as_missed(world):
     short = EvaluationSet(NER, world.sentences, "test", 6)
-    stack = Stack(((world.paths["en"], 1.0),), world.paths["task"])
+    stack = stack_of(((world.paths["en"], 1.0),), world.paths["task"])
     assert world.warm.prepared(short).lost_words > 0
     full, cut = world.warm.evaluate(ner_set(world), stack), world.warm.evaluate(short, stack)
     gold_spans = [score.statistics[:, [0, 2]].sum() for score in (full, cut)]
@@ -230,24 +231,24 @@ def test_stacks_that_cannot_be_scored_are_refused(world, change, message):
     languages = tuple((world.root / name, weight) for name, weight in change.get("languages", (("en", 1.0),)))
     task = change.get("task", "entities")
     with pytest.raises(InputError, match=message):
-        world.warm.evaluate(ner_set(world), Stack(languages, task and world.root / task))
+        world.warm.evaluate(ner_set(world), stack_of(languages, task and world.root / task))
 
 
 def test_a_head_with_other_labels_is_refused(world):
     other = EvaluationSet(TaskRef("entities", "ner", (*LABELS, "B-ORG")), world.sentences, "test", 48)
     with pytest.raises(InputError, match="other labels"):
-        world.warm.evaluate(other, Stack(((world.paths["en"], 1.0),), world.paths["task"]))
+        world.warm.evaluate(other, stack_of(((world.paths["en"], 1.0),), world.paths["task"]))
 
 
 def test_labels_without_o_are_refused(world):
     other = EvaluationSet(TaskRef("entities", "ner", LABELS[1:]), world.sentences, "test", 48)
     with pytest.raises(InputError, match="lack O"):
-        world.warm.evaluate(other, Stack(((world.paths["en"], 1.0),), world.paths["task"]))
+        world.warm.evaluate(other, stack_of(((world.paths["en"], 1.0),), world.paths["task"]))
 
 
 def test_a_longer_input_than_the_backbone_reads_is_refused(world):
     with pytest.raises(InputError, match="max_length is too large"):
-        world.warm.evaluate(EvaluationSet(TEXT, world.texts, "test", world.warm.backbone.max_length + 1), Stack())
+        world.warm.evaluate(EvaluationSet(TEXT, world.texts, "test", world.warm.backbone.max_length + 1), stack_of())
 
 
 @pytest.mark.gpu
@@ -255,7 +256,7 @@ def test_a_longer_input_than_the_backbone_reads_is_refused(world):
 def test_a_gpu_gives_the_same_scores(world):
     there = WarmEvaluator(world.ref, world.root / "cache", "cuda")
     for chosen in (ner_set(world), text_set(world)):
-        stack = Stack(((world.paths["en"], 0.4), (world.paths["es"], 0.6)), world.paths["task"])
+        stack = stack_of(((world.paths["en"], 0.4), (world.paths["es"], 0.6)), world.paths["task"])
         assert there.evaluate(chosen, stack).value == pytest.approx(world.warm.evaluate(chosen, stack).value, abs=0.05)
 
 
@@ -263,7 +264,7 @@ def test_an_adapter_of_another_backbone_is_refused(world, tmp_path):
     wide = load_backbone(make_backbone(tmp_path / "wide", hidden_size=64), "cpu")
     write_adapter(initial_bottleneck(wide, MADX, "wide"), tmp_path / "adapter")
     with pytest.raises(InputError, match="another backbone"):
-        world.warm.evaluate(text_set(world), Stack(((tmp_path / "adapter", 1.0),)))
+        world.warm.evaluate(text_set(world), stack_of(((tmp_path / "adapter", 1.0),)))
 
 
 def test_an_unknown_role_is_refused(world):
@@ -298,5 +299,5 @@ def test_a_rule_that_is_no_sum_scores_as_the_merge_job_s_adapter(world, tmp_path
     scored = Evaluator(world.warm, text_set(world), inputs).evaluate(read_winner(tmp_path), 7)
     spec = MergeSpec("gl", "entities", world.ref, 7)
     merge(JobCall("m", spec, {**inputs, "search": tmp_path}, tmp_path / "out", tmp_path, tmp_path))
-    rescored = world.warm.evaluate(text_set(world), Stack(((tmp_path / "out", 1.0),)))
+    rescored = world.warm.evaluate(text_set(world), stack_of(((tmp_path / "out", 1.0),)))
     assert np.array_equal(scored.statistics, rescored.statistics)

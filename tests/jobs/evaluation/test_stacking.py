@@ -8,12 +8,12 @@ import peft
 import pytest
 import torch
 from prompted_fleet import LORA, PICK, Fleet
+from stacks import stack_of
 from transformers import AutoModelForCausalLM
 
 from jobs.adapters.formats import read_adapter, write_adapter
 from jobs.adapters.loading_code import peft_stacking_code
 from jobs.errors import InputError
-from jobs.evaluation.evaluator import Stack
 from jobs.evaluation.language_evaluator import LanguageEvaluator
 from jobs.files.digest import directory_digest
 from jobs.models.peft.model import applied_adapters
@@ -78,7 +78,7 @@ def test_what_the_card_says_loads_the_stack_in_peft(tmp_path, worker):
     ids = torch.tensor([[5, 6, 7, 8]])
     with torch.no_grad():
         theirs = model(input_ids=ids).logits
-        with applied_adapters(evaluator.model, evaluator.acting(Stack(((language, 1.0),), task, method="linear"))):
+        with applied_adapters(evaluator.model, evaluator.acting(stack_of(((language, 1.0),), task, method="linear"))):
             ours = evaluator.model.model(input_ids=ids).logits
     torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
 

@@ -35,7 +35,7 @@ def test_a_failure_has_its_traceback_and_no_secret():
         raise RuntimeError("cannot reach http://me:s3cr3t@host")
     except RuntimeError as error:
         told = failure("a", error)
-    assert told.level == "error" and "test_notes.py" in told.message and "http://[hidden]@host" in told.message
+    assert told.level == "error" and "test_step_log.py" in told.message and "http://[hidden]@host" in told.message
     assert "s3cr3t" not in told.message
 
 

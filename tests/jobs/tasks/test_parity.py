@@ -12,6 +12,7 @@ import adapters
 import numpy as np
 import pytest
 import torch
+from stacks import stack_of
 from tiny_backbone import make_backbone
 from tiny_tasks import CHOICES, INFERENCE, LENGTH, QUESTIONS, TASKS, write_rows
 from torchmetrics.functional.text import squad
@@ -20,7 +21,6 @@ from jobs.adapters.adapter import named
 from jobs.adapters.adapterhub import read_adapter, write_adapter
 from jobs.data.load import load_records
 from jobs.errors import InputError
-from jobs.evaluation.evaluator import Stack
 from jobs.evaluation.job import evaluate
 from jobs.evaluation.madx_evaluator import WarmEvaluator
 from jobs.models.madx_backbone import load_backbone
@@ -77,7 +77,7 @@ def plain_model(world, task):
 
 
 def scored(world, task):
-    stack = Stack(tuple((world.root / code, weight) for code, weight in WEIGHTS.items()), world.root / task.name)
+    stack = stack_of(tuple((world.root / code, weight) for code, weight in WEIGHTS.items()), world.root / task.name)
     return world.warm.evaluate(EvaluationSet(task, world.data[task.kind], "test", LENGTH), stack)
 
 
@@ -194,7 +194,7 @@ def test_a_head_with_other_labels_is_refused(world):
         world.data["classification"], "test", LENGTH,
     )  # fmt: skip
     with pytest.raises(InputError, match="trained for other labels"):
-        world.warm.evaluate(other, Stack(((world.root / "en", 1.0),), world.root / "inference"))
+        world.warm.evaluate(other, stack_of(((world.root / "en", 1.0),), world.root / "inference"))
 
 
 def test_a_head_over_the_pooler_is_refused(world, tmp_path):
@@ -204,4 +204,4 @@ def test_a_head_over_the_pooler_is_refused(world, tmp_path):
     (copy / "head_config.json").write_text(json.dumps(document))
     data = EvaluationSet(INFERENCE, world.data["classification"], "test", LENGTH)
     with pytest.raises(InputError, match="classification over the pooler"):
-        world.warm.evaluate(data, Stack(((world.root / "en", 1.0),), copy))
+        world.warm.evaluate(data, stack_of(((world.root / "en", 1.0),), copy))

@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
+from stacks import stack_of
 from tiny_fleet import Fleet
 from tiny_tasks import LENGTH, TASKS, write_rows
 
 from jobs.banks.bank import train_languages
 from jobs.errors import InputError
-from jobs.evaluation.evaluator import Stack
 from jobs.evaluation.madx_evaluator import WarmEvaluator
 from jobs.spec import BottleneckConfig, JobCall, TaskAdapterSpec, TrainingConfig, metric_of
 from jobs.tokens.evaluation_sets import EvaluationSet
@@ -74,7 +74,7 @@ def test_the_evaluator_scores_the_saved_directory_as_training_did(fleet, trained
     task = call.spec.task
     evaluator = WarmEvaluator(fleet.backbone, call.cache, "cpu")
     data = dataclasses.replace(call.spec.data, limits=(("validation", 30),))
-    stack = Stack(((language_adapter, 1.0),), call.output)
+    stack = stack_of(((language_adapter, 1.0),), call.output)
     score = evaluator.evaluate(EvaluationSet(task, data, "validation", LENGTH), stack)
     assert score.value == pytest.approx(result.metrics[f"validation_{metric_of(task)[0]}"])
     assert score.statistics.shape[0] == 30
@@ -121,4 +121,6 @@ def test_a_head_of_another_task_is_refused(fleet, trained, language_adapter):
     evaluator = WarmEvaluator(fleet.backbone, call.cache, "cpu")
     data = write_rows(fleet.root / "rows", other.kind)
     with pytest.raises(InputError, match="the head is of another type"):
-        evaluator.evaluate(EvaluationSet(other, data, "test", LENGTH), Stack(((language_adapter, 1.0),), call.output))
+        evaluator.evaluate(
+            EvaluationSet(other, data, "test", LENGTH), stack_of(((language_adapter, 1.0),), call.output)
+        )

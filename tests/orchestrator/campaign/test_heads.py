@@ -20,7 +20,7 @@ def campaign(adapter=LORA, **comparison):
     return {
         "tasks": [NLI],
         "language_adapter": adapter,
-        "comparisons": [{**mixture, **comparison}],
+        "comparisons": [{key: value for key, value in {**mixture, **comparison}.items() if value is not None}],
         "languages.pool": ["en", "gl"],
         "seeds": [1],
     }
@@ -54,7 +54,10 @@ def test_the_task_adapter_starts_from_theta_pre_and_the_merge_is_scored_without_
         ),
         (campaign(methods=["language-arithmetic-own"]), "comparisons[0].methods[0]: a system without a task adapter"),
         (campaign(baselines=["multilingual"]), "a task adapter with a head is trained in one language (task nli)"),
-        (campaign(kind="enhancement", methods=[]), "comparisons[0].kind: language adapters of this kind carry no head"),
+        (
+            campaign(kind="enhancement", methods=None),
+            "comparisons[0].kind: language adapters of this kind carry no head",
+        ),
     ],
 )
 def test_systems_without_a_head_are_refused(tmp_path, changes, said):

@@ -50,7 +50,7 @@ def test_a_typo_inside_a_list_is_suggested_from_that_section(faults):
     (said,) = faults({"tasks.0.data.text_colum": "t"})
     assert 'tasks[0].data.text_colum: unknown key; did you mean "text_column"?' in said
     (said,) = faults({"corpora.splits": {"trian": "x"}})
-    assert "corpora.splits.trian: input should be 'train', 'validation' or 'test'" in said
+    assert "corpora.splits.trian: it should be 'train', 'validation' or 'test'" in said
 
 
 def test_dropout_of_a_backbone_under_lora_is_refused(faults):
@@ -68,6 +68,33 @@ def test_a_wrong_type_says_what_was_given(faults, tmp_path):
     assert "(got 'many')" in said
     (said,) = faults({"search.lambda_step": 0.7})
     assert "less than or equal to 0.5" in said
+
+
+def test_wrong_kinds_of_values_are_told_in_words_of_the_file(faults):
+    said = faults(
+        {
+            "seeds": 3,
+            "description": [1],
+            "languages": "en",
+            "resources.cpus_per_bank": "many",
+            "resources.evaluators": 1.5,
+            "comparisons.0.targets": [],
+            "comparisons.0.kind": "zeroshot",
+            "comparisons.1.methods": ["add"],
+        }
+    )
+    told = {line.split(": ", 1)[1] for line in said}
+    assert told == {
+        "seeds: a list is wanted (got 3)",
+        "description: a text is wanted (got [1])",
+        "languages: a mapping of keys is wanted (got 'en')",
+        "resources.cpus_per_bank: a number is wanted (got 'many')",
+        "resources.evaluators: a whole number is wanted (got 1.5)",
+        'comparisons[0].kind: unknown kind (got zeroshot); did you mean "zero-shot"?',
+        "comparisons[1].methods: unknown key; it belongs to kind mixture",
+    }
+    (said,) = faults({"comparisons.0.targets": []})
+    assert said.endswith("comparisons[0].targets: at least 1 item is wanted, not 0 (got [])")
 
 
 def test_all_faults_of_form_come_at_once(faults):

@@ -106,8 +106,8 @@ def test_numbers_columns_and_systems_are_held_as_written(read):
     ("change", "lines"),
     [
         (("system: add", "system: ad"), ['paper/table-1.yaml:11: rows[0].system: unknown system; did you mean "add"']),
-        (("mr: 20.5", "'mr': '20.5'"), ["paper/table-1.yaml:13: rows[0].values.mr: input should be a valid number"]),
-        (("mr: 20.5", "mr: .nan"), ["paper/table-1.yaml:13: rows[0].values.mr: input should be a finite number"]),
+        (("mr: 20.5", "'mr': '20.5'"), ["paper/table-1.yaml:13: rows[0].values.mr: a number is wanted"]),
+        (("mr: 20.5", "mr: .nan"), ["paper/table-1.yaml:13: rows[0].values.mr: a finite number is wanted"]),
         (("metric:", "metrik:"), ["paper/table-1.yaml:2: metric: a required", "paper/table-1.yaml:7: metrik: unknown"]),
         (("{mr: 20.5", "{de: 20.5"), ["paper/table-1.yaml:13: rows[0].values.de: the value has no column"]),
         (("[mr, zh]", "[mr, xyzq, zh]"), ["paper/table-1.yaml:9: columns[1]: "]),

@@ -24,9 +24,9 @@ from typing import Any
 
 import yaml
 
+from jobs import spec
 from jobs.errors import InputError
-from jobs.spec import steps as spec
-from jobs.spec.identity import canonical_json
+from jobs.spec.identity import IDENTITY, canonical_json
 from orchestrator.campaign.load import load_campaign
 from orchestrator.plan.pinned_references import References
 from orchestrator.plan.plan import Plan, plan_campaign
@@ -61,7 +61,7 @@ def variables(file: Path, folder: Path) -> dict[str, str]:
     given = yaml.safe_load(file.read_text(encoding="utf-8")).get("variables") or {}
     places = {"data": folder / "data", "backbone": folder / "backbone", "tokenizer": folder / "spiece.model"}
     (folder / "backbone").mkdir(exist_ok=True)
-    (folder / "backbone" / "config.json").write_text("{}", encoding="utf-8")
+    (folder / "backbone" / "config.json").write_text('{"model_type": "llama"}', encoding="utf-8")
     places["tokenizer"].write_bytes(b"pieces")
     return {name: str(place) for name, place in places.items() if name in given}
 
@@ -86,7 +86,8 @@ def golden_payloads(plan: Plan) -> dict[str, Any]:
 
 def golden_specs() -> dict[str, Any]:
     """Each spec type's fields with their defaults, the canonical JSON of those defaults, and the jobs' versions."""
-    types = {made.__name__: made for made in vars(spec).values() if isinstance(made, type) and is_dataclass(made)}
+    known = [made for made in vars(spec).values() if isinstance(made, type) and is_dataclass(made)]
+    types = {made.__name__: made for made in known if made.__module__ != "jobs.spec.call"}
     return {
         "jobs": {made.__name__: list(named) for made, named in spec.JOBS.items()},
         "specs": {name: _fields(types[name]) for name in sorted(types)},
@@ -97,7 +98,7 @@ def golden_specs() -> dict[str, Any]:
 def _fields(made: Any) -> dict[str, str]:
     """Name -> canonical JSON of the default; "required" without one, "a location: ..." outside identity."""
     return {
-        item.name: ("" if item.metadata.get(spec.IDENTITY, True) else "a location: ")
+        item.name: ("" if item.metadata.get(IDENTITY, True) else "a location: ")
         + ("required" if item.default is MISSING else canonical_json(item.default))
         for item in fields(made)
     }

@@ -200,13 +200,16 @@ def test_a_method_of_ones_own_takes_a_few_lines(tmp_path):
     ("comparison", "words"),
     [
         ({"methods": ["ad"]}, 'unknown method; did you mean "add"'),
-        ({"methods": []}, "a mixture needs `methods`"),
+        ({"methods": []}, r"comparisons\[0\].methods: at least 1 item is wanted, not 0"),
         ({"methods": ["add"], "baselines": ["best"]}, "a baseline has nothing to search"),
         ({"methods": ["add", "add"]}, "named twice: add"),
         ({"methods": ["adamergex"], "reference": "othr"}, 'unknown task.*did you mean "other"'),
         ({"methods": [{"name": "x", "weights": {"lang:en": 1}}]}, "not an adapter"),
         ({"methods": [{"name": "x", "weights": {"task:en": "lambda**2"}}]}, "not a weight"),
-        ({"kind": "zero-shot", "targets": ["ca"], "methods": ["add"]}, "belong to kind mixture"),
+        (
+            {"kind": "zero-shot", "targets": ["ca"], "methods": ["add"]},
+            "methods: unknown key; it belongs to kind mixture",
+        ),
         ({"methods": ["add"], "space": "kronecker"}, "no such space.*choose factors or delta"),
         ({"methods": ["mad-x"]}, "`prompt` and stacked adapters are of baselines: mad-x"),
         ({"methods": ["add"], "baselines": [{"name": "x", "weights": {"task:en": 1}, "rule": "ties"}]}, "weighted sum"),

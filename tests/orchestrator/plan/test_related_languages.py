@@ -4,7 +4,7 @@ from importlib.util import find_spec
 
 import pytest
 
-from orchestrator.campaign.comparisons import ComparisonSection, RelatedSection
+from orchestrator.campaign.comparisons import RelatedSection, ZeroShotSection
 from orchestrator.plan.related_languages import related_languages
 
 TABLE = "a\tb\tkind\tdistance\ngl\tpt\tsyntactic\t0.9\ngl\tes\tsyntactic\t0.1\ngl\tes\tgeographic\t0.1\n"
@@ -12,7 +12,7 @@ TABLE = "a\tb\tkind\tdistance\ngl\tpt\tsyntactic\t0.9\ngl\tes\tsyntactic\t0.1\ng
 
 def section(source, **related):
     related = RelatedSection(source=str(source), **related)
-    return ComparisonSection(name="zs", kind="zero-shot", targets=("gl",), tasks=("ner",), related=related)
+    return ZeroShotSection(name="zs", kind="zero-shot", targets=("gl",), tasks=("ner",), related=related)
 
 
 def chosen(source, pool=("pt", "es"), **related):

@@ -6,7 +6,7 @@ import pytest
 
 from jobs.spec import LineSpace, Mixture, MixtureSpace, RuleSpace, SimplexSpace, SubsetSpace
 from orchestrator.campaign.search import SearchSection
-from orchestrator.cli.app import app
+from orchestrator.cli import app
 from orchestrator.plan.searches import starts_of
 from search_spaces.mixtures.candidates import lambda_grid, lambda_range
 from search_spaces.strategies.warm_starts import placed
