@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from jobs.spec import JobCall, JobResult
 from orchestrator.execution.executor import Executor, State, StepFinished, StepProgress, StepStateChanged, Watcher, Work
 from orchestrator.execution.shutdown import ShutdownRequest
 from orchestrator.store.artifacts import ArtifactStore, CorruptArtifactError
+from orchestrator.store.graph import StepGraph
 from orchestrator.store.record import Record
 from orchestrator.store.step import Step
 
@@ -62,47 +62,42 @@ def execute(
     another step consumes them, all others by size; a damaged one is moved to `rejected/` and computed again.
     Raises ShutdownRequested when `shutdown` told the run to end before every step had come to its own.
     """
-    execution = _Execution(list(steps), store, executor, watch)
-    execution.shutdown = shutdown or ShutdownRequest()
-    execution.provenance, execution.describe = dict(provenance), describe
-    return execution.run()
+    return _Execution(steps, store, executor, watch, provenance, describe, shutdown or ShutdownRequest()).run()
 
 
 class _Execution:
-    provenance: dict[str, Any]
-    describe: Describe
-    shutdown: ShutdownRequest
-    committers: ThreadPoolExecutor
-
-    def __init__(self, steps: list[Step], store: ArtifactStore, executor: Executor, watch: Watcher) -> None:
+    def __init__(
+        self,
+        steps: Iterable[Step],
+        store: ArtifactStore,
+        executor: Executor,
+        watch: Watcher,
+        provenance: Mapping[str, Any],
+        describe: Describe,
+        shutdown: ShutdownRequest,
+    ) -> None:
         self.steps = {step.key: step for step in steps}
-        self.ranks = {step.key: number for number, step in enumerate(steps)}
+        self.ranks = {key: number for number, key in enumerate(self.steps)}
         self.store, self.executor, self.watch = store, executor, watch
+        self.provenance, self.describe, self.shutdown = provenance, describe, shutdown
         self.summary = Summary()
-        self.waiting: dict[str, int] = {}
-        self.dependants: dict[str, list[str]] = defaultdict(list)
         self.submitted: set[str] = set()
-
-    def run(self) -> Summary:
         self._reuse()
         self._verify_inputs()
+        self.graph = StepGraph(step for key, step in self.steps.items() if key not in self.summary.records)
+
+    def run(self) -> Summary:
         for key in self.summary.records:
             self._change(key, "reused", self.summary.records[key])
-        pending = [key for key in self.steps if key not in self.summary.records]
-        for key in pending:
-            sources = {s.key for _, s in self.steps[key].inputs if s.key not in self.summary.records}
-            self.waiting[key] = len(sources)
-            for source in sources:
-                self.dependants[source].append(key)
-        self._submit([key for key in pending if self.waiting[key] == 0])
-        with ThreadPoolExecutor(COMMITS_AT_ONCE, "commit") as self.committers:
+        self._submit(self.graph.ready())
+        with ThreadPoolExecutor(COMMITS_AT_ONCE, "commit") as committers:
             while self.submitted:
-                self._take(self.executor.poll(0.5))
+                self._take(self.executor.poll(0.5), committers)
         if len(self.summary.states) < len(self.steps):
             raise ShutdownRequested
         return self.summary
 
-    def _take(self, events: Sequence[StepFinished | StepProgress]) -> None:
+    def _take(self, events: Sequence[StepFinished | StepProgress], committers: ThreadPoolExecutor) -> None:
         """Bring what has finished together to disk together; all else goes on in the order of the events."""
         finished: dict[str, StepFinished] = {}
         for event in events:
@@ -111,7 +106,7 @@ class _Execution:
             elif event.key in self.submitted:
                 finished.setdefault(event.key, event)
         commits = {
-            event.key: self.committers.submit(self._commit, self.steps[event.key], event, event.outcome)
+            event.key: committers.submit(self._commit, self.steps[event.key], event, event.outcome)
             for event in finished.values()
             if isinstance(event.outcome, JobResult)
         }
@@ -152,10 +147,9 @@ class _Execution:
         place = self.store.reject(key)
         self.summary.notes.append(f"{damage}: computed again; the damaged files are in {place}")
 
-    def _submit(self, keys: Sequence[str]) -> None:
+    def _submit(self, steps: Sequence[Step]) -> None:
         works = []
-        for key in () if self.shutdown.is_requested else keys:
-            step = self.steps[key]
+        for step in () if self.shutdown.is_requested else steps:
             inputs = {role: self.store.path(source.key) for role, source in step.inputs}
             try:
                 staging = self.store.stage(step)
@@ -163,10 +157,10 @@ class _Execution:
                 self._fail(step, fault)
                 continue
             checkpoint = self.store.checkpoint(step)
-            call = JobCall(key, step.spec, inputs, staging, checkpoint, self.store.cache, self.store.reference)
-            works.append(Work(step, call, self.ranks[key]))
-            self.submitted.add(key)
-            self._change(key, "running")
+            call = JobCall(step.key, step.spec, inputs, staging, checkpoint, self.store.cache, self.store.reference)
+            works.append(Work(step, call, self.ranks[step.key]))
+            self.submitted.add(step.key)
+            self._change(step.key, "running")
         if works:
             self.executor.submit(works)
 
@@ -184,12 +178,7 @@ class _Execution:
         self.submitted.discard(step.key)
         self.summary.records[step.key] = record
         self._change(step.key, "succeeded", record)
-        ready = []
-        for dependant in self.dependants[step.key]:
-            self.waiting[dependant] -= 1
-            if self.waiting[dependant] == 0 and dependant not in self.summary.states:
-                ready.append(dependant)
-        self._submit(ready)
+        self._submit(self.graph.done(step))
 
     def _commit(self, step: Step, event: StepFinished, result: JobResult) -> Record:
         """Runs in a thread beside others: it changes nothing but this step's files."""
@@ -214,12 +203,8 @@ class _Execution:
         text = redacted("; ".join(faults))
         self.summary.errors[step.key] = text
         self._change(step.key, "failed", error=text)
-        stack = list(self.dependants[step.key])
-        while stack:
-            key = stack.pop()
-            if key not in self.summary.states:
-                self._change(key, "skipped", error=f"needs {step.key}")
-                stack += self.dependants[key]
+        for dependant in self.graph.give_up(step):
+            self._change(dependant.key, "skipped", error=f"needs {step.key}")
 
     def _change(self, key: str, state: State, record: Record | None = None, error: str = "") -> None:
         if state != "running":

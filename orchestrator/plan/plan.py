@@ -39,20 +39,19 @@ def plan_campaign(campaign: Campaign, references: References) -> Plan:
     return Plan(campaign, adapters.backbone, tuple(in_order(roots)), comparisons)
 
 
-def in_order(roots: Iterable[Step]) -> Iterator[Step]:
+def in_order(roots: Iterable[Step]) -> Iterable[Step]:
     """Each step that the roots need, once, inputs first."""
-    seen: set[str] = set()
-    stack = [(step, False) for step in reversed(list(roots))]
-    while stack:
-        step, expanded = stack.pop()
-        if step.key in seen:
-            continue
-        if expanded:
-            seen.add(step.key)
-            yield step
-        else:
-            stack.append((step, True))
-            stack += [(source, False) for _, source in reversed(step.inputs)]
+    found: dict[str, Step] = {}
+
+    def visit(step: Step) -> None:
+        if step.key not in found:
+            for _, source in step.inputs:
+                visit(source)
+            found[step.key] = step
+
+    for root in roots:
+        visit(root)
+    return found.values()
 
 
 def _ends(comparisons: Iterable[PlannedComparison]) -> Iterator[Step]:

@@ -8,7 +8,7 @@ Everything else runs on the warm workers, one call after another.
 from __future__ import annotations
 
 import heapq
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -19,6 +19,7 @@ from orchestrator.scheduling.bank_packing import bank_key, split_banks
 from orchestrator.scheduling.capacity import Debounce, bank_slots, worker_slots
 from orchestrator.scheduling.cluster_model import Cluster, Machines, Slot
 from orchestrator.scheduling.cost import trials
+from orchestrator.store.graph import StepGraph
 from orchestrator.store.step import Step
 
 START_UP = "start-up"  # the job of a span in which a process starts and loads its models
@@ -77,7 +78,7 @@ class Engine:
         """`steps`: most urgent first. `seconds`: of each step alone, start-up left out."""
         self.ends: dict[str, float] = {}
         self.spans: list[Span] = []
-        self._steps, self._seconds, self._asked, self._extra = steps, seconds, resources, extra
+        self._seconds, self._asked, self._extra = seconds, resources, extra
         self._machines, self._rooms = Machines(cluster), cluster.rooms()
         self._bank_room = bank_slots(self._rooms, resources)
         self._worker_rooms: dict[int, int] = {}
@@ -93,25 +94,17 @@ class Engine:
         self._idle: list[_Worker] = []
         self._pieces_left: dict[str, int] = {}  # of the search run that goes on
         self._banks = self._lent = self._starting = 0
-        self._waiting: dict[str, int] = {}
-        self._dependants: dict[str, list[Step]] = defaultdict(list)
-        known = {step.key for step in steps}
-        for step in steps:
-            sources = {source.key for _, source in step.inputs} & known
-            self._waiting[step.key] = len(sources)
-            for source in sources:
-                self._dependants[source].append(step)
-        ranks = {step.key: number for number, step in enumerate(steps)}
-        self._rank_of: Callable[[Step], int] = lambda step: ranks[step.key]
+        self._graph = StepGraph(steps)
+        self._ranks = {step.key: number for number, step in enumerate(steps)}
 
     def run(self) -> None:
         """Until every step is recorded."""
-        self._submit([step for step in self._steps if not self._waiting[step.key]])
+        self._submit(self._graph.ready())
         while self._events:
             self._now, _, act = heapq.heappop(self._events)
             act()
             self._start_what_can()
-        assert len(self.ends) == len(self._waiting), "the simulation stands still"
+        assert len(self.ends) == len(self._ranks), "the simulation stands still"
 
     def _at(self, moment: float, act: Callable[[], None]) -> None:
         self._count += 1
@@ -140,13 +133,11 @@ class Engine:
 
     def _record(self, step: Step) -> None:
         self.ends[step.key] = self._now
-        ready = []
-        for dependant in self._dependants[step.key]:
-            self._waiting[dependant.key] -= 1
-            if not self._waiting[dependant.key]:
-                ready.append(dependant)
-        if ready:
+        if ready := self._graph.done(step):
             self._submit(ready)
+
+    def _rank_of(self, step: Step) -> int:
+        return self._ranks[step.key]
 
     def _start_what_can(self) -> None:
         settled = self._now >= self._settling.over - 1e-9
