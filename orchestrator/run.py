@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import Console
 
@@ -23,16 +23,20 @@ from orchestrator.execution.provenance import _git_commit, _versions, execution_
 from orchestrator.execution.shutdown import ShutdownRequest
 from orchestrator.execution.step_logs import StepLogs
 from orchestrator.lineage.model_card import write_card
-from orchestrator.plan.index import index, write_index
+from orchestrator.plan.index import write_index
 from orchestrator.plan.plan import Plan
 from orchestrator.report.write import ReportPaths, write_report
 from orchestrator.scheduling.cost import cost_model
 from orchestrator.scheduling.priority import by_upward_rank
 from orchestrator.search.earlier_searches import change_lines
 from orchestrator.store.artifacts import ArtifactStore, CorruptArtifactError
+from orchestrator.store.inventory import Inventory, take_inventory
 from orchestrator.store.layout import campaign_folder
 from orchestrator.store.lock import run_lock
 from orchestrator.store.workspace import open_store
+
+if TYPE_CHECKING:
+    from orchestrator.lineage.mlflow.writer import Writer
 
 MIRROR_SECONDS = 30.0  # that an interrupted run waits for its tracking server
 SPARE_SECONDS = 2.0  # of a grace period, for what comes after that
@@ -69,20 +73,22 @@ def run_campaign(plan: Plan, settings: RunSettings, console: Console) -> Outcome
     folder = campaign_folder(store.root, name)
     # Two campaigns may share steps, so a workspace has one run at a time; the campaign's own lock tells `status`.
     with ShutdownRequest() as shutdown, run_lock(folder), run_lock(store.root), store.lease(name) as still_ours:
-        for line in change_lines(store, plan.steps):
-            console.print(f"note: {line}", style="yellow", soft_wrap=True, markup=False)
         store.drop_spent_checkpoints()
-        check_hub_names(plan.steps, store)
-        check_task_data(plan.steps, store)
-        write_index(plan, folder)
+        found = take_inventory(plan.steps, store)
+        new = [step for step in plan.steps if step.key not in found.records]
+        for line in change_lines(store, plan.steps, new):
+            console.print(f"note: {line}", style="yellow", soft_wrap=True, markup=False)
+        check_hub_names(new)
+        check_task_data(new, store.cache)
+        index = write_index(plan, folder)
         log = EventLog(folder, len(plan.steps))
         logs = StepLogs(folder)
         start = partial(_executor, plan.campaign, settings, store, logs.add, shutdown)
         executor = LazyExecutor(start, settings.executor)
-        mirror = _Mirror(plan, settings, store, console)
+        mirror = _Mirror(_writer(settings.tracking or plan.campaign.tracking.mlflow, store, index, console))
         try:
             watchers = (log, logs, mirror, lambda _: still_ours())
-            summary = _execute(plan, store, executor, watchers, console, shutdown)
+            summary = _execute(plan, store, found, executor, watchers, console, shutdown)
         except BaseException:
             log.close("interrupted")
             mirror.stop(shutdown.seconds_left)
@@ -96,12 +102,13 @@ def run_campaign(plan: Plan, settings: RunSettings, console: Console) -> Outcome
 def _execute(
     plan: Plan,
     store: ArtifactStore,
+    found: Inventory,
     executor: Executor,
     watchers: Sequence[Watcher],
     console: Console,
     shutdown: ShutdownRequest,
 ) -> Summary:
-    costs = cost_model(store.records(_leave_to_execute))
+    costs = cost_model(store.records(_leave_to_execute, found.records))
     try:
         with display(console, plan.steps, costs) as view:
 
@@ -110,7 +117,8 @@ def _execute(
                     watcher(event)
 
             facts = execution_facts(_versions(), _git_commit())
-            return execute(by_upward_rank(plan.steps, costs), store, executor, watch, facts, write_card, shutdown)
+            steps = by_upward_rank(plan.steps, costs)
+            return execute(steps, store, executor, watch, facts, write_card, shutdown, found)
     finally:
         _close(executor, console)
 
@@ -136,38 +144,39 @@ def _executor(
     return RayExecutor(campaign.resources, store.root, settings.address, notes, Run(campaign.campaign, shutdown))
 
 
+def _writer(uri: str, store: ArtifactStore, index: dict[str, Any], console: Console) -> Writer | None:
+    if uri == "off":
+        return None
+    from orchestrator.lineage.mlflow.uri import default_uri
+    from orchestrator.lineage.mlflow.writer import Writer
+
+    return Writer(uri or default_uri(store.root), store, index, lambda line: console.print(line, style="yellow"))
+
+
+@dataclass(frozen=True, slots=True)
 class _Mirror:
-    """Sends finished and failed steps to MLflow, unless tracking is off."""
+    """Sends finished and failed steps to MLflow, unless tracking is off and there is no writer."""
 
-    def __init__(self, plan: Plan, settings: RunSettings, store: ArtifactStore, console: Console) -> None:
-        uri = settings.tracking or plan.campaign.tracking.mlflow
-        self._writer = None
-        if uri != "off":
-            from orchestrator.lineage.mlflow.uri import default_uri
-            from orchestrator.lineage.mlflow.writer import Writer
-
-            self._writer = Writer(
-                uri or default_uri(store.root), store, index(plan), lambda line: console.print(line, style="yellow")
-            )
+    writer: Writer | None
 
     def __call__(self, event: StepStateChanged | StepProgress) -> None:
-        if self._writer is None or isinstance(event, StepProgress):
+        if self.writer is None or isinstance(event, StepProgress):
             return
         if event.state == "succeeded" and event.record is not None:
-            self._writer.put(event.record)
+            self.writer.put(event.record)
         elif event.state == "failed":
-            self._writer.failed(event.step.key, event.error)
+            self.writer.failed(event.step.key, event.error)
 
     def close(self, report: Path) -> None:
         """Send the report and wait for what is still to be sent."""
-        if self._writer is not None:
-            self._writer.report(report)
-            self._writer.close()
+        if self.writer is not None:
+            self.writer.report(report)
+            self.writer.close()
 
     def stop(self, seconds_left: float) -> None:
         """Wait for what is still to be sent, of a run that was interrupted; what is not waits on disk."""
-        if self._writer is not None:
-            self._writer.close(max(0.0, min(MIRROR_SECONDS, seconds_left - SPARE_SECONDS)))
+        if self.writer is not None:
+            self.writer.close(max(0.0, min(MIRROR_SECONDS, seconds_left - SPARE_SECONDS)))
 
 
 def _leave_to_execute(damage: CorruptArtifactError) -> None:

@@ -18,7 +18,6 @@ from jobs.spec import (
     TaskRef,
     is_language_model,
 )
-from orchestrator.store.artifacts import ArtifactStore
 from orchestrator.store.step import Step
 
 
@@ -33,19 +32,17 @@ class _Set:
     max_length: int
 
 
-def check_task_data(steps: Iterable[Step], store: ArtifactStore) -> None:
-    """Raise InputError with every faulty row of the files that steps without an artifact will read.
+def check_task_data(steps: Iterable[Step], cache: Path) -> None:
+    """Raise InputError with every faulty row of the files that the steps will read.
 
-    What is read is kept as the steps would keep it. Files that are not on this machine, and data sets of the hub, are
-    left to the steps.
+    What is read is kept in `cache`, as the steps would keep it. Files that are not on this machine, and data sets of
+    the hub, are left to the steps.
     """
-    wanted = dict.fromkeys(one for step in steps if not store.has(step) for one in _sets(step))
-    if not wanted:
-        return
+    wanted = dict.fromkeys(one for step in steps for one in _sets(step))
     faults: list[Fault] = []
     for one in wanted:
         try:
-            _read(one, store.cache)
+            _read(one, cache)
         except InputError as wrong:
             faults += wrong.faults
     raise_all(dict.fromkeys(faults))

@@ -10,7 +10,6 @@ from jobs.data.resolve import DIRECTORY
 from jobs.errors import Fault, raise_all
 from jobs.files.digest import DIGEST_PREFIX
 from jobs.spec import BackboneRef, DataRef
-from orchestrator.store.artifacts import ArtifactStore
 from orchestrator.store.step import Step
 
 _SECONDS = 10.0  # that a hub has for an answer
@@ -23,13 +22,13 @@ class _Repository:
     commit: str
 
 
-def check_hub_names(steps: Iterable[Step], store: ArtifactStore) -> None:
-    """Raise InputError with every model and data set of steps without an artifact that the hub does not give.
+def check_hub_names(steps: Iterable[Step]) -> None:
+    """Raise InputError with every model and data set of the steps, which are to run, that the hub does not give.
 
     Those are unknown names and commits, and repositories that ask for a consent which the token has not. A hub that
     does not answer is no fault: what steps need may lie in a cache, or be within their nodes' reach alone.
     """
-    values = (value for step in steps if not store.has(step) for value in _references(step.spec))
+    values = (value for step in steps for value in _references(step.spec))
     wanted = dict.fromkeys(one for value in values if (one := _on_hub(value)))
     if wanted:
         raise_all([fault for one in wanted if (fault := _fault(one))])

@@ -18,6 +18,7 @@ from orchestrator.execution.executor import Executor, State, StepFinished, StepP
 from orchestrator.execution.shutdown import ShutdownRequest
 from orchestrator.store.artifacts import ArtifactStore, CorruptArtifactError
 from orchestrator.store.graph import StepGraph
+from orchestrator.store.inventory import Inventory, take_inventory
 from orchestrator.store.record import Record
 from orchestrator.store.step import Step
 
@@ -55,34 +56,40 @@ def execute(
     provenance: Mapping[str, Any],
     describe: Describe = describe_nothing,
     shutdown: ShutdownRequest | None = None,
+    found: Inventory | None = None,
 ) -> Summary:
     """Bring every step to its end. `steps`: inputs before those that need them, and the most urgent first.
 
     Never raises for a step's failure: see `Summary.errors`. Reused artifacts are verified byte by byte before
     another step consumes them, all others by size; a damaged one is moved to `rejected/` and computed again.
     Raises ShutdownRequested when `shutdown` told the run to end before every step had come to its own.
+    `found`: what the store has of the steps, where that is known.
     """
-    return _Execution(steps, store, executor, watch, provenance, describe, shutdown or ShutdownRequest()).run()
+    steps = list(steps)
+    found = found or take_inventory(steps, store)
+    return _Execution(steps, store, executor, watch, provenance, describe, shutdown or ShutdownRequest(), found).run()
 
 
 class _Execution:
     def __init__(
         self,
-        steps: Iterable[Step],
+        steps: Sequence[Step],
         store: ArtifactStore,
         executor: Executor,
         watch: Watcher,
         provenance: Mapping[str, Any],
         describe: Describe,
         shutdown: ShutdownRequest,
+        found: Inventory,
     ) -> None:
         self.steps = {step.key: step for step in steps}
         self.ranks = {key: number for number, key in enumerate(self.steps)}
         self.store, self.executor, self.watch = store, executor, watch
         self.provenance, self.describe, self.shutdown = provenance, describe, shutdown
-        self.summary = Summary()
+        self.summary = Summary(records={key: found.records[key] for key in self.steps if key in found.records})
         self.submitted: set[str] = set()
-        self._reuse()
+        for key, damage in found.damaged.items():
+            self._reject(key, damage)
         self._verify_inputs()
         self.graph = StepGraph(step for key, step in self.steps.items() if key not in self.summary.records)
 
@@ -112,20 +119,6 @@ class _Execution:
         }
         for event in finished.values():
             self._finish(event, commits.get(event.key))
-
-    def _reuse(self) -> None:
-        for key, step in self.steps.items():
-            if not self.store.has(step):
-                continue
-            try:
-                record = self.store.find(step)
-                if record is not None:
-                    self.store.verify_sizes(record)
-            except CorruptArtifactError as damage:
-                self._reject(key, damage)
-                continue
-            if record is not None:
-                self.summary.records[key] = record
 
     def _verify_inputs(self) -> None:
         """Check what pending steps will read; a rejected input is pending itself, so its inputs are checked too."""

@@ -153,12 +153,14 @@ def index(plan: Plan) -> dict[str, Any]:
     }
 
 
-def write_index(plan: Plan, folder: Path) -> None:
-    """Write `folder/index.json` beside and rename."""
+def write_index(plan: Plan, folder: Path) -> dict[str, Any]:
+    """Write `folder/index.json` beside and rename; what it holds."""
+    content = index(plan)
     folder.mkdir(parents=True, exist_ok=True)
     beside = folder / f".index.json.{os.getpid()}"
-    beside.write_text(json.dumps(index(plan), ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    beside.write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     beside.replace(folder / "index.json")
+    return content
 
 
 def _published(plan: Plan) -> dict[str, Any]:

@@ -70,7 +70,8 @@ def change_lines(store: ArtifactStore, steps: Sequence[Step], asked: Sequence[St
     Which go on where they were stopped, and which begin anew beside one of the same targets and tasks whose settings
     were others. Searches that the plan names itself are no such earlier ones. After `MOST_LINES` they are counted.
     """
-    wanted = [step for step in asked or steps if isinstance(step.spec, SearchSpec) and not store.has(step)]
+    asked = steps if asked is None else asked
+    wanted = [step for step in asked if isinstance(step.spec, SearchSpec) and not store.has(step)]
     earlier = earlier_searches(store) if wanted else []
     planned, begun = {step.key for step in steps}, {one.key: one for one in earlier if not one.finished}
     others: dict[Asked, list[Earlier]] = defaultdict(list)

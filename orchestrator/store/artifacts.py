@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from jobs.files.atomic import _sync, _write_durably
@@ -175,14 +176,19 @@ class ArtifactStore:
         self._listing.pop(key.split("/", 1)[0], None)
         return target
 
-    def records(self, broken: Callable[[CorruptArtifactError], None] = _refuse) -> Iterator[Record]:
+    def records(
+        self,
+        broken: Callable[[CorruptArtifactError], None] = _refuse,
+        known: Mapping[str, Record] = MappingProxyType({}),
+    ) -> Iterator[Record]:
         """Every finished step of the workspace, in key order.
 
-        A record that cannot be read goes to `broken`, which raises it unless the caller says otherwise.
+        A record that cannot be read goes to `broken`, which raises it unless the caller says otherwise. Those that are
+        `known`, by key, are not read again.
         """
         for file in sorted((self.root / "artifacts").glob(f"*/*/{RECORD_FILE}")):
             try:
-                yield _read(file)
+                yield known.get("/".join(file.parts[-3:-1])) or _read(file)
             except CorruptArtifactError as damage:
                 broken(damage)
 
