@@ -11,14 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray._private.services import canonicalize_bootstrap_address
 from ray.exceptions import AuthenticationError
 
 import jobs
 import orchestrator
 import search_spaces
 from jobs.errors import Fault, InputError
-from orchestrator.clusters.ray.private import loopback, start_ray_only_when_asked
+from orchestrator.clusters.ray.private import check_token, cluster_at, loopback, start_ray_only_when_asked
 from orchestrator.clusters.ray.versions import STAMP, check_stamp
 
 SECONDS = 5.0  # a cluster that does not answer by then is not there; Ray itself waits for more than ten minutes
@@ -32,7 +31,7 @@ def connect(address: str | None) -> None:
 
     Raises InputError within seconds when there is none, when it is of another version of Ray or Python (both are
     named), when it wants another token, and for addresses of Ray Client. From then on nothing else starts a cluster in
-    this process (see `ray_closing`).
+    this process (see `orchestrator.execution.ray.closing`).
     """
     start_ray_only_when_asked()
     if address is None:
@@ -74,7 +73,7 @@ def _check_reachable(address: str) -> None:
         what = "Ray Client cannot drive a campaign: Ray Train and Tune would run far from their workers"
         raise InputError(Fault(what, "--address", address, todo))
     todo = "start one with `ray start --head`, or leave --address out"
-    found = canonicalize_bootstrap_address(address)
+    found = cluster_at(address)
     if found is None:
         raise InputError(Fault("no Ray cluster runs on this machine", "--address", address, todo))
     host, _, port = found.rpartition(":")
@@ -86,8 +85,7 @@ def _check_reachable(address: str) -> None:
     except OSError as fault:
         raise InputError(Fault("no Ray cluster at the address", "--address", f"{found}: {fault}", todo)) from fault
     try:
-        # `ray.init` tries a wrong token for half a minute, and does not say that it is one.
-        ray._raylet.GcsClient(address=found)
+        check_token(found)
     except AuthenticationError as refused:
         raise InputError(Fault("the cluster does not take this token", "--address", address, TOKEN)) from refused
 

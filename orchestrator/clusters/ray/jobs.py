@@ -25,6 +25,7 @@ from jobs.errors import Fault, InputError
 from jobs.runtime.shutdown import GRACE_SECONDS
 from orchestrator.clusters.bundle import CAMPAIGN_FILE
 from orchestrator.clusters.ray.connect import SECONDS, TOKEN
+from orchestrator.clusters.ray.private import CHATTY, token_headers
 from orchestrator.clusters.ray.versions import STAMP, stamp
 
 MADE_BY = "adapterfleet"  # metadata key of our jobs; its value is the campaign's name
@@ -59,12 +60,8 @@ class RayJobs:
     def __init__(self, address: str) -> None:
         """Connect. Raises InputError in seconds: no cluster, another version of Ray (both named), no right token."""
         self.address = address.rstrip("/")
-        for chatty in (
-            "dashboard.modules.dashboard_sdk",
-            "dashboard.modules.job.sdk",
-            "_private.runtime_env.packaging",
-        ):
-            logging.getLogger(f"ray.{chatty}").setLevel(logging.ERROR)
+        for chatty in CHATTY:
+            logging.getLogger(chatty).setLevel(logging.ERROR)
         self._check()
         self._client: Any = self._asked(lambda: JobSubmissionClient(self.address))
 
@@ -129,7 +126,7 @@ class RayJobs:
         """An answer within seconds, before Ray's client tries for as long as it likes."""
         todo = "check the address: it is that of the dashboard, http://HOST:8265 by default"
         try:
-            answer = requests.get(f"{self.address}/api/version", timeout=SECONDS, headers=_headers())
+            answer = requests.get(f"{self.address}/api/version", timeout=SECONDS, headers=token_headers())
         except requests.exceptions.RequestException as fault:
             got = f"{self.address}: {type(fault).__name__}"
             raise InputError(Fault("no Ray cluster at the address", "--address", got, todo)) from fault
@@ -161,12 +158,6 @@ class RayJobs:
         except (ConnectionError, requests.exceptions.RequestException) as fault:
             got = f"{self.address}: {type(fault).__name__}"
             raise InputError(Fault("the cluster does not answer any more", "--address", got)) from fault
-
-
-def _headers() -> dict[str, str]:
-    from ray._private.authentication.http_token_authentication import get_auth_headers_if_auth_enabled
-
-    return dict(get_auth_headers_if_auth_enabled({}))
 
 
 def _followed(chunks: AsyncIterator[str]) -> Iterator[str]:

@@ -5,9 +5,19 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
+import ray
 from ray._private import auto_init_hook, ray_constants
+from ray._private.authentication.http_token_authentication import get_auth_headers_if_auth_enabled
+from ray._private.services import canonicalize_bootstrap_address
 
+# Loggers that tell at length what our own lines say.
+CHATTY = (
+    "ray.dashboard.modules.dashboard_sdk",
+    "ray.dashboard.modules.job.sdk",
+    "ray._private.runtime_env.packaging",
+)
 _SWITCH = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 
 
@@ -34,3 +44,24 @@ def start_ray_only_when_asked() -> None:
     """
     auto_init_hook.enable_auto_connect = False
     os.environ["TUNE_DISABLE_AUTO_INIT"] = "1"  # Tune calls `ray.init` itself, and reads this each time
+
+
+def cluster_at(address: str) -> str | None:
+    """HOST:PORT as `ray.init` would understand `address`; None for `auto` where no cluster runs on this machine."""
+    found: str | None = canonicalize_bootstrap_address(address)
+    return found
+
+
+def check_token(address: str) -> None:
+    """Raises Ray's AuthenticationError at once; `ray.init` tries a wrong token for half a minute."""
+    ray._raylet.GcsClient(address=address)
+
+
+def token_headers() -> dict[str, str]:
+    """What a request to a dashboard carries; nothing where no token is used."""
+    return dict(get_auth_headers_if_auth_enabled({}))
+
+
+def keep_an_actor(tune_controller: Any, request: Any) -> None:
+    """Have Tune keep one idle actor more for trials that ask for `request`; `tune_controller`: what schedulers get."""
+    tune_controller._tune_controller._actor_cache.increase_max(request)

@@ -16,6 +16,7 @@ from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
 from jobs.spec import JobCall
+from orchestrator.clusters.ray.private import keep_an_actor
 from orchestrator.search.session import Session
 from search_spaces.strategies.strategy import Trial
 
@@ -183,10 +184,7 @@ class ActorReusingScheduler(FIFOScheduler):  # type: ignore[misc]
         request = trial.placement_group_factory
         if request not in self._kept:
             self._kept.add(request)
-            # Not part of Tune's public interface, which has no such setting: without it searches are only slower.
-            cache = getattr(getattr(tune_controller, "_tune_controller", None), "_actor_cache", None)
-            if cache is not None:
-                cache.increase_max(request)
+            keep_an_actor(tune_controller, request)
 
     def choose_trial_to_run(self, tune_controller: Any) -> TuneTrial | None:
         """No preference: Tune starts what is pending in its order, and need not look through all trials each time."""
