@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from jobs.adapters.formats import adapter_format, is_adapter
 from jobs.banks.bank import train_languages
@@ -29,6 +30,7 @@ from jobs.spec import (
     Mixture,
     Progress,
     SearchSpec,
+    Spec,
     TaskAdapterSpec,
     TaskRef,
     TrialScores,
@@ -49,9 +51,10 @@ class Worker:
         self._headed: dict[BackboneRef, HeadedEvaluator] = {}
         self._language_models: dict[BackboneRef, LanguageEvaluator] = {}
 
-    def run(self, call: JobCall, progress: Progress) -> JobResult:
+    def run(self, call: JobCall[Any], progress: Progress) -> JobResult:
         """Carry out any step but a search. Raises what the job raises."""
-        match call.spec:
+        spec: Spec = call.spec
+        match spec:
             case InitialAdapterSpec():
                 return initial_adapter(call)
             case LanguageAdapterSpec():
@@ -61,17 +64,18 @@ class Worker:
             case MergeSpec():
                 return merge(call)
             case EvaluationSpec():
-                warm = self._evaluator(call.spec.task, call)
+                warm = self._evaluator(spec.task, call)
                 if isinstance(warm, LanguageEvaluator):
                     return evaluate_language_model(call, warm, progress)
                 return evaluate(call, warm, progress)
             case SearchSpec():
                 raise TypeError("a search is many calls of `score`: its executor runs it")
 
-    def score(self, call: JobCall, mixture: Mixture, share: float = 1.0, objective: str = "") -> TrialScores:
+    def score(
+        self, call: JobCall[SearchSpec], mixture: Mixture, share: float = 1.0, objective: str = ""
+    ) -> TrialScores:
         """Scores of one candidate of the search `call` on the first `share` of an objective's validation set."""
         spec = call.spec
-        assert isinstance(spec, SearchSpec)
         started = time.perf_counter()
         wanted = spec.objective(objective)
         part = replace(wanted.data, share=share) if share != 1.0 else wanted.data
@@ -85,12 +89,13 @@ class Worker:
         folds = {s: jackknife(score.statistics, metric_over(name, score.columns)) for s, score in scores.items()}
         return TrialScores({seed: s.value for seed, s in scores.items()}, folds, time.perf_counter() - started)
 
-    def _evaluator(self, task: TaskRef, call: JobCall) -> WarmEvaluator | HeadedEvaluator | LanguageEvaluator:
+    def _evaluator(
+        self, task: TaskRef, call: JobCall[EvaluationSpec | SearchSpec]
+    ) -> WarmEvaluator | HeadedEvaluator | LanguageEvaluator:
         """The one that scores the task with the call's adapters.
 
         Prompts and next tokens are for a plain language model. An encoder is one too with adapters in PEFT's format.
         """
-        assert isinstance(call.spec, EvaluationSpec | SearchSpec)
         backbone, cache = call.spec.backbone, call.cache
         if task.prompt or task.kind in ("causal-lm", "prefix-lm"):
             return self._language_evaluator(backbone, cache)

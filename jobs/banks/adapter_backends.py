@@ -90,9 +90,9 @@ class MadxBackend:
         """The backbone's own, and the projections that were joined."""
         return *self._backbone.model.parameters(), *(one for pair in self._encoder.projections for one in pair)
 
-    def start(self, call: JobCall) -> LanguageLearner:
+    def start(self, call: JobCall[LanguageAdapterSpec]) -> LanguageLearner:
         """Read a language's corpus. Raises InputError for what the user can mend."""
-        spec = _spec(call)
+        spec = call.spec
         if spec.objective != "masked-lm":
             todo = "bottleneck adapters sit in encoders: use masked-lm, or LoRA, (IA)3 in a decoder"
             raise InputError(Fault("the backbone cannot learn by this objective", call.name, spec.objective, todo))
@@ -137,9 +137,9 @@ class PeftBackend:
         parameters: Iterable[Tensor] = self._model.model.parameters()
         return parameters
 
-    def start(self, call: JobCall) -> LanguageLearner:
+    def start(self, call: JobCall[LanguageAdapterSpec]) -> LanguageLearner:
         """Read a language's corpus. Raises InputError for what the user can mend."""
-        spec = _spec(call)
+        spec = call.spec
         require_objective(self._model, spec.objective)
         refuse_backbone_dropout(spec.training.backbone_dropout, call.name)
         self._model.check_length(spec.training.max_length)
@@ -169,13 +169,8 @@ class PeftBackend:
                 return PrefixStream(corpus.train, order, self._model, rate)
 
 
-def _spec(call: JobCall) -> LanguageAdapterSpec:
-    assert isinstance(call.spec, LanguageAdapterSpec)
-    return call.spec
-
-
-def _corpus(call: JobCall) -> Corpus:
-    spec = _spec(call)
+def _corpus(call: JobCall[LanguageAdapterSpec]) -> Corpus:
+    spec = call.spec
     return Corpus(corpus_blocks(spec, "train", call.cache), corpus_blocks(spec, "validation", call.cache))
 
 

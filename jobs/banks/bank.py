@@ -36,7 +36,10 @@ class CorpusError(RuntimeError):
 
 
 def train_languages(
-    calls: Sequence[JobCall], progress: Progress = no_progress, capacity: int | None = None, team: DataParallel = ALONE
+    calls: Sequence[JobCall[LanguageAdapterSpec]],
+    progress: Progress = no_progress,
+    capacity: int | None = None,
+    team: DataParallel = ALONE,
 ) -> Iterator[Outcome]:
     """Train the adapters of `calls`, which share one backbone; yield (call.name, result or exception) as each ends.
 
@@ -53,11 +56,11 @@ def train_languages(
     if not calls:
         return
     keep_freed_memory()
-    groups: dict[tuple[AdapterConfig, int, Path], list[JobCall]] = {}
+    groups: dict[tuple[AdapterConfig, int, Path], list[JobCall[LanguageAdapterSpec]]] = {}
     for call in calls:
-        spec = _spec(call)
+        spec = call.spec
         groups.setdefault((spec.adapter, spec.training.batch_size, call.inputs["theta_pre"]), []).append(call)
-    forwards = AdapterBackends(_spec(calls[0]).backbone)
+    forwards = AdapterBackends(calls[0].spec.backbone)
     for adapter, _, _ in groups:
         forwards.load(adapter)
     for (adapter, _, theta_pre), group in groups.items():
@@ -79,7 +82,7 @@ class Bank:
     def __init__(
         self,
         forward: AdapterBackend,
-        calls: Sequence[JobCall],
+        calls: Sequence[JobCall[LanguageAdapterSpec]],
         progress: Progress,
         capacity: int,
         team: DataParallel = ALONE,
@@ -93,7 +96,7 @@ class Bank:
         self._capacity = capacity
         self._waiting = deque(calls)
         self._active: list[LanguageLearner] = []
-        self._ended: list[tuple[JobCall, LanguageLearner | Exception]] = []
+        self._ended: list[tuple[JobCall[LanguageAdapterSpec], LanguageLearner | Exception]] = []
         # Counted in batches, over all tries: what tells checkpoints of one moment from those of another.
         self._common = checkpoint.common_time([call.checkpoint for call in calls])
         self._time: int = team.all_gather(self._common or 0)[0]
@@ -138,7 +141,7 @@ class Bank:
             else:
                 self._active.append(language)
 
-    def _start(self, call: JobCall) -> LanguageLearner | Exception:
+    def _start(self, call: JobCall[LanguageAdapterSpec]) -> LanguageLearner | Exception:
         try:
             language = self._forward.start(call)
             if self._team.is_main:
@@ -235,7 +238,7 @@ class Bank:
 
 
 def _size(
-    capacity: int | None, forward: AdapterBackend, calls: Sequence[JobCall], team: DataParallel
+    capacity: int | None, forward: AdapterBackend, calls: Sequence[JobCall[LanguageAdapterSpec]], team: DataParallel
 ) -> int | InputError:
     if capacity != CHOSEN:
         return len(calls) if capacity is None else capacity
@@ -250,8 +253,3 @@ def _failure(own: LanguageLearner | Exception, faults: Sequence[str]) -> Excepti
     if isinstance(own, Exception):
         return own
     return CorpusError(next(f"worker {rank}: {text}" for rank, text in enumerate(faults) if text))
-
-
-def _spec(call: JobCall) -> LanguageAdapterSpec:
-    assert isinstance(call.spec, LanguageAdapterSpec)
-    return call.spec

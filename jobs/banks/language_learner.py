@@ -38,7 +38,7 @@ class Corpus:
 class LanguageLearner:
     """What training one language adapter needs, apart from the backbone and from other languages."""
 
-    call: JobCall
+    call: JobCall[LanguageAdapterSpec]
     spec: LanguageAdapterSpec
     theta_pre: Adapter
     layout: Layout
@@ -75,11 +75,10 @@ class LanguageLearner:
 
 
 def start_language(
-    call: JobCall, theta_pre: Adapter, corpus: Corpus, stream: Stream, device: torch.device
+    call: JobCall[LanguageAdapterSpec], theta_pre: Adapter, corpus: Corpus, stream: Stream, device: torch.device
 ) -> LanguageLearner:
     """A language that has learnt nothing yet. Raises InputError for a corpus that is too short."""
     spec = call.spec
-    assert isinstance(spec, LanguageAdapterSpec)
     check_corpus(spec, corpus.train)
     layout = Layout.of(theta_pre.tensors)
     learner = Learner(layout.flatten(theta_pre.tensors).to(device), layout.decayed, spec.training, "min")

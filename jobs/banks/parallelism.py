@@ -21,14 +21,14 @@ _STAGES: Mapping[str, Stage] = {"zero-2": 2, "zero-3": 3}
 
 
 def train_in_parallel(
-    calls: Sequence[JobCall], progress: Progress, team: DataParallel, scale: Parallelism
+    calls: Sequence[JobCall[LanguageAdapterSpec]], progress: Progress, team: DataParallel, scale: Parallelism
 ) -> Iterator[Outcome]:
     """Train the language adapters of `calls`, which share backbone, kind of adapter and training, as `scale` says.
 
     LoRA on a decoder follows the rule of `jobs.banks.sharded.memory_model`, and as many languages share a batch as
     fit; everything else trains plainly. What cannot fit is the outcome of every call, before anything is trained.
     """
-    spec = _spec(calls[0])
+    spec = calls[0].spec
     if not (isinstance(spec.adapter, LoraConfig) and spec.objective == "causal-lm"):
         if scale.sharding in _STAGES:
             yield from _all_fail(calls, _not_sharded(spec, scale))
@@ -48,31 +48,37 @@ def train_in_parallel(
 
 
 def _sharded(
-    calls: Sequence[JobCall], progress: Progress, team: DataParallel, scale: Parallelism, stage: Stage
+    calls: Sequence[JobCall[LanguageAdapterSpec]],
+    progress: Progress,
+    team: DataParallel,
+    scale: Parallelism,
+    stage: Stage,
 ) -> Iterator[Outcome]:
     from jobs.banks.sharded.corpus import open_corpus
     from jobs.banks.sharded.engine import ShardedEngine
     from jobs.banks.sharded.train import train_sharded
 
-    spec = _spec(calls[0])
+    spec = calls[0].spec
     settings = engine_settings(spec.training, stage, team.size, torch.cuda.is_available(), scale.deepspeed)
     engine = ShardedEngine(spec.backbone, calls[0].inputs["theta_pre"], settings, spec.training.weight_decay)
     yield from train_sharded(calls, engine, open_corpus, progress, team)
 
 
-def _measured(call: JobCall, team: DataParallel, scale: Parallelism) -> tuple[ModelSize, Load, int]:
+def _measured(
+    call: JobCall[LanguageAdapterSpec], team: DataParallel, scale: Parallelism
+) -> tuple[ModelSize, Load, int]:
     import peft
 
     from jobs.banks.sharded.model_size import model_size
 
-    training = _spec(call).training
+    training = call.spec.training
     on_gpu = torch.cuda.is_available()
     load = Load(2 if on_gpu else 4, -(-training.batch_size // team.size), training.max_length, team.size)
     adapter = peft.PeftConfig.from_pretrained(str(call.inputs["theta_pre"]))
     # The smallest device decides for all.
     device = torch.device("cuda" if on_gpu else "cpu")
     room = min(team.all_gather(scale.device_bytes or _room(device)))
-    return model_size(_spec(call).backbone, adapter), load, room
+    return model_size(call.spec.backbone, adapter), load, room
 
 
 def _room(device: torch.device) -> int:
@@ -87,10 +93,5 @@ def _not_sharded(spec: LanguageAdapterSpec, scale: Parallelism) -> InputError:
     return InputError(Fault(f"{scale.sharding} trains LoRA on decoders by causal-lm", "resources.sharding", got, todo))
 
 
-def _all_fail(calls: Sequence[JobCall], error: Exception) -> Iterator[Outcome]:
+def _all_fail(calls: Sequence[JobCall[LanguageAdapterSpec]], error: Exception) -> Iterator[Outcome]:
     yield from ((call.name, error) for call in calls)
-
-
-def _spec(call: JobCall) -> LanguageAdapterSpec:
-    assert isinstance(call.spec, LanguageAdapterSpec)
-    return call.spec

@@ -18,7 +18,7 @@ STATISTICS = "statistics.json"
 PREDICTIONS = "predictions.jsonl"
 
 
-def evaluate(call: JobCall, warm: WarmEvaluator | HeadedEvaluator, progress: Progress) -> JobResult:
+def evaluate(call: JobCall[EvaluationSpec], warm: WarmEvaluator | HeadedEvaluator, progress: Progress) -> JobResult:
     """Score the stack of an `EvaluationSpec` with an evaluator of the same backbone.
 
     Metrics: all of the task's kind in points, or `mlm_loss` in nats per token and `tokens`. Writes `statistics.json`
@@ -26,7 +26,6 @@ def evaluate(call: JobCall, warm: WarmEvaluator | HeadedEvaluator, progress: Pro
     (each example, gold and predicted). Raises InputError for missing inputs and faulty data.
     """
     spec = call.spec
-    assert isinstance(spec, EvaluationSpec)
     if warm.backbone.ref != spec.backbone:
         got = f"{warm.backbone.ref.name}, needed: {spec.backbone.name}"
         raise InputError(Fault("the evaluator holds another backbone", call.name, got))
@@ -42,7 +41,7 @@ def evaluate(call: JobCall, warm: WarmEvaluator | HeadedEvaluator, progress: Pro
     return JobResult(metrics, details=details)
 
 
-def stack_of(call: JobCall, spec: EvaluationSpec) -> Stack:
+def stack_of(call: JobCall[EvaluationSpec], spec: EvaluationSpec) -> Stack:
     """The stack that a spec asks for. Raises InputError for inputs that are missing.
 
     Bottleneck adapters have the task's adapter on top of them; of PEFT's kinds it is one of those that `weights` names.
@@ -62,7 +61,7 @@ def _plain(statistics: Statistics) -> list[list[float]]:
     return [[round(value, 6) for value in row] for row in statistics.tolist()]
 
 
-def _write_predictions(call: JobCall, prepared: ScoredSet | MaskedSet, score: Score) -> None:
+def _write_predictions(call: JobCall[EvaluationSpec], prepared: ScoredSet | MaskedSet, score: Score) -> None:
     if score.predictions is None:
         return
     with (call.output / PREDICTIONS).open("w", encoding="utf-8") as file:

@@ -19,7 +19,7 @@ from jobs.tokens.evaluation_sets import EvaluationSet
 _LARGEST_EXPONENT = 700.0
 
 
-def evaluate_language_model(call: JobCall, warm: LanguageEvaluator, progress: Progress) -> JobResult:
+def evaluate_language_model(call: JobCall[EvaluationSpec], warm: LanguageEvaluator, progress: Progress) -> JobResult:
     """Score the stack of an `EvaluationSpec` on prompts or held-out text, with an evaluator of the same backbone.
 
     Metrics: those of the columns that the task's metric comes with, in points; of text the loss in nats per token, its
@@ -29,7 +29,6 @@ def evaluate_language_model(call: JobCall, warm: LanguageEvaluator, progress: Pr
     adapters that do not fit and faulty data.
     """
     spec = call.spec
-    assert isinstance(spec, EvaluationSpec)
     if warm.model.ref != spec.backbone:
         got = f"{warm.model.ref.name}, needed: {spec.backbone.name}"
         raise InputError(Fault("the evaluator holds another backbone", call.name, got))
@@ -49,7 +48,7 @@ def _metrics(spec: EvaluationSpec, score: LanguageScore) -> dict[str, float]:
     return {name: float(metric_over(name, score.columns)(sums)) for name in score.columns if name != EXAMPLES}
 
 
-def _write(call: JobCall, score: LanguageScore) -> None:
+def _write(call: JobCall[EvaluationSpec], score: LanguageScore) -> None:
     rows = np.round(score.statistics, 6).tolist()
     document = {"columns": score.columns, "rows": rows}
     (call.output / STATISTICS).write_text(json.dumps(document) + "\n", encoding="utf-8")

@@ -15,7 +15,7 @@ from typing import TypeVar
 from jobs.files.bucket import Bucket
 from jobs.files.objects import fetch_artifact, put_folder, record_key
 from jobs.files.sync import BucketSync
-from jobs.spec import BucketRef, JobCall, JobResult
+from jobs.spec import BucketRef, JobCall, JobResult, Spec, SpecT
 
 Outcome = TypeVar("Outcome", JobResult, JobResult | Exception)
 
@@ -27,13 +27,13 @@ class CallDirectories:
         """Opens no bucket yet."""
         self._buckets: dict[BucketRef, tuple[Bucket, BucketSync, Path]] = {}
 
-    def is_done(self, call: JobCall) -> bool:
+    def is_done(self, call: JobCall[Spec]) -> bool:
         """Whether the step is finished already: calls are repeated when their worker died, and may have been done."""
         if call.bucket is None:
             return not call.output.is_dir()  # moved into the store
         return self._at(call.bucket)[0].entry(record_key(call.name)) is not None
 
-    def create(self, call: JobCall) -> JobCall:
+    def create(self, call: JobCall[SpecT]) -> JobCall[SpecT]:
         """The call with paths of this node, its inputs fetched and an earlier try's checkpoint restored.
 
         Raises DamagedObjectError for an input that is not in the bucket as its record says.
@@ -45,7 +45,7 @@ class CallDirectories:
             replica.watch(_checkpoints(call), here.checkpoint)
         return here
 
-    def stage_in(self, call: JobCall) -> JobCall:
+    def stage_in(self, call: JobCall[SpecT]) -> JobCall[SpecT]:
         """As `create`, for a worker that helps the one that created them: it has no part in its checkpoints."""
         if call.bucket is None:
             return call
@@ -58,7 +58,7 @@ class CallDirectories:
         here.cache.mkdir(parents=True, exist_ok=True)
         return here
 
-    def stage_out(self, call: JobCall, outcome: Outcome) -> Outcome:
+    def stage_out(self, call: JobCall[Spec], outcome: Outcome) -> Outcome:
         """The outcome, with the files of a success in the bucket and named in it. `call` as `create` gave it."""
         if call.bucket is None:
             return outcome
@@ -90,7 +90,7 @@ def scratch_of(uri: str) -> Path:
     return Path(base).resolve() / hashlib.sha256(uri.encode()).hexdigest()[:16]
 
 
-def _moved(call: JobCall, scratch: Path) -> JobCall:
+def _moved(call: JobCall[SpecT], scratch: Path) -> JobCall[SpecT]:
     assert call.bucket is not None
     root = call.bucket.root
 
@@ -108,5 +108,5 @@ def _moved(call: JobCall, scratch: Path) -> JobCall:
     )
 
 
-def _checkpoints(call: JobCall) -> str:
+def _checkpoints(call: JobCall[Spec]) -> str:
     return f"checkpoints/{call.name}"

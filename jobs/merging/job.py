@@ -15,14 +15,13 @@ from jobs.spec import JobCall, JobResult, MergeSpec, Mixture, mixture_role
 WINNER = "winner.json"
 
 
-def merge(call: JobCall) -> JobResult:
+def merge(call: JobCall[MergeSpec]) -> JobResult:
     """Write the winner's mixture of this seed's adapters into `call.output`, as an adapter called like the target.
 
     Inputs: `search` (its winner.json, see `read_winner`), `theta_pre` where the rule needs it, and the roles of the
     winner's keys. Raises InputError for missing inputs, a malformed winner, and adapters that do not fit each other.
     """
     spec = call.spec
-    assert isinstance(spec, MergeSpec)
     winner = read_winner(_input(call, "search"), spec.best_for)
     sources = {key: read_adapter(_input(call, mixture_role(key, spec.seed))) for key, _ in winner.weights}
     base = read_adapter(call.inputs[BASE]) if BASE in call.inputs else None
@@ -62,7 +61,7 @@ def read_winner(search: Path, best_for: str = "") -> Mixture:
     return winner
 
 
-def _input(call: JobCall, role: str) -> Path:
+def _input(call: JobCall[MergeSpec], role: str) -> Path:
     if role not in call.inputs:
         raise InputError(Fault("an input is missing", call.name, role))
     return call.inputs[role]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import ray
 
@@ -17,7 +18,7 @@ LARGE = 64 << 20
 _LOG = logging.getLogger(__name__)
 
 
-def prepare_corpora(calls: Sequence[JobCall], sender: Sender, cpus: float) -> None:
+def prepare_corpora(calls: Sequence[JobCall[Any]], sender: Sender, cpus: float) -> None:
     """Bring the large corpora of `calls` into their cache, a task each; blocks until that is done or the driver leaves.
 
     `cpus`: what the bank will ask for, and a task may take of it; further tasks run where CPUs are free. What cannot
@@ -37,7 +38,7 @@ def prepare_corpora(calls: Sequence[JobCall], sender: Sender, cpus: float) -> No
             return
 
 
-def _is_large(call: JobCall) -> bool:
+def _is_large(call: JobCall[Any]) -> bool:
     return isinstance(call.spec, LanguageAdapterSpec) and _size(call.spec.corpus) >= LARGE
 
 
@@ -48,10 +49,9 @@ def _size(corpus: DataRef) -> int:
     return sum(Path(path).stat().st_size for _, path in corpus.files if Path(path).is_file())
 
 
-def _prepare(call: JobCall) -> None:
+def _prepare(call: JobCall[LanguageAdapterSpec]) -> None:
     from jobs.tokens.packed_blocks import corpus_blocks
 
-    assert isinstance(call.spec, LanguageAdapterSpec)
     try:
         for split in ("train", "validation"):
             corpus_blocks(call.spec, split, call.cache)

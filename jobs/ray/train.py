@@ -35,7 +35,7 @@ class BankResources:
     scale: Parallelism = field(default_factory=Parallelism)
 
 
-def train_bank(name: str, calls: Sequence[JobCall], mailbox: str, resources: BankResources, storage: str) -> None:
+def train_bank(name: str, calls: Sequence[JobCall[Any]], mailbox: str, resources: BankResources, storage: str) -> None:
     """Train all `calls` in one Ray Train job; blocks. Outcomes go to the mailbox one by one.
 
     The workers train every language together; when one is killed, or its node, all are started again, as many as
@@ -119,7 +119,7 @@ class Reports:
 
 
 def _outcomes(
-    calls: Sequence[JobCall], progress: Progress, team: DataParallel, scale: Parallelism
+    calls: Sequence[JobCall[Any]], progress: Progress, team: DataParallel, scale: Parallelism
 ) -> Iterator[tuple[str, JobResult | Exception]]:
     """Languages are trained by all workers together; task adapters, which train one by one, are dealt out."""
     from jobs.banks.parallelism import train_in_parallel

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import ray
 
 from jobs.files.call_directories import CallDirectories
 from jobs.ray.mailbox import Sender
 from jobs.runtime.step_log import logged
-from jobs.spec import JobCall, JobResult, Mixture, TrialScores
+from jobs.spec import JobCall, JobResult, Mixture, SearchSpec, TrialScores
 
 
 class WarmWorker:
@@ -27,12 +28,12 @@ class WarmWorker:
         self._worker = Worker()
         self._sender = Sender(mailbox)
         self._directories = CallDirectories()
-        self._searches: dict[str, JobCall] = {}
+        self._searches: dict[str, JobCall[SearchSpec]] = {}
 
     def ready(self) -> None:
         """Answers as soon as this process has come up."""
 
-    def run(self, call: JobCall) -> None:
+    def run(self, call: JobCall[Any]) -> None:
         """Run one call; its outcome goes to the mailbox. A call that was committed already is left alone.
 
         So is every call that has not begun when the driver is told to end.
@@ -49,7 +50,7 @@ class WarmWorker:
             outcome = error
         self._sender.finish(call.name, outcome, started)
 
-    def score(self, call: JobCall, mixture: Mixture, share: float, objective: str = "") -> TrialScores:
+    def score(self, call: JobCall[SearchSpec], mixture: Mixture, share: float, objective: str = "") -> TrialScores:
         """Scores of one candidate of the search `call` on the first `share` of an objective's validation set."""
         with logged([call.name], self._sender.note):
             if call.name not in self._searches:

@@ -11,6 +11,7 @@ from jobs.spec.call import BucketRef as BucketRef
 from jobs.spec.call import JobCall as JobCall
 from jobs.spec.call import JobResult as JobResult
 from jobs.spec.call import Progress as Progress
+from jobs.spec.call import SpecT as SpecT
 from jobs.spec.call import TrialScores as TrialScores
 from jobs.spec.call import no_progress as no_progress
 from jobs.spec.references import BackboneRef as BackboneRef
@@ -44,6 +45,7 @@ from jobs.spec.steps import SearchObjective as SearchObjective
 from jobs.spec.steps import SearchSpec as SearchSpec
 from jobs.spec.steps import Spec as Spec
 from jobs.spec.steps import TaskAdapterSpec as TaskAdapterSpec
+from jobs.spec.steps import TrainingSpec as TrainingSpec
 from jobs.spec.tasks import HEAD_COLUMNS as HEAD_COLUMNS
 from jobs.spec.tasks import METRICS as METRICS
 from jobs.spec.tasks import AnswerRules as AnswerRules

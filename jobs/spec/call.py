@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from jobs.spec.steps import Spec
+
+SpecT = TypeVar("SpecT", bound=Spec, covariant=True)
 
 # progress(call name, values): e.g. ("gl-s42", {"optimizer_step": 40, "loss": 3.1, "tokens_per_second": 9e3}).
 Progress = Callable[[str, Mapping[str, float]], None]
@@ -22,7 +24,7 @@ class BucketRef:
 
 
 @dataclass(frozen=True, slots=True)
-class JobCall:
+class JobCall(Generic[SpecT]):
     """One step's work as a worker sees it.
 
     `inputs`: role -> directory of the finished artifact. `output`: an empty staging directory to write into.
@@ -33,7 +35,7 @@ class JobCall:
     """
 
     name: str
-    spec: Spec
+    spec: SpecT
     inputs: Mapping[str, Path]
     output: Path
     checkpoint: Path

@@ -153,6 +153,7 @@ class EvaluationSpec:
 
 
 Spec = InitialAdapterSpec | LanguageAdapterSpec | TaskAdapterSpec | SearchSpec | MergeSpec | EvaluationSpec
+TrainingSpec = LanguageAdapterSpec | TaskAdapterSpec  # what trains an adapter, in banks
 
 # The directory and MLflow name of each job, and the integer that is raised by hand when its meaning changes.
 JOBS: dict[type[Any], tuple[str, int]] = {

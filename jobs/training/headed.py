@@ -34,7 +34,7 @@ from jobs.training.inputs import language_below, theta_pre_of
 class InjectedEncoder:
     """A task's adapter of PEFT's kinds and its head; below them, with MAD-X, a frozen language adapter."""
 
-    def __init__(self, call: JobCall, spec: TaskAdapterSpec, model: LanguageModel) -> None:
+    def __init__(self, call: JobCall[TaskAdapterSpec], spec: TaskAdapterSpec, model: LanguageModel) -> None:
         """Inputs `theta_pre` and, for MAD-X, `language:<code>`.
 
         Raises InputError for a model that is no encoder, and for adapters that do not fit it or reach beyond it.
@@ -97,7 +97,7 @@ class HeadedEncoder(Protocol):
 class StackedEncoder:
     """A bottleneck adapter and its head on top of the frozen language adapter of the task's language."""
 
-    def __init__(self, call: JobCall, spec: TaskAdapterSpec, backbone: Backbone) -> None:
+    def __init__(self, call: JobCall[TaskAdapterSpec], spec: TaskAdapterSpec, backbone: Backbone) -> None:
         """Input `language:<code>`. Raises InputError for a language adapter that does not fit the backbone."""
         language = read_adapter(call.inputs[f"language:{spec.language}"])
         assert isinstance(spec.adapter, BottleneckConfig)

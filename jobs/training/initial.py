@@ -67,12 +67,12 @@ def initial_bottleneck(backbone: Backbone, config: BottleneckConfig, name: str) 
     return Adapter("bottleneck", "adapterhub", name, _published(document, backbone), tensors)
 
 
-def write_initial_bottleneck(call: JobCall) -> JobResult:
+def write_initial_bottleneck(call: JobCall[InitialAdapterSpec]) -> JobResult:
     """Write theta_pre, the initialization that all language adapters of a campaign share, into `call.output`.
 
     An AdapterHub directory of the adapter "theta_pre"; the same spec gives the same bytes.
     """
-    assert isinstance(call.spec, InitialAdapterSpec) and isinstance(call.spec.adapter, BottleneckConfig)
+    assert isinstance(call.spec.adapter, BottleneckConfig)
     adapter = initial_bottleneck(load_backbone(call.spec.backbone, "cpu"), call.spec.adapter, INITIAL_NAME)
     write_adapter(adapter, call.output)
     parameters = sum(tensor.numel() for tensor in adapter.tensors.values())
@@ -91,12 +91,11 @@ _TASK_TYPES: dict[Family, str | None] = {
 }
 
 
-def write_initial_peft(call: JobCall) -> JobResult:
+def write_initial_peft(call: JobCall[InitialAdapterSpec]) -> JobResult:
     """Write theta_pre, the initialization that all adapters of a campaign share, into `call.output`.
 
     A PEFT directory; the same spec gives the same bytes. Raises InputError for target modules that do not exist.
     """
-    assert isinstance(call.spec, InitialAdapterSpec)
     model = load_language_model(call.spec.backbone, "cpu")
     adapter = initial_peft(model, call.spec.adapter, INITIAL_NAME)
     write_adapter(adapter, call.output)
@@ -173,9 +172,8 @@ def _document(settings: Any, model: LanguageModel) -> dict[str, Any]:
     return {**document, "peft_type": settings.peft_type.value, **own}
 
 
-def initial_adapter(call: JobCall) -> JobResult:
+def initial_adapter(call: JobCall[InitialAdapterSpec]) -> JobResult:
     """Write the initialization that all adapters of a campaign share into `call.output`. Raises InputError."""
-    assert isinstance(call.spec, InitialAdapterSpec)
     match call.spec.adapter:
         case BottleneckConfig():
             return write_initial_bottleneck(call)

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from jobs.spec import JobCall, Progress
+from jobs.spec import JobCall, Progress, Spec
 from jobs.training import checkpoint
 from jobs.training.learner import Learner
 
@@ -29,7 +29,7 @@ class Training(Protocol):
 class Loop:
     """Where a training's checkpoints lie. `identity` names what is trained: those of another one are passed over."""
 
-    call: JobCall
+    call: JobCall[Spec]
     identity: str
 
     def resume(self, learner: Learner) -> dict[str, Any]:

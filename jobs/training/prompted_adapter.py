@@ -39,7 +39,7 @@ from jobs.training.learner import Learner
 from jobs.training.loop import Loop
 
 
-def train_prompted(call: JobCall, progress: Progress = no_progress) -> JobResult:
+def train_prompted(call: JobCall[TaskAdapterSpec], progress: Progress = no_progress) -> JobResult:
     """Train the task adapter of a `TaskAdapterSpec` whose task has a prompt, and write it into `call.output`.
 
     Input: `theta_pre`, a LoRA, (IA)3, LoKr or prefix adapter in PEFT's format, which gives shape and initial values;
@@ -49,7 +49,6 @@ def train_prompted(call: JobCall, progress: Progress = no_progress) -> JobResult
     loads it. Training that was killed goes on from `call.checkpoint`. Raises InputError for what the user can mend.
     """
     spec = call.spec
-    assert isinstance(spec, TaskAdapterSpec)
     training = PromptedTraining(call, spec, load_language_model(spec.backbone))
     loop = Loop(call, key_of(spec, list(training.injected.layout.shapes)))
     details = {**training.details, **loop.resume(training.learner)}
@@ -63,7 +62,7 @@ def train_prompted(call: JobCall, progress: Progress = no_progress) -> JobResult
 class PromptedTraining:
     """One task adapter in training."""
 
-    def __init__(self, call: JobCall, spec: TaskAdapterSpec, model: LanguageModel) -> None:
+    def __init__(self, call: JobCall[TaskAdapterSpec], spec: TaskAdapterSpec, model: LanguageModel) -> None:
         """Read data and theta_pre. Raises InputError for faulty data and an adapter that does not fit the model."""
         self._call, self._spec, self._model = call, spec, model
         if spec.training.max_length > model.max_length:

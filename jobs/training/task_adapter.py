@@ -27,7 +27,7 @@ from jobs.training.loop import Loop
 from jobs.training.prompted_adapter import train_prompted
 
 
-def train_task(call: JobCall, progress: Progress = no_progress) -> JobResult:
+def train_task(call: JobCall[TaskAdapterSpec], progress: Progress = no_progress) -> JobResult:
     """Train the task adapter of a `TaskAdapterSpec` and write it into `call.output`.
 
     A task with a prompt goes to `train_prompted`. Any other has a head, which is trained and written with it:
@@ -42,7 +42,6 @@ def train_task(call: JobCall, progress: Progress = no_progress) -> JobResult:
     `call.checkpoint`. Raises InputError for what the user can mend.
     """
     spec = call.spec
-    assert isinstance(spec, TaskAdapterSpec)
     if spec.task.prompt:
         return train_prompted(call, progress)
     trainer = TaskTrainer(call, spec, headed_encoder(call, spec))
@@ -51,7 +50,7 @@ def train_task(call: JobCall, progress: Progress = no_progress) -> JobResult:
     return trainer.learner.result(f"validation_{metric_of(spec.task)[0]}", trainer.details)
 
 
-def headed_encoder(call: JobCall, spec: TaskAdapterSpec) -> HeadedEncoder:
+def headed_encoder(call: JobCall[TaskAdapterSpec], spec: TaskAdapterSpec) -> HeadedEncoder:
     """The encoder that the task's kind of adapter is trained in."""
     if spec.more_data:
         todo = "several languages' data are for adapters that are asked in words"
@@ -77,7 +76,7 @@ def check_length(spec: TaskAdapterSpec, model: Reader) -> None:
 class TaskTrainer:
     """One task adapter and its head in training."""
 
-    def __init__(self, call: JobCall, spec: TaskAdapterSpec, encoder: HeadedEncoder) -> None:
+    def __init__(self, call: JobCall[TaskAdapterSpec], spec: TaskAdapterSpec, encoder: HeadedEncoder) -> None:
         """Read the data, and the checkpoint if there is one."""
         self._call, self._spec, self._task, self._encoder = call, spec, task_of(spec.task), encoder
         self._layout = Layout.of(encoder.initial)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from jobs.spec import JobCall, JobResult
 from orchestrator.store.record import Record
@@ -18,7 +18,7 @@ class Work:
     """A step that is ready, and the call that carries it out. `rank`: its place in the run; the lowest goes first."""
 
     step: Step
-    call: JobCall
+    call: JobCall[Any]
     rank: int = 0
 
 

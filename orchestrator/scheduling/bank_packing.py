@@ -7,7 +7,7 @@ from collections.abc import Hashable, Iterable, Sequence
 from itertools import accumulate
 from typing import TypeVar
 
-from jobs.spec import LanguageAdapterSpec, Spec, TaskAdapterSpec
+from jobs.spec import Spec, TrainingSpec
 
 # Languages of one Ray Train job, whose start costs seconds; how many of them share a batch is found on its device.
 LARGEST_BANK = 64
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 def bank_key(spec: Spec) -> Hashable:
     """Specs with equal keys may share one Ray Train job: same backbone, adapter shape and training settings."""
-    if isinstance(spec, (LanguageAdapterSpec, TaskAdapterSpec)):
+    if isinstance(spec, TrainingSpec):
         return type(spec).__name__, spec.backbone, spec.adapter, spec.training
     return spec
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from jobs.spec import LanguageAdapterSpec, SearchSpace, SearchSpec, TaskAdapterSpec, TrainingConfig
+from jobs.spec import SearchSpace, SearchSpec, TrainingConfig, TrainingSpec
 from orchestrator.store.record import Record
 from orchestrator.store.step import Step
 from search_spaces.mixtures.spaces import size
@@ -102,7 +102,7 @@ def _recorded_units(record: Record) -> float:
 
 def _units(step: Step) -> float:
     spec = step.spec
-    if isinstance(spec, (LanguageAdapterSpec, TaskAdapterSpec)):
+    if isinstance(spec, TrainingSpec):
         return _tokens({name: getattr(spec.training, name) for name in TrainingConfig.__dataclass_fields__})
     if isinstance(spec, SearchSpec):
         return float(trials(spec) * len(spec.seeds))

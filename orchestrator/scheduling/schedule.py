@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from jobs.errors import Fault, InputError, raise_all
-from jobs.spec import LanguageAdapterSpec, SearchSpec, TaskAdapterSpec
+from jobs.spec import SearchSpec, TrainingSpec
 from orchestrator.campaign.resources import ResourcesSection
 from orchestrator.scheduling.capacity import infeasible, worker_slots
 from orchestrator.scheduling.cluster_model import Cluster
@@ -116,7 +116,7 @@ def _seconds(steps: Sequence[Step], costs: CostModel) -> dict[str, float]:
 
 def _alone(step: Step, seconds: float, resources: ResourcesSection, cluster: Cluster, extra: Overheads) -> float:
     """Seconds from ready inputs to the record when nothing else wants the cluster: never more than in a schedule."""
-    if isinstance(step.spec, (LanguageAdapterSpec, TaskAdapterSpec)):
+    if isinstance(step.spec, TrainingSpec):
         return extra.bank + seconds + extra.step
     if isinstance(step.spec, SearchSpec):
         count = trials(step.spec)

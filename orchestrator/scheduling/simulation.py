@@ -13,7 +13,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from jobs.spec import LanguageAdapterSpec, SearchSpec, TaskAdapterSpec
+from jobs.spec import SearchSpec, TrainingSpec
 from orchestrator.campaign.resources import ResourcesSection
 from orchestrator.scheduling.bank_packing import bank_key, split_banks
 from orchestrator.scheduling.capacity import Debounce, bank_slots, worker_slots
@@ -112,13 +112,13 @@ class Engine:
 
     def _submit(self, steps: Sequence[Step]) -> None:
         for step in steps:
-            if isinstance(step.spec, (LanguageAdapterSpec, TaskAdapterSpec)):
+            if isinstance(step.spec, TrainingSpec):
                 self._trainings.setdefault(bank_key(step.spec), []).append(step)
             elif isinstance(step.spec, SearchSpec):
                 self._searches.append(step)
             else:
                 self._calls.append(step)
-        if any(isinstance(step.spec, (LanguageAdapterSpec, TaskAdapterSpec, SearchSpec)) for step in steps):
+        if any(isinstance(step.spec, TrainingSpec | SearchSpec) for step in steps):
             self._news()
         self._at(self._now, lambda: None)
 

@@ -22,7 +22,9 @@ DEFAULT_LAMBDA = 0.5
 Score = Callable[[Trial], TrialScores]
 
 
-def run_search(call: JobCall, score: Score, progress: Progress, cache: ScoreCache | None = None) -> JobResult:
+def run_search(
+    call: JobCall[SearchSpec], score: Score, progress: Progress, cache: ScoreCache | None = None
+) -> JobResult:
     """Score one trial after another; go on where an earlier try stopped."""
     session = Session(call, cache)
     while (trial := session.ask()) is not None:

@@ -49,16 +49,16 @@ class ScoreCache:
         self._known: dict[str, dict[str, _Seen]] = {}
         self._writer = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}.jsonl"
 
-    def find(self, call: JobCall, trial: Trial) -> TrialScores | None:
+    def find(self, call: JobCall[SearchSpec], trial: Trial) -> TrialScores | None:
         """The scores of every seed of the search `call`, or None."""
         known = self._scores(self._context(call, trial))
-        found = {seed: known.get(self._key(call, trial, seed)) for seed in _spec(call).seeds}
+        found = {seed: known.get(self._key(call, trial, seed)) for seed in call.spec.seeds}
         if any(seen is None for seen in found.values()):
             return None
         whole = {seed: seen for seed, seen in found.items() if seen is not None}
         return TrialScores({s: value for s, (value, _) in whole.items()}, {s: folds for s, (_, folds) in whole.items()})
 
-    def add(self, call: JobCall, trial: Trial, scores: TrialScores) -> None:
+    def add(self, call: JobCall[SearchSpec], trial: Trial, scores: TrialScores) -> None:
         """Keep finite scores."""
         context = self._context(call, trial)
         lines = []
@@ -81,9 +81,9 @@ class ScoreCache:
                 self._known[context].update(_read(file))
         return self._known[context]
 
-    def _context(self, call: JobCall, trial: Trial) -> str:
+    def _context(self, call: JobCall[SearchSpec], trial: Trial) -> str:
         """What all scores on one evaluation set share: a directory's name."""
-        spec, objective = _spec(call), _objective(call, trial)
+        spec, objective = call.spec, _objective(call, trial)
         return fingerprint(
             {
                 "version": JOBS[SearchSpec][1],
@@ -96,12 +96,12 @@ class ScoreCache:
             }
         )[:32]
 
-    def _key(self, call: JobCall, trial: Trial, seed: int) -> str:
+    def _key(self, call: JobCall[SearchSpec], trial: Trial, seed: int) -> str:
         mixture, objective = trial.candidate.mixture, _objective(call, trial)
         weights = [(key, self._digest(call, mixture_role(key, seed)), weight) for key, weight in mixture.weights]
         below = {"theta_pre": "theta_pre"}
         if not is_language_model(objective.task.kind):
-            below["task"] = _spec(call).task_role(objective, seed)
+            below["task"] = call.spec.task_role(objective, seed)
         return fingerprint(
             {
                 "weights": weights,
@@ -111,21 +111,16 @@ class ScoreCache:
             }
         )
 
-    def _digest(self, call: JobCall, role: str) -> str:
+    def _digest(self, call: JobCall[SearchSpec], role: str) -> str:
         folder = call.inputs[role]
         if folder not in self._digests:
             self._digests[folder] = _adapter_digest(folder)
         return self._digests[folder]
 
 
-def _spec(call: JobCall) -> SearchSpec:
-    assert isinstance(call.spec, SearchSpec)
-    return call.spec
-
-
-def _objective(call: JobCall, trial: Trial) -> SearchObjective:
+def _objective(call: JobCall[SearchSpec], trial: Trial) -> SearchObjective:
     """What the trial is scored by. A joint search shares its scores with the searches of single objectives."""
-    return _spec(call).objective(trial.objective)
+    return call.spec.objective(trial.objective)
 
 
 def _adapter_digest(folder: Path) -> str:

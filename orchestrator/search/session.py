@@ -28,9 +28,8 @@ _EPSILON = 1e-9
 class Session:
     """Asks a strategy for trials and tells it their scores; finished trials go to the log and the cache."""
 
-    def __init__(self, call: JobCall, cache: ScoreCache | None = None) -> None:
+    def __init__(self, call: JobCall[SearchSpec], cache: ScoreCache | None = None) -> None:
         """`call`: the search step. Trials of an earlier try are in its checkpoint."""
-        assert isinstance(call.spec, SearchSpec)
         self.call, self.spec = call, call.spec
         self.log = TrialLog(call.checkpoint)
         self.log.keep_settings(canonical_json(self.spec))

@@ -12,10 +12,9 @@ from jobs.tokens.packed_blocks import corpus_blocks
 from jobs.tokens.streams import CausalStream
 
 
-def open_corpus(call: JobCall) -> ShardedCorpus:
+def open_corpus(call: JobCall[LanguageAdapterSpec]) -> ShardedCorpus:
     """Read a language's corpus. Raises InputError for what the user can mend."""
     spec = call.spec
-    assert isinstance(spec, LanguageAdapterSpec)
     if spec.objective != "causal-lm":
         todo = "use causal-lm, or a backbone that fits one device"
         raise InputError(Fault("a sharded backbone learns by causal-lm alone", call.name, spec.objective, todo))

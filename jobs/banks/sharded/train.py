@@ -44,11 +44,15 @@ class ShardedCorpus:
     details: dict[str, Any] = field(default_factory=dict)
 
 
-Open = Callable[[JobCall], ShardedCorpus]
+Open = Callable[[JobCall[LanguageAdapterSpec]], ShardedCorpus]
 
 
 def train_sharded(
-    calls: Sequence[JobCall], engine: ShardedEngine, open_corpus: Open, progress: Progress, team: DataParallel
+    calls: Sequence[JobCall[LanguageAdapterSpec]],
+    engine: ShardedEngine,
+    open_corpus: Open,
+    progress: Progress,
+    team: DataParallel,
 ) -> Iterator[Outcome]:
     """Train the adapters of `calls` on `engine`; yield (call.name, result or exception) as each ends.
 
@@ -71,7 +75,7 @@ def train_sharded(
             yield call.name, diverged
 
 
-def _opened(call: JobCall, open_corpus: Open) -> ShardedCorpus | Exception:
+def _opened(call: JobCall[LanguageAdapterSpec], open_corpus: Open) -> ShardedCorpus | Exception:
     try:
         return open_corpus(call)
     except Exception as error:  # noqa: BLE001 - whatever is wrong with one corpus ends that language alone
@@ -81,8 +85,9 @@ def _opened(call: JobCall, open_corpus: Open) -> ShardedCorpus | Exception:
 class _Language:
     """One language on the engine, from its first batch or its checkpoint to its end."""
 
-    def __init__(self, call: JobCall, corpus: ShardedCorpus, engine: ShardedEngine, team: DataParallel) -> None:
-        assert isinstance(call.spec, LanguageAdapterSpec)
+    def __init__(
+        self, call: JobCall[LanguageAdapterSpec], corpus: ShardedCorpus, engine: ShardedEngine, team: DataParallel
+    ) -> None:
         self._call, self._spec, self._corpus, self._engine, self._team = call, call.spec, corpus, engine, team
         self._theta_pre: Adapter = read_adapter(call.inputs["theta_pre"])
         check_same_shape(engine.layout, self._theta_pre.tensors, str(call.inputs["theta_pre"]))

@@ -15,7 +15,7 @@ from jobs.errors import raise_all
 from jobs.ray.mailbox import open_mailbox
 from jobs.runtime.shutdown import GRACE_SECONDS, ShutdownRequested
 from jobs.runtime.step_log import Send, no_log
-from jobs.spec import LanguageAdapterSpec, SearchSpec, TaskAdapterSpec
+from jobs.spec import SearchSpec, TrainingSpec
 from orchestrator.campaign.resources import ResourcesSection
 from orchestrator.clusters.ray.connect import connect
 from orchestrator.execution.executor import StepFinished, StepProgress, Work
@@ -91,7 +91,7 @@ class RayExecutor:
         self._check_open()
         for work in works:
             self._running[work.step.key] = time.time()
-            if isinstance(work.step.spec, (LanguageAdapterSpec, TaskAdapterSpec)):
+            if isinstance(work.step.spec, TrainingSpec):
                 self._banks.submit(work)
             elif isinstance(work.step.spec, SearchSpec):
                 self._searches.submit(work)

@@ -15,7 +15,7 @@ from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
-from jobs.spec import JobCall
+from jobs.spec import JobCall, SearchSpec
 from orchestrator.clusters.ray.private import keep_an_actor
 from orchestrator.search.session import Session
 from search_spaces.strategies.strategy import Trial
@@ -35,7 +35,7 @@ class CandidateTrial(tune.Trainable):
         """Next to nothing, and for each worker another amount: Tune hands actors on among equal requests alone."""
         return tune.PlacementGroupFactory([{"memory": TRIAL_MEMORY + config["worker"]}])
 
-    def setup(self, config: dict[str, Any], calls: Mapping[str, JobCall], workers: Sequence[Any]) -> None:
+    def setup(self, config: dict[str, Any], calls: Mapping[str, JobCall[SearchSpec]], workers: Sequence[Any]) -> None:
         """`calls`: search key -> call; `workers`: handles of warm workers."""
         self._calls, self._workers = calls, workers
 

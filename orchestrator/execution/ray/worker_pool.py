@@ -34,7 +34,7 @@ class ClusterNodes:
 
 @dataclass(slots=True)
 class _Running:
-    call: JobCall
+    call: JobCall[Any]
     worker: int
     reference: Any
 
@@ -49,7 +49,7 @@ class WorkerPool:
         self._running: dict[str, _Running] = {}
         self._births: dict[Any, float] = {}  # of workers that start: an answer to wait for, and since when
 
-    def run(self, call: JobCall) -> None:
+    def run(self, call: JobCall[Any]) -> None:
         """Give a call to the worker with the fewest."""
         if not self._workers:
             self._workers.append(self._start())
