@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from rich.console import Console
 
@@ -34,9 +34,6 @@ from orchestrator.store.inventory import Inventory, take_inventory
 from orchestrator.store.layout import campaign_folder
 from orchestrator.store.lock import run_lock
 from orchestrator.store.workspace import open_store
-
-if TYPE_CHECKING:
-    from orchestrator.lineage.mlflow.writer import Writer
 
 MIRROR_SECONDS = 30.0  # that an interrupted run waits for its tracking server
 SPARE_SECONDS = 2.0  # of a grace period, for what comes after that
@@ -85,7 +82,7 @@ def run_campaign(plan: Plan, settings: RunSettings, console: Console) -> Outcome
         logs = StepLogs(folder)
         start = partial(_executor, plan.campaign, settings, store, logs.add, shutdown)
         executor = LazyExecutor(start, settings.executor)
-        mirror = _Mirror(_writer(settings.tracking or plan.campaign.tracking.mlflow, store, index, console))
+        mirror = _Mirror(settings.tracking or plan.campaign.tracking.mlflow, store, index, console)
         try:
             watchers = (log, logs, mirror, lambda _: still_ours())
             summary = _execute(plan, store, found, executor, watchers, console, shutdown)
@@ -144,39 +141,36 @@ def _executor(
     return RayExecutor(campaign.resources, store.root, settings.address, notes, Run(campaign.campaign, shutdown))
 
 
-def _writer(uri: str, store: ArtifactStore, index: dict[str, Any], console: Console) -> Writer | None:
-    if uri == "off":
-        return None
-    from orchestrator.lineage.mlflow.uri import default_uri
-    from orchestrator.lineage.mlflow.writer import Writer
-
-    return Writer(uri or default_uri(store.root), store, index, lambda line: console.print(line, style="yellow"))
-
-
-@dataclass(frozen=True, slots=True)
 class _Mirror:
-    """Sends finished and failed steps to MLflow, unless tracking is off and there is no writer."""
+    """Sends finished and failed steps to MLflow, unless tracking is off."""
 
-    writer: Writer | None
+    def __init__(self, uri: str, store: ArtifactStore, index: dict[str, Any], console: Console) -> None:
+        self._writer = None
+        if uri != "off":
+            from orchestrator.lineage.mlflow.uri import default_uri
+            from orchestrator.lineage.mlflow.writer import Writer
+
+            warn = partial(console.print, style="yellow")
+            self._writer = Writer(uri or default_uri(store.root), store, index, warn)
 
     def __call__(self, event: StepStateChanged | StepProgress) -> None:
-        if self.writer is None or isinstance(event, StepProgress):
+        if self._writer is None or isinstance(event, StepProgress):
             return
         if event.state == "succeeded" and event.record is not None:
-            self.writer.put(event.record)
+            self._writer.put(event.record)
         elif event.state == "failed":
-            self.writer.failed(event.step.key, event.error)
+            self._writer.failed(event.step.key, event.error)
 
     def close(self, report: Path) -> None:
         """Send the report and wait for what is still to be sent."""
-        if self.writer is not None:
-            self.writer.report(report)
-            self.writer.close()
+        if self._writer is not None:
+            self._writer.report(report)
+            self._writer.close()
 
     def stop(self, seconds_left: float) -> None:
         """Wait for what is still to be sent, of a run that was interrupted; what is not waits on disk."""
-        if self.writer is not None:
-            self.writer.close(max(0.0, min(MIRROR_SECONDS, seconds_left - SPARE_SECONDS)))
+        if self._writer is not None:
+            self._writer.close(max(0.0, min(MIRROR_SECONDS, seconds_left - SPARE_SECONDS)))
 
 
 def _leave_to_execute(damage: CorruptArtifactError) -> None:

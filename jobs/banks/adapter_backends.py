@@ -25,7 +25,7 @@ from jobs.models.masked_lm import token_losses
 from jobs.models.peft.model import InjectedModel
 from jobs.models.row_dropout import refuse_backbone_dropout
 from jobs.models.rows import LmRows, MaskedRows
-from jobs.spec import AdapterConfig, BackboneRef, BottleneckConfig, JobCall, LanguageAdapterSpec, adapter_dropout
+from jobs.spec import AdapterConfig, BackboneRef, BottleneckConfig, LanguageAdapterSpec, LanguageCall, adapter_dropout
 from jobs.tokens.batches import Example, collate
 from jobs.tokens.lm_batches import collate as collate_lm
 from jobs.tokens.masking import MaskVocabulary
@@ -90,7 +90,7 @@ class MadxBackend:
         """The backbone's own, and the projections that were joined."""
         return *self._backbone.model.parameters(), *(one for pair in self._encoder.projections for one in pair)
 
-    def start(self, call: JobCall[LanguageAdapterSpec]) -> LanguageLearner:
+    def start(self, call: LanguageCall) -> LanguageLearner:
         """Read a language's corpus. Raises InputError for what the user can mend."""
         spec = call.spec
         if spec.objective != "masked-lm":
@@ -137,7 +137,7 @@ class PeftBackend:
         parameters: Iterable[Tensor] = self._model.model.parameters()
         return parameters
 
-    def start(self, call: JobCall[LanguageAdapterSpec]) -> LanguageLearner:
+    def start(self, call: LanguageCall) -> LanguageLearner:
         """Read a language's corpus. Raises InputError for what the user can mend."""
         spec = call.spec
         require_objective(self._model, spec.objective)
@@ -169,7 +169,7 @@ class PeftBackend:
                 return PrefixStream(corpus.train, order, self._model, rate)
 
 
-def _corpus(call: JobCall[LanguageAdapterSpec]) -> Corpus:
+def _corpus(call: LanguageCall) -> Corpus:
     spec = call.spec
     return Corpus(corpus_blocks(spec, "train", call.cache), corpus_blocks(spec, "validation", call.cache))
 

@@ -19,7 +19,7 @@ from jobs.banks.forward_pass import AdapterBackend, BankPass
 from jobs.banks.language_learner import LanguageLearner
 from jobs.errors import InputError
 from jobs.runtime.malloc import keep_freed_memory
-from jobs.spec import AdapterConfig, JobCall, JobResult, LanguageAdapterSpec, Progress, no_progress
+from jobs.spec import AdapterConfig, JobResult, LanguageCall, Progress, no_progress
 from jobs.tokens.batches import Example
 from jobs.training import checkpoint
 from jobs.training.checkpoint_writer import CheckpointWriter
@@ -36,7 +36,7 @@ class CorpusError(RuntimeError):
 
 
 def train_languages(
-    calls: Sequence[JobCall[LanguageAdapterSpec]],
+    calls: Sequence[LanguageCall],
     progress: Progress = no_progress,
     capacity: int | None = None,
     team: DataParallel = ALONE,
@@ -56,7 +56,7 @@ def train_languages(
     if not calls:
         return
     keep_freed_memory()
-    groups: dict[tuple[AdapterConfig, int, Path], list[JobCall[LanguageAdapterSpec]]] = {}
+    groups: dict[tuple[AdapterConfig, int, Path], list[LanguageCall]] = {}
     for call in calls:
         spec = call.spec
         groups.setdefault((spec.adapter, spec.training.batch_size, call.inputs["theta_pre"]), []).append(call)
@@ -82,7 +82,7 @@ class Bank:
     def __init__(
         self,
         forward: AdapterBackend,
-        calls: Sequence[JobCall[LanguageAdapterSpec]],
+        calls: Sequence[LanguageCall],
         progress: Progress,
         capacity: int,
         team: DataParallel = ALONE,
@@ -96,7 +96,7 @@ class Bank:
         self._capacity = capacity
         self._waiting = deque(calls)
         self._active: list[LanguageLearner] = []
-        self._ended: list[tuple[JobCall[LanguageAdapterSpec], LanguageLearner | Exception]] = []
+        self._ended: list[tuple[LanguageCall, LanguageLearner | Exception]] = []
         # Counted in batches, over all tries: what tells checkpoints of one moment from those of another.
         self._common = checkpoint.common_time([call.checkpoint for call in calls])
         self._time: int = team.all_gather(self._common or 0)[0]
@@ -141,7 +141,7 @@ class Bank:
             else:
                 self._active.append(language)
 
-    def _start(self, call: JobCall[LanguageAdapterSpec]) -> LanguageLearner | Exception:
+    def _start(self, call: LanguageCall) -> LanguageLearner | Exception:
         try:
             language = self._forward.start(call)
             if self._team.is_main:
@@ -238,7 +238,7 @@ class Bank:
 
 
 def _size(
-    capacity: int | None, forward: AdapterBackend, calls: Sequence[JobCall[LanguageAdapterSpec]], team: DataParallel
+    capacity: int | None, forward: AdapterBackend, calls: Sequence[LanguageCall], team: DataParallel
 ) -> int | InputError:
     if capacity != CHOSEN:
         return len(calls) if capacity is None else capacity

@@ -22,7 +22,7 @@ from jobs.banks.language_learner import LanguageLearner
 from jobs.errors import Fault, InputError
 from jobs.models.masked_lm import group_sums
 from jobs.runtime.device_memory import SavedBytes, available_bytes, in_gib
-from jobs.spec import JobCall, LanguageAdapterSpec
+from jobs.spec import LanguageCall
 from jobs.tokens.batches import Example
 from jobs.training.data_parallel import DataParallel
 
@@ -42,7 +42,7 @@ _NOISE = 1.03
 _LOG = logging.getLogger(__name__)
 
 
-def chosen_size(forward: AdapterBackend, calls: Sequence[JobCall[LanguageAdapterSpec]], team: DataParallel) -> int:
+def chosen_size(forward: AdapterBackend, calls: Sequence[LanguageCall], team: DataParallel) -> int:
     """Languages of `calls` that share a batch; every worker of `team` gets the same answer.
 
     A bank that was killed goes on with the size that it had: which languages meet in a batch changes the rounding.
@@ -58,7 +58,7 @@ def chosen_size(forward: AdapterBackend, calls: Sequence[JobCall[LanguageAdapter
     return size
 
 
-def _measured(forward: AdapterBackend, calls: Sequence[JobCall[LanguageAdapterSpec]]) -> int:
+def _measured(forward: AdapterBackend, calls: Sequence[LanguageCall]) -> int:
     language = _first(forward, calls)
     if language is None or len(calls) == 1:
         return len(calls)
@@ -66,7 +66,7 @@ def _measured(forward: AdapterBackend, calls: Sequence[JobCall[LanguageAdapterSp
     return trial.fastest(min(LARGEST, len(calls), trial.fitting()))
 
 
-def _first(forward: AdapterBackend, calls: Sequence[JobCall[LanguageAdapterSpec]]) -> LanguageLearner | None:
+def _first(forward: AdapterBackend, calls: Sequence[LanguageCall]) -> LanguageLearner | None:
     """The first language whose corpus can be read; the faults of the others are told when they enter the bank."""
     for call in calls:
         try:
@@ -139,7 +139,7 @@ def _too_large(got: str) -> InputError:
     return InputError(Fault("the training does not fit the device's memory", "training", got, todo))
 
 
-def _noted(calls: Sequence[JobCall[LanguageAdapterSpec]]) -> int | None:
+def _noted(calls: Sequence[LanguageCall]) -> int | None:
     for call in calls:
         try:
             return int(json.loads((call.checkpoint / NOTE).read_text())["languages"])

@@ -13,7 +13,7 @@ from torch import Tensor
 from jobs.banks.language_learner import LanguageLearner
 from jobs.models.masked_lm import group_sums
 from jobs.models.rows import Rows
-from jobs.spec import JobCall, LanguageAdapterSpec
+from jobs.spec import LanguageCall
 from jobs.tokens.batches import Example
 from jobs.training.data_parallel import DataParallel
 from jobs.training.throughput import ModelShape
@@ -44,7 +44,7 @@ class AdapterBackend(Protocol):
     def weights(self) -> Iterable[Tensor]:
         """The backbone's frozen weights."""
 
-    def start(self, call: JobCall[LanguageAdapterSpec]) -> LanguageLearner:
+    def start(self, call: LanguageCall) -> LanguageLearner:
         """Read a language's corpus. Raises InputError for what the user can mend."""
 
     def collate(self, groups: Sequence[Sequence[Example]]) -> BankBatch:

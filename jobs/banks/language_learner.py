@@ -12,7 +12,7 @@ from jobs.adapters.adapter import Adapter, named
 from jobs.adapters.formats import write_adapter
 from jobs.errors import Fault, InputError
 from jobs.models.flat_layout import Layout
-from jobs.spec import JobCall, JobResult, LanguageAdapterSpec
+from jobs.spec import JobResult, LanguageAdapterSpec, LanguageCall
 from jobs.spec.identity import key_of
 from jobs.tokens.batches import BatchOrder, Example
 from jobs.tokens.streams import Stream
@@ -38,7 +38,7 @@ class Corpus:
 class LanguageLearner:
     """What training one language adapter needs, apart from the backbone and from other languages."""
 
-    call: JobCall[LanguageAdapterSpec]
+    call: LanguageCall
     spec: LanguageAdapterSpec
     theta_pre: Adapter
     layout: Layout
@@ -75,7 +75,7 @@ class LanguageLearner:
 
 
 def start_language(
-    call: JobCall[LanguageAdapterSpec], theta_pre: Adapter, corpus: Corpus, stream: Stream, device: torch.device
+    call: LanguageCall, theta_pre: Adapter, corpus: Corpus, stream: Stream, device: torch.device
 ) -> LanguageLearner:
     """A language that has learnt nothing yet. Raises InputError for a corpus that is too short."""
     spec = call.spec

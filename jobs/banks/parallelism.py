@@ -13,7 +13,7 @@ from jobs.banks.sharded.deepspeed_config import Stage, engine_settings
 from jobs.banks.sharded.memory_model import Load, ModelSize, Parallelism, choose
 from jobs.errors import Fault, InputError
 from jobs.runtime.device_memory import available_bytes
-from jobs.spec import JobCall, JobResult, LanguageAdapterSpec, LoraConfig, Progress
+from jobs.spec import JobResult, LanguageAdapterSpec, LanguageCall, LoraConfig, Progress
 from jobs.training.data_parallel import DataParallel
 
 Outcome = tuple[str, JobResult | Exception]
@@ -21,7 +21,7 @@ _STAGES: Mapping[str, Stage] = {"zero-2": 2, "zero-3": 3}
 
 
 def train_in_parallel(
-    calls: Sequence[JobCall[LanguageAdapterSpec]], progress: Progress, team: DataParallel, scale: Parallelism
+    calls: Sequence[LanguageCall], progress: Progress, team: DataParallel, scale: Parallelism
 ) -> Iterator[Outcome]:
     """Train the language adapters of `calls`, which share backbone, kind of adapter and training, as `scale` says.
 
@@ -48,11 +48,7 @@ def train_in_parallel(
 
 
 def _sharded(
-    calls: Sequence[JobCall[LanguageAdapterSpec]],
-    progress: Progress,
-    team: DataParallel,
-    scale: Parallelism,
-    stage: Stage,
+    calls: Sequence[LanguageCall], progress: Progress, team: DataParallel, scale: Parallelism, stage: Stage
 ) -> Iterator[Outcome]:
     from jobs.banks.sharded.corpus import open_corpus
     from jobs.banks.sharded.engine import ShardedEngine
@@ -64,9 +60,7 @@ def _sharded(
     yield from train_sharded(calls, engine, open_corpus, progress, team)
 
 
-def _measured(
-    call: JobCall[LanguageAdapterSpec], team: DataParallel, scale: Parallelism
-) -> tuple[ModelSize, Load, int]:
+def _measured(call: LanguageCall, team: DataParallel, scale: Parallelism) -> tuple[ModelSize, Load, int]:
     import peft
 
     from jobs.banks.sharded.model_size import model_size
@@ -93,5 +87,5 @@ def _not_sharded(spec: LanguageAdapterSpec, scale: Parallelism) -> InputError:
     return InputError(Fault(f"{scale.sharding} trains LoRA on decoders by causal-lm", "resources.sharding", got, todo))
 
 
-def _all_fail(calls: Sequence[JobCall[LanguageAdapterSpec]], error: Exception) -> Iterator[Outcome]:
+def _all_fail(calls: Sequence[LanguageCall], error: Exception) -> Iterator[Outcome]:
     yield from ((call.name, error) for call in calls)

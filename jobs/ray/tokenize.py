@@ -11,7 +11,7 @@ import ray
 
 from jobs.errors import InputError
 from jobs.ray.mailbox import Sender
-from jobs.spec import DataRef, JobCall, LanguageAdapterSpec
+from jobs.spec import DataRef, JobCall, LanguageAdapterSpec, LanguageCall
 
 # Bytes of local text. Less is tokenized by the bank itself sooner than a process for it starts.
 LARGE = 64 << 20
@@ -49,7 +49,7 @@ def _size(corpus: DataRef) -> int:
     return sum(Path(path).stat().st_size for _, path in corpus.files if Path(path).is_file())
 
 
-def _prepare(call: JobCall[LanguageAdapterSpec]) -> None:
+def _prepare(call: LanguageCall) -> None:
     from jobs.tokens.packed_blocks import corpus_blocks
 
     try:

@@ -10,6 +10,7 @@ from jobs.spec.adapters import adapter_dropout as adapter_dropout
 from jobs.spec.call import BucketRef as BucketRef
 from jobs.spec.call import JobCall as JobCall
 from jobs.spec.call import JobResult as JobResult
+from jobs.spec.call import LanguageCall as LanguageCall
 from jobs.spec.call import Progress as Progress
 from jobs.spec.call import SpecT as SpecT
 from jobs.spec.call import TrialScores as TrialScores

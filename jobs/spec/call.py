@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from jobs.spec.steps import Spec
+from jobs.spec.steps import LanguageAdapterSpec, Spec
 
 SpecT = TypeVar("SpecT", bound=Spec, covariant=True)
 
@@ -41,6 +41,9 @@ class JobCall(Generic[SpecT]):
     checkpoint: Path
     cache: Path
     bucket: BucketRef | None = None
+
+
+LanguageCall = JobCall[LanguageAdapterSpec]
 
 
 @dataclass(frozen=True, slots=True)

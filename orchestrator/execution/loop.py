@@ -65,33 +65,45 @@ def execute(
     Raises ShutdownRequested when `shutdown` told the run to end before every step had come to its own.
     `found`: what the store has of the steps, where that is known.
     """
-    steps = list(steps)
-    found = found or take_inventory(steps, store)
-    return _Execution(steps, store, executor, watch, provenance, describe, shutdown or ShutdownRequest(), found).run()
+    by_key = {step.key: step for step in steps}
+    summary = _reused(by_key, store, found or take_inventory(by_key.values(), store))
+    graph = StepGraph(step for key, step in by_key.items() if key not in summary.records)
+    shutdown = shutdown or ShutdownRequest()
+    return _Execution(by_key, graph, summary, store, executor, watch, provenance, describe, shutdown).run()
 
 
+def _reused(steps: Mapping[str, Step], store: ArtifactStore, found: Inventory) -> Summary:
+    """Check what new steps will read; a rejected input is new itself, so its inputs are checked too."""
+    records = {key: found.records[key] for key in steps if key in found.records}
+    damaged, checked = dict(found.damaged), set[str]()
+    stack = [key for key in steps if key not in records]
+    while stack:
+        for _, source in steps[stack.pop()].inputs:
+            if source.key in checked or source.key not in records:
+                continue
+            checked.add(source.key)
+            try:
+                store.verify(records[source.key])
+            except CorruptArtifactError as damage:
+                del records[source.key]
+                damaged[source.key] = damage
+                stack.append(source.key)
+    text = "{}: computed again; the damaged files are in {}"
+    return Summary(records=records, notes=[text.format(damage, store.reject(key)) for key, damage in damaged.items()])
+
+
+@dataclass(slots=True)
 class _Execution:
-    def __init__(
-        self,
-        steps: Sequence[Step],
-        store: ArtifactStore,
-        executor: Executor,
-        watch: Watcher,
-        provenance: Mapping[str, Any],
-        describe: Describe,
-        shutdown: ShutdownRequest,
-        found: Inventory,
-    ) -> None:
-        self.steps = {step.key: step for step in steps}
-        self.ranks = {key: number for number, key in enumerate(self.steps)}
-        self.store, self.executor, self.watch = store, executor, watch
-        self.provenance, self.describe, self.shutdown = provenance, describe, shutdown
-        self.summary = Summary(records={key: found.records[key] for key in self.steps if key in found.records})
-        self.submitted: set[str] = set()
-        for key, damage in found.damaged.items():
-            self._reject(key, damage)
-        self._verify_inputs()
-        self.graph = StepGraph(step for key, step in self.steps.items() if key not in self.summary.records)
+    steps: dict[str, Step]
+    graph: StepGraph
+    summary: Summary
+    store: ArtifactStore
+    executor: Executor
+    watch: Watcher
+    provenance: Mapping[str, Any]
+    describe: Describe
+    shutdown: ShutdownRequest
+    submitted: set[str] = field(default_factory=set)
 
     def run(self) -> Summary:
         for key in self.summary.records:
@@ -120,26 +132,6 @@ class _Execution:
         for event in finished.values():
             self._finish(event, commits.get(event.key))
 
-    def _verify_inputs(self) -> None:
-        """Check what pending steps will read; a rejected input is pending itself, so its inputs are checked too."""
-        checked: set[str] = set()
-        stack = [key for key in self.steps if key not in self.summary.records]
-        while stack:
-            for _, source in self.steps[stack.pop()].inputs:
-                if source.key in checked or source.key not in self.summary.records:
-                    continue
-                checked.add(source.key)
-                try:
-                    self.store.verify(self.summary.records[source.key])
-                except CorruptArtifactError as damage:
-                    del self.summary.records[source.key]
-                    self._reject(source.key, damage)
-                    stack.append(source.key)
-
-    def _reject(self, key: str, damage: CorruptArtifactError) -> None:
-        place = self.store.reject(key)
-        self.summary.notes.append(f"{damage}: computed again; the damaged files are in {place}")
-
     def _submit(self, steps: Sequence[Step]) -> None:
         works = []
         for step in () if self.shutdown.is_requested else steps:
@@ -151,7 +143,7 @@ class _Execution:
                 continue
             checkpoint = self.store.checkpoint(step)
             call = JobCall(step.key, step.spec, inputs, staging, checkpoint, self.store.cache, self.store.reference)
-            works.append(Work(step, call, self.ranks[step.key]))
+            works.append(Work(step, call, self.graph.ranks[step.key]))
             self.submitted.add(step.key)
             self._change(step.key, "running")
         if works:

@@ -95,7 +95,6 @@ class Engine:
         self._pieces_left: dict[str, int] = {}  # of the search run that goes on
         self._banks = self._lent = self._starting = 0
         self._graph = StepGraph(steps)
-        self._ranks = {step.key: number for number, step in enumerate(steps)}
 
     def run(self) -> None:
         """Until every step is recorded."""
@@ -104,7 +103,7 @@ class Engine:
             self._now, _, act = heapq.heappop(self._events)
             act()
             self._start_what_can()
-        assert len(self.ends) == len(self._ranks), "the simulation stands still"
+        assert len(self.ends) == len(self._graph.ranks), "the simulation stands still"
 
     def _at(self, moment: float, act: Callable[[], None]) -> None:
         self._count += 1
@@ -137,7 +136,7 @@ class Engine:
             self._submit(ready)
 
     def _rank_of(self, step: Step) -> int:
-        return self._ranks[step.key]
+        return self._graph.ranks[step.key]
 
     def _start_what_can(self) -> None:
         settled = self._now >= self._settling.over - 1e-9

@@ -19,7 +19,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from jobs.files.atomic import _sync, _write_durably
@@ -177,9 +176,7 @@ class ArtifactStore:
         return target
 
     def records(
-        self,
-        broken: Callable[[CorruptArtifactError], None] = _refuse,
-        known: Mapping[str, Record] = MappingProxyType({}),
+        self, broken: Callable[[CorruptArtifactError], None] = _refuse, known: Mapping[str, Record] | None = None
     ) -> Iterator[Record]:
         """Every finished step of the workspace, in key order.
 
@@ -188,7 +185,7 @@ class ArtifactStore:
         """
         for file in sorted((self.root / "artifacts").glob(f"*/*/{RECORD_FILE}")):
             try:
-                yield known.get("/".join(file.parts[-3:-1])) or _read(file)
+                yield (known or {}).get("/".join(file.parts[-3:-1])) or _read(file)
             except CorruptArtifactError as damage:
                 broken(damage)
 

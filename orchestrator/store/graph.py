@@ -11,14 +11,17 @@ from orchestrator.store.step import Step
 
 
 class StepGraph:
-    """Steps to do, each ready when all its inputs among them are done; other inputs count as done."""
+    """Steps to do, each ready when all its inputs among them are done; other inputs count as done.
+
+    `ranks`: key -> place among the steps.
+    """
 
     def __init__(self, steps: Iterable[Step]) -> None:
         """`steps`: inputs before those that need them; in this order they become ready."""
         self._steps = {step.key: step for step in steps}
-        self._inputs = {
-            step.key: {source.key for _, source in step.inputs} & self._steps.keys() for step in self._steps.values()
-        }
+        self.ranks = {key: number for number, key in enumerate(self._steps)}
+        known = self._steps.keys()
+        self._inputs = {key: {one.key for _, one in step.inputs} & known for key, step in self._steps.items()}
         self._sorter = TopologicalSorter(self._inputs)
         self._sorter.prepare()
         self._given_up: set[str] = set()

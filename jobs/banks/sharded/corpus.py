@@ -7,12 +7,12 @@ from jobs.banks.language_learner import check_corpus, corpus_details, order_of
 from jobs.banks.sharded.train import ShardedCorpus
 from jobs.errors import Fault, InputError
 from jobs.models.row_dropout import refuse_backbone_dropout
-from jobs.spec import JobCall, LanguageAdapterSpec, adapter_dropout
+from jobs.spec import LanguageCall, adapter_dropout
 from jobs.tokens.packed_blocks import corpus_blocks
 from jobs.tokens.streams import CausalStream
 
 
-def open_corpus(call: JobCall[LanguageAdapterSpec]) -> ShardedCorpus:
+def open_corpus(call: LanguageCall) -> ShardedCorpus:
     """Read a language's corpus. Raises InputError for what the user can mend."""
     spec = call.spec
     if spec.objective != "causal-lm":

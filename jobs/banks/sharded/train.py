@@ -14,7 +14,7 @@ from torch import Tensor
 from jobs.adapters.adapter import Adapter
 from jobs.adapters.peft import read_adapter, write_adapter
 from jobs.banks.sharded.engine import ShardedEngine, check_same_shape
-from jobs.spec import JobCall, JobResult, LanguageAdapterSpec, Progress
+from jobs.spec import JobResult, LanguageCall, Progress
 from jobs.spec.identity import key_of
 from jobs.tokens.batches import Example, collate
 from jobs.training import checkpoint
@@ -44,15 +44,11 @@ class ShardedCorpus:
     details: dict[str, Any] = field(default_factory=dict)
 
 
-Open = Callable[[JobCall[LanguageAdapterSpec]], ShardedCorpus]
+Open = Callable[[LanguageCall], ShardedCorpus]
 
 
 def train_sharded(
-    calls: Sequence[JobCall[LanguageAdapterSpec]],
-    engine: ShardedEngine,
-    open_corpus: Open,
-    progress: Progress,
-    team: DataParallel,
+    calls: Sequence[LanguageCall], engine: ShardedEngine, open_corpus: Open, progress: Progress, team: DataParallel
 ) -> Iterator[Outcome]:
     """Train the adapters of `calls` on `engine`; yield (call.name, result or exception) as each ends.
 
@@ -75,7 +71,7 @@ def train_sharded(
             yield call.name, diverged
 
 
-def _opened(call: JobCall[LanguageAdapterSpec], open_corpus: Open) -> ShardedCorpus | Exception:
+def _opened(call: LanguageCall, open_corpus: Open) -> ShardedCorpus | Exception:
     try:
         return open_corpus(call)
     except Exception as error:  # noqa: BLE001 - whatever is wrong with one corpus ends that language alone
@@ -85,9 +81,7 @@ def _opened(call: JobCall[LanguageAdapterSpec], open_corpus: Open) -> ShardedCor
 class _Language:
     """One language on the engine, from its first batch or its checkpoint to its end."""
 
-    def __init__(
-        self, call: JobCall[LanguageAdapterSpec], corpus: ShardedCorpus, engine: ShardedEngine, team: DataParallel
-    ) -> None:
+    def __init__(self, call: LanguageCall, corpus: ShardedCorpus, engine: ShardedEngine, team: DataParallel) -> None:
         self._call, self._spec, self._corpus, self._engine, self._team = call, call.spec, corpus, engine, team
         self._theta_pre: Adapter = read_adapter(call.inputs["theta_pre"])
         check_same_shape(engine.layout, self._theta_pre.tensors, str(call.inputs["theta_pre"]))

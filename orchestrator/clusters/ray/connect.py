@@ -17,7 +17,7 @@ import jobs
 import orchestrator
 import search_spaces
 from jobs.errors import Fault, InputError
-from orchestrator.clusters.ray.private import check_token, cluster_at, loopback, start_ray_only_when_asked
+from orchestrator.clusters.ray.private import canonical_address, check_token, loopback, start_ray_only_when_asked
 from orchestrator.clusters.ray.versions import STAMP, check_stamp
 
 SECONDS = 5.0  # a cluster that does not answer by then is not there; Ray itself waits for more than ten minutes
@@ -73,7 +73,7 @@ def _check_reachable(address: str) -> None:
         what = "Ray Client cannot drive a campaign: Ray Train and Tune would run far from their workers"
         raise InputError(Fault(what, "--address", address, todo))
     todo = "start one with `ray start --head`, or leave --address out"
-    found = cluster_at(address)
+    found = canonical_address(address)
     if found is None:
         raise InputError(Fault("no Ray cluster runs on this machine", "--address", address, todo))
     host, _, port = found.rpartition(":")

@@ -25,7 +25,7 @@ from jobs.errors import Fault, InputError
 from jobs.runtime.shutdown import GRACE_SECONDS
 from orchestrator.clusters.bundle import CAMPAIGN_FILE
 from orchestrator.clusters.ray.connect import SECONDS, TOKEN
-from orchestrator.clusters.ray.private import CHATTY, token_headers
+from orchestrator.clusters.ray.private import CHATTY, auth_headers
 from orchestrator.clusters.ray.versions import STAMP, stamp
 
 MADE_BY = "adapterfleet"  # metadata key of our jobs; its value is the campaign's name
@@ -126,7 +126,7 @@ class RayJobs:
         """An answer within seconds, before Ray's client tries for as long as it likes."""
         todo = "check the address: it is that of the dashboard, http://HOST:8265 by default"
         try:
-            answer = requests.get(f"{self.address}/api/version", timeout=SECONDS, headers=token_headers())
+            answer = requests.get(f"{self.address}/api/version", timeout=SECONDS, headers=auth_headers({}))
         except requests.exceptions.RequestException as fault:
             got = f"{self.address}: {type(fault).__name__}"
             raise InputError(Fault("no Ray cluster at the address", "--address", got, todo)) from fault

@@ -12,6 +12,7 @@ from ray._private import auto_init_hook, ray_constants
 from ray._private.authentication.http_token_authentication import get_auth_headers_if_auth_enabled
 from ray._private.services import canonicalize_bootstrap_address
 
+auth_headers, canonical_address = get_auth_headers_if_auth_enabled, canonicalize_bootstrap_address
 # Loggers that tell at length what our own lines say.
 CHATTY = (
     "ray.dashboard.modules.dashboard_sdk",
@@ -46,20 +47,9 @@ def start_ray_only_when_asked() -> None:
     os.environ["TUNE_DISABLE_AUTO_INIT"] = "1"  # Tune calls `ray.init` itself, and reads this each time
 
 
-def cluster_at(address: str) -> str | None:
-    """HOST:PORT as `ray.init` would understand `address`; None for `auto` where no cluster runs on this machine."""
-    found: str | None = canonicalize_bootstrap_address(address)
-    return found
-
-
 def check_token(address: str) -> None:
     """Raises Ray's AuthenticationError at once; `ray.init` tries a wrong token for half a minute."""
     ray._raylet.GcsClient(address=address)
-
-
-def token_headers() -> dict[str, str]:
-    """What a request to a dashboard carries; nothing where no token is used."""
-    return dict(get_auth_headers_if_auth_enabled({}))
 
 
 def keep_an_actor(tune_controller: Any, request: Any) -> None:

@@ -19,10 +19,9 @@ from jobs.spec import SearchSpec, TrainingSpec
 from orchestrator.campaign.resources import ResourcesSection
 from orchestrator.clusters.ray.connect import connect
 from orchestrator.execution.executor import StepFinished, StepProgress, Work
-from orchestrator.execution.ray.banks import BankRunner
 from orchestrator.execution.ray.closing import LONGEST_END, wait_for, wait_once_more
 from orchestrator.execution.ray.metrics import CampaignMetrics
-from orchestrator.execution.ray.searches import SearchRunner
+from orchestrator.execution.ray.runners import BankRunner, SearchRunner
 from orchestrator.execution.ray.worker_pool import ClusterNodes, WorkerPool
 from orchestrator.execution.shutdown import ShutdownRequest
 from orchestrator.scheduling.capacity import Debounce, bank_slots, infeasible, worker_slots

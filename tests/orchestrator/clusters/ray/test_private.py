@@ -54,13 +54,13 @@ def test_no_call_starts_ray_by_itself(monkeypatch):
 
 
 def test_an_address_is_understood_as_ray_init_does():
-    assert private.cluster_at("10.1.2.3:6379") == "10.1.2.3:6379"
+    assert private.canonical_address("10.1.2.3:6379") == "10.1.2.3:6379"
     assert inspect.isclass(GcsClient)  # that it refuses a wrong token is tried with a cluster, in test_ray_operations
 
 
 @pytest.mark.parametrize(("mode", "expected"), [("token", {"authorization": "Bearer a-token-of-this-test"}), ("", {})])
 def test_requests_carry_the_token_where_one_is_used(mode, expected):
-    code = "from orchestrator.clusters.ray.private import token_headers; print(token_headers())"
+    code = "from orchestrator.clusters.ray.private import auth_headers; print(auth_headers({}))"
     given = {"RAY_AUTH_MODE": mode, "RAY_AUTH_TOKEN": "a-token-of-this-test"} if mode else {"RAY_AUTH_MODE": "disabled"}
     environment = {**os.environ, "PYTHONPATH": str(ROOT), **given}
     told = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
