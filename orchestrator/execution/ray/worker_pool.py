@@ -8,6 +8,7 @@ from typing import Any
 
 import ray
 
+from jobs.ray.worker import WarmWorker
 from jobs.spec import JobCall
 from orchestrator.campaign.resources import ResourcesSection
 from orchestrator.execution.executor import StepFinished
@@ -119,8 +120,6 @@ class WorkerPool:
         self._births.clear()
 
     def _start(self) -> Any:
-        from jobs.ray.worker import WarmWorker
-
         actor: Any = ray.remote(WarmWorker)
         started = actor.options(
             num_cpus=self._resources.cpus_per_evaluator,
