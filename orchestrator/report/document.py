@@ -1,4 +1,4 @@
-"""A report as blocks of content, rendered to HTML by `orchestrator.report.html` and to Markdown beside it.
+"""A report as blocks of content, rendered to HTML and to Markdown by `orchestrator.report.render`.
 
 Text may hold `code` in backticks and **bold**; everything else in it is literal.
 """

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.report.document import Document, FigureRef, Section, figures
-from orchestrator.report.html import page, theme
-from orchestrator.report.markdown import markdown
+from orchestrator.report.render import markdown, page, theme
 from orchestrator.report.sections.cost import cost_section
 from orchestrator.report.sections.joint import joint_section
 from orchestrator.report.sections.lambda_curves import lambda_section

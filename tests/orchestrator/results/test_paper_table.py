@@ -4,7 +4,7 @@ import pytest
 
 from orchestrator.campaign.published import Published
 from orchestrator.report.document import Cell, Document, Paragraph, Section, Table
-from orchestrator.report.markdown import markdown
+from orchestrator.report.render import markdown
 from orchestrator.report.sections.papers import published_blocks, published_table
 from orchestrator.results.paper_table import PaperCell, paper_table
 

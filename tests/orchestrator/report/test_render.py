@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import pytest
+from jinja2 import UndefinedError
+
+from orchestrator.plots.panels import HeatPanel
+from orchestrator.report.document import (
+    Cell,
+    Code,
+    Column,
+    Document,
+    Facts,
+    FigureRef,
+    Fold,
+    Gallery,
+    Paragraph,
+    Section,
+    Table,
+    Tiles,
+)
+from orchestrator.report.render import markdown, page
+
+EVIL = "<script>\"'&|"
+HEAT = HeatPanel("", ("a", "b"), ((1.0, 0.5), (0.5, 1.0)))
+BLOCKS = (
+    Paragraph(EVIL, "alarm"),
+    Tiles(((EVIL, EVIL),)),
+    Table(EVIL, (Column(EVIL), Column(EVIL)), ((Cell(EVIL, EVIL, "best", True, EVIL), Cell(EVIL)),), (Cell(EVIL),) * 2),
+    Facts(((EVIL, "value"),)),
+    Gallery((FigureRef("figure", HEAT, EVIL),), ((EVIL, "own", "dot"),)),
+    Fold(EVIL, (Paragraph(EVIL),)),
+)
+
+
+def test_text_of_every_block_is_escaped() -> None:
+    document = Document(EVIL, EVIL, EVIL, (Section(EVIL, BLOCKS), Section(EVIL, ())))
+    written = page(document, {"figure": "<svg></svg>"})
+    assert "<script" not in written and "&lt;script&gt;" in written
+    assert "<svg></svg>" in written, "figures are no text"
+    text = markdown(Document("", "", "", (Section("", BLOCKS),)), "figures")
+    assert "<script" not in text and '"figures/figure.svg"' in text
+    assert "&lt;script>\"'&amp;\\|" in text, "a | would break the table"
+
+
+def test_code_is_literal_and_cannot_close_its_block() -> None:
+    code = "```\n  <b>\n````"
+    document = Document("", "", "", (Section("", (Code("python", code),)),))
+    assert "```\n  &lt;b&gt;\n````</code>" in page(document, {})
+    assert f"`````python\n{code}\n`````\n" in markdown(document, "figures")
+
+
+def test_backticks_and_stars_are_the_only_markup() -> None:
+    document = Document("", "", "", (Section("", (Paragraph("`a<b` **c**"),)),))
+    assert '<p class="plain"><code>a&lt;b</code> <strong>c</strong></p>' in page(document, {})
+    assert "`a&lt;b` **c**" in markdown(document, "figures")
+
+
+@pytest.mark.parametrize("render", [page, markdown])
+def test_nothing_is_left_out_in_silence(render) -> None:
+    unknown = Document("", "", "", (Section("", ("no block",)),))  # type: ignore[arg-type]
+    with pytest.raises(UndefinedError):
+        render(unknown, {})
+    with pytest.raises(ValueError, match="zip"):
+        page(Document("", "", "", (Section("", (Table("", (Column("a"),), ((Cell("b"), Cell("c")),)),)),)), {})
