@@ -1,6 +1,9 @@
-"""Colours of all figures."""
+"""Colours of all figures, and SVGs that follow the reader's light or dark mode with them."""
 
 from __future__ import annotations
+
+import re
+from xml.etree import ElementTree
 
 # Name -> colour on a light page, colour on a dark page. The hues are those of Okabe and Ito's palette, which
 # stay apart for colour-blind readers; some are darkened or lightened for contrast.
@@ -17,3 +20,40 @@ COLOURS: dict[str, tuple[str, str]] = {
     "own": ("#b5508c", "#e592c3"),
     "fixed": ("#7f8891", "#a3acb5"),
 }
+FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
+_SVG = "http://www.w3.org/2000/svg"
+_VARIABLES = {light: f"var(--{name}, {light})" for name, (light, _) in COLOURS.items()}
+ElementTree.register_namespace("", _SVG)
+ElementTree.register_namespace("xlink", "http://www.w3.org/1999/xlink")
+
+
+def theme() -> str:
+    """The colours as CSS variables, for light and for dark."""
+    light = "".join(f"--{name}:{colours[0]};" for name, colours in COLOURS.items())
+    dark = "".join(f"--{name}:{colours[1]};" for name, colours in COLOURS.items())
+    return f":root{{{light}}}\n@media (prefers-color-scheme:dark){{:root{{{dark}}}}}"
+
+
+def themed(svg: str) -> str:
+    """Matplotlib's SVG with the colours by name, the reader's own sans-serif, and only ids that are referred to."""
+    root = ElementTree.fromstring(svg)
+    style = ElementTree.Element(f"{{{_SVG}}}style")
+    style.text, root[0] = theme(), style  # in place of matplotlib's own
+    used = {
+        name for element in root.iter() for value in element.attrib.values() for name in re.findall(r"#(\w+)", value)
+    }
+    for element in root.iter():
+        if element.get("id") not in used:
+            element.attrib.pop("id", None)
+        if declared := element.get("style"):
+            parts = (part.split(": ", 1) for part in declared.split("; ") if not part.startswith("font-family:"))
+            element.set("style", "; ".join(f"{name}: {_VARIABLES.get(value, value)}" for name, value in parts))
+    root.attrib |= {"font-family": FONT, "stroke-linejoin": "round"}
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+def inline(svg: str) -> str:
+    """A themed SVG for a page, which has the theme already."""
+    root = ElementTree.fromstring(svg)
+    root.remove(root[0])
+    return ElementTree.tostring(root, encoding="unicode")

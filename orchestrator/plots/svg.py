@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import math
-import re
 import textwrap
 from collections.abc import Callable
 from typing import Any
@@ -16,10 +15,9 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
 from orchestrator.plots.layout import settle
-from orchestrator.plots.palette import COLOURS
+from orchestrator.plots.palette import COLOURS, themed
 from orchestrator.plots.panels import DensityPanel, GainPanel, HeatPanel, LambdaPanel, Panel, ParetoPanel, TrainingPanel
 
-FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 LIGHT = {name: light for name, (light, _) in COLOURS.items()}
 _STYLE: dict[str, Any] = {
     "svg.fonttype": "none",
@@ -64,7 +62,7 @@ def draw(panel: Panel) -> str:
         figure = settle(_DRAWINGS[type(panel)](panel))
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
-    return _themed(buffer.getvalue())
+    return themed(buffer.getvalue())
 
 
 def _axes(width: float, height: float, title: str, size: float = 9) -> tuple[Figure, Axes]:
@@ -253,20 +251,3 @@ _DRAWINGS: dict[type[Any], Callable[[Any], Figure]] = {
     HeatPanel: _heat_map,
     DensityPanel: _densities,
 }
-
-
-def _themed(svg: str) -> str:
-    """Colours by name, the reader's own sans-serif, no ids that nothing refers to, no XML preamble."""
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
-    svg = re.sub(r"<!--.*?-->\s*", "", svg, flags=re.DOTALL)
-    svg = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>\s*", "", svg, count=1, flags=re.DOTALL)
-    svg = re.sub(r" font-family: [^;\"]*;", "", svg)
-    svg = re.sub(r"font: ([\d.]+px)[^;\"]*", r"font-size: \1", svg)
-    svg = re.sub(r"font: (\w+) ([\d.]+px)[^;\"]*", r"font-weight: \1; font-size: \2", svg)
-    svg = svg.replace("<svg ", f'<svg font-family="{FONT}" stroke-linejoin="round" ', 1)
-    used = set(re.findall(r"#([A-Za-z0-9_]+)", svg))
-    svg = re.sub(r' id="([^"]+)"', lambda found: found[0] if found[1] in used else "", svg)
-    for name, light in LIGHT.items():
-        svg = svg.replace(light, f"var(--{name}, {light})")
-    return svg

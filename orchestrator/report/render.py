@@ -9,7 +9,7 @@ from functools import partial
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup, escape
 
-from orchestrator.plots.palette import COLOURS
+from orchestrator.plots.palette import theme
 from orchestrator.report.document import Document
 
 
@@ -22,13 +22,6 @@ def page(document: Document, figures: Mapping[str, str]) -> str:
 def markdown(document: Document, figures: str) -> str:
     """The whole report as GitHub Markdown; figures are linked as `<figures>/<name>.svg`."""
     return _TEMPLATES.get_template("report.md.jinja").render(document=document, figures=figures)
-
-
-def theme() -> str:
-    """The colours as CSS variables, for light and for dark."""
-    light = "".join(f"--{name}:{colours[0]};" for name, colours in COLOURS.items())
-    dark = "".join(f"--{name}:{colours[1]};" for name, colours in COLOURS.items())
-    return f":root{{{light}}}\n@media (prefers-color-scheme:dark){{:root{{{dark}}}}}"
 
 
 def _inline(text: str) -> Markup:

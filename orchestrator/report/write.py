@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from orchestrator.plots.palette import inline
 from orchestrator.report.document import Document, FigureRef, Section, figures
-from orchestrator.report.render import markdown, page, theme
+from orchestrator.report.render import markdown, page
 from orchestrator.report.sections.cost import cost_section
 from orchestrator.report.sections.joint import joint_section
 from orchestrator.report.sections.lambda_curves import lambda_section
@@ -28,7 +29,7 @@ from orchestrator.results.joint_searches import as_result, joint_results
 from orchestrator.store.layout import campaign_folder
 
 # Raised by hand when `orchestrator.plots.svg` draws the same panel differently.
-DRAWING_VERSION = 3
+DRAWING_VERSION = 4
 _DIGEST_MARK = "<!-- panel "
 
 
@@ -54,7 +55,7 @@ def write_report(workspace: Path, campaign: str) -> ReportPaths:
     results = campaign_results(inputs)
     document = build(inputs, results, folder)
     drawn = {figure.name: _drawn(figure, folder / "figures") for figure in figures(document)}
-    _write(folder / "index.html", page(document, {name: _inline(svg) for name, svg in drawn.items()}))
+    _write(folder / "index.html", page(document, {name: inline(svg) for name, svg in drawn.items()}))
     _write(folder / "report.md", markdown(document, "figures"))
     _remove_stale(folder / "figures", set(drawn))
     files = tuple(folder / "figures" / f"{name}.svg" for name in drawn)
@@ -94,18 +95,9 @@ def _drawn(figure: FigureRef, folder: Path) -> str:
     # Here, because loading matplotlib takes longer than a report whose figures are all there.
     from orchestrator.plots.svg import draw
 
-    svg = draw(figure.panel).strip()
-    opening, content = svg.split(">", 1)
-    document = f"{mark}\n{opening}><style>{theme()}</style>{content}\n"
+    document = f"{mark}\n{draw(figure.panel)}\n"
     _write(file, document)
     return document
-
-
-def _inline(svg: str) -> str:
-    """For the page, which has the mark's and the style's content already."""
-    svg = svg.split("\n", 1)[1]
-    before, _, after = svg.partition("<style>")
-    return before + after.partition("</style>")[2]
 
 
 def _remove_stale(folder: Path, names: set[str]) -> None:
