@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from jobs.adapters.loading_code import (
     headed_loading_code,
@@ -47,11 +51,13 @@ from orchestrator.lineage.card_facts import (
 from orchestrator.store.record import Record
 from orchestrator.store.step import Step
 
+CARD = "README.md"
+
 
 def write_card(step: Step, staging: Path, result: JobResult, inputs: Mapping[str, Record]) -> None:
     """Put a model card beside an adapter's files before they are committed."""
     if has_card(step.spec):
-        (staging / "README.md").write_text(card(step.spec, inputs, result), encoding="utf-8")
+        (staging / CARD).write_text(card(step.spec, inputs, result), encoding="utf-8")
 
 
 _KINDS: dict[type[AdapterConfig], str] = {
@@ -73,93 +79,67 @@ def has_card(spec: Spec) -> bool:
     return isinstance(spec, (InitialAdapterSpec, LanguageAdapterSpec, TaskAdapterSpec, MergeSpec))
 
 
-def card(spec: Spec, inputs: Mapping[str, Record], result: JobResult) -> str:
-    """README.md for the adapter directory of `spec`, to be written into it before it is committed.
+def card(spec: Spec, inputs: Mapping[str, Record], result: JobResult, exported: bool = False) -> str:
+    """README.md for the adapter directory of `spec`.
 
-    `inputs`: role -> record of the finished input. Paths in the card are relative to the directory, as it will
-    lie in a workspace. Raises TypeError for a spec whose step makes no adapter.
+    `inputs`: role -> record of the finished input. Paths in the card are relative to the directory as it lies in a
+    workspace, or, `exported`, as it stands alone with what it is stacked on inside it. Raises TypeError for a spec
+    whose step makes no adapter.
     """
+    other = stacked_on(spec, inputs)
+    below = other if exported or not other else f"../../{other}"  # both are `artifacts/<job>/<name>`
     match spec:
         case InitialAdapterSpec():
-            return _initial(spec)
+            content = _initial(spec)
         case LanguageAdapterSpec():
-            return _language(spec, inputs, result)
+            content = _language(spec, result)
         case TaskAdapterSpec():
-            return _task(spec, inputs, result)
+            content = _task(spec, result, below)
         case MergeSpec():
-            return _merge(spec, inputs, result)
+            content = _merge(spec, inputs, result, below)
         case _:
             raise TypeError(f"{type(spec).__name__} makes no adapter")
+    absent = {"data": (), "merged": False, "labels": (), "asked": (), "results": (), "said": ""}
+    written: Content = {**absent, **content, "parents": sorted(inputs.items()), "exported": exported}
+    return _TEMPLATES.get_template("card.md.jinja").render(written)
 
 
-def _initial(spec: InitialAdapterSpec) -> str:
-    return _page(
-        _front(spec.backbone, [], [], _library(spec.adapter)),
-        "theta_pre, the common initialization",
-        f"The untrained adapter on `{spec.backbone.name}` from which every language adapter of a campaign starts; "
-        "language vectors are differences from it.",
-        [
-            ("Recipe", _list(adapter_facts(spec.adapter))),
-            ("How to load it", _snippet(own_loading_code(spec.backbone, spec.adapter))),
-        ],
-    )
+def stacked_on(spec: Spec, inputs: Mapping[str, Record]) -> str:
+    """The key of the other adapter that the card's code loads too; "" for an adapter that is used alone."""
+    if isinstance(spec, TaskAdapterSpec):
+        language = inputs.get(f"language:{spec.language}")
+        return language.key if language else ""
+    if not isinstance(spec, MergeSpec) or _in_peft(inputs):
+        return ""
+    tasks = inputs["search"].inputs
+    return tasks.get(f"task@{spec.seed}", tasks.get(f"task.{spec.task}@{spec.seed}", ""))
 
 
-def _language(spec: LanguageAdapterSpec, inputs: Mapping[str, Record], result: JobResult) -> str:
-    return _page(
-        _front(spec.backbone, [spec.language], [spec.corpus], _library(spec.adapter)),
-        f"Language adapter: {spec.language}",
-        f"A {_KINDS[type(spec.adapter)]} language adapter for `{spec.language}` on the frozen `{spec.backbone.name}`, "
-        f"trained by {_OBJECTIVES[spec.objective]}.",
-        [
-            ("Data", _list(data_facts(spec.corpus))),
-            ("Recipe", _list([*adapter_facts(spec.adapter), *training_facts(spec.training, spec.seed)])),
-            ("Results", _list(result_facts(result.metrics, LANGUAGE_METRICS))),
-            ("Parents", _parents(inputs)),
-            ("How to load it", _snippet(own_loading_code(spec.backbone, spec.adapter))),
-        ],
-    )
+Content = dict[str, Any]  # what the template gets
 
 
-def _task(spec: TaskAdapterSpec, inputs: Mapping[str, Record], result: JobResult) -> str:
-    if spec.task.prompt:
-        return _prompted_task(spec, inputs, result)
-    if not isinstance(spec.adapter, BottleneckConfig):
-        return _headed_task(spec, inputs, result)
-    language = inputs[f"language:{spec.language}"]
-    return _page(
-        _front(spec.backbone, [spec.language], [spec.data], "adapters"),
-        f"Task adapter: {spec.task.name} in {spec.language}",
-        f"A task adapter with its head for `{spec.task.name}`, trained in `{spec.language}` on top of that language's "
-        "frozen adapter. For another language, stack it on that language's adapter or merge instead.",
-        [
-            ("Data", _list(data_facts(spec.data))),
-            ("Labels", ", ".join(f"`{label}`" for label in spec.task.labels)),
-            ("Recipe", _list([*adapter_facts(spec.adapter), *training_facts(spec.training, spec.seed)])),
-            ("Results", _list(result_facts(result.metrics, TASK_METRICS))),
-            ("Parents", _parents(inputs)),
-            ("How to load it", _snippet(loading_code(spec.backbone, ".", language=_beside(language.key)))),
-        ],
-    )
+def _initial(spec: InitialAdapterSpec) -> Content:
+    return {
+        "front": _front(spec.backbone, [], [], _library(spec.adapter)),
+        "title": "theta_pre, the common initialization",
+        "lead": f"The untrained adapter on `{spec.backbone.name}` from which every language adapter of a campaign "
+        "starts; language vectors are differences from it.",
+        "recipe": adapter_facts(spec.adapter),
+        "code": own_loading_code(spec.backbone, spec.adapter),
+    }
 
 
-def _headed_task(spec: TaskAdapterSpec, inputs: Mapping[str, Record], result: JobResult) -> str:
-    task, below = spec.task, inputs.get(f"language:{spec.language}")
-    own = headed_loading_code(spec.backbone, ".", task.kind, task.labels)
-    return _page(
-        _front(spec.backbone, [spec.language], [spec.data], "peft"),
-        f"Task adapter: {task.name} in {spec.language}",
-        f"A {_KINDS[type(spec.adapter)]} adapter of the frozen `{spec.backbone.name}` with a head for `{task.name}`, "
-        f"trained in `{spec.language}`. {_STACKED if below else _ALONE}",
-        [
-            ("Data", _list(data_facts(spec.data))),
-            ("Labels", ", ".join(f"`{label}`" for label in task.labels)),
-            ("Recipe", _list([*adapter_facts(spec.adapter), *training_facts(spec.training, spec.seed)])),
-            ("Results", _list(result_facts(result.metrics, TASK_METRICS))),
-            ("Parents", _parents(inputs)),
-            ("How to load it", _snippet(f"{own}\n{peft_stacking_code(_beside(below.key))}" if below else own)),
-        ],
-    )
+def _language(spec: LanguageAdapterSpec, result: JobResult) -> Content:
+    return {
+        "front": _front(spec.backbone, [spec.language], [spec.corpus], _library(spec.adapter)),
+        "title": f"Language adapter: {spec.language}",
+        "lead": f"A {_KINDS[type(spec.adapter)]} language adapter for `{spec.language}` on the frozen "
+        f"`{spec.backbone.name}`, trained by {_OBJECTIVES[spec.objective]}.",
+        "data": [data_facts(spec.corpus)],
+        "recipe": [*adapter_facts(spec.adapter), *training_facts(spec.training, spec.seed)],
+        "results": result_facts(result.metrics, LANGUAGE_METRICS),
+        "code": own_loading_code(spec.backbone, spec.adapter),
+    }
 
 
 _ALONE = "For another language, merge it with language adapters of its shape."
@@ -169,64 +149,69 @@ _STACKED = (
 )
 
 
-def _prompted_task(spec: TaskAdapterSpec, inputs: Mapping[str, Record], result: JobResult) -> str:
+def _task(spec: TaskAdapterSpec, result: JobResult, below: str) -> Content:
     task, data = spec.task, (spec.data, *spec.more_data)
-    asked = [("prompt", _quoted(task.prompt)), ("answer", _quoted(task.answer))]
-    asked += [("choice", _quoted(choice)) for choice in task.choices]
-    below = inputs.get(f"language:{spec.language}")
-    own = own_loading_code(spec.backbone, spec.adapter)
-    return _page(
-        _front(spec.backbone, [one.language for one in data], data, _library(spec.adapter)),
-        f"Task adapter: {task.name} in {spec.language}",
-        f"A {_KINDS[type(spec.adapter)]} adapter of the frozen `{spec.backbone.name}` that answers prompts of "
-        f"`{task.name}`. {_STACKED if below else _ALONE}",
-        [
-            ("Data", "\n\n".join(_list(data_facts(one)) for one in data)),
-            ("What it is asked", _list([(name, text) for name, text in asked if text])),
-            ("Recipe", _list([*adapter_facts(spec.adapter), *training_facts(spec.training, spec.seed)])),
-            ("Results", _list(result_facts(result.metrics, TASK_METRICS))),
-            ("Parents", _parents(inputs)),
-            ("How to load it", _snippet(f"{own}\n{peft_stacking_code(_beside(below.key))}" if below else own)),
-        ],
+    asked = [("prompt", task.prompt), ("answer", task.answer), *(("choice", choice) for choice in task.choices)]
+    return {
+        "front": _front(spec.backbone, [one.language for one in data], data, _library(spec.adapter)),
+        "title": f"Task adapter: {task.name} in {spec.language}",
+        "lead": _task_lead(spec, _STACKED if below else _ALONE),
+        "data": [data_facts(one) for one in data],
+        "labels": () if task.prompt else task.labels,
+        "asked": asked if task.prompt else (),
+        "recipe": [*adapter_facts(spec.adapter), *training_facts(spec.training, spec.seed)],
+        "results": result_facts(result.metrics, TASK_METRICS),
+        "code": _task_code(spec, below),
+    }
+
+
+def _task_lead(spec: TaskAdapterSpec, use: str) -> str:
+    task, kind = f"`{spec.task.name}`", f"A {_KINDS[type(spec.adapter)]} adapter of the frozen `{spec.backbone.name}`"
+    if spec.task.prompt:
+        return f"{kind} that answers prompts of {task}. {use}"
+    if not isinstance(spec.adapter, BottleneckConfig):
+        return f"{kind} with a head for {task}, trained in `{spec.language}`. {use}"
+    return (
+        f"A task adapter with its head for {task}, trained in `{spec.language}` on top of that language's frozen "
+        "adapter. For another language, stack it on that language's adapter or merge instead."
     )
 
 
-def _quoted(text: str) -> str:
-    return f"`{json.dumps(text, ensure_ascii=False)}`" if text else ""
+def _task_code(spec: TaskAdapterSpec, below: str) -> str:
+    if spec.task.prompt:
+        own = own_loading_code(spec.backbone, spec.adapter)
+    elif isinstance(spec.adapter, BottleneckConfig):
+        return loading_code(spec.backbone, ".", language=below)
+    else:
+        own = headed_loading_code(spec.backbone, ".", spec.task.kind, spec.task.labels)
+    return f"{own}\n{peft_stacking_code(below)}" if below else own
 
 
-def _merge(spec: MergeSpec, inputs: Mapping[str, Record], result: JobResult) -> str:
-    search = inputs["search"]
+def _merge(spec: MergeSpec, inputs: Mapping[str, Record], result: JobResult, below: str) -> Content:
+    search, in_peft = inputs["search"], _in_peft(inputs)
     weights: Mapping[str, float] = result.details["weights"]
     method = result.details.get("method", "task_arithmetic")
     cited = " (Language Arithmetic, arXiv 2404.15737)" if method == "task_arithmetic" else ""
-    task = search.inputs.get(f"task@{spec.seed}", search.inputs.get(f"task.{spec.task}@{spec.seed}", ""))
     targets, (facts, said) = search_targets(spec, search), search_facts(spec, search)
     corpora = {r.spec["language"]: DataRef(**r.spec["corpus"]) for r in inputs.values() if "corpus" in r.spec}
     used = {code: corpora[code] for code in weights if code in corpora}
-    in_peft = any(is_peft(record.files) for record in inputs.values())
-    code = loading_code(spec.backbone, ".", task=_beside(task) if task else "")
-    if in_peft:
-        code = peft_merge_code(spec.backbone, ".", search.spec["task"])
-    return _page(
-        _front(spec.backbone, targets, list(used.values()), "peft" if in_peft else "adapters"),
-        f"Language arithmetic for {', '.join(targets)}: {spec.task}",
-        f"An adapter for {', '.join(f'`{code}`' for code in targets)} made without training: "
-        f"{RULES.get(method, method)} over the adapters of "
-        f"{', '.join(f'`{code}`' for code in weights)}{cited}.",
-        [
-            ("Data of the merged adapters", _list([(code, data_words(data)) for code, data in used.items()])),
-            ("Recipe", _list([*rule_facts(result.details), ("seed", str(spec.seed))])),
-            ("Results", "\n\n".join((_list(facts), said))),
-            ("Parents", _parents(inputs)),
-            ("How to load it", _snippet(code)),
-        ],
-    )
+    code = loading_code(spec.backbone, ".", task=below)
+    return {
+        "front": _front(spec.backbone, targets, list(used.values()), "peft" if in_peft else "adapters"),
+        "title": f"Language arithmetic for {', '.join(targets)}: {spec.task}",
+        "lead": f"An adapter for {', '.join(f'`{code}`' for code in targets)} made without training: "
+        f"{RULES.get(method, method)} over the adapters of {', '.join(f'`{code}`' for code in weights)}{cited}.",
+        "merged": True,
+        "data": [[(code, data_words(data)) for code, data in used.items()]] if used else (),
+        "recipe": [*rule_facts(result.details), ("seed", str(spec.seed))],
+        "results": facts,
+        "said": said,
+        "code": peft_merge_code(spec.backbone, ".", search.spec["task"]) if in_peft else code,
+    }
 
 
-def _page(front: str, title: str, lead: str, sections: Sequence[tuple[str, str]]) -> str:
-    body = [f"## {name}\n\n{text}" for name, text in sections if text]
-    return "\n\n".join([front, f"# {title}", lead, *body]) + "\n"
+def _in_peft(inputs: Mapping[str, Record]) -> bool:
+    return any(is_peft(record.files) for record in inputs.values())
 
 
 def _library(adapter: AdapterConfig) -> str:
@@ -234,33 +219,23 @@ def _library(adapter: AdapterConfig) -> str:
 
 
 def _front(backbone: BackboneRef, languages: Sequence[str], data: Sequence[DataRef], library: str) -> str:
-    """The metadata block that model hubs read; JSON strings are YAML."""
-    lines = ["---", f"library_name: {library}", "tags:", f"- {library}", "- adapterfleet"]
-    lines += [f"base_model: {json.dumps(backbone.name)}"]
-    lines += ["language:", *(f"- {json.dumps(code)}" for code in languages)] if languages else []
-    names = [one.dataset for one in data if one.source == "hub"]
-    lines += ["datasets:", *(f"- {json.dumps(name)}" for name in names)] if names else []
-    return "\n".join([*lines, "---"])
+    """The metadata block that model hubs read."""
+    from huggingface_hub import ModelCardData  # takes half a second, and most runs write no card
+
+    return ModelCardData(
+        base_model=backbone.name,
+        datasets=[one.dataset for one in data if one.source == "hub"] or None,
+        language=list(languages) or None,
+        library_name=library,
+        tags=[library, "adapterfleet"],
+    ).to_yaml()
 
 
-def _parents(inputs: Mapping[str, Record]) -> str:
-    rows = []
-    for role, record in sorted(inputs.items()):
-        weights = weights_file(record.files)
-        digest = record.files[weights][0] if weights else record.fingerprint
-        kind = "sha256 of the weights" if weights else "fingerprint of the step"
-        rows.append(f"| {role} | `{record.key}` | {kind} `{digest}` |")
-    return "\n".join(["| Role | Artifact | Identity |", "|:--|:--|:--|", *rows]) if rows else ""
-
-
-def _list(facts: Sequence[tuple[str, str]]) -> str:
-    return "\n".join(f"- {name}: {value}" for name, value in facts)
-
-
-def _snippet(code: str) -> str:
-    return f"Run in this directory, inside its workspace:\n\n```python\n{code}\n```"
-
-
-def _beside(key: str) -> str:
-    """Another artifact's directory as seen from this one: both are `artifacts/<job>/<name>`."""
-    return f"../../{key}"
+_TEMPLATES = Environment(
+    loader=PackageLoader("orchestrator.lineage"),
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    keep_trailing_newline=True,
+)
+_TEMPLATES.filters |= {"json": partial(json.dumps, ensure_ascii=False), "weights_file": weights_file}
