@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+from pydantic import TypeAdapter
 
 from jobs.errors import Fault, InputError
 from jobs.files.digest import sha256
 from jobs.runtime.redaction import redacted
+from jobs.spec import JOBS, InitialAdapterSpec, JobResult, LanguageAdapterSpec, MergeSpec, TaskAdapterSpec
+from orchestrator.lineage.model_card import CARD, card, stacked_on
 from orchestrator.lineage.tree import as_plain, find_record, lineage_tree
 from orchestrator.store.artifacts import ArtifactStore
 from orchestrator.store.layout import RECORD_FILE
 from orchestrator.store.record import Record
 
-CARD = "README.md"
-BESIDE = re.compile(r"\.\./\.\./(?P<key>[a-z-]+/[\w.-]+)")  # how a card names another artifact of its workspace
-LOCAL_MODEL = re.compile(r'from_pretrained\("/[^"]*?([^"/]+)/?"\)')
-ADAPTERS = ("initial-adapter", "language-adapter", "task-adapter", "merge")
+_SPECS = (InitialAdapterSpec, LanguageAdapterSpec, TaskAdapterSpec, MergeSpec)
+ADAPTERS = {JOBS[spec][0]: spec for spec in _SPECS}
 TEXTS = (".md", ".json")
 
 
@@ -35,11 +36,11 @@ class Exported:
 
 
 def export_adapter(store: ArtifactStore, adapter: str, folder: Path) -> Exported:
-    """Copy an adapter, what its card loads beside it, its card, its record and its lineage into a new directory.
+    """Copy an adapter, what it is stacked on, its card, its record and its lineage into a new directory.
 
     `adapter`: as `adapterfleet lineage` takes it. The bytes are checked against the record first. Raises InputError
-    for a name that fits none or several, a step that is no adapter, and a directory that exists;
-    CorruptArtifactError for damaged files.
+    for a name that fits none or several, a step that is no adapter or whose inputs are gone, and a directory that
+    exists; CorruptArtifactError for damaged files.
     """
     record = find_record(store, adapter)
     if record.job not in ADAPTERS:
@@ -51,10 +52,7 @@ def export_adapter(store: ArtifactStore, adapter: str, folder: Path) -> Exported
     part = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     _copy(store, record, part)
-    text = (part / CARD).read_text(encoding="utf-8")
-    for key in dict.fromkeys(found["key"] for found in BESIDE.finditer(text)):
-        _copy(store, find_record(store, key), part / key)
-    (part / CARD).write_text(_own_card(text), encoding="utf-8")
+    _write_card(store, record, part)
     _write_json(part / RECORD_FILE, _public(record))
     _write_json(part / "lineage.json", as_plain(lineage_tree(store, record.key)))
     part.replace(folder)
@@ -97,11 +95,15 @@ def _copy(store: ArtifactStore, record: Record, folder: Path) -> None:
         assert sha256(folder / name) == digest, f"{name} changed while it was copied"
 
 
-def _own_card(text: str) -> str:
-    """The card of a directory that stands alone: neighbours lie inside, and no path of this machine is named."""
-    text = BESIDE.sub(r"\g<key>", text)
-    text = LOCAL_MODEL.sub(r'from_pretrained("path/to/\1")', text)
-    return text.replace("Run in this directory, inside its workspace:", "Run in this directory:")
+def _write_card(store: ArtifactStore, record: Record, folder: Path) -> None:
+    """The card of a directory that stands alone, and in it what it is stacked on; no path of this machine is named."""
+    spec: Any = TypeAdapter(ADAPTERS[record.job]).validate_python(record.spec)  # without its locations
+    spec = replace(spec, backbone=replace(spec.backbone, path=f"path/to/{spec.backbone.name}"))
+    inputs = {role: find_record(store, key) for role, key in record.inputs.items()}
+    if key := stacked_on(spec, inputs):
+        _copy(store, find_record(store, key), folder / key)
+    result = JobResult(record.metrics, record.series, record.details)
+    (folder / CARD).write_text(card(spec, inputs, result, exported=True), encoding="utf-8")
 
 
 def _public(record: Record) -> dict[str, Any]:

@@ -11,21 +11,35 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import numpy as np
 import pytest
 from huggingface_hub import constants
 from typer.testing import CliRunner
 
 from jobs.errors import InputError
-from jobs.spec import JobResult
+from jobs.spec import (
+    BottleneckConfig,
+    DataRef,
+    Ia3Config,
+    JobResult,
+    LanguageAdapterSpec,
+    LokrConfig,
+    LoraConfig,
+    PrefixConfig,
+    TrainingConfig,
+)
 from orchestrator.cli.app import app
 from orchestrator.execution.event_log import EventLog
 from orchestrator.execution.executor import StepStateChanged
 from orchestrator.execution.loop import execute
 from orchestrator.execution.step_logs import StepLogs, log_file, logged_steps, read_log
 from orchestrator.lineage.export import export_adapter
+from orchestrator.lineage.model_card import card
 from orchestrator.store.artifacts import ArtifactStore
 from orchestrator.store.garbage import find_garbage, remove_garbage
 from orchestrator.store.lock import run_lock
+from orchestrator.store.step import make_step
+from tests.orchestrator.synthetic_campaign import BACKBONE, PROVENANCE, Synthetic
 from tests.orchestrator.toy_steps import AB, STEPS, THETA, TOP, A, B, ToyExecutor, commit, job
 
 ROOT = Path(__file__).parents[3]
@@ -254,51 +268,68 @@ def test_the_command_deletes_only_on_request(store):
 
 # export and push
 
-CARD = (
-    "---\nlibrary_name: adapters\n---\n\n# An adapter\n\nRun in this directory, inside its workspace:\n\n"
-    'AutoAdapterModel.from_pretrained("/home/me/models/xlmr")\nmodel.load_adapter("../../{key}")\n'
-)
 
-
-def card(step, staging, result, inputs):
-    (staging / "README.md").write_text(CARD.format(key=A.key) if step is AB else "# card\n")
+@pytest.fixture
+def made(tmp_path):
+    """A task adapter and the language adapter that it is stacked on."""
+    made = Synthetic(tmp_path / "ws")
+    made.language("es", 42)
+    made.task(42)
+    return made
 
 
 @pytest.fixture
-def finished(store):
-    facts = {"host": "myhost", "argv": ["run", "/home/me/x"], "seconds": 3.0, "versions": {"torch": "2"}}
-    execute(STEPS, store, ToyExecutor(), lambda event: None, facts, card)
-    return store
+def english(made):
+    return made.language("en", 42)
 
 
-def test_an_export_stands_alone_and_names_no_machine(finished, tmp_path):
-    out = tmp_path / "out"
-    assert "exported merge/ab" in command("export", "merge/ab", out, "-w", finished.root)
+def test_an_export_stands_alone_and_names_no_machine(made, english, tmp_path):
+    out, task = tmp_path / "out", made.task(42)
+    assert f"exported {task.key}" in command("export", "task-adapter/ner", out, "-w", made.workspace)
     text = (out / "README.md").read_text()
-    assert f'load_adapter("{A.key}")' in text and "../" not in text and "/home/me" not in text
-    assert 'from_pretrained("path/to/xlmr")' in text and "inside its workspace" not in text
-    assert (out / A.key / "adapter.txt").read_bytes() == (finished.path(A.key) / "adapter.txt").read_bytes()
-    assert (out / "sub/more.bin").is_file()
+    assert f'load_adapter("{english.key}")' in text and "../" not in text
+    assert 'from_pretrained("path/to/tiny-xlmr")' in text and "inside its workspace" not in text
+    for inside, key in ((out, task.key), (out / english.key, english.key)):
+        weights = "adapter.safetensors"
+        assert (inside / weights).read_bytes() == (made.store.path(key) / weights).read_bytes()
     record = json.loads((out / "record.json").read_text())
-    assert record["fingerprint"] == AB.fingerprint and record["provenance"] == {
-        "seconds": 3.0, "versions": {"torch": "2"},
-    }  # fmt: skip
-    assert json.loads((out / "lineage.json").read_text())["key"] == AB.key
-    assert not any("myhost" in f.read_text(errors="replace") for f in out.rglob("*") if f.is_file())
+    assert record["fingerprint"] == task.fingerprint
+    assert record["provenance"].keys() == {"seconds", "versions", "git_commit"}
+    assert json.loads((out / "lineage.json").read_text())["key"] == task.key
+    told = (PROVENANCE["host"], PROVENANCE["argv"][0], BACKBONE.path, str(tmp_path))
+    texts = [f.read_text(errors="replace") for f in out.rglob("*") if f.is_file()]
+    assert not [word for word in told for text in texts if word in text]
 
 
-def test_an_export_refuses_what_it_cannot_do(finished, tmp_path):
+ADAPTERS = (
+    BottleneckConfig(), LoraConfig(4, 8.0, ("q_proj",)), Ia3Config(("k_proj", "up_proj"), ("up_proj",)),
+    LokrConfig(4, ("q_proj",)), PrefixConfig(5),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("adapter", ADAPTERS, ids=lambda adapter: type(adapter).__name__)
+def test_an_exported_card_says_what_the_adapters_own_card_says(made, adapter, tmp_path):
+    data, result = made.data("gl"), JobResult({"validation_loss": 1.5})
+    spec = LanguageAdapterSpec("gl", data, BACKBONE, adapter, TrainingConfig(10, 4), 1, "causal-lm")
+    step = made.commit(make_step(spec, {"theta_pre": made.theta}), result, {"a": np.zeros(1)})
+    export_adapter(made.store, step.key, tmp_path / "out")
+    own = card(spec, {"theta_pre": made.records[made.theta.key]}, result)
+    own = own.replace(", inside its workspace", "").replace(BACKBONE.path, "path/to/tiny-xlmr")
+    assert (tmp_path / "out" / "README.md").read_text() == own
+
+
+def test_an_export_refuses_what_it_cannot_do(made, english, tmp_path):
     (tmp_path / "there").mkdir()
     for name, folder, fault in (
-        ("merge/ab", "there", "exists already"),
+        ("task-adapter/ner", "there", "exists already"),
         ("nobody", "x", "nobody"),
         ("language-adapter", "x", "fits several"),
     ):
         with pytest.raises(InputError, match=fault):
-            export_adapter(finished, name, tmp_path / folder)
-    (finished.path(AB.key) / "adapter.txt").write_text("changed")
+            export_adapter(made.store, name, tmp_path / folder)
+    (made.store.path(english.key) / "adapter.safetensors").write_text("changed")
     with pytest.raises(Exception, match="has"):
-        export_adapter(finished, "merge/ab", tmp_path / "x")
+        export_adapter(made.store, "task-adapter/ner", tmp_path / "x")
     assert not (tmp_path / "x").exists()
 
 
@@ -350,39 +381,39 @@ def hub(monkeypatch):
     server.server_close()
 
 
-def test_nothing_is_uploaded_without_being_asked_twice(finished, hub):
-    shown = command("push", "merge/ab", "me/adapter", "-w", finished.root)
+def test_nothing_is_uploaded_without_being_asked_twice(made, hub):
+    shown = command("push", "task-adapter/ner", "me/adapter", "-w", made.workspace)
     assert "nothing is uploaded without --yes" in shown and "private" in shown and "README.md" in shown
     assert hub.calls == []
 
 
 @pytest.mark.parametrize("words", [(), ("--public",)])
-def test_a_push_is_one_commit_of_an_export_private_by_default(finished, hub, words):
-    command("push", "merge/ab", "me/adapter", "--yes", *words, "-w", finished.root)
-    made = next(json.loads(body) for path, _, body in hub.calls if path == "/api/repos/create")
-    assert made["private"] is (not words)
+def test_a_push_is_one_commit_of_an_export_private_by_default(made, english, hub, words):
+    command("push", "task-adapter/ner", "me/adapter", "--yes", *words, "-w", made.workspace)
+    asked = next(json.loads(body) for path, _, body in hub.calls if path == "/api/repos/create")
+    assert asked["private"] is (not words)
     (commit_body,) = [body for path, _, body in hub.calls if path.endswith("/commit/main")]
     lines = [json.loads(line) for line in commit_body.splitlines()]
     files = {
         line["value"]["path"]: base64.b64decode(line["value"]["content"]) for line in lines if line["key"] == "file"
     }
-    assert {"README.md", "adapter.txt", "record.json", "lineage.json", f"{A.key}/adapter.txt"} <= files.keys()
-    assert files["adapter.txt"] == (finished.path(AB.key) / "adapter.txt").read_bytes()
+    weights, inside = "adapter.safetensors", f"{english.key}/adapter.safetensors"
+    assert files.keys() == {"README.md", "record.json", "lineage.json", weights, inside}
+    assert files[inside] == (made.store.path(english.key) / weights).read_bytes()
     assert all(token.startswith("Bearer hf_") for path, token, _ in hub.calls if "validate" not in path)
 
 
-def test_a_refusal_of_the_hub_is_a_line_without_the_token(finished, hub):
+def test_a_refusal_of_the_hub_is_a_line_without_the_token(made, hub):
     hub.refuses = True
     with pytest.raises(InputError, match="the hub did not take it") as refused:
-        command("push", "merge/ab", "me/adapter", "--yes", "-w", finished.root)
+        command("push", "task-adapter/ner", "me/adapter", "--yes", "-w", made.workspace)
     assert "hf_abc" not in str(refused.value)
 
 
-def test_a_secret_in_a_card_is_not_uploaded(store, hub):
-    def leaky(step, staging, result, inputs):
-        (staging / "README.md").write_text("made with hf_abcdefghijklmnopqrstuvwxyz\n")
-
-    execute(STEPS, store, ToyExecutor(lambda work: job(work) or JobResult()), lambda event: None, {}, leaky)
+def test_a_secret_in_a_card_is_not_uploaded(made, hub):
+    data = DataRef("hub", "gl", "c" * 40, dataset="me/hf_abcdefghijklmnopqrstuvwxyz")
+    spec = LanguageAdapterSpec("gl", data, BACKBONE, BottleneckConfig(), TrainingConfig(10, 4), 1)
+    step = made.commit(make_step(spec, {"theta_pre": made.theta}), JobResult(), {"a": np.zeros(1)})
     with pytest.raises(InputError, match=r"a secret would be uploaded.*README\.md|README\.md.*a secret would be"):
-        command("push", "merge/ab", "me/adapter", "--yes", "-w", store.root)
+        command("push", step.key, "me/adapter", "--yes", "-w", made.workspace)
     assert hub.calls == []
