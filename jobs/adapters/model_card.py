@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import yaml
+from huggingface_hub import ModelCardData
 
 from jobs.adapters.adapter import Adapter
 
@@ -21,7 +21,7 @@ _AUTO_CLASSES = {
 def card(adapter: Adapter, record: Mapping[str, Any]) -> str:
     """Markdown with YAML front matter; equal records, equal cards. `record`: of `jobs.merging.merge`."""
     parts = [
-        _front_matter(adapter),
+        f"---\n{_front_matter(adapter)}\n---",
         f"# {adapter.name}",
         _summary(adapter, record),
         "## Load it",
@@ -55,11 +55,12 @@ def loading_snippet(adapter: Adapter) -> str:
 
 
 def _front_matter(adapter: Adapter) -> str:
-    library = "adapters" if adapter.format == "adapterhub" else "peft"
-    document: dict[str, Any] = {"library_name": library, "tags": ["adapterfleet", "merge", adapter.kind]}
-    if adapter.backbone.model_name:
-        document["base_model"] = _plain(adapter.backbone.model_name)
-    return "---\n" + yaml.safe_dump(document, sort_keys=True, allow_unicode=True) + "---"
+    name = adapter.backbone.model_name
+    return ModelCardData(
+        base_model=_plain(name) if name else None,
+        library_name="adapters" if adapter.format == "adapterhub" else "peft",
+        tags=["adapterfleet", "merge", adapter.kind],
+    ).to_yaml()
 
 
 def _summary(adapter: Adapter, record: Mapping[str, Any]) -> str:
