@@ -14,15 +14,14 @@ from pydantic import TypeAdapter
 from jobs.errors import Fault, InputError
 from jobs.files.digest import sha256
 from jobs.runtime.redaction import redacted
-from jobs.spec import JOBS, InitialAdapterSpec, JobResult, LanguageAdapterSpec, MergeSpec, TaskAdapterSpec
-from orchestrator.lineage.model_card import CARD, card, stacked_on
+from jobs.spec import JOBS, JobResult
+from orchestrator.lineage.model_card import ADAPTER_SPECS, CARD, card, stacked_on
 from orchestrator.lineage.tree import as_plain, find_record, lineage_tree
 from orchestrator.store.artifacts import ArtifactStore
 from orchestrator.store.layout import RECORD_FILE
 from orchestrator.store.record import Record
 
-_SPECS = (InitialAdapterSpec, LanguageAdapterSpec, TaskAdapterSpec, MergeSpec)
-ADAPTERS = {JOBS[spec][0]: spec for spec in _SPECS}
+ADAPTERS = {JOBS[spec][0]: spec for spec in ADAPTER_SPECS}
 TEXTS = (".md", ".json")
 
 

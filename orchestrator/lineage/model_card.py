@@ -52,6 +52,7 @@ from orchestrator.store.record import Record
 from orchestrator.store.step import Step
 
 CARD = "README.md"
+ADAPTER_SPECS = (InitialAdapterSpec, LanguageAdapterSpec, TaskAdapterSpec, MergeSpec)
 
 
 def write_card(step: Step, staging: Path, result: JobResult, inputs: Mapping[str, Record]) -> None:
@@ -76,7 +77,7 @@ _OBJECTIVES: dict[Objective, str] = {
 
 def has_card(spec: Spec) -> bool:
     """Whether a step of this spec makes an adapter directory, which gets a card."""
-    return isinstance(spec, (InitialAdapterSpec, LanguageAdapterSpec, TaskAdapterSpec, MergeSpec))
+    return isinstance(spec, ADAPTER_SPECS)
 
 
 def card(spec: Spec, inputs: Mapping[str, Record], result: JobResult, exported: bool = False) -> str:
