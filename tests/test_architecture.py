@@ -378,6 +378,32 @@ def test_no_foreign_code_is_run():
             assert ast.unparse(keywords.get("shell", ast.Constant(False))) == "False", place
 
 
+# Whole directories, and a database that SQLite itself wrote and a record that keeps its time.
+RENAMING = {
+    "jobs/data/hub_cache.py",
+    "jobs/files/atomic.py",
+    "jobs/merging/merge.py",
+    "jobs/pretraining/pretrain.py",
+    "orchestrator/lineage/export.py",
+    "orchestrator/lineage/mlflow/connection.py",
+    "orchestrator/report/adapter_comparison.py",
+    "orchestrator/store/artifacts.py",
+    "orchestrator/store/bucket.py",
+}
+
+
+def test_files_are_renamed_into_place_in_one_module():
+    """`str.replace` has two arguments, `Path.replace` and `Path.rename` one; `dataclasses.replace` is no method."""
+    renaming = [
+        path
+        for path in MODULES
+        for call in ast.walk(tree_of(path))
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and len(call.args) == 1
+        if call.func.attr in ("replace", "rename") and not call.keywords
+    ]
+    assert set(named(renaming)) == RENAMING
+
+
 def test_torch_files_are_read_as_weights_alone():
     for path in MODULES:
         for name, keywords, place in calls(path):

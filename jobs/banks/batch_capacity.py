@@ -20,6 +20,7 @@ import torch
 from jobs.banks.forward_pass import AdapterBackend
 from jobs.banks.language_learner import LanguageLearner
 from jobs.errors import Fault, InputError
+from jobs.files.atomic import write_text
 from jobs.models.masked_lm import group_sums
 from jobs.runtime.device_memory import SavedBytes, available_bytes, in_gib
 from jobs.spec import LanguageCall
@@ -149,7 +150,4 @@ def _noted(calls: Sequence[LanguageCall]) -> int | None:
 
 
 def _note(directory: Path, size: int) -> None:
-    directory.mkdir(parents=True, exist_ok=True)
-    beside = directory / f".{NOTE}"
-    beside.write_text(json.dumps({"languages": size}))
-    beside.replace(directory / NOTE)
+    write_text(directory / NOTE, json.dumps({"languages": size}))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
+
+from jobs.files.atomic import write_text
 
 _CHUNK = 1 << 20
 # A file that changed within this many nanoseconds may change again without a new time stamp: not cached.
@@ -32,7 +33,7 @@ def file_digest(path: Path, cache: Path) -> str:
             digest.update(chunk)
     value = f"sha256:{digest.hexdigest()}"
     if time.time_ns() - status.st_mtime_ns > _UNSETTLED_NS:
-        _write_entry(entry, [*state, value])
+        write_text(entry, json.dumps([*state, value]))
     return value
 
 
@@ -42,13 +43,6 @@ def _read_entry(entry: Path) -> list[object]:
     except (OSError, ValueError):  # no entry yet, or half of one: the digest is computed
         return []
     return known if isinstance(known, list) else []
-
-
-def _write_entry(entry: Path, values: list[object]) -> None:
-    entry.parent.mkdir(parents=True, exist_ok=True)
-    draft = entry.with_suffix(f".{os.getpid()}.{time.monotonic_ns()}")
-    draft.write_text(json.dumps(values), encoding="utf-8")
-    draft.replace(entry)
 
 
 def files_digest(files: Sequence[tuple[str, Path]], cache: Path) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 import datasets
 
 from jobs.data.resolve import DIRECTORY
+from jobs.files.atomic import write_text
 from jobs.spec import DataRef
 from jobs.spec.identity import key_of
 
@@ -43,9 +43,7 @@ def kept_names(data: DataRef, cache: Path | None, make: Callable[[], list[str]])
     if file is None:
         return make()
     if not file.is_file():
-        part = file.with_name(f".{file.name}-{os.getpid()}")
-        part.write_text(json.dumps(make()), encoding="utf-8")
-        part.replace(file)
+        write_text(file, json.dumps(make()))
     names: list[str] = json.loads(file.read_text(encoding="utf-8"))
     return names
 

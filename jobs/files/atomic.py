@@ -3,19 +3,41 @@
 from __future__ import annotations
 
 import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
-def _write_durably(file: Path, text: str) -> None:
-    beside = file.with_name(f".{file.name}.{os.getpid()}")
-    with beside.open("w", encoding="utf-8") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-    beside.replace(file)
+@contextmanager
+def replacing(file: Path) -> Iterator[Path]:
+    """A path beside `file` to write; at the end it is brought to disk and takes `file`'s name.
+
+    After an error `file` is as it was and nothing lies beside it. Writers may race: each has its own path.
+    """
+    tmp = file.with_name(f".{file.name}.{uuid.uuid4().hex}")
+    try:
+        yield tmp
+        sync(tmp)
+        tmp.replace(file)
+    finally:
+        tmp.unlink(missing_ok=True)
 
 
-def _sync(path: Path) -> None:
+def write_bytes(file: Path, content: bytes) -> None:
+    """Write or replace a file; its directory is made where it is not there."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(file) as tmp:
+        tmp.write_bytes(content)
+
+
+def write_text(file: Path, text: str) -> None:
+    """As `write_bytes`, in UTF-8."""
+    write_bytes(file, text.encode())
+
+
+def sync(path: Path) -> None:
+    """Bring a file, or the names in a directory, to disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

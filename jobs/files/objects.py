@@ -16,6 +16,7 @@ import uuid
 from collections.abc import Mapping
 from pathlib import Path
 
+from jobs.files.atomic import replacing, write_bytes
 from jobs.files.bucket import Bucket, safe_names
 from jobs.files.digest import sha256
 
@@ -63,9 +64,7 @@ def fetch_artifact(bucket: Bucket, key: str, folder: Path) -> None:
     except (ValueError, KeyError, TypeError, AttributeError) as fault:
         raise DamagedObjectError(f"{key}: {fault}") from fault
     fetch_files(bucket, key, files, folder)
-    whole = folder / f".{RECORD_FILE}.{uuid.uuid4().hex}"
-    whole.write_bytes(text)
-    whole.replace(folder / RECORD_FILE)
+    write_bytes(folder / RECORD_FILE, text)
 
 
 def fetch_files(bucket: Bucket, key: str, files: Mapping[str, tuple[str, int]], folder: Path) -> None:
@@ -92,9 +91,8 @@ def fetch_files(bucket: Bucket, key: str, files: Mapping[str, tuple[str, int]], 
         for name, digest in missing.items():
             place = folder / name
             place.parent.mkdir(parents=True, exist_ok=True)
-            copy = beside / f"{digest}.copy"  # two names may have the same bytes
-            shutil.copyfile(parts[digest], copy)
-            copy.replace(place)
+            with replacing(place) as copy:  # a copy: two names may have the same bytes
+                shutil.copyfile(parts[digest], copy)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
 

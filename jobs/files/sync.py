@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from jobs.files.atomic import write_bytes
 from jobs.files.bucket import Bucket, BucketError, safe_names
 
 EVERY = 2.0  # seconds between two looks
@@ -35,10 +36,7 @@ class BucketSync:
             place = folder / name
             content = None if place.exists() else self._bucket.read(key)
             if content is not None:
-                place.parent.mkdir(parents=True, exist_ok=True)
-                beside = place.with_name(f".{place.name}.part")
-                beside.write_bytes(content)
-                beside.replace(place)
+                write_bytes(place, content)
                 if (mark := _mark(place)) is not None:
                     self._sent[key] = mark
 
@@ -91,11 +89,11 @@ def _try(sync: Callable[[], None]) -> None:
 
 
 def _files(prefix: str, folder: Path) -> list[tuple[str, Path]]:
-    """Whole files alone: those written beside and renamed begin with a dot or end in .part until then."""
+    """Whole files alone: those that are being written begin with a dot."""
     if not folder.is_dir():
         return []
     files = [file for file in folder.rglob("*") if file.is_file()]
-    whole = [f for f in files if not f.name.startswith(".") and f.suffix not in (".part", ".lock")]
+    whole = [f for f in files if not f.name.startswith(".") and f.suffix != ".lock"]
     return [(f"{prefix}/{file.relative_to(folder).as_posix()}", file) for file in whole]
 
 

@@ -21,6 +21,7 @@ from transformers import PreTrainedTokenizerFast, XLMRobertaConfig, XLMRobertaFo
 
 from jobs.data import cldr
 from jobs.errors import Fault, InputError
+from jobs.files.atomic import replacing
 from jobs.models.files import ModelFiles, fast_tokenizer
 from jobs.pretraining import corpus as text
 from jobs.pretraining.card import UNSEEN_SHOWN, Trained, write_card
@@ -91,9 +92,8 @@ def rate(settings: PretrainSettings, step: int) -> float:
 
 def write_atomically(value: object, path: Path) -> None:
     """`torch.save` that leaves either the old file or the whole new one."""
-    partial = path.with_suffix(".partial")
-    torch.save(value, partial)
-    partial.replace(path)
+    with replacing(path) as tmp:
+        torch.save(value, tmp)
 
 
 class Pretraining:

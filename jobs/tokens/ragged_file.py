@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import uuid
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,8 @@ from typing import Any, TypeVar
 import numpy as np
 import pyarrow as pa  # type: ignore[import-untyped]
 from numpy.typing import NDArray
+
+from jobs.files.atomic import replacing
 
 Ids = NDArray[np.int32]
 T = TypeVar("T")
@@ -94,17 +95,12 @@ def write_ragged(path: Path, columns: Sequence[str], rows: Iterable[_Row], meta:
     so that the iterator of `rows` may fill it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     schema = pa.schema([pa.field(name, pa.large_list(pa.int32())) for name in columns])
-    try:
-        with pa.OSFile(str(draft), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
-            for batch in _batches(rows):
-                arrays = [_large_list([row[place] for row in batch]) for place in range(len(columns))]
-                note = {_META: json.dumps(meta, sort_keys=True).encode()}
-                writer.write_batch(pa.record_batch(arrays, schema=schema), custom_metadata=note)
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
+    with replacing(path) as tmp, pa.OSFile(str(tmp), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
+        for batch in _batches(rows):
+            arrays = [_large_list([row[place] for row in batch]) for place in range(len(columns))]
+            note = {_META: json.dumps(meta, sort_keys=True).encode()}
+            writer.write_batch(pa.record_batch(arrays, schema=schema), custom_metadata=note)
 
 
 def _batches(rows: Iterable[_Row]) -> Iterator[list[_Row]]:

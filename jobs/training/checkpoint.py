@@ -23,6 +23,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from jobs.files.atomic import replacing
 from jobs.training.learner import Learner
 
 VERSION = 2
@@ -120,13 +121,10 @@ def read_checkpoint(directory: Path, time: int | None, identity: str) -> tuple[S
 def write_checkpoint(directory: Path, one: Saved, state: State, identity: str) -> None:
     """Write `state` as `one.path` in `directory`, whole or not at all."""
     directory.mkdir(parents=True, exist_ok=True)
-    beside = directory / f".{one.path.name}.{os.getpid()}"
     document = {"version": VERSION, "identity": identity, "progress": state.progress, "digest": _digest(state)}
-    # One metadata key: with several, the bytes differ from process to process.
-    save_file(dict(state.tensors), beside, metadata={"state": json.dumps(document)})
-    with beside.open("rb") as file:
-        os.fsync(file.fileno())
-    beside.replace(one.path)
+    with replacing(one.path) as tmp:
+        # One metadata key: with several, the bytes differ from process to process.
+        save_file(dict(state.tensors), tmp, metadata={"state": json.dumps(document)})
 
 
 def place(directory: Path, time: int, finished: bool) -> Saved:

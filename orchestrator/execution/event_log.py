@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from jobs.files.atomic import write_text
 from orchestrator.execution.executor import StepProgress, StepStateChanged
 from orchestrator.store.layout import campaign_folder
 
@@ -152,9 +153,7 @@ class EventLog:
             "running": {key: self._moving.get(key, {}) for key in running},
             "errors": self._errors,
         }
-        beside = self._status_file.with_suffix(".part")
-        beside.write_text(json.dumps(status, indent=1), encoding="utf-8")
-        beside.replace(self._status_file)
+        write_text(self._status_file, json.dumps(status, indent=1))
         self._written = time.time()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from jobs.errors import Fault, InputError
+from jobs.files.atomic import write_text
 from jobs.runtime.redaction import redacted
 from jobs.spec import metric_of
 from orchestrator.campaign.published import read_published
@@ -154,12 +154,9 @@ def index(plan: Plan) -> dict[str, Any]:
 
 
 def write_index(plan: Plan, folder: Path) -> dict[str, Any]:
-    """Write `folder/index.json` beside and rename; what it holds."""
+    """Write `folder/index.json`; what it holds."""
     content = index(plan)
-    folder.mkdir(parents=True, exist_ok=True)
-    beside = folder / f".index.json.{os.getpid()}"
-    beside.write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-    beside.replace(folder / "index.json")
+    write_text(folder / "index.json", json.dumps(content, ensure_ascii=False, indent=1) + "\n")
     return content
 
 

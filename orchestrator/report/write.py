@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from jobs.files.atomic import write_text
 from orchestrator.plots.palette import inline
 from orchestrator.report.document import Document, FigureRef, Section, figures
 from orchestrator.report.render import markdown, page
@@ -55,8 +55,8 @@ def write_report(workspace: Path, campaign: str) -> ReportPaths:
     results = campaign_results(inputs)
     document = build(inputs, results, folder)
     drawn = {figure.name: _drawn(figure, folder / "figures") for figure in figures(document)}
-    _write(folder / "index.html", page(document, {name: inline(svg) for name, svg in drawn.items()}))
-    _write(folder / "report.md", markdown(document, "figures"))
+    write_text(folder / "index.html", page(document, {name: inline(svg) for name, svg in drawn.items()}))
+    write_text(folder / "report.md", markdown(document, "figures"))
     _remove_stale(folder / "figures", set(drawn))
     files = tuple(folder / "figures" / f"{name}.svg" for name in drawn)
     return ReportPaths(folder / "index.html", folder / "report.md", files, tuple(results))
@@ -96,7 +96,7 @@ def _drawn(figure: FigureRef, folder: Path) -> str:
     from orchestrator.plots.svg import draw
 
     document = f"{mark}\n{draw(figure.panel)}\n"
-    _write(file, document)
+    write_text(file, document)
     return document
 
 
@@ -104,9 +104,3 @@ def _remove_stale(folder: Path, names: set[str]) -> None:
     for file in folder.glob("*.svg"):
         if file.stem not in names:
             file.unlink()
-
-
-def _write(file: Path, text: str) -> None:
-    beside = file.with_name(f".{file.name}.{os.getpid()}")
-    beside.write_text(text, encoding="utf-8")
-    beside.replace(file)

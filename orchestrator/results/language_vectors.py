@@ -17,6 +17,7 @@ from safetensors import safe_open
 
 from jobs.adapters.weight_files import weights_file
 from jobs.errors import Fault, InputError
+from jobs.files.atomic import write_text
 from orchestrator.results.inputs import ReportInputs
 from orchestrator.store.record import Record
 
@@ -61,9 +62,7 @@ def language_vectors(inputs: ReportInputs, cache: Path) -> LanguageVectors | Non
         if kept["digest"] == digest:
             return _parse(kept["vectors"])
     vectors = measure(inputs, chosen)
-    beside = cache.with_name(f".{cache.name}.tmp")
-    beside.write_text(json.dumps({"digest": digest, "vectors": asdict(vectors)}), encoding="utf-8")
-    beside.replace(cache)
+    write_text(cache, json.dumps({"digest": digest, "vectors": asdict(vectors)}))
     return vectors
 
 

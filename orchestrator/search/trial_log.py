@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from jobs.files.atomic import write_text
 from jobs.spec import Mixture, TrialScores
 from orchestrator.store.jsonl import opened, sealed
 from search_spaces.strategies.strategy import Trial
@@ -49,10 +50,7 @@ class TrialLog:
         """Write the search's settings, plain JSON, beside the trials; once, whole or not at all."""
         file = self._file.with_name(SETTINGS_FILE)
         if not file.is_file():
-            file.parent.mkdir(parents=True, exist_ok=True)
-            beside = file.with_name(f".{file.name}.{os.getpid()}")
-            beside.write_text(text, encoding="utf-8")
-            beside.replace(file)
+            write_text(file, text)
 
     @property
     def seconds(self) -> float:

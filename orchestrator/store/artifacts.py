@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from jobs.files.atomic import _sync, _write_durably
+from jobs.files.atomic import sync, write_text
 from jobs.files.digest import sha256
 from jobs.spec import BucketRef, JobResult
 from orchestrator.store.layout import RECORD_FILE, campaign_folder, check_workspace
@@ -131,13 +131,13 @@ class ArtifactStore:
     def commit(self, step: Step, staging: Path, result: JobResult, provenance: Mapping[str, Any]) -> Record:
         """Hash the files and bring them to disk, write the record, and rename the directory into its place."""
         record = make_record(step, _digests(staging), result, provenance)
-        _write_durably(staging / RECORD_FILE, dump_record(record))
+        write_text(staging / RECORD_FILE, dump_record(record))
         final = self.path(step.key)
         final.parent.mkdir(parents=True, exist_ok=True)
         if final.exists():
             self.reject(step.key)
         staging.replace(final)
-        _sync(final.parent)
+        sync(final.parent)
         self._listing.pop(step.job, None)
         shutil.rmtree(self.checkpoint(step), ignore_errors=True)
         return record
@@ -228,7 +228,7 @@ def _digests(folder: Path) -> dict[str, tuple[str, int]]:
     """Name -> (sha256, bytes) of every file, each brought to disk: after a power cut a record tells the truth."""
     files = sorted(f for f in folder.rglob("*") if f.is_file())
     for file in files:
-        _sync(file)
+        sync(file)
     return {f.relative_to(folder).as_posix(): (sha256(f), f.stat().st_size) for f in files}
 
 

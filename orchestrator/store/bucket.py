@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.errors import Fault, InputError
+from jobs.files.atomic import write_bytes
 from jobs.files.bucket import Bucket, BucketError, safe_names
 from jobs.files.call_directories import scratch_of
 from jobs.files.digest import sha256
@@ -83,10 +84,7 @@ class BucketStore(ArtifactStore):
         key = f"{CAMPAIGNS}/{campaign}/{STATUS_FILE}"
         text = None if is_held(self.root) else self.bucket.read(key)
         if text is not None:
-            (self.root / key).parent.mkdir(parents=True, exist_ok=True)
-            beside = (self.root / key).with_suffix(".pulled")
-            beside.write_bytes(text)
-            beside.replace(self.root / key)
+            write_bytes(self.root / key, text)
 
     def pull_records(self) -> None:
         """Make the records here those of the bucket."""

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from jobs.errors import Fault, InputError
-from jobs.files.atomic import _write_durably
+from jobs.files.atomic import write_text
 
 CAMPAIGNS = "campaigns"
 
@@ -26,8 +26,7 @@ def check_workspace(root: Path) -> None:
     """Create the workspace, or refuse one that another version wrote."""
     marker = root / "workspace.json"
     if not marker.exists():
-        root.mkdir(parents=True, exist_ok=True)
-        _write_durably(marker, json.dumps({"format": WORKSPACE_FORMAT}) + "\n")
+        write_text(marker, json.dumps({"format": WORKSPACE_FORMAT}) + "\n")
         return
     check_format(marker.read_text(encoding="utf-8"), str(marker))
 

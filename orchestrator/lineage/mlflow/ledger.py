@@ -13,6 +13,7 @@ import os
 from pathlib import Path
 
 from jobs.errors import Fault, InputError
+from jobs.files.atomic import write_text
 from orchestrator.lineage.mlflow.uri import without_password
 
 LEDGER_FILE = "mirror.json"
@@ -55,11 +56,9 @@ class Ledger:
         self._sent[key] = digest
 
     def save(self) -> None:
-        """Write the ledger beside itself and rename it into place."""
+        """Write the ledger, whole or not at all."""
         content = {"format": 1, "uri": without_password(self._uri), "experiment": self.experiment, "sent": self._sent}
-        beside = self._file.with_name(f".{self._file.name}.{os.getpid()}")
-        beside.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-        beside.replace(self._file)
+        write_text(self._file, json.dumps(content, indent=1, sort_keys=True) + "\n")
 
     def close(self) -> None:
         """Save and unlock."""
