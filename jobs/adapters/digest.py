@@ -12,6 +12,7 @@ from jobs.adapters import adapterhub
 from jobs.adapters.safe_paths import adapter_directory, inner_file
 from jobs.adapters.tensor_files import raw_bytes
 from jobs.adapters.weight_files import ADAPTERHUB_HEAD_WEIGHTS, ADAPTERHUB_WEIGHTS, PEFT_WEIGHTS
+from jobs.files.digest import sha256
 
 _WEIGHTS = (ADAPTERHUB_WEIGHTS, ADAPTERHUB_HEAD_WEIGHTS, PEFT_WEIGHTS)
 _FILES = (adapterhub.CONFIG, adapterhub.HEAD_CONFIG, *(name for names in _WEIGHTS for name in names))
@@ -27,8 +28,7 @@ def file_digests(path: Path | str) -> dict[str, str]:
         file = inner_file(directory, filename)
         shadow = _SHADOWED.get(filename)
         if file is not None and (shadow is None or not (directory / shadow).exists()):
-            with file.open("rb") as handle:
-                digests[filename] = hashlib.file_digest(handle, "sha256").hexdigest()
+            digests[filename] = sha256(file)
     return digests
 
 

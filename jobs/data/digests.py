@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jobs.files.atomic import write_text
+from jobs.files.digest import DIGEST_PREFIX, sha256
 
-_CHUNK = 1 << 20
 # A file that changed within this many nanoseconds may change again without a new time stamp: not cached.
 _UNSETTLED_NS = 2_000_000_000
 
@@ -27,11 +27,7 @@ def file_digest(path: Path, cache: Path) -> str:
     known = _read_entry(entry)
     if known[:-1] == state:
         return str(known[-1])
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    value = f"sha256:{digest.hexdigest()}"
+    value = f"{DIGEST_PREFIX}{sha256(path)}"
     if time.time_ns() - status.st_mtime_ns > _UNSETTLED_NS:
         write_text(entry, json.dumps([*state, value]))
     return value

@@ -37,6 +37,12 @@ def sha256(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def folder_digests(folder: Path) -> dict[str, tuple[str, int]]:
+    """Path inside `folder` -> (sha256, bytes) of every file, in sorted order."""
+    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    return {file.relative_to(folder).as_posix(): (sha256(file), file.stat().st_size) for file in files}
+
+
 def _digested_files(directory: Path) -> Iterator[Path]:
     for path in sorted(directory.rglob("*"), key=lambda path: path.relative_to(directory).as_posix()):
         parts = path.relative_to(directory).parts

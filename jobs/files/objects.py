@@ -18,7 +18,7 @@ from pathlib import Path
 
 from jobs.files.atomic import replacing, write_bytes
 from jobs.files.bucket import Bucket, safe_names
-from jobs.files.digest import sha256
+from jobs.files.digest import folder_digests, sha256
 
 RECORD_FILE = "record.json"
 Files = dict[str, tuple[str, int]]  # path inside an artifact -> (sha256, bytes)
@@ -38,15 +38,9 @@ def record_key(key: str) -> str:
     return f"artifacts/{key}/{RECORD_FILE}"
 
 
-def digests(folder: Path) -> Files:
-    """Path inside `folder` -> (sha256, bytes) of every file."""
-    files = sorted(file for file in folder.rglob("*") if file.is_file())
-    return {file.relative_to(folder).as_posix(): (sha256(file), file.stat().st_size) for file in files}
-
-
 def put_folder(bucket: Bucket, folder: Path) -> Files:
     """Upload every file of `folder`; what the record is to say of them."""
-    found = digests(folder)
+    found = folder_digests(folder)
     bucket.upload({object_key(digest): folder / name for name, (digest, _) in found.items()})
     return found
 

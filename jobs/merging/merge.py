@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -18,6 +17,7 @@ from jobs.adapters.formats import write_adapter
 from jobs.adapters.model_card import card
 from jobs.adapters.weight_files import weights_file
 from jobs.errors import Fault, InputError
+from jobs.files.digest import sha256
 from jobs.merging import recipe as recipes
 from jobs.merging.merged import Merged
 from jobs.merging.plan import plan_merge
@@ -103,7 +103,7 @@ def _record(
         "space": merged.space,
         "parents": [_parent(term, weighted, directory) for term in terms],
         "notes": list(merged.notes),
-        "outputs": {file.name: _sha256(file) for file in sorted(staging.iterdir())},
+        "outputs": {file.name: sha256(file) for file in sorted(staging.iterdir())},
     }
     truncation = merged.truncation()
     return record if truncation is None else {**record, "truncation": truncation}
@@ -120,8 +120,3 @@ def _parent(term: Term, weighted: bool, directory: Path) -> dict[str, Any]:
         "sha256": files[weights_file(files)],
         "files": files,
     }
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -7,7 +7,6 @@ need no lock and a killed one spoils nothing.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import os
@@ -18,6 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from jobs.files.digest import sha256
 from jobs.spec import (
     JOBS,
     JobCall,
@@ -130,9 +130,7 @@ def _adapter_digest(folder: Path) -> str:
         files: Mapping[str, Any] = json.loads(record.read_text(encoding="utf-8"))["files"]
         named = {name: digest for name, (digest, _) in files.items()}
     else:
-        named = {
-            file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in folder.iterdir() if _says(file.name)
-        }
+        named = {file.name: sha256(file) for file in folder.iterdir() if _says(file.name)}
     return fingerprint({name: digest for name, digest in named.items() if _says(name)})
 
 

@@ -12,7 +12,6 @@ Layout of a workspace:
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import time
@@ -22,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.files.atomic import sync, write_text
-from jobs.files.digest import sha256
+from jobs.files.digest import folder_digests, sha256
 from jobs.spec import BucketRef, JobResult
 from orchestrator.store.layout import RECORD_FILE, campaign_folder, check_workspace
 from orchestrator.store.lock import is_held
@@ -44,7 +43,7 @@ def read_record(folder: Path) -> Record | None:
 def record_digest(folder: Path) -> str | None:
     """Sha256 of an artifact's record.json, None when there is none."""
     file = folder / RECORD_FILE
-    return hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else None
+    return sha256(file) if file.is_file() else None
 
 
 class CorruptArtifactError(Exception):
@@ -226,10 +225,10 @@ def _content_fault(file: Path, digest: str, size: int) -> str:
 
 def _digests(folder: Path) -> dict[str, tuple[str, int]]:
     """Name -> (sha256, bytes) of every file, each brought to disk: after a power cut a record tells the truth."""
-    files = sorted(f for f in folder.rglob("*") if f.is_file())
-    for file in files:
-        sync(file)
-    return {f.relative_to(folder).as_posix(): (sha256(f), f.stat().st_size) for f in files}
+    found = folder_digests(folder)
+    for name in found:
+        sync(folder / name)
+    return found
 
 
 def _read(file: Path) -> Record:

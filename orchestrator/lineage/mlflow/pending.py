@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from jobs.files.digest import folder_digests
 from orchestrator.execution.event_log import Failure, failures
 from orchestrator.store.artifacts import CorruptArtifactError, read_record, record_digest
 from orchestrator.store.layout import RECORD_FILE, campaign_folder
@@ -20,12 +21,8 @@ Item = Record | Failure | Path  # a finished step, a failed one, or the folder o
 
 def folder_digest(folder: Path) -> str | None:
     """Sha256 over names and contents of all files below `folder`, None when there are none."""
-    files = sorted(file for file in folder.rglob("*") if file.is_file())
-    total = hashlib.sha256()
-    for file in files:
-        content = hashlib.sha256(file.read_bytes()).hexdigest()
-        total.update(f"{file.relative_to(folder).as_posix()}\0{content}\n".encode())
-    return total.hexdigest() if files else None
+    lines = "".join(f"{name}\0{digest}\n" for name, (digest, _) in folder_digests(folder).items())
+    return hashlib.sha256(lines.encode()).hexdigest() if lines else None
 
 
 def waiting(workspace: Path, index: Mapping[str, Any], sent: Callable[[str, str], bool]) -> Iterator[Item]:
