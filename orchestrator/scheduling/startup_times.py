@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from orchestrator.scheduling.simulation import Overheads
-from orchestrator.store.jsonl import opened, sealed
+from orchestrator.store.jsonl import dump_line, parse_line
 
 Kind = Literal["bank", "worker", "search"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -32,7 +32,7 @@ class StartupLog:
         with self._lock:
             self._file.parent.mkdir(parents=True, exist_ok=True)
             with self._file.open("a", encoding="utf-8") as stream:
-                stream.write(sealed({"kind": kind, "seconds": round(seconds, 3)}) + "\n")
+                stream.write(dump_line({"kind": kind, "seconds": round(seconds, 3)}) + "\n")
 
 
 class BankClock:
@@ -83,7 +83,7 @@ def known_startup_times(workspace: Path, assumed: Mapping[Kind, float]) -> Start
     latest: dict[str, deque[float]] = {kind: deque(maxlen=LATEST) for kind in KINDS}
     file = workspace / FILE
     for line in file.read_text(encoding="utf-8").splitlines() if file.is_file() else ():
-        found = opened(line)
+        found = parse_line(line)
         if found is not None and found["kind"] in latest:
             latest[found["kind"]].append(found["seconds"])
     known = {kind: sorted(seconds)[len(seconds) // 4] for kind, seconds in latest.items() if seconds}

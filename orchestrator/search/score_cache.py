@@ -29,7 +29,7 @@ from jobs.spec import (
     mixture_role,
 )
 from jobs.spec.identity import fingerprint
-from orchestrator.store.jsonl import opened, sealed
+from orchestrator.store.jsonl import dump_line, parse_line
 from orchestrator.store.layout import RECORD_FILE
 from search_spaces.strategies.strategy import Trial
 
@@ -67,7 +67,7 @@ class ScoreCache:
             if math.isfinite(value) and key not in self._scores(context):
                 folds = tuple(scores.folds.get(seed, ()))
                 self._scores(context)[key] = (value, folds)
-                lines.append(sealed({"key": key, "value": value, "folds": folds}) + "\n")
+                lines.append(dump_line({"key": key, "value": value, "folds": folds}) + "\n")
         if lines:
             file = self._folder / context / self._writer
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -141,7 +141,7 @@ def _says(name: str) -> bool:
 def _read(file: Path) -> dict[str, _Seen]:
     found = {}
     for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
-        entry = opened(line)
+        entry = parse_line(line)
         if entry is not None:  # torn by a kill, damaged, or being written this moment
             found[str(entry["key"])] = (float(entry["value"]), tuple(map(float, entry["folds"])))
     return found

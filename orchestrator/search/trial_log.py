@@ -10,7 +10,7 @@ from typing import Any
 
 from jobs.files.atomic import write_text
 from jobs.spec import Mixture, TrialScores
-from orchestrator.store.jsonl import opened, sealed
+from orchestrator.store.jsonl import dump_line, parse_line
 from search_spaces.strategies.strategy import Trial
 
 TRIALS_FILE = "trials.jsonl"
@@ -41,7 +41,7 @@ class TrialLog:
         line |= {"seconds": round(scores.seconds, 4)} | ({"hit": True} if hit else {})
         self._file.parent.mkdir(parents=True, exist_ok=True)
         with self._file.open("a", encoding="utf-8") as stream:
-            stream.write("\n" * self._torn + sealed(line) + "\n")
+            stream.write("\n" * self._torn + dump_line(line) + "\n")
             stream.flush()
             os.fsync(stream.fileno())
         self._torn = False
@@ -77,7 +77,7 @@ def _read_trials(file: Path) -> Iterator[tuple[str, TrialScores, bool]]:
     if not file.is_file():
         return
     for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
-        trial = opened(line)
+        trial = parse_line(line)
         if trial is None:
             continue  # torn by a kill, or damaged: its trial is run again
         values = {int(seed): value for seed, value in trial["scores"].items()}

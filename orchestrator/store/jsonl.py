@@ -10,14 +10,14 @@ from typing import Any
 _SEAL = ', "crc": '
 
 
-def sealed(line: Mapping[str, Any]) -> str:
+def dump_line(line: Mapping[str, Any]) -> str:
     """The JSON object, not an empty one, with the CRC-32 of its text as its last key; no line end."""
     text = json.dumps(line)
     return f"{text[:-1]}{_SEAL}{zlib.crc32(text.encode())}}}"
 
 
-def opened(text: str) -> dict[str, Any] | None:
-    """The object of a line that `sealed` made, as it was; None for any other text."""
+def parse_line(text: str) -> dict[str, Any] | None:
+    """The object of a line that `dump_line` made, as it was; None for any other text."""
     body, seal, number = text.rpartition(_SEAL)
     whole = f"{body}}}"
     if not seal or number != f"{zlib.crc32(whole.encode())}}}":
