@@ -7,7 +7,7 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,8 +35,8 @@ class Failure:
 def failures(workspace: Path, campaign: str) -> dict[str, Failure]:
     """Steps whose last word in events.jsonl is that they failed."""
     last: dict[str, Failure | None] = {}
-    for event in _events(campaign_folder(workspace, campaign) / "events.jsonl"):
-        key, kind = event.get("key"), event.get("event")
+    for event in events(campaign_folder(workspace, campaign) / "events.jsonl"):
+        key, kind = event.get("key"), event["event"]
         if key and kind == "failed":
             last[key] = Failure(key, str(event.get("error") or "no message"), float(event.get("time", 0)))
         elif key and kind in {"succeeded", "reused"}:
@@ -44,16 +44,14 @@ def failures(workspace: Path, campaign: str) -> dict[str, Failure]:
     return {key: failure for key, failure in last.items() if failure}
 
 
-def _events(file: Path) -> Iterator[dict[str, Any]]:
-    if not file.is_file():
-        return
-    for line in file.read_text(encoding="utf-8").splitlines():
-        try:
+def events(file: Path) -> Iterator[dict[str, Any]]:
+    """The events of a log, oldest first; a line that a kill cut, or that is being written, is left out."""
+    text = file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
+    for line in text.rpartition("\n")[0].splitlines():
+        with suppress(ValueError):
             event = json.loads(line)
-        except ValueError:
-            continue  # the last line of a killed driver may be cut
-        if isinstance(event, dict):
-            yield event
+            if isinstance(event, dict) and "event" in event:
+                yield event
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +67,8 @@ class Events:
 
 
 def read_events(file: Path, finished: frozenset[str]) -> Events:
-    """What the latest run did; a step that failed but has a record by now (`finished`) is no failure.
-
-    The line that a running campaign is just writing, unended, is left out.
-    """
-    if not file.is_file():
-        return Events()
-    complete = file.read_text(encoding="utf-8").rpartition("\n")[0].splitlines()
-    latest = _latest_run([json.loads(line) for line in complete if line.strip()])
+    """What the latest run did; a step that failed but has a record by now (`finished`) is no failure."""
+    latest = _latest_run(list(events(file)))
     keys = {
         name: frozenset(event["key"] for event in latest if event["event"] == name and event.get("key"))
         for name in ("succeeded", "skipped")
@@ -89,10 +81,10 @@ def read_events(file: Path, finished: frozenset[str]) -> Events:
     )
 
 
-def _latest_run(events: list[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+def _latest_run(log: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The events since the last one that opened a run: `started` without a key."""
-    starts = [at for at, event in enumerate(events) if event["event"] == "started" and not event.get("key")]
-    return events[starts[-1] :] if starts else events
+    starts = [at for at, event in enumerate(log) if event["event"] == "started" and not event.get("key")]
+    return log[starts[-1] :] if starts else log
 
 
 WRITE_EVERY = 1.0  # seconds between two versions of status.json
