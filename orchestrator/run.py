@@ -29,10 +29,11 @@ from orchestrator.report.write import ReportPaths, write_report
 from orchestrator.scheduling.cost import cost_model
 from orchestrator.scheduling.priority import by_upward_rank
 from orchestrator.search.earlier_searches import change_lines
-from orchestrator.store.artifacts import ArtifactStore, CorruptArtifactError
+from orchestrator.store.artifacts import ArtifactStore
 from orchestrator.store.inventory import Inventory, take_inventory
 from orchestrator.store.layout import campaign_folder
 from orchestrator.store.lock import run_lock
+from orchestrator.store.record import CorruptArtifactError
 from orchestrator.store.workspace import open_store
 
 MIRROR_SECONDS = 30.0  # that an interrupted run waits for its tracking server

@@ -12,7 +12,7 @@ from jobs.errors import InputError
 from jobs.runtime.redaction import redacted
 from jobs.runtime.shutdown import LEFT, ShutdownRequested
 from orchestrator.cli import adapters, k8s, languages, lineage, plan, publish, ray_jobs, run, workspace
-from orchestrator.store.artifacts import CorruptArtifactError
+from orchestrator.store.record import CorruptArtifactError
 
 
 def _group(purpose: str, commands: dict[str, Callable[..., None]]) -> typer.Typer:

@@ -16,10 +16,10 @@ from jobs.runtime.shutdown import ShutdownRequested
 from jobs.spec import JobCall, JobResult
 from orchestrator.execution.executor import Executor, State, StepFinished, StepProgress, StepStateChanged, Watcher, Work
 from orchestrator.execution.shutdown import ShutdownRequest
-from orchestrator.store.artifacts import ArtifactStore, CorruptArtifactError
+from orchestrator.store.artifacts import ArtifactStore
 from orchestrator.store.graph import StepGraph
 from orchestrator.store.inventory import Inventory, take_inventory
-from orchestrator.store.record import Record
+from orchestrator.store.record import CorruptArtifactError, Record
 from orchestrator.store.step import Step
 
 # Waiting for the disk (or a bucket) is most of a commit, and a disk brings many files down as fast as one.

@@ -17,9 +17,9 @@ from jobs.adapters.weight_files import weights_file
 from jobs.errors import Fault, InputError
 from jobs.spec import is_language_model, metric_named
 from orchestrator.lineage.keys import backbone_key, data_name
-from orchestrator.store.artifacts import ArtifactStore, read_record
+from orchestrator.store.artifacts import ArtifactStore
 from orchestrator.store.layout import RECORD_FILE
-from orchestrator.store.record import Record
+from orchestrator.store.record import Record, read_record
 
 SHORT = 12  # hex digits of a sha256 that a person gets to see
 MISSING = "missing"

@@ -19,21 +19,36 @@ from orchestrator.plan.plan import Plan
 from orchestrator.store.layout import CAMPAIGNS, campaign_folder
 from search_spaces.relatedness.codes import resolve_language
 
+INDEX_FORMAT = 1
+Role = Literal["proxy", "own", "fixed", "baseline", "arithmetic"]
+
 
 def read_index(workspace: Path, campaign: str) -> dict[str, Any]:
-    """The campaign index. Raises InputError when the workspace has no such campaign."""
+    """The campaign index. Raises InputError when the campaign never ran in this workspace, or its index is damaged."""
     file = campaign_folder(workspace, campaign) / "index.json"
     if not file.is_file():
         known = sorted(f.parent.name for f in (workspace / CAMPAIGNS).glob("*/index.json"))
         close = get_close_matches(campaign, known, n=3) or known[:5]
-        todo = f"did you mean {', '.join(close)}?" if close else "run a campaign first"
-        raise InputError(Fault("no such campaign in this workspace", str(workspace), campaign, todo))
-    index: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        todo = f"did you mean {', '.join(close)}?" if close else "run it first, or name its workspace"
+        raise InputError(Fault(f"campaign {campaign!r} has not run here", str(workspace), todo=todo))
+    todo = "run the campaign again"
+    try:
+        index: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        found = index["format"]
+    except (ValueError, KeyError, TypeError) as fault:
+        raise InputError(Fault("not an index of a campaign", str(file), str(fault), todo)) from fault
+    if found != INDEX_FORMAT:
+        got = f"format {found}, this version reads {INDEX_FORMAT}"
+        raise InputError(Fault("the index was written by another version", str(file), got, todo))
+    for key in index["steps"]:
+        _check_key(key, file)
     return index
 
 
-INDEX_FORMAT = 1
-Role = Literal["proxy", "own", "fixed", "baseline", "arithmetic"]
+def _check_key(key: str, file: Path) -> None:
+    parts = key.split("/")
+    if len(parts) != 2 or any(part in ("", ".", "..") or "\\" in part or "\0" in part for part in parts):
+        raise InputError(Fault("not the key of a step", str(file), repr(key)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,28 +98,8 @@ class Comparison:
         return self.kind == "mixture"
 
 
-def _read_index(file: Path) -> dict[str, Any]:
-    try:
-        index: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        found = index["format"]
-    except (ValueError, KeyError, TypeError) as fault:
-        raise InputError(
-            Fault("not an index of a campaign", str(file), str(fault), "run the campaign again")
-        ) from fault
-    if found != INDEX_FORMAT:
-        got = f"format {found}, this version reads {INDEX_FORMAT}"
-        raise InputError(Fault("the index was written by another version", str(file), got, "run the campaign again"))
-    return index
-
-
-def _checked_key(key: str, file: Path) -> str:
-    parts = key.split("/")
-    if len(parts) != 2 or any(part in ("", ".", "..") or "\\" in part or "\0" in part for part in parts):
-        raise InputError(Fault("not the key of a step", str(file), repr(key)))
-    return key
-
-
-def _comparison(entry: Mapping[str, Any]) -> Comparison:
+def comparison_of(entry: Mapping[str, Any]) -> Comparison:
+    """A comparison of the index, as `_comparison_entry` wrote it."""
     related = entry.get("related") or {}
     return Comparison(
         **{name: entry[name] for name in ("name", "kind", "target", "task", "task_kind", "metric", "mode", "search")},

@@ -6,13 +6,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from jobs.errors import Fault, InputError
 from orchestrator.campaign.published import Published
 from orchestrator.execution.event_log import Events, read_events
-from orchestrator.plan.index import Comparison, _checked_key, _comparison, _read_index
+from orchestrator.plan.index import Comparison, comparison_of, read_index
 from orchestrator.store.artifacts import ArtifactStore
-from orchestrator.store.layout import RECORD_FILE, campaign_folder
-from orchestrator.store.record import Record, parse_record
+from orchestrator.store.layout import campaign_folder
+from orchestrator.store.record import CorruptArtifactError, Record, read_record
 from orchestrator.store.workspace import open_store
 
 
@@ -48,19 +47,9 @@ class ReportInputs:
 
 def read_inputs(workspace: Path, campaign: str) -> ReportInputs:
     """Read everything a report needs. Raises InputError when the campaign never ran in this workspace."""
-    folder = campaign_folder(workspace, campaign)
-    file = folder / "index.json"
-    if not file.is_file():
-        raise InputError(
-            Fault(
-                f"campaign {campaign!r} has not run here",
-                str(workspace),
-                todo="run it first, or name its workspace",
-            )
-        )
-    index = _read_index(file)
+    index = read_index(workspace, campaign)
     store = open_store(workspace)
-    steps = tuple(_checked_key(key, file) for key in index["steps"])
+    steps = tuple(index["steps"])
     records, broken = _read_records(store, steps)
     return ReportInputs(
         store=store,
@@ -68,12 +57,12 @@ def read_inputs(workspace: Path, campaign: str) -> ReportInputs:
         description=index.get("description", ""),
         steps=steps,
         languages={code: entry["name"] for code, entry in index.get("languages", {}).items()},
-        comparisons=tuple(_comparison(entry) for entry in index["comparisons"]),
+        comparisons=tuple(comparison_of(entry) for entry in index["comparisons"]),
         backbone_name=index.get("backbone", {}).get("name", ""),
         published={name: Published.model_validate(table) for name, table in index.get("published", {}).items()},
         records=records,
         broken=broken,
-        events=read_events(folder / "events.jsonl", frozenset(records)),
+        events=read_events(campaign_folder(workspace, campaign) / "events.jsonl", frozenset(records)),
     )
 
 
@@ -81,11 +70,9 @@ def _read_records(store: ArtifactStore, keys: Iterable[str]) -> tuple[dict[str, 
     records: dict[str, Record] = {}
     broken: dict[str, str] = {}
     for key in keys:
-        file = store.path(key) / RECORD_FILE
-        if not file.is_file():
-            continue
         try:
-            records[key] = parse_record(file.read_text(encoding="utf-8"))
-        except ValueError as fault:
-            broken[key] = str(fault)
+            if record := read_record(store.path(key)):
+                records[key] = record
+        except CorruptArtifactError as damage:
+            broken[key] = damage.args[-1]
     return records, broken

@@ -17,7 +17,7 @@ from orchestrator.search.trial_log import SETTINGS_FILE, TRIALS_FILE
 from orchestrator.store.artifacts import ArtifactStore
 from orchestrator.store.explain import Difference, differences
 from orchestrator.store.layout import RECORD_FILE
-from orchestrator.store.record import objectives_of, parse_record
+from orchestrator.store.record import CorruptArtifactError, objectives_of, read_record
 from orchestrator.store.step import Step
 from search_spaces.mixtures.candidates import Candidate
 from search_spaces.mixtures.spaces import candidates, size
@@ -148,10 +148,10 @@ def _asked(spec: Mapping[str, Any]) -> Asked:
 
 def _finished(file: Path) -> Earlier | None:
     try:
-        record = parse_record(file.read_text(encoding="utf-8"))
-    except ValueError:
+        record = read_record(file.parent)
+    except CorruptArtifactError:
         return None  # the execution says so, and computes it again
-    return Earlier(record.key, True, len(record.details.get("candidates", ())), record.spec)
+    return Earlier(record.key, True, len(record.details.get("candidates", ())), record.spec) if record else None
 
 
 def _settings(file: Path) -> Mapping[str, Any] | None:

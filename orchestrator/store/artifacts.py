@@ -25,29 +25,8 @@ from jobs.files.digest import folder_digests, sha256
 from jobs.spec import BucketRef, JobResult
 from orchestrator.store.layout import RECORD_FILE, campaign_folder, check_workspace
 from orchestrator.store.lock import is_held
-from orchestrator.store.record import Record, dump_record, parse_record
+from orchestrator.store.record import CorruptArtifactError, Record, dump_record, read_record
 from orchestrator.store.step import Step, payload
-
-
-def read_record(folder: Path) -> Record | None:
-    """The record of an artifact directory, None when there is none. Raises CorruptArtifactError."""
-    file = folder / RECORD_FILE
-    if not file.is_file():
-        return None
-    try:
-        return parse_record(file.read_text(encoding="utf-8"))
-    except ValueError as fault:
-        raise CorruptArtifactError(f"{file}: {fault}") from fault
-
-
-def record_digest(folder: Path) -> str | None:
-    """Sha256 of an artifact's record.json, None when there is none."""
-    file = folder / RECORD_FILE
-    return sha256(file) if file.is_file() else None
-
-
-class CorruptArtifactError(Exception):
-    """An artifact whose bytes do not match its record, or whose record cannot be read."""
 
 
 def _refuse(damage: CorruptArtifactError) -> None:
@@ -108,12 +87,10 @@ class ArtifactStore:
 
     def find(self, step: Step) -> Record | None:
         """The record of a finished step, or None. Raises CorruptArtifactError when it is not this step's."""
-        file = self.path(step.key) / RECORD_FILE
-        if not file.is_file():
-            return None
-        record = _read(file)
-        if record.fingerprint != step.fingerprint:
-            raise CorruptArtifactError(f"{file}: is of fingerprint {record.fingerprint[:12]}")
+        record = read_record(self.path(step.key))
+        if record and record.fingerprint != step.fingerprint:
+            file = self.path(step.key) / RECORD_FILE
+            raise CorruptArtifactError(str(file), f"is of fingerprint {record.fingerprint[:12]}")
         return record
 
     def stage(self, step: Step) -> Path:
@@ -164,7 +141,7 @@ class ArtifactStore:
         found = ((name, fault_of(folder / name, digest, size)) for name, (digest, size) in record.files.items())
         faults = [f"{name} {fault}" for name, fault in found if fault]
         if faults:
-            raise CorruptArtifactError(f"{record.key}: {', '.join(faults)}")
+            raise CorruptArtifactError(record.key, ", ".join(faults))
 
     def reject(self, key: str) -> Path:
         """Move an artifact out of the way, keeping its bytes for whoever wants to look."""
@@ -184,7 +161,9 @@ class ArtifactStore:
         """
         for file in sorted((self.root / "artifacts").glob(f"*/*/{RECORD_FILE}")):
             try:
-                yield (known or {}).get("/".join(file.parts[-3:-1])) or _read(file)
+                known_one = (known or {}).get("/".join(file.parts[-3:-1]))
+                if record := known_one or read_record(file.parent):
+                    yield record
             except CorruptArtifactError as damage:
                 broken(damage)
 
@@ -229,13 +208,6 @@ def _digests(folder: Path) -> dict[str, tuple[str, int]]:
     for name in found:
         sync(folder / name)
     return found
-
-
-def _read(file: Path) -> Record:
-    try:
-        return parse_record(file.read_text(encoding="utf-8"))
-    except ValueError as fault:
-        raise CorruptArtifactError(f"{file}: {fault}") from fault
 
 
 def _names(folder: Path) -> list[str]:

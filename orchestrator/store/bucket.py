@@ -30,11 +30,11 @@ from jobs.files.digest import sha256
 from jobs.files.objects import DamagedObjectError, fetch_files, object_key, put_folder, record_key
 from jobs.files.sync import BucketSync
 from jobs.spec import BucketRef, JobResult
-from orchestrator.store.artifacts import ArtifactStore, CorruptArtifactError, make_record
+from orchestrator.store.artifacts import ArtifactStore, make_record
 from orchestrator.store.layout import BUCKET_FILE, RECORD_FILE, WORKSPACE_FORMAT, check_format
 from orchestrator.store.lease import Lease
 from orchestrator.store.lock import is_held
-from orchestrator.store.record import Record, dump_record, parse_record
+from orchestrator.store.record import CorruptArtifactError, Record, dump_record, parse_record
 from orchestrator.store.step import Step
 
 CAMPAIGNS, STATUS_FILE = "campaigns", "status.json"
@@ -165,7 +165,7 @@ class BucketStore(ArtifactStore):
             if found[name] != size
         ]
         if faults:
-            raise CorruptArtifactError(f"{record.key}: {', '.join(faults)}")
+            raise CorruptArtifactError(record.key, ", ".join(faults))
 
     def reject(self, key: str) -> Path:
         """Take an artifact's record away, keeping it in the bucket for whoever wants to look."""
@@ -180,7 +180,7 @@ class BucketStore(ArtifactStore):
         text = self.bucket.read(record_key(step.key))
         record = parse_record((text or b"").decode())
         if record.fingerprint != step.fingerprint:
-            raise CorruptArtifactError(f"{step.key}: is of fingerprint {record.fingerprint[:12]}")
+            raise CorruptArtifactError(step.key, f"is of fingerprint {record.fingerprint[:12]}")
         return record
 
 

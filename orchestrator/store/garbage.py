@@ -17,12 +17,11 @@ from pathlib import Path
 from jobs.errors import Fault, InputError
 from jobs.files.bucket import Entry
 from jobs.files.objects import object_key
-from orchestrator.store.artifacts import CorruptArtifactError
 from orchestrator.store.bucket import BucketStore
 from orchestrator.store.layout import RECORD_FILE
 from orchestrator.store.lease import Lease
 from orchestrator.store.lock import run_lock
-from orchestrator.store.record import Record, parse_record
+from orchestrator.store.record import CorruptArtifactError, Record, read_record
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,13 +191,11 @@ def needed_keys(root: Path, planned: frozenset[str]) -> set[str]:
     """The planned keys and everything that their artifacts were made from."""
     needed, stack = set(planned), list(planned)
     while stack:
-        file = root / "artifacts" / stack.pop() / RECORD_FILE
-        if not file.is_file():
-            continue
         try:
-            inputs = parse_record(file.read_text(encoding="utf-8")).inputs.values()
-        except ValueError:
+            record = read_record(root / "artifacts" / stack.pop())
+        except CorruptArtifactError:
             continue  # damaged: `run` computes it again from what the plan names
+        inputs = record.inputs.values() if record else ()
         stack += [key for key in inputs if key not in needed]
         needed.update(inputs)
     return needed

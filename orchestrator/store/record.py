@@ -5,9 +5,20 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any
 
+from jobs.files.digest import sha256
+from orchestrator.store.layout import RECORD_FILE
+
 RECORD_FORMAT = 1
+
+
+class CorruptArtifactError(Exception):
+    """An artifact whose bytes do not match its record, or whose record cannot be read: where, and the reason."""
+
+    def __str__(self) -> str:
+        return ": ".join(self.args)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,3 +79,20 @@ def parse_record(text: str) -> Record:
     if record.format != RECORD_FORMAT:
         raise ValueError(f"record format {record.format}, this version reads {RECORD_FORMAT}")
     return record
+
+
+def read_record(folder: Path) -> Record | None:
+    """The record of an artifact directory, None when there is none. Raises CorruptArtifactError."""
+    file = folder / RECORD_FILE
+    if not file.is_file():
+        return None
+    try:
+        return parse_record(file.read_text(encoding="utf-8"))
+    except ValueError as fault:
+        raise CorruptArtifactError(str(file), str(fault)) from fault
+
+
+def record_digest(folder: Path) -> str | None:
+    """Sha256 of an artifact's record.json, None when there is none."""
+    file = folder / RECORD_FILE
+    return sha256(file) if file.is_file() else None

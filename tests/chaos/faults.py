@@ -136,7 +136,8 @@ def torn(below: str) -> Callable[[Arena, str, random.Random], None]:
 
 def _check_damaged(arena: Arena, place: str, before: dict[str, str], damaged: set[str]) -> None:
     """A changed byte of a file that no pending step reads is seen by `verify` alone: then the step is redone by hand."""
-    from orchestrator.store.artifacts import ArtifactStore, CorruptArtifactError
+    from orchestrator.store.artifacts import ArtifactStore
+    from orchestrator.store.record import CorruptArtifactError
 
     store = ArtifactStore(Path(place))
     for record in store.records():

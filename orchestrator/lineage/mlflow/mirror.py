@@ -16,9 +16,9 @@ from orchestrator.lineage.mlflow.pending import Item, folder_digest, report_key,
 from orchestrator.lineage.mlflow.registry import Registry
 from orchestrator.lineage.mlflow.run_writer import RunWriter
 from orchestrator.lineage.mlflow.views import view
-from orchestrator.store.artifacts import ArtifactStore, read_record, record_digest
+from orchestrator.store.artifacts import ArtifactStore
 from orchestrator.store.layout import campaign_folder
-from orchestrator.store.record import Record
+from orchestrator.store.record import Record, read_record, record_digest
 
 SAVE_EVERY = 25  # records between two saves of the ledger
 

@@ -9,9 +9,8 @@ from typing import Any
 
 from jobs.files.digest import folder_digests
 from orchestrator.execution.event_log import Failure, failures
-from orchestrator.store.artifacts import CorruptArtifactError, read_record, record_digest
 from orchestrator.store.layout import RECORD_FILE, campaign_folder
-from orchestrator.store.record import Record
+from orchestrator.store.record import CorruptArtifactError, Record, read_record, record_digest
 
 ARTIFACTS = "artifacts"
 REPORT = "report"

@@ -18,7 +18,7 @@ from rich.console import Console
 
 from jobs.errors import InputError
 from orchestrator.lineage.tree import Node, as_json, as_mermaid, as_text, lineage_tree
-from orchestrator.store.artifacts import CorruptArtifactError
+from orchestrator.store.record import CorruptArtifactError
 from tests.orchestrator.lineage_campaign import BACKBONE, Campaign, Size, make_campaign
 
 

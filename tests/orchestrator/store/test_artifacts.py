@@ -11,8 +11,8 @@ import pytest
 
 from jobs.errors import InputError
 from jobs.spec import JobResult
-from orchestrator.store.artifacts import ArtifactStore, CorruptArtifactError
-from orchestrator.store.record import dump_record, parse_record
+from orchestrator.store.artifacts import ArtifactStore
+from orchestrator.store.record import CorruptArtifactError, dump_record, parse_record
 from tests.orchestrator.toy_steps import A, B, commit
 
 ROOT = Path(__file__).parents[3]
