@@ -8,7 +8,7 @@ import signal
 import socket
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console, RenderableType
@@ -21,15 +21,13 @@ from jobs.runtime.shutdown import GRACE_SECONDS
 from orchestrator.cli.options import HERE, CampaignFile, Workspace, load_file, terminal
 from orchestrator.execution.event_log import read_status
 from orchestrator.execution.step_logs import logged_steps, read_log
-from orchestrator.store.bucket import BucketStore
-from orchestrator.store.garbage import find_garbage, find_in_bucket, remove_from_bucket, remove_garbage
+from orchestrator.store.garbage import find_garbage, remove_garbage
 from orchestrator.store.layout import campaign_folder
 from orchestrator.store.lock import holder_of
 from orchestrator.store.workspace import open_store
 
 if TYPE_CHECKING:
     from orchestrator.store.artifacts import ArtifactStore
-    from orchestrator.store.garbage import Findings
 
 
 SPARE = 5.0  # seconds beyond the grace period until it is said that the run does not end
@@ -146,7 +144,8 @@ def gc(
     root, console = workspace.resolve(), terminal()
     if not (root / "workspace.json").is_file():
         raise InputError(Fault("not a workspace", str(workspace), todo="name one with --workspace"))
-    findings = _swept(root, "deleted" if yes else "found", "dropped" if caches else "kept")
+    sweep = remove_garbage if yes else find_garbage
+    findings = sweep(open_store(root), "dropped" if caches else "kept")
     table = Table("deleted" if yes else "would be deleted", "why", "MiB", title=str(root), title_justify="left")
     for one in findings.garbage:
         table.add_row(escape(one.path), one.reason, _mebibytes(one.bytes))
@@ -156,14 +155,6 @@ def gc(
     console.print(table, kept)
     did = "freed" if yes else "would be freed; nothing is deleted without --yes"
     console.print(f"{len(findings.garbage)} directories, {_mebibytes(findings.bytes)} MiB {did}", highlight=False)
-
-
-def _swept(root: Path, what: Literal["found", "deleted"], caches: str) -> Findings:
-    store = open_store(root)
-    if store.reference is None:
-        return remove_garbage(root, caches) if what == "deleted" else find_garbage(root, caches)
-    assert isinstance(store, BucketStore)
-    return remove_from_bucket(store) if what == "deleted" else find_in_bucket(store).findings
 
 
 def _mebibytes(size: int) -> str:

@@ -14,16 +14,15 @@ from __future__ import annotations
 
 import os
 import shutil
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from jobs.files.atomic import sync, write_text
-from jobs.files.digest import folder_digests, sha256
 from jobs.spec import BucketRef, JobResult
-from orchestrator.store.layout import RECORD_FILE, campaign_folder, check_workspace
+from orchestrator.store.backend import Backend, DirectoryBackend, refuse_faults
+from orchestrator.store.layout import CAMPAIGNS, RECORD_FILE, STATUS_FILE, campaign_folder
 from orchestrator.store.lock import is_held
 from orchestrator.store.record import CorruptArtifactError, Record, dump_record, read_record
 from orchestrator.store.step import Step, payload
@@ -36,11 +35,15 @@ def _refuse(damage: CorruptArtifactError) -> None:
 class ArtifactStore:
     """Artifacts of finished steps under one workspace directory."""
 
-    def __init__(self, root: Path) -> None:
-        """Open the workspace at `root`. Raises InputError when another version wrote it."""
-        self.root = root.resolve()
-        check_workspace(self.root)
+    def __init__(self, place: Path | Backend) -> None:
+        """Open the workspace in a directory or a backend. Raises InputError when another version wrote it."""
+        self.backend: Backend = DirectoryBackend(place) if isinstance(place, Path) else place
         self._listing: dict[str, frozenset[str]] = {}
+
+    @property
+    def root(self) -> Path:
+        """The directory in which this machine sees the workspace."""
+        return self.backend.root
 
     @property
     def cache(self) -> Path:
@@ -50,7 +53,7 @@ class ArtifactStore:
     @property
     def reference(self) -> BucketRef | None:
         """What calls must know to reach the workspace where it is no directory that all nodes share."""
-        return None
+        return self.backend.reference
 
     @contextmanager
     def lease(self, campaign: str) -> Iterator[Callable[[], None]]:
@@ -58,21 +61,31 @@ class ArtifactStore:
 
         The run calls what it is given now and then; that raises InputError when the workspace was lost to another.
         """
-        yield _nothing_to_lose
+        with self.backend.lease(campaign) as check:
+            self._listing = {}
+            yield check
 
     def is_running(self, campaign: str) -> bool:
         """Whether a run of the campaign goes on now."""
-        return is_held(campaign_folder(self.root, campaign))
+        return is_held(campaign_folder(self.root, campaign)) or self.backend.leased_by() == campaign
 
     def pull_status(self, campaign: str) -> None:
         """Bring what a run on another machine says of itself here, where the workspace's files do not show it."""
+        if not is_held(self.root):
+            self.backend.pull_file(f"{CAMPAIGNS}/{campaign}/{STATUS_FILE}")
+
+    def pull_campaigns(self) -> None:
+        """Bring the campaigns' files here, unless a run on this machine writes them now: then those here are newer."""
+        if not is_held(self.root):
+            self.backend.pull("campaigns")
 
     def path(self, key: str) -> Path:
         """Directory of a finished artifact. Where the workspace is a bucket, its record alone may be there."""
         return self.root / "artifacts" / key
 
     def fetch(self, key: str) -> Path:
-        """Directory of a finished artifact, with all its files."""
+        """Directory of a finished artifact, with all its files. Raises CorruptArtifactError."""
+        self.backend.fetch(key)
         return self.path(key)
 
     def checkpoint(self, step: Step) -> Path:
@@ -105,24 +118,24 @@ class ArtifactStore:
         return self.root / "staging" / step.key
 
     def commit(self, step: Step, staging: Path, result: JobResult, provenance: Mapping[str, Any]) -> Record:
-        """Hash the files and bring them to disk, write the record, and rename the directory into its place."""
-        record = make_record(step, _digests(staging), result, provenance)
+        """Make the files last, write the record, and rename the directory into its place.
+
+        Of two runs that finish the same step the first one's record stands.
+        """
+        files = {**result.files, **self.backend.put_files(staging)}
+        record = self.backend.claim(make_record(step, files, result, provenance))
         write_text(staging / RECORD_FILE, dump_record(record))
         final = self.path(step.key)
         final.parent.mkdir(parents=True, exist_ok=True)
-        if final.exists():
-            self.reject(step.key)
         staging.replace(final)
         sync(final.parent)
         self._listing.pop(step.job, None)
-        shutil.rmtree(self.checkpoint(step), ignore_errors=True)
+        self.backend.drop_checkpoints(step.key)
         return record
 
     def drop_spent_checkpoints(self) -> None:
         """Delete checkpoints of finished steps: a kill between a commit's last two motions leaves one."""
-        for left in (self.root / "checkpoints").glob("*/*"):
-            if (self.path("/".join(left.parts[-2:])) / RECORD_FILE).is_file():
-                shutil.rmtree(left, ignore_errors=True)
+        self.backend.drop_checkpoints("*/*")
 
     def discard(self, step: Step) -> None:
         """Delete what a failed step left in staging: on a full disk that room is needed."""
@@ -130,26 +143,16 @@ class ArtifactStore:
 
     def verify(self, record: Record) -> None:
         """Raises CorruptArtifactError naming every file that is missing, truncated or changed."""
-        self._check(record, _content_fault)
+        self.backend.verify(record)
 
     def verify_sizes(self, record: Record) -> None:
         """As `verify`, without reading the files: a changed byte is not seen."""
-        self._check(record, _size_fault)
-
-    def _check(self, record: Record, fault_of: Callable[[Path, str, int], str]) -> None:
-        folder = self.path(record.key)
-        found = ((name, fault_of(folder / name, digest, size)) for name, (digest, size) in record.files.items())
-        faults = [f"{name} {fault}" for name, fault in found if fault]
-        if faults:
-            raise CorruptArtifactError(record.key, ", ".join(faults))
+        refuse_faults(record, self.backend.sizes(record))
 
     def reject(self, key: str) -> Path:
         """Move an artifact out of the way, keeping its bytes for whoever wants to look."""
-        target = self.root / "rejected" / f"{key}-{time.time_ns()}"
-        target.parent.mkdir(parents=True, exist_ok=True)
-        self.path(key).replace(target)
         self._listing.pop(key.split("/", 1)[0], None)
-        return target
+        return self.backend.reject(key)
 
     def records(
         self, broken: Callable[[CorruptArtifactError], None] = _refuse, known: Mapping[str, Record] | None = None
@@ -185,29 +188,6 @@ def make_record(
         details=result.details,
         provenance=dict(provenance),
     )
-
-
-def _nothing_to_lose() -> None:
-    """The kernel holds the lock of a directory: it cannot be lost."""
-
-
-def _size_fault(file: Path, digest: str, size: int) -> str:
-    if not file.is_file():
-        return "is missing"
-    found = file.stat().st_size
-    return f"has {found} bytes, not {size}" if found != size else ""
-
-
-def _content_fault(file: Path, digest: str, size: int) -> str:
-    return _size_fault(file, digest, size) or ("has changed" if sha256(file) != digest else "")
-
-
-def _digests(folder: Path) -> dict[str, tuple[str, int]]:
-    """Name -> (sha256, bytes) of every file, each brought to disk: after a power cut a record tells the truth."""
-    found = folder_digests(folder)
-    for name in found:
-        sync(folder / name)
-    return found
 
 
 def _names(folder: Path) -> list[str]:

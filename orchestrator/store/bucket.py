@@ -1,4 +1,4 @@
-"""BucketStore: the same workspace in a bucket. Its `root` is this node's scratch; the bucket alone is the truth.
+"""The same workspace in a bucket. `root` is this node's scratch; the bucket alone is the truth.
 
 Layout of the bucket:
 
@@ -17,40 +17,37 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from jobs.errors import Fault, InputError
 from jobs.files.atomic import write_bytes
-from jobs.files.bucket import Bucket, BucketError, safe_names
+from jobs.files.bucket import Bucket, BucketError, Entry, safe_names
 from jobs.files.call_directories import scratch_of
 from jobs.files.digest import sha256
-from jobs.files.objects import DamagedObjectError, fetch_files, object_key, put_folder, record_key
+from jobs.files.objects import DamagedObjectError, Files, fetch_files, object_key, put_folder, record_key
 from jobs.files.sync import BucketSync
-from jobs.spec import BucketRef, JobResult
-from orchestrator.store.artifacts import ArtifactStore, make_record
-from orchestrator.store.layout import BUCKET_FILE, RECORD_FILE, WORKSPACE_FORMAT, check_format
+from jobs.spec import BucketRef
+from orchestrator.store.backend import DirectoryBackend, Keys, has_record
+from orchestrator.store.layout import BUCKET_FILE, CAMPAIGNS, RECORD_FILE, WORKSPACE_FORMAT, check_format
 from orchestrator.store.lease import Lease
-from orchestrator.store.lock import is_held
-from orchestrator.store.record import CorruptArtifactError, Record, dump_record, parse_record
-from orchestrator.store.step import Step
-
-CAMPAIGNS, STATUS_FILE = "campaigns", "status.json"
+from orchestrator.store.record import CorruptArtifactError, Record, dump_record, parse_record, read_record
 
 
-class BucketStore(ArtifactStore):
-    """Artifacts of finished steps in a bucket; what is read of them lies in the scratch directory too."""
+class BucketBackend:
+    """A workspace in a bucket; what is read of it lies in the scratch directory too."""
 
     def __init__(self, uri: str) -> None:
         """Open the workspace and bring its records here. Raises InputError when that cannot be done."""
         self.bucket = Bucket(uri)
         try:
             _check_workspace(self.bucket)
-            super().__init__(scratch_of(self.bucket.uri))
+            self._scratch = DirectoryBackend(scratch_of(self.bucket.uri))
+            self.root = self._scratch.root
             (self.root / BUCKET_FILE).write_text(json.dumps({"uri": self.bucket.uri}) + "\n", encoding="utf-8")
-            self.pull_records()
+            self.pull("artifacts")
         except BucketError as fault:
             todo = "check the address, the network and the credentials"
             raise InputError(Fault("the bucket cannot be used", "--workspace", str(fault), todo)) from fault
@@ -64,124 +61,116 @@ class BucketStore(ArtifactStore):
     @contextmanager
     def lease(self, campaign: str) -> Iterator[Callable[[], None]]:
         """Hold the workspace's lease; the campaign's status and report go to the bucket while it is held."""
-        folder = self.root / CAMPAIGNS / campaign
         with Lease(self.bucket, campaign) as lease:
-            self.pull_records()  # what the last holder finished
+            self.pull("artifacts")  # what the last holder finished
             replica = BucketSync(self.bucket)
-            replica.watch(f"{CAMPAIGNS}/{campaign}", folder)
+            replica.watch(f"{CAMPAIGNS}/{campaign}", self.root / CAMPAIGNS / campaign)
             try:
                 yield lease.check
             finally:
                 replica.close()
 
-    def is_running(self, campaign: str) -> bool:
-        """Whether a run of the campaign goes on now, on any machine."""
+    def leased_by(self) -> str | None:
+        """On any machine."""
         holder = Lease(self.bucket, "").holder()
-        return super().is_running(campaign) or (holder is not None and holder.campaign == campaign)
+        return holder.campaign if holder else None
 
-    def pull_status(self, campaign: str) -> None:
-        """Bring the campaign's status here, unless a run on this machine writes it."""
-        key = f"{CAMPAIGNS}/{campaign}/{STATUS_FILE}"
-        text = None if is_held(self.root) else self.bucket.read(key)
-        if text is not None:
-            write_bytes(self.root / key, text)
+    def pull_file(self, key: str) -> None:
+        """Whole or not at all."""
+        content = self.bucket.read(key)
+        if content is not None:
+            write_bytes(self.root / key, content)
 
-    def pull_records(self) -> None:
-        """Make the records here those of the bucket."""
-        there = {key: entry for key, entry in self.bucket.list("artifacts").items() if key.endswith(f"/{RECORD_FILE}")}
+    def pull(self, prefix: str) -> None:
+        """Those that changed, by their time and size. A record that the bucket has no more goes here too."""
+        there = self.bucket.list(prefix)
+        if prefix == "artifacts":
+            there = {key: entry for key, entry in there.items() if key.endswith(f"/{RECORD_FILE}")}
+            for file in self.root.glob(f"artifacts/*/*/{RECORD_FILE}"):
+                if file.relative_to(self.root).as_posix() not in there:
+                    shutil.rmtree(file.parent)
         safe_names(there)
-        for file in self.root.glob(f"artifacts/*/*/{RECORD_FILE}"):
-            entry = there.get(file.relative_to(self.root).as_posix())
-            if entry is None:
-                shutil.rmtree(file.parent)
-            elif file.stat().st_mtime == entry.modified.timestamp() and file.stat().st_size == entry.size:
-                there.pop(file.relative_to(self.root).as_posix())
-        for key in there:
-            (self.root / key).parent.mkdir(parents=True, exist_ok=True)
-        self.bucket.download({key: self.root / f"{key}.new" for key in there})
-        for key, entry in there.items():
-            os.utime(self.root / f"{key}.new", (entry.modified.timestamp(), entry.modified.timestamp()))
-            (self.root / f"{key}.new").replace(self.root / key)
-        self._listing = {}
+        files = {key: self.root / f"{key}.new" for key, entry in there.items() if _differs(self.root / key, entry)}
+        for file in files.values():
+            file.parent.mkdir(parents=True, exist_ok=True)
+        self.bucket.download(files)
+        for key, file in files.items():
+            os.utime(file, (there[key].modified.timestamp(), there[key].modified.timestamp()))
+            file.replace(self.root / key)
 
-    def pull_campaigns(self) -> None:
-        """Bring the campaigns' files here, unless a run on this machine writes them now: then those here are newer."""
-        if is_held(self.root):
-            return
-        there = self.bucket.list(CAMPAIGNS)
-        safe_names(there)
-        for key in there:
-            (self.root / key).parent.mkdir(parents=True, exist_ok=True)
-        self.bucket.download({key: self.root / key for key in there})
-
-    def fetch(self, key: str) -> Path:
-        """Directory of a finished artifact, its files brought here. Raises CorruptArtifactError."""
-        record = parse_record((self.path(key) / RECORD_FILE).read_text(encoding="utf-8"))
+    def fetch(self, key: str) -> None:
+        """Those that are missing, each checked."""
+        folder = self.root / "artifacts" / key
+        record = read_record(folder)
+        if record is None:
+            raise CorruptArtifactError(key, "has no record")
         try:
-            fetch_files(self.bucket, key, record.files, self.path(key))
+            fetch_files(self.bucket, key, record.files, folder)
         except DamagedObjectError as damage:
             raise CorruptArtifactError(str(damage)) from damage
-        return self.path(key)
 
-    def commit(self, step: Step, staging: Path, result: JobResult, provenance: Mapping[str, Any]) -> Record:
-        """Upload what lies in `staging` and write the record, last. A record that is there already stays."""
-        files = {**result.files, **put_folder(self.bucket, staging)}
-        record = make_record(step, files, result, provenance)
-        if not self.bucket.create(record_key(step.key), dump_record(record).encode()):
-            record = self._first(step)
-        (staging / RECORD_FILE).write_text(dump_record(record), encoding="utf-8")
-        final = self.path(step.key)
-        final.parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(final, ignore_errors=True)
-        staging.replace(final)
-        self._listing.pop(step.job, None)
-        shutil.rmtree(self.checkpoint(step), ignore_errors=True)
-        self.bucket.delete(self.bucket.list(f"checkpoints/{step.key}"))
+    def put_files(self, staging: Path) -> Files:
+        """Uploaded as objects."""
+        return put_folder(self.bucket, staging)
+
+    def claim(self, record: Record) -> Record:
+        """Write the record where none is."""
+        if not self.bucket.create(record_key(record.key), dump_record(record).encode()):
+            record = self._first(record)
+        shutil.rmtree(self.root / "artifacts" / record.key, ignore_errors=True)
         return record
 
-    def drop_spent_checkpoints(self) -> None:
-        """In the bucket too."""
-        super().drop_spent_checkpoints()
-        keys = [key for key in self.bucket.list("checkpoints") if (self.path(_step_of(key)) / RECORD_FILE).is_file()]
-        if keys:
-            self.bucket.delete(keys)
-
-    def verify(self, record: Record) -> None:
-        """Bring the artifact here and compare every byte. Raises CorruptArtifactError for damage in the bucket."""
-        for name, (digest, _) in record.files.items():
-            file = self.path(record.key) / name
-            if file.is_file() and sha256(file) != digest:
-                file.unlink()  # damage in the scratch: the bucket has the bytes
-        self.fetch(record.key)
-
-    def verify_sizes(self, record: Record) -> None:
-        """Compare the sizes of the record's objects, from one listing. Raises CorruptArtifactError."""
-        if self._sizes is None:
-            self._sizes = {key: entry.size for key, entry in self.bucket.list("objects").items()}
-        found = {name: self._sizes.get(object_key(digest)) for name, (digest, _) in record.files.items()}
-        faults = [
-            f"{name} is missing" if found[name] is None else f"{name} has {found[name]} bytes, not {size}"
-            for name, (_, size) in record.files.items()
-            if found[name] != size
-        ]
-        if faults:
-            raise CorruptArtifactError(record.key, ", ".join(faults))
-
     def reject(self, key: str) -> Path:
-        """Take an artifact's record away, keeping it in the bucket for whoever wants to look."""
+        """The record goes to `rejected/`, its objects stay."""
         text = self.bucket.read(record_key(key))
         if text is not None:
             self.bucket.write(f"rejected/{key}-{time.time_ns()}/{RECORD_FILE}", text)
             self.bucket.delete([record_key(key)])
-        return super().reject(key)
+        return self._scratch.reject(key)
 
-    def _first(self, step: Step) -> Record:
+    def sizes(self, record: Record) -> dict[str, int | None]:
+        """Of the objects, from one listing."""
+        if self._sizes is None:
+            self._sizes = {key: entry.size for key, entry in self.bucket.list("objects").items()}
+        return {name: self._sizes.get(object_key(digest)) for name, (digest, _) in record.files.items()}
+
+    def verify(self, record: Record) -> None:
+        """Bring the artifact here: what is damaged in the scratch alone, the bucket has."""
+        for name, (digest, _) in record.files.items():
+            file = self.root / "artifacts" / record.key / name
+            if file.is_file() and sha256(file) != digest:
+                file.unlink()
+        self.fetch(record.key)
+
+    def folders(self, pattern: str) -> dict[str, Keys]:
+        """Keys by their beginnings."""
+        prefix, depth = pattern.partition("/*")[0], pattern.count("/") + 1
+        found: dict[str, Keys] = defaultdict(dict)
+        for key, entry in self.bucket.list(prefix).items():
+            found["/".join(key.split("/")[:depth])][key] = entry.size
+        return found
+
+    def drop_checkpoints(self, pattern: str) -> None:
+        """Here too."""
+        there = self.folders(f"checkpoints/{pattern}")
+        self.delete(key for path, keys in there.items() if has_record(self.root, path) for key in keys)
+        self._scratch.drop_checkpoints(pattern)
+
+    def delete(self, keys: Iterable[str]) -> None:
+        """Objects, one after another."""
+        self.bucket.delete(keys)
+
+    def _first(self, record: Record) -> Record:
         """The record that another run wrote while this one worked on the same step."""
-        text = self.bucket.read(record_key(step.key))
-        record = parse_record((text or b"").decode())
-        if record.fingerprint != step.fingerprint:
-            raise CorruptArtifactError(step.key, f"is of fingerprint {record.fingerprint[:12]}")
-        return record
+        first = parse_record((self.bucket.read(record_key(record.key)) or b"").decode())
+        if first.fingerprint != record.fingerprint:
+            raise CorruptArtifactError(record.key, f"is of fingerprint {first.fingerprint[:12]}")
+        return first
+
+
+def _differs(file: Path, entry: Entry) -> bool:
+    facts = file.stat() if file.is_file() else None
+    return facts is None or (facts.st_mtime, facts.st_size) != (entry.modified.timestamp(), entry.size)
 
 
 def _check_workspace(bucket: Bucket) -> None:
@@ -190,8 +179,3 @@ def _check_workspace(bucket: Bucket) -> None:
         return
     text = text or bucket.read("workspace.json") or b""
     check_format(text.decode(errors="replace"), f"{bucket.uri}/workspace.json")
-
-
-def _step_of(key: str) -> str:
-    """`checkpoints/<job>/<name>/...` -> `<job>/<name>`."""
-    return "/".join(key.split("/")[1:3])

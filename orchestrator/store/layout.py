@@ -12,6 +12,7 @@ CAMPAIGNS = "campaigns"
 
 WORKSPACE_FORMAT = 1
 RECORD_FILE = "record.json"
+STATUS_FILE = "status.json"
 BUCKET_FILE = "bucket.json"  # in a scratch directory: which bucket it belongs to
 
 

@@ -72,7 +72,7 @@ def _check_leftovers(arena: Arena, store: ArtifactStore) -> None:
     left = [*store.root.glob("staging/*/*"), *store.root.glob("checkpoints/*/*")]
     assert not left, f"left behind: {left}"
     if store.reference is not None:
-        bucket = store.bucket
+        bucket = store.backend.bucket
         assert not bucket.list("checkpoints") and not bucket.list("locks"), "left behind in the bucket"
 
 

@@ -193,13 +193,13 @@ def paths(findings):
 def test_what_nobody_refers_to_is_found_and_nothing_is_touched(store):
     workspace(store)
     before = {f: f.stat().st_mtime_ns for f in store.root.rglob("*")}
-    findings = find_garbage(store.root)
+    findings = find_garbage(store)
     assert paths(findings) == {
         f"artifacts/{TOP.key}", f"checkpoints/{A.key}", "checkpoints/language-adapter/z-s1-000000000000",
         f"staging/{TOP.key}", "rejected/merge/x-1", "ray/bank-0-1",
     }  # fmt: skip
     assert findings.bytes > 5000 and findings.kept["artifacts of a campaign's latest plan"][0] == 5
-    assert paths(find_garbage(store.root, "dropped")) - paths(findings) == {"cache/tokenized"}
+    assert paths(find_garbage(store, "dropped")) - paths(findings) == {"cache/tokenized"}
     assert {f: f.stat().st_mtime_ns for f in store.root.rglob("*")} == before
 
 
@@ -207,7 +207,7 @@ def test_inputs_of_planned_artifacts_and_checkpoints_of_unfinished_steps_are_kep
     folder, _ = ran(store)
     (folder / "index.json").write_text(json.dumps({"steps": [AB.key, "language-adapter/new-s1-0123456789ab"]}))
     (store.root / "checkpoints/language-adapter/new-s1-0123456789ab").mkdir(parents=True)
-    findings = find_garbage(store.root)
+    findings = find_garbage(store)
     kept = {"artifacts of a campaign's latest plan": 1, "artifacts that these were made from": 3}
     assert {reason: count for reason, (count, _) in findings.kept.items()} == {
         **kept, "checkpoints of unfinished steps": 1
@@ -217,9 +217,9 @@ def test_inputs_of_planned_artifacts_and_checkpoints_of_unfinished_steps_are_kep
 
 def test_deleting_frees_the_room_and_a_second_time_finds_nothing(store):
     workspace(store)
-    removed = remove_garbage(store.root)
+    removed = remove_garbage(store)
     assert not any((store.root / one.path).exists() for one in removed.garbage)
-    assert not remove_garbage(store.root).garbage
+    assert not remove_garbage(store).garbage
     reopened = ArtifactStore(store.root)
     _, summary = ran(reopened, steps=STEPS)
     assert summary.count("reused") == 5 and summary.count("succeeded") == 2
@@ -228,7 +228,7 @@ def test_deleting_frees_the_room_and_a_second_time_finds_nothing(store):
 def test_a_running_campaign_keeps_everything(store):
     workspace(store)
     with run_lock(store.root), pytest.raises(InputError, match="another run goes on"):
-        remove_garbage(store.root)
+        remove_garbage(store)
     assert (store.root / "rejected/merge/x-1").is_dir()
 
 
@@ -240,7 +240,7 @@ def test_where_references_are_unknown_nothing_is_deleted(store, index):
     else:
         (folder / "index.json").write_text(index)
     with pytest.raises(InputError, match="index cannot be read|no campaign says"):
-        remove_garbage(store.root)
+        remove_garbage(store)
     assert (store.root / "artifacts" / TOP.key).is_dir()
 
 
@@ -251,7 +251,7 @@ def test_links_are_not_followed(store, tmp_path):
     (outside / "file").write_text("mine")
     (store.root / "rejected/merge/link").symlink_to(outside)
     (store.root / "rejected/merge/x-1/inner").symlink_to(outside)
-    remove_garbage(store.root)
+    remove_garbage(store)
     assert (outside / "file").read_text() == "mine"
 
 

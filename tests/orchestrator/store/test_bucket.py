@@ -23,7 +23,7 @@ from jobs.spec import JobResult
 from orchestrator.execution.event_log import read_status
 from orchestrator.execution.loop import execute
 from orchestrator.store.artifacts import ArtifactStore
-from orchestrator.store.garbage import find_in_bucket, remove_from_bucket
+from orchestrator.store.garbage import find_garbage, remove_garbage
 from orchestrator.store.lease import Lease
 from orchestrator.store.lock import run_lock
 from orchestrator.store.record import CorruptArtifactError
@@ -109,7 +109,7 @@ def test_a_workspace_of_another_version_is_refused(place, tmp_path):
     store = opened(place)
     text = json.dumps({"format": 99})
     if "://" in place:
-        store.bucket.write("workspace.json", text.encode())
+        store.backend.bucket.write("workspace.json", text.encode())
     else:
         (store.root / "workspace.json").write_text(text)
     with pytest.raises(InputError, match="another version of adapterfleet.*format 99"):
@@ -122,9 +122,9 @@ def test_a_damaged_object_is_found_and_its_step_computed_again(bucket_place, els
     carry_out(store, STEPS[:-1])
     digest, size = store.find(AB).files["adapter.txt"]
     if damage == "missing":
-        store.bucket.delete([object_key(digest)])
+        store.backend.bucket.delete([object_key(digest)])
     else:
-        store.bucket.write(object_key(digest), b"x" * (size if damage == "changed" else size - 1))
+        store.backend.bucket.write(object_key(digest), b"x" * (size if damage == "changed" else size - 1))
     store = elsewhere(bucket_place)
     with pytest.raises(CorruptArtifactError, match=r"merge/ab-ner-s1"):
         store.verify(store.find(AB))
@@ -140,10 +140,10 @@ def test_a_torn_upload_is_invisible(bucket_place, elsewhere):
     def dies(key, content):
         raise ConnectionError("the driver dies before the record is written")
 
-    store.bucket.create = dies
+    store.backend.bucket.create = dies
     with pytest.raises(ConnectionError):
         commit(store, A)
-    assert store.bucket.list("objects")
+    assert store.backend.bucket.list("objects")
     again = elsewhere(bucket_place)
     assert not again.has(A) and not list(again.records())
 
@@ -161,9 +161,9 @@ def test_names_that_leave_the_directory_are_refused(bucket_place, elsewhere):
     store = opened(bucket_place)
     commit(store, A)
     key = f"artifacts/{A.key}/record.json"
-    record = json.loads(store.bucket.read(key))
+    record = json.loads(store.backend.bucket.read(key))
     record["files"]["../../escaped.txt"] = record["files"].pop("adapter.txt")
-    store.bucket.write(key, json.dumps(record).encode())
+    store.backend.bucket.write(key, json.dumps(record).encode())
     store = elsewhere(bucket_place)
     with pytest.raises(CorruptArtifactError, match="leaves its directory"):
         store.fetch(A.key)
@@ -172,7 +172,7 @@ def test_names_that_leave_the_directory_are_refused(bucket_place, elsewhere):
 
 def test_checkpoints_follow_to_another_node_and_go_with_the_commit(bucket_place, elsewhere):
     store = opened(bucket_place)
-    bucket, there = store.bucket, f"checkpoints/{A.key}"
+    bucket, there = store.backend.bucket, f"checkpoints/{A.key}"
     replica = BucketSync(bucket, every=3600)
     folder = store.checkpoint(A)
     replica.watch(there, folder)
@@ -185,7 +185,7 @@ def test_checkpoints_follow_to_another_node_and_go_with_the_commit(bucket_place,
     replica.close()
     assert list(bucket.list(there)) == [f"{there}/training-2.safetensors"]
     store = elsewhere(bucket_place)
-    BucketSync(store.bucket).restore(there, store.checkpoint(A))
+    BucketSync(store.backend.bucket).restore(there, store.checkpoint(A))
     assert (store.checkpoint(A) / "training-2.safetensors").read_bytes() == b"two"
     commit(store, A)
     assert not bucket.list("checkpoints")
@@ -211,7 +211,7 @@ def test_campaign_files_follow_unless_a_run_writes_them_here(bucket_place, elsew
 
 
 def test_a_second_run_is_refused_and_told_who_holds_the_lease(bucket_place):
-    bucket = opened(bucket_place).bucket
+    bucket = opened(bucket_place).backend.bucket
     with Lease(bucket, "small"), pytest.raises(InputError) as refused, Lease(bucket, "other"):
         pass
     words = str(refused.value)
@@ -223,7 +223,7 @@ def test_a_second_run_is_refused_and_told_who_holds_the_lease(bucket_place):
 
 
 def test_of_many_that_come_at_once_one_gets_the_lease(bucket_place):
-    bucket = opened(bucket_place).bucket
+    bucket = opened(bucket_place).backend.bucket
     barrier, taken, refused = threading.Barrier(6), [], []
 
     def come(number: int) -> None:
@@ -246,7 +246,7 @@ def test_of_many_that_come_at_once_one_gets_the_lease(bucket_place):
 
 def test_a_lease_that_is_renewed_no_more_is_taken_over_and_its_holder_stops(bucket_place, monkeypatch):
     """Clocks of machines may jump as they like: only the server's count. The new one waits for nothing else."""
-    bucket = opened(bucket_place).bucket
+    bucket = opened(bucket_place).backend.bucket
     held = Lease(bucket, "old", beat=3600, expiry=0.0)
     with held:
         held._me = replace(held._me, process="")  # as if on another machine
@@ -263,7 +263,7 @@ def test_a_lease_that_is_renewed_no_more_is_taken_over_and_its_holder_stops(buck
 
 
 def test_the_lease_of_a_killed_run_on_this_machine_is_free_at_once(bucket_place):
-    bucket = opened(bucket_place).bucket
+    bucket = opened(bucket_place).backend.bucket
     if bucket.protocol == "memory":
         pytest.skip("memory is of one process")
     code = f"""
@@ -354,7 +354,7 @@ def _wait_for_the_server_s_clock(bucket: Bucket) -> None:
 def test_what_nobody_refers_to_goes_from_the_bucket_and_nothing_else(bucket_place, elsewhere):
     store = opened(bucket_place)
     carry_out(store)
-    bucket, unfinished = store.bucket, "merge/wanted-0123456789ab"
+    bucket, unfinished = store.backend.bucket, "merge/wanted-0123456789ab"
     planned = [step.key for step in STEPS[:-1]] + [unfinished]
     bucket.write("campaigns/toy/index.json", json.dumps({"steps": planned}).encode())
     litter = ["objects/ab/orphan", f"checkpoints/{A.key}/training-1", f"rejected/{A.key}-1/record.json"]
@@ -365,15 +365,16 @@ def test_what_nobody_refers_to_goes_from_the_bucket_and_nothing_else(bucket_plac
     before = set(bucket.list(""))
 
     there = elsewhere(bucket_place)
-    seen = find_in_bucket(there)
+    seen = find_garbage(there)
+    gone = {key for one in seen.garbage for key in one.keys}
     assert set(bucket.list("")) == before
-    assert set(seen.keys) == {*litter, own, f"artifacts/{TOP.key}/record.json"}
-    assert seen.findings.kept["checkpoints of unfinished steps"] == (1, 5)
+    assert gone == {*litter, own, f"artifacts/{TOP.key}/record.json"}
+    assert seen.kept["checkpoints of unfinished steps"] == (1, 5)
     with Lease(bucket, "toy"), pytest.raises(InputError, match="another run goes on"):
-        remove_from_bucket(there)
-    assert remove_from_bucket(there) == seen.findings
-    assert set(bucket.list("")) == before - set(seen.keys)
-    assert not find_in_bucket(there).keys
+        remove_garbage(there)
+    assert remove_garbage(there) == seen
+    assert set(bucket.list("")) == before - gone
+    assert not find_garbage(there).garbage
     for record in opened(bucket_place).records():
         there.verify(record)
     assert carry_out(opened(bucket_place))[1] == [TOP.key]
@@ -382,17 +383,17 @@ def test_what_nobody_refers_to_goes_from_the_bucket_and_nothing_else(bucket_plac
 def test_an_index_in_the_bucket_that_cannot_be_read_deletes_nothing(bucket_place, elsewhere):
     store = opened(bucket_place)
     carry_out(store)
-    store.bucket.write("campaigns/toy/index.json", b"{")
-    before = set(store.bucket.list(""))
+    store.backend.bucket.write("campaigns/toy/index.json", b"{")
+    before = set(store.backend.bucket.list(""))
     with pytest.raises(InputError, match="nothing is deleted"):
-        remove_from_bucket(elsewhere(bucket_place))
-    assert set(store.bucket.list("")) == before
+        remove_garbage(elsewhere(bucket_place))
+    assert set(store.backend.bucket.list("")) == before
 
 
 def test_the_status_of_a_run_elsewhere_is_seen_as_it_changes(bucket_place, elsewhere):
     store = opened(bucket_place)
     for counts in ({"running": 1}, {"succeeded": 1}):
-        store.bucket.write("campaigns/toy/status.json", json.dumps({"counts": counts}).encode())
+        store.backend.bucket.write("campaigns/toy/status.json", json.dumps({"counts": counts}).encode())
         there = elsewhere(bucket_place)
         there.pull_status("toy")
         assert read_status(there.root / "campaigns" / "toy") == {"counts": counts}
