@@ -27,6 +27,7 @@ from jobs.models.row_dropout import refuse_backbone_dropout
 from jobs.models.rows import LmRows, MaskedRows
 from jobs.spec import AdapterConfig, BackboneRef, BottleneckConfig, LanguageAdapterSpec, LanguageCall, adapter_dropout
 from jobs.tokens.batches import Example, collate
+from jobs.tokens.evaluation_sets import check_length
 from jobs.tokens.lm_batches import collate as collate_lm
 from jobs.tokens.masking import MaskVocabulary
 from jobs.tokens.packed_blocks import corpus_blocks
@@ -96,7 +97,7 @@ class MadxBackend:
         if spec.objective != "masked-lm":
             todo = "bottleneck adapters sit in encoders: use masked-lm, or LoRA, (IA)3 in a decoder"
             raise InputError(Fault("the backbone cannot learn by this objective", call.name, spec.objective, todo))
-        _check_length(spec, self._backbone.max_length)
+        check_length(spec.training.max_length, self._backbone, "training.max_length")
         tokenizer = self._backbone.tokenizer
         corpus = _corpus(call)
         stream = _masked_stream(spec, corpus, tokenizer, spec.training.backbone_dropout)
@@ -142,7 +143,7 @@ class PeftBackend:
         spec = call.spec
         require_objective(self._model, spec.objective)
         refuse_backbone_dropout(spec.training.backbone_dropout, call.name)
-        self._model.check_length(spec.training.max_length)
+        check_length(spec.training.max_length, self._model, "training.max_length")
         corpus = _corpus(call)
         learner = start_language(call, self._theta_pre, corpus, self._stream(spec, corpus), self._model.device)
         if self._model.notes:
@@ -177,9 +178,3 @@ def _corpus(call: LanguageCall) -> Corpus:
 def _masked_stream(spec: LanguageAdapterSpec, corpus: Corpus, tokenizer: Any, dropout: float) -> MaskedStream:
     vocabulary = MaskVocabulary.of_tokenizer(tokenizer)
     return MaskedStream(corpus.train, order_of(spec, corpus), spec.training.mask_probability, vocabulary, dropout)
-
-
-def _check_length(spec: LanguageAdapterSpec, most: int) -> None:
-    if spec.training.max_length > most:
-        got, todo = str(spec.training.max_length), f"use at most {most}"
-        raise InputError(Fault("max_length is beyond the backbone's positions", "training.max_length", got, todo))

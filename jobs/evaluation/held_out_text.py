@@ -15,7 +15,7 @@ from jobs.models.rows import LmRows
 from jobs.scoring.metrics import LOSS_COLUMNS, Numbers, metric_over
 from jobs.spec import TaskKind, TaskRef, metric_of
 from jobs.tokens.batches import Example
-from jobs.tokens.evaluation_sets import MASK_SEED, EvaluationSet, by_length
+from jobs.tokens.evaluation_sets import MASK_SEED, EvaluationSet, by_length, check_length
 from jobs.tokens.lm_batches import collate
 from jobs.tokens.masking import MaskVocabulary, fixed_mask
 from jobs.tokens.packed_blocks import packed_blocks
@@ -72,7 +72,7 @@ def _examples(evaluation: EvaluationSet, model: LanguageModel, cache: Path) -> t
     match kind:
         case "causal-lm" | "prefix-lm" | "masked-lm":
             require_objective(model, kind)
-            model.check_length(evaluation.max_length)
+            check_length(evaluation.max_length, model)
             blocks = read(evaluation.data, evaluation.split, model.ref, evaluation.max_length, cache)
         case _:
             raise TypeError(f"a task of kind {kind} is not held-out text")

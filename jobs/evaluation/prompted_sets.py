@@ -18,7 +18,7 @@ from jobs.scoring.pieces import pieces
 from jobs.scoring.rouge import Tokens, english_words
 from jobs.spec import TaskRef, metric_of
 from jobs.tokens.batches import Example
-from jobs.tokens.evaluation_sets import EvaluationSet
+from jobs.tokens.evaluation_sets import EvaluationSet, check_length
 from jobs.tokens.lm_batches import UNLABELLED, PromptedExample, collate, prompted
 from jobs.tokens.prompt_tokens import PromptRequest, PromptSet, prompt_tokens
 from jobs.tokens.ragged_file import Ids
@@ -65,9 +65,7 @@ def prepare_prompted(evaluation: EvaluationSet, model: LanguageModel, cache: Pat
     another language than English without a tokenizer.
     """
     task = evaluation.task
-    if evaluation.max_length > model.max_length:
-        got, todo = str(evaluation.max_length), f"{model.ref.name} reads at most {model.max_length} tokens"
-        raise InputError(Fault("max_length is too large", "max_length", got, todo))
+    check_length(evaluation.max_length, model)
     source = prompt_tokens(prompt_request(evaluation, model), cache)
     if task.choices:
         return _choices(task, source, model)

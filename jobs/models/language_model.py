@@ -59,14 +59,6 @@ class LanguageModel:
         device: torch.device = self.model.device
         return device
 
-    def check_length(self, max_length: int) -> None:
-        """Raise InputError when rows of `max_length` tokens are longer than the model reads."""
-        if max_length > self.max_length:
-            todo = f"use at most {self.max_length}"
-            raise InputError(
-                Fault("max_length is beyond the backbone's positions", "max_length", str(max_length), todo)
-            )
-
     @property
     def start_id(self) -> int:
         """The token that an encoder-decoder's decoder begins with."""

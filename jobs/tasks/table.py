@@ -14,7 +14,7 @@ from jobs.tasks.multiple_choice import MULTIPLE_CHOICE
 from jobs.tasks.protocol import HeadTask, ScoredSet
 from jobs.tasks.question_answering import QUESTION_ANSWERING
 from jobs.tasks.tagging import TAGGING
-from jobs.tokens.evaluation_sets import EvaluationSet, Reader
+from jobs.tokens.evaluation_sets import EvaluationSet, Reader, check_length
 
 TASKS: dict[TaskKind, HeadTask] = {
     "ner": TAGGING,
@@ -38,7 +38,7 @@ def prepare(evaluation: EvaluationSet, backbone: Backbone, cache: Path) -> Score
     """As `scored_set`; held-out text of masked LM too."""
     if evaluation.task.kind != "masked-lm":
         return scored_set(evaluation, backbone, cache)
-    _check_length(evaluation, backbone)
+    check_length(evaluation.max_length, backbone)
     return masked_set(evaluation, backbone, cache)
 
 
@@ -47,14 +47,8 @@ def scored_set(evaluation: EvaluationSet, model: Reader, cache: Path) -> ScoredS
 
     Raises InputError for faulty data, and for a `max_length` that the model cannot read.
     """
-    _check_length(evaluation, model)
+    check_length(evaluation.max_length, model)
     return task_of(evaluation.task).evaluation(evaluation, model, cache)
-
-
-def _check_length(evaluation: EvaluationSet, model: Reader) -> None:
-    if evaluation.max_length > model.max_length:
-        got, todo = str(evaluation.max_length), f"{model.ref.name} reads at most {model.max_length} tokens"
-        raise InputError(Fault("max_length is too large", "max_length", got, todo))
 
 
 def check_head(head: HeadLayers, task: TaskRef, where: Path | str) -> None:

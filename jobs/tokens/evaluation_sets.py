@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from jobs.errors import Fault, InputError
 from jobs.models.rows import Rows
 from jobs.scoring.metrics import Numbers
 from jobs.spec import BackboneRef, DataRef, Split, TaskRef
@@ -38,6 +39,13 @@ class Reader(Protocol):
     @property
     def max_length(self) -> int:
         """The longest row in tokens."""
+
+
+def check_length(max_length: int, model: Reader, where: str = "max_length") -> None:
+    """Raise InputError, at the key `where`, when rows of `max_length` tokens are longer than the model reads."""
+    if max_length > model.max_length:
+        todo = f"{model.ref.name} reads at most {model.max_length} tokens"
+        raise InputError(Fault("max_length is beyond the backbone's positions", where, str(max_length), todo))
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 
 from jobs.adapters.peft import write_adapter
-from jobs.errors import Fault, InputError
 from jobs.evaluation.prompted_scores import score_prompted
 from jobs.evaluation.prompted_sets import ChoiceSet, TextSet, prepare_prompted, prompt_request, training_example
 from jobs.models.language_model import LanguageModel, load_language_model
@@ -31,7 +30,7 @@ from jobs.spec import (
 )
 from jobs.spec.identity import key_of
 from jobs.tokens.batches import BatchOrder, Example
-from jobs.tokens.evaluation_sets import EvaluationSet
+from jobs.tokens.evaluation_sets import EvaluationSet, check_length
 from jobs.tokens.lm_batches import collate
 from jobs.tokens.prompt_tokens import PromptSet, prompt_tokens
 from jobs.training.inputs import language_below, theta_pre_of
@@ -65,9 +64,7 @@ class PromptedTraining:
     def __init__(self, call: JobCall[TaskAdapterSpec], spec: TaskAdapterSpec, model: LanguageModel) -> None:
         """Read data and theta_pre. Raises InputError for faulty data and an adapter that does not fit the model."""
         self._call, self._spec, self._model = call, spec, model
-        if spec.training.max_length > model.max_length:
-            got, todo = str(spec.training.max_length), f"use at most {model.max_length}"
-            raise InputError(Fault("max_length is beyond the backbone's positions", "training.max_length", got, todo))
+        check_length(spec.training.max_length, model, "training.max_length")
         refuse_backbone_dropout(spec.training.backbone_dropout, call.name)
         self._theta_pre = theta_pre_of(call)
         self.injected = InjectedModel(model, self._theta_pre)

@@ -20,7 +20,7 @@ from jobs.spec.identity import key_of
 from jobs.tasks.protocol import ScoredSet
 from jobs.tasks.table import task_of
 from jobs.tokens.batches import BatchOrder, collate
-from jobs.tokens.evaluation_sets import EvaluationSet, Reader
+from jobs.tokens.evaluation_sets import EvaluationSet, Reader, check_length
 from jobs.training.headed import HeadedEncoder, InjectedEncoder, StackedEncoder
 from jobs.training.learner import Learner
 from jobs.training.loop import Loop
@@ -59,18 +59,11 @@ def headed_encoder(call: JobCall[TaskAdapterSpec], spec: TaskAdapterSpec) -> Hea
         )
     if isinstance(spec.adapter, BottleneckConfig):
         backbone = load_backbone(spec.backbone)
-        check_length(spec, backbone)
+        check_length(spec.training.max_length, backbone, "training.max_length")
         return StackedEncoder(call, spec, backbone)
     model = load_language_model(spec.backbone)
-    check_length(spec, model)
+    check_length(spec.training.max_length, model, "training.max_length")
     return InjectedEncoder(call, spec, model)
-
-
-def check_length(spec: TaskAdapterSpec, model: Reader) -> None:
-    """Raise InputError for rows that are longer than the model reads."""
-    if spec.training.max_length > model.max_length:
-        got, todo = str(spec.training.max_length), f"use at most {model.max_length}"
-        raise InputError(Fault("max_length is beyond the backbone's positions", "training.max_length", got, todo))
 
 
 class TaskTrainer:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from orchestrator.store.artifacts import ArtifactStore, CorruptArtifactError
+from orchestrator.store.artifacts import ArtifactStore
+from orchestrator.store.record import CorruptArtifactError
 from orchestrator.store.record import Record
 from orchestrator.store.step import Step
 
