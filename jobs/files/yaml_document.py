@@ -6,17 +6,17 @@ import difflib
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from jobs.errors import Fault, InputError, raise_all
 
 Location = tuple[str | int, ...]
-Model = TypeVar("Model", bound=BaseModel)
+Model = TypeVar("Model")
 # What no campaign needs, and what files that are made to blow up exceed. A ConfigMap holds MOST_BYTES too.
 MOST_BYTES, MOST_NODES, DEEPEST = 2**19, 50_000, 40
 LONGEST_NUMBER, LONGEST_TEXT, MOST_FAULTS = 100, 200_000, 50
@@ -72,9 +72,10 @@ _WANTED = {
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A parsed YAML file: plain values, and the line (from 1) of every key and item."""
+    """A parsed YAML file: its text, plain values, and the line (from 1) of every key and item."""
 
     file: Path
+    text: str
     content: Any
     lines: Mapping[Location, int]
 
@@ -88,18 +89,22 @@ class Document:
 
 
 def read_yaml(file: Path) -> Document:
-    """Safe YAML only. Raises InputError for a missing file, broken syntax, a tag or a key given twice."""
+    """As `parse_yaml`. Raises InputError for a missing file too."""
     try:
         if file.stat().st_size > MOST_BYTES:
             raise InputError(Fault("the file is too large", _shown(file), f"{file.stat().st_size} bytes"))
-        text = file.read_text(encoding="utf-8")
+        return parse_yaml(file.read_bytes().decode("utf-8"), file)
     except (OSError, UnicodeDecodeError) as fault:
         raise InputError(Fault("the file cannot be read", _shown(file), str(fault))) from fault
+
+
+def parse_yaml(text: str, file: Path) -> Document:
+    """Safe YAML only; faults name `file`. Raises InputError for broken syntax, a tag or a key given twice."""
     try:
         node = yaml.compose(text, Loader=PlainLoader)
         lines: dict[Location, int] = {}
         raise_all(_index(node, (), lines, file)[:MOST_FAULTS] if node is not None else [])
-        return Document(file, yaml.load(text, Loader=PlainLoader), lines)  # noqa: S506 - a SafeLoader
+        return Document(file, text, yaml.load(text, Loader=PlainLoader), lines)  # noqa: S506 - a SafeLoader
     except yaml.MarkedYAMLError as fault:
         line = fault.problem_mark.line + 1 if fault.problem_mark else 1
         raise InputError(Fault(f"not valid YAML: {fault.problem}", f"{_shown(file)}:{line}")) from fault
@@ -111,11 +116,11 @@ def substitute(document: Document, variables: Mapping[str, str]) -> Document:
     """Replace `${name}` in every text value. Raises InputError for names that no variable has."""
     faults: list[Fault] = []
 
-    def replace(value: Any, location: Location) -> Any:
+    def filled(value: Any, location: Location) -> Any:
         if isinstance(value, dict):
-            return {k: replace(v, (*location, k)) for k, v in value.items()}
+            return {k: filled(v, (*location, k)) for k, v in value.items()}
         if isinstance(value, list):
-            return [replace(v, (*location, i)) for i, v in enumerate(value)]
+            return [filled(v, (*location, i)) for i, v in enumerate(value)]
         if not isinstance(value, str):
             return value
         for name in sorted(set(VARIABLE.findall(value)) - set(variables)):
@@ -129,17 +134,19 @@ def substitute(document: Document, variables: Mapping[str, str]) -> Document:
             return ""
         return VARIABLE.sub(lambda match: variables.get(match.group(1), match.group(0)), value)
 
-    content = replace(document.content, ())
+    content = filled(document.content, ())
     raise_all(faults)
-    return Document(document.file, content, document.lines)
+    return replace(document, content=content)
 
 
-def validate(document: Document, model: type[Model]) -> Model:
+def validate(document: Document, model: type[Model] | TypeAdapter[Model]) -> Model:
     """The document as `model`. Raises InputError with every fault on its line, typos with a suggestion."""
+    kind = model if isinstance(model, TypeAdapter) else TypeAdapter(model)
     try:
-        return model.model_validate(document.content)
+        return kind.validate_python(document.content)
     except ValidationError as invalid:
-        raise InputError(*(_fault(document, model, error) for error in _own(invalid.errors()))) from invalid
+        found = [_fault(document, kind.json_schema(), error) for error in _own(invalid.errors())]
+        raise InputError(*dict.fromkeys(found)) from invalid
 
 
 def dotted(location: Location) -> str:
@@ -183,65 +190,59 @@ def _own(errors: Sequence[Any]) -> Iterator[Any]:
             yield error
 
 
-def _fault(document: Document, model: type[BaseModel], error: Any) -> Fault:
-    named: Location = tuple(part for part in error["loc"] if part != "[key]")
-    location = _in_document(document.content, named, error["type"] == "missing")
-    got = _short(error.get("input"))
+def _fault(document: Document, schema: Any, error: Any) -> Fault:
+    location = _in_file(document.content, error["loc"], error["type"])
     if error["type"] == "extra_forbidden":
-        return Fault("unknown key", document.where(location), "", _instead(model, named))
-    if error["type"] == "union_tag_not_found":
-        key = str(error["ctx"]["discriminator"]).strip("'")
-        return Fault("a required key is missing", document.where((*location, key)))
-    if error["type"] == "union_tag_invalid":
-        key, tags = str(error["ctx"]["discriminator"]).strip("'"), str(error["ctx"]["expected_tags"])
-        todo = nearest(str(error["ctx"]["tag"]), [tag.strip(" '") for tag in tags.split(",")])
-        return Fault(f"unknown {key}", document.where((*location, key)), str(error["ctx"]["tag"]), todo)
+        return Fault("unknown key", document.where(location), "", _instead(schema, error["loc"]))
     if error["type"] == "missing":
         return Fault("a required key is missing", document.where(location))
-    return Fault(plain_words(error), document.where(location), got)
+    if error["type"] in ("union_tag_invalid", "union_tag_not_found"):
+        key = error["ctx"]["discriminator"].strip("'")
+        known, tag = sorted(_node(schema, error["loc"])["discriminator"]["mapping"]), error["ctx"].get("tag")
+        what = f"no such {key}" if tag else "a required key is missing"
+        return Fault(what, document.where((*location, key)), repr(tag) if tag else "", nearest(str(tag), known))
+    return Fault(_plain_words(error), document.where(location), _short(error.get("input")))
 
 
-def plain_words(error: Any) -> str:
+def _plain_words(error: Any) -> str:
     """What pydantic refuses, in the words of someone who writes YAML."""
     kind, more = error["type"], error.get("ctx", {})
     if kind in ("too_short", "too_long"):
         bound, count = ("least", more["min_length"]) if kind == "too_short" else ("most", more["max_length"])
         return f"at {bound} {count} {'item is' if count == 1 else 'items are'} wanted, not {more['actual_length']}"
-    for ending, wanted in _WANTED.items():
-        if kind in ending.split():
+    for kinds, wanted in _WANTED.items():
+        if kind in kinds.split():
             return f"{wanted} is wanted"
     message = str(error["msg"]).removeprefix("Value error, ").replace("Input should", "it should")
     return message[:1].lower() + message[1:]
 
 
-def _in_document(content: Any, named: Location, lacks_last: bool) -> Location:
-    """`named` without the tags of unions, which stand in no file; the last part is a key that lacks, if so said."""
-    node: Any = content
-    location = list[str | int]()
-    part: Any
-    for number, part in enumerate(named):
-        is_key = not isinstance(node, dict) or part in node
-        if is_key or (lacks_last and number == len(named) - 1):
+def _instead(schema: Any, parts: Location) -> str:
+    """What to write in place of an unknown key: a near one, or the kind of this section that has it."""
+    key = parts[-1]
+    kinds = _node(schema, parts[:-2]).get("discriminator", {}).get("mapping", {})
+    owners = [kind for kind in kinds if key in _node(schema, (*parts[:-2], kind)).get("properties", {})]
+    known = sorted(_node(schema, parts[:-1]).get("properties", {}))
+    return f"it belongs to {' or '.join(owners)}" if owners else nearest(str(key), known)
+
+
+def _in_file(node: Any, parts: Location, kind: str) -> Location:
+    """The keys of pydantic's `parts` that stand in the file, without names of a union's members; a missing one last."""
+    location: list[str | int] = []
+    for part in parts:
+        if (isinstance(node, dict) and part in node) or (isinstance(node, list) and isinstance(part, int)):
             location.append(part)
-            node = node[part] if isinstance(node, (dict, list)) and is_key else None
-    return tuple(location)
+            node = node[part]  # type: ignore[index]
+    return (*location, parts[-1]) if kind == "missing" else tuple(location)
 
 
-def _instead(model: type[BaseModel], named: Location) -> str:
-    """What to write in place of an unknown key, by the model's JSON Schema: a near one, or the kind that has it."""
-    schema = model.model_json_schema()
-    node: Any = schema
-    above: Any = {}
-    for part in named[:-1]:
-        above, node = node, _descend(schema, node, part)
-    kinds: dict[str, str] = _resolved(schema, above).get("discriminator", {}).get("mapping", {})
-    key = str(named[-1])
-    owners = [kind for kind in kinds if key in _descend(schema, above, kind).get("properties", {})]
-    return f"it belongs to kind {' or '.join(owners)}" if owners else nearest(key, _keys(_resolved(schema, node)))
-
-
-def _keys(node: Any) -> list[str]:
-    return sorted(node.get("properties", {}))
+def _node(schema: Any, location: Location) -> Any:
+    """The JSON Schema of what stands at `location`, as pydantic names it."""
+    node = schema
+    for part in location:
+        if part != "[key]":
+            node = _descend(schema, node, part)
+    return _resolved(schema, node)
 
 
 def _descend(schema: Any, node: Any, part: str | int) -> Any:
@@ -250,8 +251,8 @@ def _descend(schema: Any, node: Any, part: str | int) -> Any:
         return node.get("items", {})
     if part in node.get("properties", {}):
         return node["properties"][part]
-    if part in node.get("discriminator", {}).get("mapping", {}):
-        return _resolved(schema, {"$ref": node["discriminator"]["mapping"][part]})
+    if member := node.get("discriminator", {}).get("mapping", {}).get(part):
+        return {"$ref": member}
     for option in (*node.get("anyOf", ()), *node.get("oneOf", ())):
         resolved = _resolved(schema, option)
         if part in resolved.get("properties", {}):

@@ -18,10 +18,11 @@ from jobs.adapters.model_card import card
 from jobs.adapters.weight_files import weights_file
 from jobs.errors import Fault, InputError
 from jobs.files.digest import sha256
+from jobs.files.yaml_document import read_yaml
 from jobs.merging import recipe as recipes
 from jobs.merging.merged import Merged
 from jobs.merging.plan import plan_merge
-from jobs.merging.recipe_file import parse_recipe
+from jobs.merging.recipe_file import recipe_of
 from jobs.merging.sources import Term, read_terms, recipe_inputs, resolved_path
 from jobs.merging.spaces import LINEAR
 
@@ -48,12 +49,8 @@ def merge(recipe_path: Path | str, out: Path | str) -> MergeReport:
     merged; then nothing is left behind.
     """
     recipe_path = Path(recipe_path)
-    try:
-        text = recipe_path.read_bytes().decode("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(Fault("cannot read the recipe", str(recipe_path), str(error))) from error
-    recipe = parse_recipe(text, str(recipe_path))
-    return merge_recipe(recipe, text, recipe_path.parent, Path(out))
+    document = read_yaml(recipe_path)
+    return merge_recipe(recipe_of(document), document.text, recipe_path.parent, Path(out))
 
 
 def merge_recipe(recipe: recipes.Recipe, text: str, directory: Path, out: Path) -> MergeReport:

@@ -6,8 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from orchestrator.store.artifacts import ArtifactStore
-from orchestrator.store.record import CorruptArtifactError
-from orchestrator.store.record import Record
+from orchestrator.store.record import CorruptArtifactError, Record
 from orchestrator.store.step import Step
 
 

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from jobs.errors import InputError
+from jobs.files.yaml_document import parse_yaml, read_yaml
 from jobs.merging import recipe as recipes
-from jobs.merging.recipe_file import load_recipe, parse_recipe
+from jobs.merging.recipe_file import recipe_of
 
 GOOD = """\
 method: linear
@@ -19,6 +20,10 @@ space: delta
 rank: 16
 name: gl
 """
+
+
+def parse_recipe(text: str, name: str) -> recipes.Recipe:
+    return recipe_of(parse_yaml(text, Path(name)))
 
 
 def faults(text: str) -> list[str]:
@@ -68,9 +73,9 @@ def test_every_method_has_its_recipe(text, kind):
 def test_every_fault_of_a_file_comes_at_once_with_line_and_key():
     text = GOOD.replace("weight: 0.65", "weigth: 0.65").replace("rank: 16", "rank: 0").replace("gl", "../gl")
     found = "\n".join(faults(text.replace("space", "spaces")))
-    assert "r.yaml:4: sources.1.weight: this key is missing" in found
-    assert "r.yaml:4: sources.1.weigth: unknown key; did you mean weight?" in found
-    assert "r.yaml:5: spaces: unknown key; did you mean space?" in found
+    assert "r.yaml:4: sources[1].weight: a required key is missing" in found
+    assert 'r.yaml:4: sources[1].weigth: unknown key; did you mean "weight"?' in found
+    assert 'r.yaml:5: spaces: unknown key; did you mean "space"?' in found
     assert "r.yaml:6: rank:" in found
     assert "r.yaml:7: name:" in found
 
@@ -80,20 +85,20 @@ def test_every_fault_of_a_file_comes_at_once_with_line_and_key():
     [
         ("", "a recipe is a mapping of keys"),
         ("- a", "a recipe is a mapping of keys (got list)"),
-        ("name: x", "r.yaml:1: method: this key is missing"),
-        ("name: x\nmethod: tis", "r.yaml:2: method: no such method (got 'tis'); did you mean ties?"),
+        ("name: x", "r.yaml:1: method: a required key is missing; known: adamergex, add, "),
+        ("name: x\nmethod: tis", "r.yaml:2: method: no such method (got 'tis'); did you mean \"ties\"?"),
         ("a: [", "not valid YAML"),
-        (GOOD + "name: other", "r.yaml:8: name: this key is given twice"),
-        ("a: &x 1\nb: *x", "r.yaml:2: a recipe has no aliases"),
-        (GOOD.replace("0.35", ".nan"), "r.yaml:3: sources.0.weight"),
-        (GOOD.replace("0.35", "'0.35'"), "r.yaml:3: sources.0.weight"),
-        (GOOD.replace("0.35", "true"), "r.yaml:3: sources.0.weight"),
-        (GOOD + "options: {normalise: true}", "options.normalise: unknown key; did you mean normalize?"),
+        (GOOD + "name: other", "r.yaml:8: name: the key is given twice (got first in line 7)"),
+        ("a: &x [1, *x]", "does an anchor contain itself?"),
+        (GOOD.replace("0.35", ".nan"), "r.yaml:3: sources[0].weight"),
+        (GOOD.replace("0.35", "'0.35'"), "r.yaml:3: sources[0].weight"),
+        (GOOD.replace("0.35", "true"), "r.yaml:3: sources[0].weight"),
+        (GOOD + "options: {normalise: true}", 'options.normalise: unknown key; did you mean "normalize"?'),
         ("method: linear\nsources: []\nname: x", "r.yaml:2: sources"),
         ("method: slerp\nsources: [{adapter: a}]\noptions: {t: 0.5}\nname: x", "r.yaml:2: sources"),
         ("method: slerp\nsources: [{adapter: a}, {adapter: b}]\noptions: {t: 1.5}\nname: x", "r.yaml:3: options.t"),
         ("method: ties\nsources: [{adapter: a}]\noptions: {density: 20}\nname: x", "r.yaml:3: options.density"),
-        ("method: ties\nsources: [{adapter: a, weight: 2}]\nname: x", "sources.0.weight: unknown key"),
+        ("method: ties\nsources: [{adapter: a, weight: 2}]\nname: x", "sources[0].weight: unknown key"),
         ("method: add\ntask: t\nlanguage: 3\noptions: {lambda: 1}\nname: x", "r.yaml:3: language"),
         ("!!python/object/apply:os.system ['true']", "not valid YAML"),
     ],
@@ -103,14 +108,14 @@ def test_each_fault_names_its_place(text, expected):
 
 
 def test_a_recipe_that_cannot_be_read_is_refused(tmp_path: Path):
-    with pytest.raises(InputError, match="cannot read the recipe"):
-        load_recipe(tmp_path / "none.yaml")
+    with pytest.raises(InputError, match="the file cannot be read"):
+        read_yaml(tmp_path / "none.yaml")
     (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(InputError, match="cannot read the recipe"):
-        load_recipe(tmp_path / "binary.yaml")
+    with pytest.raises(InputError, match="the file cannot be read"):
+        read_yaml(tmp_path / "binary.yaml")
     (tmp_path / "large.yaml").write_text("#" * (2**20 + 1))
     with pytest.raises(InputError, match="too large"):
-        load_recipe(tmp_path / "large.yaml")
+        read_yaml(tmp_path / "large.yaml")
 
 
 def test_deep_nesting_does_not_crash():

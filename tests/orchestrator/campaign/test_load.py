@@ -90,8 +90,8 @@ def test_wrong_kinds_of_values_are_told_in_words_of_the_file(faults):
         "languages: a mapping of keys is wanted (got 'en')",
         "resources.cpus_per_bank: a number is wanted (got 'many')",
         "resources.evaluators: a whole number is wanted (got 1.5)",
-        'comparisons[0].kind: unknown kind (got zeroshot); did you mean "zero-shot"?',
-        "comparisons[1].methods: unknown key; it belongs to kind mixture",
+        "comparisons[0].kind: no such kind (got 'zeroshot'); did you mean \"zero-shot\"?",
+        "comparisons[1].methods: unknown key; it belongs to mixture",
     }
     (said,) = faults({"comparisons.0.targets": []})
     assert said.endswith("comparisons[0].targets: at least 1 item is wanted, not 0 (got [])")

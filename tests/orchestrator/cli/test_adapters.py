@@ -174,7 +174,7 @@ def test_faults_of_the_user_are_single_lines_and_exit_code_two(tmp_path):
     command = [sys.executable, "-c", code, str(tmp_path / "r.yaml"), "--out", str(tmp_path / "out")]
     result = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY)
     assert result.returncode == 2
-    assert result.stderr.splitlines() == [f"{tmp_path}/r.yaml:4: spcae: unknown key; did you mean space?"]
+    assert result.stderr.splitlines() == [f'{tmp_path}/r.yaml:4: spcae: unknown key; did you mean "space"?']
     assert not (tmp_path / "out").exists()
 
 

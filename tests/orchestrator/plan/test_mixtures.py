@@ -208,7 +208,7 @@ def test_a_method_of_ones_own_takes_a_few_lines(tmp_path):
         ({"methods": [{"name": "x", "weights": {"task:en": "lambda**2"}}]}, "not a weight"),
         (
             {"kind": "zero-shot", "targets": ["ca"], "methods": ["add"]},
-            "methods: unknown key; it belongs to kind mixture",
+            "methods: unknown key; it belongs to mixture",
         ),
         ({"methods": ["add"], "space": "kronecker"}, "no such space.*choose factors or delta"),
         ({"methods": ["mad-x"]}, "`prompt` and stacked adapters are of baselines: mad-x"),
