@@ -17,11 +17,14 @@ from orchestrator.execution.data_check import check_task_data
 from orchestrator.execution.event_log import EventLog
 from orchestrator.execution.executor import Executor, LazyExecutor, StepProgress, StepStateChanged, Watcher
 from orchestrator.execution.hub_check import check_hub_names
+from orchestrator.execution.local import LocalExecutor
 from orchestrator.execution.loop import Summary, execute
 from orchestrator.execution.progress import display
 from orchestrator.execution.provenance import _git_commit, _versions, execution_facts
 from orchestrator.execution.shutdown import ShutdownRequest
 from orchestrator.execution.step_logs import StepLogs
+from orchestrator.lineage.mlflow.uri import default_uri
+from orchestrator.lineage.mlflow.writer import Writer
 from orchestrator.lineage.model_card import write_card
 from orchestrator.plan.index import write_index
 from orchestrator.plan.plan import Plan
@@ -134,8 +137,6 @@ def _executor(
     campaign: Campaign, settings: RunSettings, store: ArtifactStore, notes: Send, shutdown: ShutdownRequest
 ) -> Executor:
     if settings.executor == "local":
-        from orchestrator.execution.local import LocalExecutor
-
         return LocalExecutor(campaign.resources.bank_size, notes, shutdown)
     from orchestrator.execution.ray.executor import RayExecutor, Run
 
@@ -148,9 +149,6 @@ class _Mirror:
     def __init__(self, uri: str, store: ArtifactStore, index: dict[str, Any], console: Console) -> None:
         self._writer = None
         if uri != "off":
-            from orchestrator.lineage.mlflow.uri import default_uri
-            from orchestrator.lineage.mlflow.writer import Writer
-
             warn = partial(console.print, style="yellow")
             self._writer = Writer(uri or default_uri(store.root), store, index, warn)
 

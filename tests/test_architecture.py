@@ -249,7 +249,7 @@ def test_third_parties_stand_in_their_rooms():
 def test_what_others_keep_for_themselves_is_used_in_named_files_alone():
     for path in MODULES:
         for name, line in imports(path):
-            private = any(part.startswith("_") for part in name.split(".")) and not name.startswith("__future__")
+            private = any(part.startswith("_") and not part.endswith("__") for part in name.split("."))
             ours = name.split(".")[0] in PACKAGES
             assert ours or not private or short(path) in PRIVATE, f"{short(path)}:{line}: {name}"
 
