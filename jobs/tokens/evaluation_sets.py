@@ -45,7 +45,7 @@ def check_length(max_length: int, model: Reader, where: str = "max_length") -> N
     """Raise InputError, at the key `where`, when rows of `max_length` tokens are longer than the model reads."""
     if max_length > model.max_length:
         todo = f"{model.ref.name} reads at most {model.max_length} tokens"
-        raise InputError(Fault("max_length is beyond the backbone's positions", where, str(max_length), todo))
+        raise InputError(Fault("longer than the backbone reads", where, str(max_length), todo))
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,10 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import orchestrator.lineage.mlflow.writer.mlflow.writer  # noqa: F401
 from rich.console import Console
 
 import jobs.worker  # noqa: F401 - what a run would import
+import orchestrator.lineage.mlflow.writer  # noqa: F401
 from jobs.runtime.shutdown import LEFT, ShutdownRequested
 from jobs.training import checkpoint
 from orchestrator.campaign.load import load_campaign

@@ -103,7 +103,7 @@ def test_plain_peft_loads_the_result_and_finds_its_loss(llama):
     assert curve[50] < curve[25]
     plain = AutoModelForCausalLM.from_pretrained(llama.backbone.path)
     model = peft.PeftModel.from_pretrained(plain, str(call.output)).eval()
-    forward = module.Forwards(llama.backbone).forward(call.spec.adapter, call.inputs["theta_pre"])
+    forward = module.AdapterBackends(llama.backbone).forward(call.spec.adapter, call.inputs["theta_pre"])
     losses = []
     for example in forward.start(call).held_out:
         logits = model(input_ids=torch.tensor(example.ids)[None]).logits[0]

@@ -80,5 +80,5 @@ def test_text_that_the_family_cannot_be_scored_by_and_rows_that_are_too_long_are
         warm.evaluate(wrong, stack_of())
     fleet, call, _ = trained["llama", "causal-lm"]
     warm = LanguageEvaluator(fleet.backbone, call.cache, "cpu")
-    with pytest.raises(InputError, match="use at most 64"):
+    with pytest.raises(InputError, match="reads at most 64"):
         warm.evaluate(dataclasses.replace(_evaluation(call), max_length=65), stack_of())

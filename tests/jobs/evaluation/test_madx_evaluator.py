@@ -247,7 +247,7 @@ def test_labels_without_o_are_refused(world):
 
 
 def test_a_longer_input_than_the_backbone_reads_is_refused(world):
-    with pytest.raises(InputError, match="max_length is beyond the backbone's positions"):
+    with pytest.raises(InputError, match="longer than the backbone reads"):
         world.warm.evaluate(EvaluationSet(TEXT, world.texts, "test", world.warm.backbone.max_length + 1), stack_of())
 
 

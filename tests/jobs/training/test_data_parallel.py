@@ -136,7 +136,7 @@ def test_when_a_worker_is_killed_the_other_saves_what_it_has_and_goes_on_alone(f
         time.sleep(0.01)
     assert not saved(killed.checkpoint)
     workers[1].send_signal(signal.SIGKILL)
-    assert "TeamBrokenError" in workers[0].communicate(timeout=100)[1]
+    assert "WorkerLostError" in workers[0].communicate(timeout=100)[1]
     assert saved(killed.checkpoint)[0].time >= 20
     result = dict(train_languages([killed]))["ia"]
     dict(train_languages([undisturbed]))

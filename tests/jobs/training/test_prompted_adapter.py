@@ -155,7 +155,7 @@ def test_what_lacks_is_said(fleet):
         fleet.run("nothing", fleet.spec(), {})
     with pytest.raises(InputError, match=r"inputs are missing.*task:gl"):
         fleet.run("nothing-either", fleet.evaluation({"task:gl": 1.0}), {})
-    with pytest.raises(InputError, match=r"beyond the backbone's positions.*at most 64"):
+    with pytest.raises(InputError, match=r"longer than the backbone reads.*at most 64"):
         fleet.train("long", fleet.spec(max_length=65))
 
 

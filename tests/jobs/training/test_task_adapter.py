@@ -6,11 +6,11 @@ import pytest
 import torch
 from adapters import Stack
 from safetensors.torch import load_file
+from stacks import stack_of
 from tiny_fleet import TASK, Fleet
 
 from jobs.banks.bank import train_languages
 from jobs.errors import InputError
-from jobs.evaluation.evaluator import Stack as System
 from jobs.evaluation.madx_evaluator import WarmEvaluator
 from jobs.models.madx_backbone import load_backbone
 from jobs.spec import TrainingConfig
@@ -57,7 +57,7 @@ def test_the_evaluator_scores_the_saved_adapter_as_training_did(fleet, trained, 
     evaluator = WarmEvaluator(fleet.backbone, call.cache, "cpu")
     data = dataclasses.replace(call.spec.data, limits=(("validation", 30),))
     score = evaluator.evaluate(
-        EvaluationSet(TASK, data, "validation", 32), System(((language_adapter, 1.0),), call.output)
+        EvaluationSet(TASK, data, "validation", 32), stack_of(((language_adapter, 1.0),), call.output)
     )
     assert score.value == pytest.approx(result.metrics["validation_f1"])
 
