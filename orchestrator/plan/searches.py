@@ -22,7 +22,7 @@ from orchestrator.campaign.search import SearchSection
 from search_spaces.mixtures.candidates import lambda_grid, line_candidate
 from search_spaces.mixtures.checks import space_faults, strategy_faults
 from search_spaces.mixtures.spaces import keys_of, size
-from search_spaces.relatedness.typology_weights import typology_weights
+from search_spaces.relatedness.ranking import typology_weights
 
 MIDDLE = 0.5
 # Rules that take any weights; the others have starts of equal weights alone, and slerp those of two adapters.
@@ -81,7 +81,7 @@ def _typology(space: SearchSpace, targets: Sequence[str]) -> Iterator[Mixture]:
     options = _middle_options(space) if isinstance(space, RuleSpace) else ()
     for target in targets:
         try:
-            weights = typology_weights(target, [key for key in keys_of(space) if key != target], "syntactic").weights
+            weights = typology_weights(target, [key for key in keys_of(space) if key != target], "syntactic")
         except InputError:
             continue
         if weights:

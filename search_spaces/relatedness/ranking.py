@@ -1,4 +1,4 @@
-"""A pool of languages by their distance to a target. Nothing here trains or evaluates."""
+"""A pool of languages by their distance to a target, and weights by it (TIPA). Nothing here trains or evaluates."""
 
 from __future__ import annotations
 
@@ -115,3 +115,19 @@ def _ties(related: Sequence[Related]) -> tuple[tuple[str, ...], ...]:
         tuple(one.code for one in group) for _, group in groupby(related, key=lambda one: comparable(one.distance))
     ]
     return tuple(group for group in groups if len(group) > 1)
+
+
+def typology_weights(target: str, pool: Sequence[str], by: str | Sequence[str]) -> dict[str, float]:
+    """w_i = (1 - d_i) / sum_j (1 - d_j): normalised similarities to the target, for A_target = sum_i w_i A_i
+    (TIPA, arXiv 2601.16629), nearest first.
+
+    TIPA takes its similarities from URIEL+; here d is URIEL's distance. Languages without one get no weight. Raises
+    InputError where no language has one, or all are at distance 1.
+    """
+    similarity = {one.code: 1.0 - one.distance for one in rank(target, pool, by).related}
+    total = sum(similarity.values())
+    if total <= 0.0:
+        all_far = f"{len(similarity)} language(s) with a distance, all of them 1"
+        got = all_far if similarity else "no language with a distance"
+        raise InputError(Fault(f"no weight can be made for {target}", got=got, todo="choose another kind of distance"))
+    return {code: value / total for code, value in similarity.items()}

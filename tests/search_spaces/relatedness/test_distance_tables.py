@@ -9,9 +9,9 @@ from scipy import sparse
 
 from jobs.errors import InputError
 from search_spaces.relatedness.distance_tables import load_precomputed
-from search_spaces.relatedness.distances import distance
 from search_spaces.relatedness.ranking import rank
 from search_spaces.relatedness.selection import nearest
+from tests.search_spaces.relatedness.pairwise import distance
 
 # Nearest languages by the published table, whose macro-language codes have no data and are left out here.
 BY_SYNTAX = {"bg": "es", "de": "ru", "el": "es", "fr": "es", "hi": "ur", "ru": "de", "ur": "hi", "vi": "bg"}

@@ -9,11 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobs.errors import InputError
-from search_spaces.relatedness.distances import distance, distance_matrix, parse_kinds
+from search_spaces.relatedness.distances import parse_kinds
 from search_spaces.relatedness.ranking import rank
 from search_spaces.relatedness.selection import as_stored, nearest, related_by_thresholds
 from search_spaces.relatedness.uriel import KINDS, coordinates, known_features, load_features, record_code
 from search_spaces.relatedness.uriel_distances import RebuiltDistances
+from tests.search_spaces.relatedness.pairwise import distance, distance_matrix
 
 # The pool of language and task arithmetic, and its selections (Table 5) with geographic distances as lang2vec
 # stores them.
