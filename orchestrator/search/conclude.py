@@ -14,8 +14,7 @@ from orchestrator.search.scores import ScoredTrial
 from orchestrator.search.session import Session
 from orchestrator.search.trial_log import mixture_json
 from search_spaces.mixtures.spaces import candidates
-from search_spaces.strategies.paired_error import paired_error
-from search_spaces.strategies.strategy import Trial
+from search_spaces.strategies.strategy import Trial, paired_error
 
 WINNER_FILE = "winner.json"
 DEFAULT_LAMBDA = 0.5

@@ -11,9 +11,8 @@ from jobs.spec import Choice, SearchSpec, metric_of
 from orchestrator.search.scores import ScoredTrial, fold_means, seen_gains
 from orchestrator.search.session import Session
 from orchestrator.search.trial_log import mixture_json
-from search_spaces.mixtures.objectives import Gains, ideal_of, scalarized_score
-from search_spaces.mixtures.pareto import pareto_front
-from search_spaces.strategies.paired_error import paired_error
+from search_spaces.mixtures.objectives import Gains, ideal_of, pareto_front, scalarized_score
+from search_spaces.strategies.strategy import paired_error
 
 Row = dict[str, Any]
 
@@ -48,7 +47,7 @@ def judged_jointly(
         "metric": f"joint_{spec.choice}",
         "mode": "max",
         "constant": len(set(worths)) == 1 and len(rows) > 1,
-        "front": _front(gained, whole),
+        "front": pareto_front(gained),
         "objectives": objectives,
         "best_for": {one["name"]: mixture_json(whole[one["best"]].trial.candidate.mixture) for one in objectives},
     } | _against_reference(spec, whole[order[0]], reference, _kept(ideal_of(gained), deciding), deciding)
@@ -104,13 +103,6 @@ def _objective(
         "best": best,
         "constant": len({gains[number] for gains in gained}) == 1 and len(gained) > 1,
     }
-
-
-def _front(gained: Sequence[Gains], whole: Sequence[ScoredTrial]) -> list[int]:
-    mixtures = [one.trial.candidate.mixture for one in whole]
-    columns = [dict(zip(mixtures, column, strict=True)) for column in zip(*gained, strict=True)]
-    front = set(pareto_front(columns))
-    return [at for at, mixture in enumerate(mixtures) if mixture in front]
 
 
 def _against_reference(

@@ -8,8 +8,7 @@ from itertools import product
 
 from jobs.spec import LineSpace, Mixture, MixtureSpace, RangeSpace, RuleSpace, SearchSpace, SimplexSpace, SubsetSpace
 from search_spaces.mixtures.candidates import Candidate, line_candidate, pair_candidate
-from search_spaces.mixtures.simplex import normalised, parts_of, rounded
-from search_spaces.mixtures.spaces import ruled, weighted
+from search_spaces.mixtures.spaces import normalised, parts_of, rounded, ruled, weighted
 
 Point = Mapping[str, float]
 # The smallest share of the largest weight at which a language still belongs to a set of equal weights.

@@ -16,8 +16,7 @@ from jobs.spec import (
     SubsetSpace,
     WeightSpace,
 )
-from search_spaces.mixtures.simplex import parts_of
-from search_spaces.mixtures.spaces import keys_of, size
+from search_spaces.mixtures.spaces import keys_of, parts_of, size
 
 # Rules whose weights mean something; TIES takes sets.
 _EQUAL_WEIGHTS = ("ties",)

@@ -1,4 +1,4 @@
-"""One mixture for several objectives: gains that can be compared, and the rules by which one mixture wins.
+"""One mixture for several objectives: gains that can be compared, what none beats, and the rules by which one wins.
 
 Scores of different tasks have different units. A gain is therefore counted in the error of one reference mixture: the
 share of it that a mixture removes. A flat objective then has gains near zero, whichever of its candidates is best, and
@@ -56,3 +56,16 @@ def surrogate(one: Gains, choice: Choice) -> float:
     By regret it is the mean gain: a strategy must not be told another value for the same candidate later.
     """
     return min(one) if choice == "worst" else fmean(one)
+
+
+def pareto_front(candidates: Sequence[Gains]) -> list[int]:
+    """Places of the candidates that no other is as good as everywhere and better than somewhere."""
+    front: list[int] = []
+    for at in sorted(range(len(candidates)), key=lambda at: candidates[at], reverse=True):
+        if not any(_dominates(candidates[other], candidates[at]) for other in front):
+            front.append(at)
+    return sorted(front)
+
+
+def _dominates(one: Gains, other: Gains) -> bool:
+    return one != other and all(a >= b for a, b in zip(one, other, strict=True))

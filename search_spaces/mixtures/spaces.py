@@ -1,14 +1,13 @@
-"""Search spaces: which candidates are in one, how many, and what is wrong with one that holds none."""
+"""Search spaces: which candidates are in one and how many; and the grid of weights that sum to one."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import combinations, product
 
 from jobs.spec import LineSpace, Mixture, MixtureSpace, RangeSpace, RuleSpace, SearchSpace, SimplexSpace, SubsetSpace
 from search_spaces.mixtures.candidates import Candidate, line_candidate, pair_candidate
-from search_spaces.mixtures.simplex import composition_count, compositions, parts_of
 
 TOLERANCE = 1e-9
 
@@ -58,34 +57,6 @@ def candidates(space: SearchSpace) -> Iterator[Candidate]:
         if candidate.mixture.weights and candidate.mixture not in seen:
             seen.add(candidate.mixture)
             yield candidate
-
-
-def contains(space: SearchSpace, mixture: Mixture) -> bool:
-    """Whether a candidate of the space is `mixture`; a step is met within rounding."""
-    if isinstance(space, RuleSpace):
-        plain = Mixture(mixture.weights)
-        allowed = dict(space.options)
-        given = dict(mixture.options)
-        if mixture.method != space.method or given.keys() != allowed.keys():
-            return False
-        return all(given[name] in allowed[name] for name in allowed) and contains(space.weights, plain)
-    if isinstance(space, LineSpace):
-        return any(_same(candidate.mixture, mixture) for candidate in candidates(space))
-    if mixture.method != "task_arithmetic" or mixture.options:
-        return False
-    weights = dict(mixture.weights)
-    match space:
-        case MixtureSpace():
-            return any(_close(weights, candidate.weights) for candidate in candidates(space))
-        case SimplexSpace():
-            return weights.keys() <= set(space.simplex) and _on_simplex(weights, space.step)
-        case SubsetSpace():
-            return _is_subset(space, weights)
-        case RangeSpace():
-            ends = {key: (low, high) for key, low, high in space.ranges}
-            inside = all(ends[k][0] - TOLERANCE <= w <= ends[k][1] + TOLERANCE for k, w in weights.items() if k in ends)
-            steps = ((weights.get(key, 0.0) - low) for key, low, _ in space.ranges)
-            return weights.keys() <= ends.keys() and inside and all(_is_multiple(value, space.step) for value in steps)
 
 
 def _all(space: SearchSpace) -> Iterator[Candidate]:
@@ -157,29 +128,51 @@ def _grid_parts(step: float) -> int:
     return round(1 / step)
 
 
-def _close(a: dict[str, float], b: dict[str, float]) -> bool:
-    return all(abs(a.get(key, 0.0) - b.get(key, 0.0)) <= TOLERANCE for key in a.keys() | b.keys())
+def parts_of(step: float) -> int:
+    """How many times `step` fits into one. Raises ValueError when it does not fit: no sum of such weights is one."""
+    parts = round(1 / step) if step > 0 else 0
+    if not parts or not math.isclose(parts * step, 1.0, rel_tol=1e-9):
+        raise ValueError(f"a step that does not divide 1 reaches no point of the simplex: {step:g}")
+    return parts
 
 
-def _same(one: Mixture, other: Mixture) -> bool:
-    alike = (one.method, one.options) == (other.method, other.options)
-    return alike and _close(dict(one.weights), dict(other.weights))
+def compositions(total: int, places: int, least: int = 0) -> Iterator[tuple[int, ...]]:
+    """All tuples of `places` integers of at least `least` that sum to `total`, the first place falling."""
+    if places == 1:
+        if total >= least:
+            yield (total,)
+        return
+    for first in range(total - least * (places - 1), least - 1, -1):
+        for rest in compositions(total - first, places - 1, least):
+            yield (first, *rest)
 
 
-def _on_simplex(weights: dict[str, float], step: float) -> bool:
-    whole = abs(sum(weights.values()) - 1.0) <= 1e-6 and all(weight >= -TOLERANCE for weight in weights.values())
-    return whole and all(_is_multiple(weight, step) for weight in weights.values())
+def composition_count(total: int, places: int, least: int = 0) -> int:
+    """How many tuples `compositions` yields."""
+    free = total - least * places
+    return math.comb(free + places - 1, places - 1) if free >= 0 else 0
 
 
-def _is_multiple(value: float, step: float) -> bool:
-    return not step or abs(value / step - round(value / step)) <= 1e-6
+def rounded(shares: Sequence[float], parts: int, least: int = 0) -> tuple[int, ...]:
+    """Integers of at least `least` that sum to `parts`, nearest to `shares`, which sum to one.
+
+    Whole parts first, then one more for the largest remainders; ties go to the earlier place. Needs
+    `parts >= least * len(shares)`.
+    """
+    wanted = [share * parts for share in shares]
+    counts = [max(least, int(value + 1e-9)) for value in wanted]
+    while sum(counts) < parts:
+        place = max(range(len(counts)), key=lambda i: (round(wanted[i] - counts[i], 9), -i))
+        counts[place] += 1
+    while sum(counts) > parts:
+        place = max(
+            (i for i in range(len(counts)) if counts[i] > least), key=lambda i: (round(counts[i] - wanted[i], 9), i)
+        )
+        counts[place] -= 1
+    return tuple(counts)
 
 
-def _is_subset(space: SubsetSpace, weights: dict[str, float]) -> bool:
-    used = {key for key, weight in weights.items() if weight}
-    chosen = used - set(space.always)
-    if not (set(space.always) <= used and chosen <= set(space.pool) and len(chosen) in _counts(space)):
-        return False
-    if space.step:
-        return _on_simplex(weights, space.step)
-    return all(abs(weights[key] - 1.0 / len(used)) <= TOLERANCE for key in used)
+def normalised(values: Sequence[float]) -> tuple[float, ...]:
+    """`values`, not negative, divided by their sum; equal shares when all are zero."""
+    total = sum(values)
+    return tuple(value / total for value in values) if total > 0 else (1.0 / len(values),) * len(values)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from jobs.spec import Mixture, SearchSpace, SimplexSpace, StrategySpec, SubsetSpace
 from search_spaces.mixtures.candidates import Candidate
-from search_spaces.mixtures.simplex import normalised, parts_of, rounded
-from search_spaces.mixtures.spaces import keys_of, weighted
+from search_spaces.mixtures.spaces import keys_of, normalised, parts_of, rounded, weighted
 from search_spaces.strategies.strategy import Observation, Trial
 
 
@@ -65,14 +64,14 @@ class Greedy:
 
     def _may_join(self, key: str, members: tuple[str, ...]) -> bool:
         if key in members:
-            return bool(_step(self._space)) or isinstance(self._space, SimplexSpace)
+            return bool(self._space.step) or isinstance(self._space, SimplexSpace)
         return len(set(members) - set(self._always)) < self._largest
 
     def _made(self, members: tuple[str, ...]) -> Candidate:
         """The mixture in which every member has equal say, on the space's grid."""
         keys = tuple(dict.fromkeys(members))
         shares = normalised([float(members.count(key)) for key in keys])
-        step = _step(self._space)
+        step = self._space.step
         if step:
             parts = parts_of(step)
             least = 1 if isinstance(self._space, SubsetSpace) else 0
@@ -91,7 +90,3 @@ class Greedy:
         least = min(weights.values())
         self._counts[candidate] = tuple(key for key, weight in weights.items() for _ in range(round(weight / least)))
         return True
-
-
-def _step(space: SubsetSpace | SimplexSpace) -> float:
-    return space.step

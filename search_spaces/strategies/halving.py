@@ -9,8 +9,7 @@ from jobs.spec import SearchSpace, StrategySpec
 from search_spaces.mixtures.axes import axes, candidate_at
 from search_spaces.mixtures.candidates import Candidate
 from search_spaces.mixtures.spaces import candidates, size
-from search_spaces.strategies.paired_error import surely_below
-from search_spaces.strategies.strategy import Observation, Trial
+from search_spaces.strategies.strategy import Observation, Trial, surely_below
 
 SHARES = (0.1, 0.3, 1.0)  # parts of the validation set, each inside the next
 KEPT = 1 / 3

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import random
 import warnings
+from collections.abc import Collection
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from jobs.spec import SearchSpace, StrategySpec
-from search_spaces.mixtures.axes import Axis, axes, candidate_at, point_of
+from search_spaces.mixtures.axes import Axis, Point, axes, candidate_at, point_of
 from search_spaces.mixtures.candidates import Candidate
-from search_spaces.strategies.nearby import Nearby
 from search_spaces.strategies.strategy import Observation, Trial
 
 STARTUP = 8  # random trials before the model speaks, starts included
+TRIES = 40  # steps away from a candidate that was tried before
 
 
 class OptunaSampler:
@@ -74,3 +76,30 @@ def _distribution(axis: Axis) -> BaseDistribution:
     if axis.whole:
         return IntDistribution(int(axis.low), int(axis.high))
     return FloatDistribution(axis.low, axis.high)
+
+
+class Nearby:
+    """Moves a point by ever wider random steps until it stands for another candidate."""
+
+    def __init__(self, space: SearchSpace, seed: int) -> None:
+        """`seed` fixes the steps."""
+        self._space, self._axes = space, axes(space)
+        self._random = random.Random(seed)
+
+    def untried(self, point: Point, tried: Collection[Candidate]) -> Candidate:
+        """A candidate that is not among `tried`; after `TRIES` steps one that may be."""
+        candidate = candidate_at(self._space, point)
+        for number in range(1, TRIES + 1):
+            moved = {axis.name: self._moved(axis, point[axis.name], number / TRIES) for axis in self._axes}
+            candidate = candidate_at(self._space, moved)
+            if candidate not in tried:
+                break
+        return candidate
+
+    def _moved(self, axis: Axis, value: float, width: float) -> float:
+        if axis.unordered:
+            return (
+                float(self._random.randint(int(axis.low), int(axis.high))) if self._random.random() < width else value
+            )
+        moved = min(max(value + self._random.gauss(0.0, width) * (axis.high - axis.low), axis.low), axis.high)
+        return float(round(moved)) if axis.whole else moved

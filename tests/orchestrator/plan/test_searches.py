@@ -9,7 +9,7 @@ from orchestrator.campaign.search import SearchSection
 from orchestrator.cli import app
 from orchestrator.plan.searches import starts_of
 from search_spaces.mixtures.candidates import lambda_grid, lambda_range
-from search_spaces.strategies.warm_starts import placed
+from search_spaces.strategies.factory import placed
 from tests.orchestrator.campaign_files import write_data, write_file
 
 POOL = ("en", "es", "pt")

@@ -3,9 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.spec import Mixture
-from search_spaces.mixtures.objectives import gains, ideal_of, scalarized_score, surrogate
-from search_spaces.mixtures.pareto import pareto_front
+from search_spaces.mixtures.objectives import gains, ideal_of, pareto_front, scalarized_score, surrogate
 
 rows = st.lists(st.tuples(st.integers(-9, 9), st.integers(-9, 9), st.integers(-9, 9)), min_size=1, max_size=12)
 CHOICES = ("regret", "mean", "worst")
@@ -26,13 +24,12 @@ def test_rules_are_what_they_say_and_a_winner_with_the_best_mean_among_equals_is
     candidates = [tuple(value / 10 for value in row) for row in drawn]
     table, ideal = np.array(candidates), ideal_of(candidates)
     expected = {"mean": table.mean(1), "worst": table.min(1), "regret": -(table.max(0) - table).max(1)}
-    mixtures = [Mixture((("en", float(number)),)) for number in range(len(candidates))]
-    front = pareto_front([dict(zip(mixtures, column, strict=True)) for column in zip(*candidates, strict=True)])
+    front = pareto_front(candidates)
     for choice in CHOICES:
         values = [scalarized_score(one, ideal, choice) for one in candidates]
         assert values == pytest.approx(expected[choice])
         best = max(range(len(values)), key=lambda at: (values[at], sum(drawn[at])))
-        assert mixtures[best] in front
+        assert best in front
 
 
 def test_a_flat_objective_does_not_decide_by_its_noise():
@@ -46,3 +43,24 @@ def test_a_flat_objective_does_not_decide_by_its_noise():
 def test_what_a_strategy_is_told_never_changes():
     one = (0.3, -0.1)
     assert surrogate(one, "worst") == -0.1 and surrogate(one, "mean") == surrogate(one, "regret") == pytest.approx(0.1)
+
+
+columns = st.lists(st.lists(st.integers(0, 5), min_size=11, max_size=11), min_size=1, max_size=3)
+
+
+@given(columns)
+def test_the_front_is_what_nothing_beats(drawn):
+    points = list(zip(*drawn, strict=True))
+    front = pareto_front(points)
+    for at, one in enumerate(points):
+        beaten = any(
+            all(a >= b for a, b in zip(other, one, strict=True)) and any(a > b for a, b in zip(other, one, strict=True))
+            for other in points
+        )
+        assert (at in front) == (not beaten)
+
+
+def test_of_two_opposed_targets_everything_is_on_the_front():
+    up, down = list(range(11)), list(range(10, -1, -1))
+    assert pareto_front(list(zip(up, down, strict=True))) == up
+    assert pareto_front([(value, 3) for value in up]) == [10]

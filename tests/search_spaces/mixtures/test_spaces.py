@@ -10,8 +10,16 @@ from hypothesis import strategies as st
 from jobs.spec import LineSpace, Mixture, MixtureSpace, RangeSpace, RuleSpace, SimplexSpace, StrategySpec, SubsetSpace
 from search_spaces.mixtures.axes import axes, candidate_at, point_of
 from search_spaces.mixtures.checks import space_faults, strategy_faults
-from search_spaces.mixtures.simplex import composition_count, compositions, parts_of, rounded
-from search_spaces.mixtures.spaces import candidates, contains, keys_of, size
+from search_spaces.mixtures.spaces import (
+    candidates,
+    composition_count,
+    compositions,
+    keys_of,
+    parts_of,
+    rounded,
+    size,
+)
+from tests.search_spaces.mixtures.membership import contains
 
 POOL = ("en", "es", "pt", "fr")
 SUBSETS = SubsetSpace(POOL, 3)

@@ -7,10 +7,10 @@ import pytest
 
 from jobs.spec import LineSpace, Mixture, MixtureSpace, RangeSpace, RuleSpace, SimplexSpace, StrategySpec, SubsetSpace
 from search_spaces.mixtures.candidates import Candidate, lambda_grid
-from search_spaces.mixtures.spaces import candidates, contains
+from search_spaces.mixtures.spaces import candidates
 from search_spaces.strategies.factory import make_strategy
-from search_spaces.strategies.paired_error import paired_error, surely_below
-from search_spaces.strategies.strategy import Observation, Trial
+from search_spaces.strategies.strategy import Observation, Trial, paired_error, surely_below
+from tests.search_spaces.mixtures.membership import contains
 
 POOL = tuple("abcdefgh")
 BEST = {"c": 0.6, "f": 0.4}
