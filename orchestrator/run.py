@@ -29,11 +29,9 @@ from orchestrator.lineage.model_card import write_card
 from orchestrator.plan.index import write_index
 from orchestrator.plan.plan import Plan
 from orchestrator.report.write import ReportPaths, write_report
-from orchestrator.scheduling.cost import cost_model
-from orchestrator.scheduling.priority import by_upward_rank
+from orchestrator.scheduling.cost import by_upward_rank, cost_model
 from orchestrator.search.earlier_searches import change_lines
-from orchestrator.store.artifacts import ArtifactStore
-from orchestrator.store.inventory import Inventory, take_inventory
+from orchestrator.store.artifacts import ArtifactStore, Inventory, take_inventory
 from orchestrator.store.layout import campaign_folder
 from orchestrator.store.lock import run_lock
 from orchestrator.store.record import CorruptArtifactError

@@ -13,7 +13,7 @@ from jobs.runtime.step_log import Send, failure, logged, no_log
 from jobs.spec import JobResult, LanguageAdapterSpec, SearchSpec, TrialScores
 from orchestrator.execution.executor import StepFinished, StepProgress, Work
 from orchestrator.execution.shutdown import ShutdownRequest
-from orchestrator.scheduling.bank_packing import LARGEST_BANK, bank_key
+from orchestrator.scheduling.capacity import LARGEST_BANK, bank_key
 from orchestrator.search.conclude import run_search
 from orchestrator.search.score_cache import SCORES, ScoreCache
 from search_spaces.strategies.strategy import Trial

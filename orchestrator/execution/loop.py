@@ -16,9 +16,8 @@ from jobs.runtime.shutdown import ShutdownRequested
 from jobs.spec import JobCall, JobResult
 from orchestrator.execution.executor import Executor, State, StepFinished, StepProgress, StepStateChanged, Watcher, Work
 from orchestrator.execution.shutdown import ShutdownRequest
-from orchestrator.store.artifacts import ArtifactStore
+from orchestrator.store.artifacts import ArtifactStore, Inventory, take_inventory
 from orchestrator.store.graph import StepGraph
-from orchestrator.store.inventory import Inventory, take_inventory
 from orchestrator.store.record import CorruptArtifactError, Record
 from orchestrator.store.step import Step
 

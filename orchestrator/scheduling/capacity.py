@@ -1,17 +1,23 @@
-"""What fits on a cluster at once: the counting that the executor on Ray and the simulation share."""
+"""What fits on a cluster at once, and which trainings share a bank: rules of the executor and the simulation."""
 
 from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate
+from typing import TypeVar
 
 from jobs.errors import Fault
+from jobs.spec import Spec, TrainingSpec
 from orchestrator.campaign.resources import ResourcesSection
 
 SETTLE = 0.7  # seconds without news before banks and searches start, so that those that are ready go together
 LONGEST_SETTLE = 3.0  # seconds after which they start however much news there is
+# Languages of one Ray Train job, whose start costs seconds; how many of them share a batch is found on its device.
+LARGEST_BANK = 64
 Node = Mapping[str, float]  # "CPU" and "GPU" of one machine
+T = TypeVar("T")
 
 
 class Debounce:
@@ -77,3 +83,24 @@ def infeasible(resources: ResourcesSection, nodes: Sequence[Node]) -> Iterator[F
         if wanted > most:
             todo = f"ask for at most {most:g}, or use another cluster"
             yield Fault(f"no node of the cluster has that many {resource}s", key, f"{wanted:g}", todo)
+
+
+def bank_key(spec: Spec) -> Hashable:
+    """Specs with equal keys may share one Ray Train job: same backbone, adapter shape and training settings."""
+    if isinstance(spec, TrainingSpec):
+        return type(spec).__name__, spec.backbone, spec.adapter, spec.training
+    return spec
+
+
+def split_banks(works: Sequence[T], at_once: int, bank_size: int) -> Iterable[Sequence[T]]:
+    """Split into banks of `bank_size`, or (0) so that `at_once` banks share the work; lengths differ by one at most.
+
+    `works`: most urgent first. They come together in the first banks, which are the short ones, as the languages of a
+    bank end together. What a language learns does not depend on its bank, so this decides speed alone. With 0, those
+    that do not fit the device together wait inside their bank (`jobs.banks.batch_capacity`).
+    """
+    shared = max(min(max(1, at_once), len(works)), math.ceil(len(works) / LARGEST_BANK))
+    count = math.ceil(len(works) / bank_size) if bank_size else shared
+    least, longer = divmod(len(works), count)
+    ends = list(accumulate([least] * (count - longer) + [least + 1] * longer))
+    return [works[begin:end] for begin, end in zip([0, *ends], ends, strict=False)]

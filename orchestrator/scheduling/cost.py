@@ -1,9 +1,12 @@
-"""What a step will cost in seconds: from like steps of this workspace, from what the user says, else from constants."""
+"""What a step will cost in seconds, and which goes first by it: the one that the longest chain of others waits for.
+
+Costs are from like steps of this workspace, from what the user says, else from constants.
+"""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -17,6 +20,8 @@ from search_spaces.mixtures.spaces import size
 TOKENS_PER_SECOND = {"language-adapter": 20_000.0, "task-adapter": 15_000.0}
 SECONDS = {"initial-adapter": 2.0, "merge": 0.1, "evaluation": 0.3}
 SECONDS_PER_TRIAL = 0.25
+UNKNOWN = 1.0  # seconds of a step of which nobody knows how long it takes
+LEAST = 1e-3  # seconds of any step, so that an input always comes before what needs it
 EMBEDDED = "cldr-mini"
 _DEFAULTS = TrainingConfig(optimizer_steps=1, batch_size=1)
 
@@ -122,3 +127,18 @@ def _tokens(training: Mapping[str, Any]) -> float:
     names = ("optimizer_steps", "batch_size", "gradient_accumulation", "max_length")
     steps, rows, accumulated, length = (training.get(name, getattr(_DEFAULTS, name)) for name in names)
     return float(steps * rows * accumulated * length)
+
+
+def by_upward_rank(steps: Sequence[Step], costs: CostModel) -> list[Step]:
+    """The steps by the seconds of the longest chain that begins with each, longest first; inputs stay in front.
+
+    `steps`: inputs before those that need them. List scheduling by the longest path to an exit (Graham 1969; "upward
+    rank" of HEFT, Topcuoglu et al. 2002): what is on the critical path never waits behind what is not.
+    """
+    chain: dict[str, float] = {}
+    for step in reversed(steps):
+        own = costs.seconds(step)
+        chain[step.key] = chain.get(step.key, 0.0) + max(LEAST, UNKNOWN if own is None else own)
+        for _, source in step.inputs:
+            chain[source.key] = max(chain.get(source.key, 0.0), chain[step.key])
+    return sorted(steps, key=lambda step: -chain[step.key])

@@ -1,8 +1,8 @@
 """A campaign on a cluster that nobody has yet: when each step would run, on paper. No torch, no Ray, no disk.
 
-The rules are those of the executor on Ray (`orchestrator.scheduling.capacity`,
-`orchestrator.scheduling.bank_packing`): what is simulated is in `orchestrator.scheduling.simulation`. How long a step
-takes comes from `orchestrator.scheduling.cost`; what Ray and the driver add is `Overheads`.
+The rules are those of the executor on Ray (`orchestrator.scheduling.capacity`): what is simulated is in
+`orchestrator.scheduling.simulation`. How long a step takes comes from `orchestrator.scheduling.cost`; what Ray and the
+driver add is `Overheads`.
 """
 
 from __future__ import annotations
@@ -17,8 +17,7 @@ from jobs.spec import SearchSpec, TrainingSpec
 from orchestrator.campaign.resources import ResourcesSection
 from orchestrator.scheduling.capacity import infeasible, worker_slots
 from orchestrator.scheduling.cluster_model import Cluster
-from orchestrator.scheduling.cost import CostModel, trials
-from orchestrator.scheduling.priority import by_upward_rank
+from orchestrator.scheduling.cost import CostModel, by_upward_rank, trials
 from orchestrator.scheduling.simulation import START_UP, Engine, Overheads, Span
 from orchestrator.store.step import Step
 
@@ -85,7 +84,7 @@ def simulate(
 ) -> Schedule:
     """Run `steps` (those still to do, inputs first) on `cluster`. Inputs that are not among them count as finished.
 
-    As `run` does it, the most urgent ones go first (`orchestrator.scheduling.priority`).
+    As `run` does it, the most urgent ones go first (`orchestrator.scheduling.cost`).
     Raises InputError for steps of unknown cost, all jobs at once, and for requests that no node can meet.
     """
     raise_all(infeasible(resources, cluster.rooms()))

@@ -15,8 +15,7 @@ from functools import partial
 
 from jobs.spec import SearchSpec, TrainingSpec
 from orchestrator.campaign.resources import ResourcesSection
-from orchestrator.scheduling.bank_packing import bank_key, split_banks
-from orchestrator.scheduling.capacity import Debounce, bank_slots, worker_slots
+from orchestrator.scheduling.capacity import Debounce, bank_key, bank_slots, split_banks, worker_slots
 from orchestrator.scheduling.cluster_model import Cluster, Machines, Slot
 from orchestrator.scheduling.cost import trials
 from orchestrator.store.graph import StepGraph

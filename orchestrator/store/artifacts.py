@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -192,3 +193,30 @@ def make_record(
 
 def _names(folder: Path) -> list[str]:
     return [entry.name for entry in os.scandir(folder)] if folder.is_dir() else []
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """What a workspace has of a plan's steps, asked for once.
+
+    `records`: by key, of steps whose files are there in their sizes. `damaged`: why others must be made again.
+    """
+
+    records: dict[str, Record] = field(default_factory=dict)
+    damaged: dict[str, CorruptArtifactError] = field(default_factory=dict)
+
+
+def take_inventory(steps: Iterable[Step], store: ArtifactStore) -> Inventory:
+    """Of all steps, in their order; a step that is in neither part is new."""
+    found = Inventory()
+    for step in steps:
+        if not store.has(step):
+            continue
+        try:
+            record = store.find(step)
+            if record is not None:
+                store.verify_sizes(record)
+                found.records[step.key] = record
+        except CorruptArtifactError as damage:
+            found.damaged[step.key] = damage
+    return found

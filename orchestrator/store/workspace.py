@@ -13,23 +13,17 @@ from orchestrator.store.layout import BUCKET_FILE
 def workspace_path(place: str | Path) -> Path:
     """The directory of the workspace at `place`: itself, or the scratch of a bucket's, brought up to date.
 
-    Raises InputError when the bucket cannot be used.
-    """
-    return open_workspace(str(place)) if "://" in str(place) else Path(place)
-
-
-def open_workspace(uri: str) -> Path:
-    """The scratch directory of the workspace at `uri`, with its records and campaigns' files brought up to date.
-
     Raises InputError when the bucket cannot be reached, read or written.
     """
-    store = ArtifactStore(BucketBackend(uri))
+    if "://" not in str(place):
+        return Path(place)
+    store = ArtifactStore(BucketBackend(str(place)))
     store.pull_campaigns()
     return store.root
 
 
 def open_store(root: Path) -> ArtifactStore:
-    """The store of a workspace: a directory, or the scratch of one in a bucket (`open_workspace`)."""
+    """The store of a workspace: a directory, or the scratch of one in a bucket (`workspace_path`)."""
     if (root / BUCKET_FILE).is_file():
         return ArtifactStore(BucketBackend(json.loads((root / BUCKET_FILE).read_text(encoding="utf-8"))["uri"]))
     return ArtifactStore(root)

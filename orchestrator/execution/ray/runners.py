@@ -22,7 +22,7 @@ from orchestrator.execution.executor import StepFinished, StepProgress, Work
 from orchestrator.execution.ray.metrics import CampaignMetrics
 from orchestrator.execution.ray.tune import Tuning, run_searches
 from orchestrator.execution.ray.worker_pool import WorkerPool
-from orchestrator.scheduling.bank_packing import bank_key, split_banks
+from orchestrator.scheduling.capacity import bank_key, split_banks
 from orchestrator.scheduling.startup_times import BankClock, StartupLog
 from orchestrator.search.conclude import conclude, search_progress
 from orchestrator.search.score_cache import SCORES, ScoreCache

@@ -18,8 +18,7 @@ from orchestrator.execution.data_check import check_task_data
 from orchestrator.plan.pinned_references import References
 from orchestrator.plan.plan import Plan, plan_campaign
 from orchestrator.run import RunSettings, run_campaign
-from orchestrator.store.artifacts import ArtifactStore
-from orchestrator.store.inventory import take_inventory
+from orchestrator.store.artifacts import ArtifactStore, take_inventory
 from orchestrator.store.step import Step
 
 TRAINING = {"optimizer_steps": 2, "max_length": 32}

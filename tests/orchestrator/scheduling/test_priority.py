@@ -11,10 +11,9 @@ from hypothesis import strategies as st
 
 from orchestrator.campaign.resources import ResourcesSection
 from orchestrator.execution.loop import execute
-from orchestrator.scheduling.bank_packing import LARGEST_BANK, split_banks
-from orchestrator.scheduling.capacity import LONGEST_SETTLE, SETTLE, Debounce
+from orchestrator.scheduling.capacity import LARGEST_BANK, LONGEST_SETTLE, SETTLE, Debounce, split_banks
 from orchestrator.scheduling.cluster_model import Cluster
-from orchestrator.scheduling.priority import by_upward_rank
+from orchestrator.scheduling.cost import by_upward_rank
 from orchestrator.scheduling.schedule import simulate
 from orchestrator.store.artifacts import ArtifactStore
 from tests.orchestrator.scheduling.test_schedule import NOTHING, costs, fleet

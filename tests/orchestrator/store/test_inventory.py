@@ -1,7 +1,6 @@
 """What a workspace has of a plan's steps."""
 
-from orchestrator.store.artifacts import ArtifactStore
-from orchestrator.store.inventory import take_inventory
+from orchestrator.store.artifacts import ArtifactStore, take_inventory
 from tests.orchestrator.toy_steps import STEPS, THETA, A, B, C, commit
 
 
