@@ -16,7 +16,6 @@ from rich.tree import Tree
 from jobs.adapters.weight_files import weights_file
 from jobs.errors import Fault, InputError
 from jobs.spec import is_language_model, metric_named
-from orchestrator.lineage.keys import backbone_key, data_name
 from orchestrator.store.artifacts import ArtifactStore
 from orchestrator.store.layout import RECORD_FILE
 from orchestrator.store.record import Record, read_record
@@ -267,3 +266,13 @@ def _walk(node: Node, parent: Node | None) -> Iterator[tuple[Node | None, Node]]
 
 def _escaped(text: str) -> str:
     return text.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def data_name(ref: Mapping[str, Any]) -> str:
+    """A readable name of a `DataRef` in plain JSON, e.g. `cldr/gl` or `wikimedia/wikipedia/20231101.gl/gl`."""
+    return "/".join(filter(None, (ref.get("dataset") or ref["source"], ref.get("subset"), ref["language"])))
+
+
+def backbone_key(ref: Mapping[str, Any]) -> str:
+    """The key of a backbone, which is no artifact: its name and pinned revision."""
+    return f"backbone/{ref['name']}@{ref['revision']}"

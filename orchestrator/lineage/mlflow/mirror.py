@@ -11,8 +11,7 @@ from typing import Any
 
 from orchestrator.execution.event_log import Failure
 from orchestrator.lineage.mlflow.connection import connect, open_experiment, reachable
-from orchestrator.lineage.mlflow.ledger import Ledger
-from orchestrator.lineage.mlflow.pending import Item, folder_digest, report_key, waiting
+from orchestrator.lineage.mlflow.ledger import Item, Ledger, folder_digest, report_key, waiting
 from orchestrator.lineage.mlflow.registry import Registry
 from orchestrator.lineage.mlflow.run_writer import RunWriter
 from orchestrator.lineage.mlflow.views import view

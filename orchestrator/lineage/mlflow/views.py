@@ -17,7 +17,7 @@ from jobs.adapters.weight_files import weights_file
 from jobs.runtime.redaction import redacted
 from jobs.spec import JOBS, metric_named
 from jobs.spec.identity import IDENTITY
-from orchestrator.lineage.keys import backbone_key, data_name
+from orchestrator.lineage.tree import backbone_key, data_name
 from orchestrator.store.record import Record
 
 LONGEST_VALUE = 500  # characters of a parameter; whole lists stand in record.json, an artifact of the run

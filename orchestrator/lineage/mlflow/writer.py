@@ -20,8 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from jobs.errors import Fault, InputError
 from orchestrator.execution.event_log import Failure
-from orchestrator.lineage.mlflow.ledger import read_ledger
-from orchestrator.lineage.mlflow.pending import Item, waiting
+from orchestrator.lineage.mlflow.ledger import Item, read_ledger, waiting
 from orchestrator.lineage.mlflow.uri import ARTIFACTS, SQLITE, check_uri, default_uri, without_password
 from orchestrator.plan.index import read_index
 from orchestrator.store.artifacts import ArtifactStore
