@@ -21,6 +21,8 @@ from orchestrator.plan.index import Comparison, System
 from orchestrator.results.inputs import ReportInputs
 from orchestrator.results.searches import Flatness, Gain, Search, alone_scores, read_flatness, read_search
 
+ALPHA = 0.05  # of p-values that are corrected for all comparisons of a campaign
+
 
 @dataclass(frozen=True, slots=True)
 class ScoredSystem:
@@ -150,3 +152,17 @@ def _statistics(inputs: ReportInputs, keys: Sequence[str]) -> tuple[tuple[str, .
     texts = [(inputs.store.fetch(key) / "statistics.json").read_text(encoding="utf-8") for key in keys]
     documents = [json.loads(text) for text in texts]
     return tuple(documents[0]["columns"]), [np.asarray(one["rows"], dtype=np.float64) for one in documents]
+
+
+def holm(p_values: Sequence[float]) -> tuple[float, ...]:
+    """Adjusted p-values that bound the chance of any false win (Holm 1979, step-down), in the given order.
+
+    The i-th smallest of n is multiplied by n - i + 1; none is below a smaller one's, none above 1.
+    """
+    order = sorted(range(len(p_values)), key=lambda i: p_values[i])
+    adjusted = [0.0] * len(p_values)
+    highest = 0.0
+    for place, i in enumerate(order):
+        highest = max(highest, min(1.0, p_values[i] * (len(p_values) - place)))
+        adjusted[i] = highest
+    return tuple(adjusted)

@@ -10,10 +10,9 @@ from statistics import fmean
 from orchestrator.report.document import Block, Cell, Code, Column, Fold, Paragraph, Section, Table, Tiles
 from orchestrator.report.sections.results import grouped
 from orchestrator.report.wording import baseline, counted, gain_words
-from orchestrator.results.comparisons import Result
+from orchestrator.results.comparisons import ALPHA, Result, holm
 from orchestrator.results.inputs import ReportInputs
 from orchestrator.results.searches import Gain
-from orchestrator.results.significance import ALPHA, holm
 
 _TOLD = 6  # average gains in a sentence; more of them stand in the tables alone
 

@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.results.significance import holm
+from orchestrator.results.comparisons import holm
 
 P_VALUES = st.lists(st.floats(0, 1), max_size=30)
 
