@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from jobs.errors import Fault, InputError
-from orchestrator.plots.layout import settle
 from orchestrator.plots.palette import COLOURS
+from orchestrator.plots.svg import settle
 from orchestrator.scheduling.schedule import Schedule
 from orchestrator.scheduling.simulation import START_UP, Span
 from orchestrator.wording import duration, short

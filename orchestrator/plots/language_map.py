@@ -32,7 +32,7 @@ def draw_map(pool: Sequence[str], targets: Sequence[str], path: Path) -> tuple[s
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    from orchestrator.plots.layout import settle
+    from orchestrator.plots.svg import settle
 
     refuse_repeats(pool)
     resolve_languages((*pool, *targets))

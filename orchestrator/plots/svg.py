@@ -14,7 +14,6 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
-from orchestrator.plots.layout import settle
 from orchestrator.plots.palette import COLOURS, themed
 from orchestrator.plots.panels import DensityPanel, GainPanel, HeatPanel, LambdaPanel, Panel, ParetoPanel, TrainingPanel
 
@@ -53,6 +52,7 @@ _STYLE: dict[str, Any] = {
 _HEAT = LinearSegmentedColormap.from_list("similarity", ["#e6eef6", "#8db8dc", "#2f7fbc", "#0b3c6f"])
 _HEAT_RASTER_FROM = 40
 _HEAT_TEXT_UP_TO = 16
+_DIGITS = 6  # of the figure's width and height: far below a pixel, far above a solver's last bits
 _TITLE_LETTERS = 34  # of a small panel: its title and the number beside it
 
 
@@ -63,6 +63,23 @@ def draw(panel: Panel) -> str:
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     return themed(buffer.getvalue())
+
+
+def settle(figure: Figure) -> Figure:
+    """Lay the figure out now and keep its axes where they come to stand, rounded to a millionth of the figure.
+
+    The solver of the constrained layout orders its constraints by their addresses, so that its answers for equal
+    figures differ in the last bits from draw to draw; an SVG's ids are hashed from exactly these numbers.
+    """
+    engine = figure.get_layout_engine()
+    if engine is None:
+        return figure
+    engine.execute(figure)
+    figure.set_layout_engine("none")
+    for axes in figure.axes:
+        left, bottom, width, height = (round(float(side), _DIGITS) for side in axes.get_position(original=True).bounds)
+        axes.set_position((left, bottom, width, height))
+    return figure
 
 
 def _axes(width: float, height: float, title: str, size: float = 9) -> tuple[Figure, Axes]:

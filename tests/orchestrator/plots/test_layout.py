@@ -7,7 +7,7 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from orchestrator.plots.layout import settle
+from orchestrator.plots.svg import settle
 
 
 class Trembling(ConstrainedLayoutEngine):
