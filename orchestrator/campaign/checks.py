@@ -16,9 +16,8 @@ from orchestrator.campaign.comparisons import (
     ZeroShotSection,
     chosen_methods,
 )
-from orchestrator.campaign.languages import trained_languages
 from orchestrator.campaign.methods import MULTILINGUAL
-from orchestrator.campaign.schema import Campaign
+from orchestrator.campaign.schema import Campaign, trained_languages
 from orchestrator.campaign.tasks import TaskSection, model_faults
 from search_spaces.relatedness.codes import resolve_language
 

@@ -1,18 +1,22 @@
-"""The whole campaign file as one frozen type."""
+"""The whole campaign file as one frozen type, with the sections that are short, and whom it trains."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from jobs.data.cldr import covered_languages
+from jobs.errors import Fault, InputError
+from jobs.spec import Method as Rule
+from jobs.spec import StrategyName
 from orchestrator.campaign.adapters import LanguageAdapterSection, TaskAdapterSection
-from orchestrator.campaign.comparisons import ComparisonSection
+from orchestrator.campaign.comparisons import ComparisonSection, ZeroShotSection
 from orchestrator.campaign.data import BackboneSection, DataSection
 from orchestrator.campaign.fields import LanguageCode, Name, StrictModel
 from orchestrator.campaign.resources import ResourcesSection
-from orchestrator.campaign.search import SearchSection
 from orchestrator.campaign.tasks import TaskSection
+from search_spaces.relatedness.codes import resolve_language
 
 
 class LanguagesSection(StrictModel):
@@ -27,6 +31,46 @@ class TrackingSection(StrictModel):
     """Where MLflow keeps the mirror of the records; default: a database inside the workspace."""
 
     mlflow: str = Field("", description="tracking URI; empty: sqlite in the workspace; off: no mirror")
+
+
+class SpaceSection(StrictModel):
+    """Mixtures of the anchor and all related languages (and the target, in an enhancement).
+
+    simplex: weights that sum to one, in steps or any. subsets: sets of languages of equal weight or, with a step,
+    of weights in steps. Without a space, lambda is searched between the anchor and one other language at a time.
+    """
+
+    kind: Literal["simplex", "subsets"]
+    step: Annotated[float, Field(ge=0, le=1)] = Field(0.0, description="weights are multiples of it; 0: any, or equal")
+    smallest: Annotated[int, Field(ge=1)] = Field(1, description="subsets: languages at least")
+    largest: Annotated[int, Field(ge=1)] = Field(3, description="subsets: languages at most")
+    rule: Rule = "task_arithmetic"
+    options: dict[str, tuple[float, ...]] = Field(
+        default_factory=dict, description="values to try of each option of the rule, e.g. density: [0.2, 0.8]"
+    )
+
+    @model_validator(mode="after")
+    def _options_have_a_rule(self) -> SpaceSection:
+        if self.options and self.rule == "task_arithmetic":
+            raise ValueError("task arithmetic has no options: name a `rule`")
+        return self
+
+
+class SearchSection(StrictModel):
+    """How weights are searched, on validation data alone. By default every lambda of a grid from 0 to 1."""
+
+    lambda_step: Annotated[float, Field(gt=0, le=0.5)] = 0.05
+    max_length: Annotated[int, Field(ge=8)] = 128
+    space: SpaceSection | None = Field(None, description="default: lambda of one pair at a time")
+    strategy: StrategyName = Field("grid", description="see docs/search.md for what each one needs")
+    evaluations: Annotated[int, Field(ge=0)] = Field(0, description="budget in candidates; 0: what the strategy wants")
+    minutes: Annotated[float, Field(ge=0)] = Field(0.0, description="budget of scoring time; results then vary")
+    starts: tuple[Literal["equal", "alone", "typology"], ...] = Field(
+        ("equal", "alone"), description="mixtures tried first by strategies other than grid"
+    )
+    finalists: Annotated[int, Field(ge=1)] = Field(3, description="of the best, scored on the whole validation set")
+    ahead: Annotated[int, Field(ge=1)] = Field(4, description="trials on their way of a model-based strategy")
+    seed: int = 0
 
 
 class Campaign(StrictModel):
@@ -46,3 +90,23 @@ class Campaign(StrictModel):
     search: SearchSection = SearchSection()
     tracking: TrackingSection = TrackingSection()
     resources: ResourcesSection = ResourcesSection()
+
+
+def trained_languages(campaign: Campaign) -> tuple[str, ...]:
+    """Codes of all languages that get an adapter: the pool, then the best covered ones of the CLDR."""
+    chosen = list(campaign.languages.pool)
+    taken = {resolve_language(code).key for code in chosen}
+    targets = (t for c in campaign.comparisons if isinstance(c, ZeroShotSection) for t in c.targets)
+    taken |= {resolve_language(code).key for code in (*campaign.languages.leave_out, *targets)}
+    wanted = campaign.languages.best_covered
+    for code in covered_languages() if wanted else ():
+        if len(chosen) >= max(wanted, len(campaign.languages.pool)):
+            break
+        key = resolve_language(code).key
+        if key not in taken:
+            chosen.append(code)
+            taken.add(key)
+    if len(chosen) < wanted:
+        what, todo = "fewer languages are covered than asked for", f"at most {len(chosen)}"
+        raise InputError(Fault(what, "languages.best_covered", str(wanted), todo))
+    return tuple(chosen)

@@ -20,9 +20,8 @@ from jobs.spec import (
     TaskAdapterSpec,
     is_language_model,
 )
-from orchestrator.campaign.languages import trained_languages
 from orchestrator.campaign.methods import MULTILINGUAL
-from orchestrator.campaign.schema import Campaign
+from orchestrator.campaign.schema import Campaign, trained_languages
 from orchestrator.campaign.tasks import TaskSection
 from orchestrator.plan.pinned_references import References
 from orchestrator.plan.searches import joint_strategy, planned_strategy, search_faults

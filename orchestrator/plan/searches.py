@@ -18,7 +18,7 @@ from jobs.spec import (
     StrategySpec,
     SubsetSpace,
 )
-from orchestrator.campaign.search import SearchSection
+from orchestrator.campaign.schema import SearchSection
 from search_spaces.mixtures.candidates import lambda_grid, line_candidate
 from search_spaces.mixtures.checks import space_faults, strategy_faults
 from search_spaces.mixtures.spaces import keys_of, size

@@ -3,8 +3,8 @@ import dataclasses
 import pytest
 
 from jobs.errors import InputError
-from orchestrator.campaign.languages import trained_languages
 from orchestrator.campaign.load import load_campaign
+from orchestrator.campaign.schema import trained_languages
 from orchestrator.plan.pinned_references import References
 from tests.orchestrator.campaign_files import planned, write_data, write_file
 

@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from jobs.spec import LineSpace, Mixture, MixtureSpace, RuleSpace, SimplexSpace, SubsetSpace
-from orchestrator.campaign.search import SearchSection
+from orchestrator.campaign.schema import SearchSection
 from orchestrator.cli import app
 from orchestrator.plan.searches import starts_of
 from search_spaces.mixtures.candidates import lambda_grid, lambda_range
