@@ -13,8 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from orchestrator.cli.options import CampaignFile, Set, variables
-from orchestrator.clusters.k8s.names import is_made
+from orchestrator.cli.options import CampaignFile, Set, load_file, variables
 from orchestrator.clusters.k8s.options import load_options
 
 Job = Annotated[str, typer.Argument(help="campaign file, campaign name, or name of the RayJob", metavar="CAMPAIGN")]
@@ -104,24 +103,20 @@ def stop(job: Job, namespace: Namespace = "adapterfleet", context: Context = Non
 
 
 def _rendered(file: Path, options: Path | None, set_: list[str] | None, standing: bool = False) -> list[dict[str, Any]]:
-    from orchestrator.campaign.load import load_campaign
     from orchestrator.clusters.k8s.manifests import render as render_campaign
     from orchestrator.clusters.k8s.manifests import render_cluster
 
-    given = variables(set_)
-    campaign = load_campaign(file, given)
+    campaign = load_file(file, set_)
     if standing:
         return [render_cluster(campaign, load_options(options))]
-    return render_campaign(campaign, file.read_text(encoding="utf-8"), load_options(options), given)
+    return render_campaign(campaign, file.read_text(encoding="utf-8"), load_options(options), variables(set_))
 
 
 def _job_name(job: str) -> str:
-    from orchestrator.clusters.k8s.manifests import job_name
+    from orchestrator.clusters.k8s.manifests import is_made, kubernetes_name
 
     file = Path(job)
     if file.suffix in (".yaml", ".yml"):
-        from orchestrator.campaign.load import load_campaign
-
-        return job_name(load_campaign(file).campaign)
+        return kubernetes_name(load_file(file).campaign)
     # A RayJob's own name may be a shortened one, which must not be shortened again.
-    return job if is_made(job) else job_name(job)
+    return job if is_made(job) else kubernetes_name(job)

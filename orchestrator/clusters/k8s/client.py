@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -15,7 +16,6 @@ import yaml
 
 from jobs.errors import Fault, InputError
 from orchestrator.clusters.k8s.api_errors import CONFLICT, FORBIDDEN, NOT_FOUND, error_text, http_status, one_line
-from orchestrator.clusters.k8s.pod_status import waits
 from orchestrator.clusters.k8s.pods import STOP_SECONDS
 from orchestrator.clusters.k8s.preflight import SECONDS, preflight
 
@@ -47,6 +47,7 @@ def configured_client(context: str | None) -> Any:
 
 
 GROUP, VERSION, PLURAL = "ray.io", "v1", "rayjobs"
+ON_THE_WAY = ("ContainerCreating", "PodInitializing")  # nothing is wrong, it only takes its time
 Until = Literal["now", "end"]
 MANAGER = "adapterfleet"  # by this name the server knows whose fields are whose
 GONE_SECONDS = STOP_SECONDS + 60  # within which a stopped job's pods have ended and Kubernetes has cleaned up
@@ -263,3 +264,29 @@ def _lines(answer: Any) -> Iterator[str]:
             yield line.decode("utf-8", "replace")
     if rest:
         yield rest.decode("utf-8", "replace")
+
+
+def waits(status: Mapping[str, Any], pods: Sequence[Any]) -> list[str]:
+    """One line for each reason: those for which the operator could not make a pod, then those for which pods wait.
+
+    `status` is a RayJob's; `pods` are the client's V1Pod.
+    """
+    conditions = (status.get("rayClusterStatus") or {}).get("conditions") or ()
+    failures = [one_line(str(one.get("message"))) for one in conditions if _is_failure(one)]
+    counted = Counter(reason for pod in pods for reason in _reasons(pod))
+    return failures + [f"{count} {'pod' if count == 1 else 'pods'}: {reason}" for reason, count in counted.items()]
+
+
+def _is_failure(condition: Mapping[str, Any]) -> bool:
+    return condition.get("type") == "ReplicaFailure" and condition.get("status") == "True"
+
+
+def _reasons(pod: Any) -> Iterator[str]:
+    state = pod.status
+    for condition in state.conditions or ():
+        if condition.type == "PodScheduled" and condition.status == "False":
+            yield one_line(f"{condition.reason}: {condition.message}")
+    for container in (*(state.init_container_statuses or ()), *(state.container_statuses or ())):
+        waiting = container.state.waiting if container.state else None
+        if waiting and waiting.reason not in ON_THE_WAY:
+            yield one_line(f"{container.name}: {waiting.reason}: {waiting.message or ''}".rstrip(": "))

@@ -1,6 +1,6 @@
 """A campaign as Kubernetes objects: the RayJob whose worker groups follow from its resources, and its ConfigMap.
 
-The commands that apply them are in `k8s_commands`, the cluster's API in `k8s_client`.
+The commands that apply them are in `orchestrator.cli.k8s`, the cluster's API in `orchestrator.clusters.k8s.client`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import yaml
 from jobs.errors import Fault, raise_all
 from jobs.runtime.redaction import secrets_in
 from orchestrator.campaign.schema import Campaign
-from orchestrator.clusters.k8s.names import kubernetes_name
 from orchestrator.clusters.k8s.options import RenderOptions
 from orchestrator.clusters.k8s.pods import (
     CAMPAIGN_FOLDER,
@@ -31,6 +30,9 @@ from orchestrator.clusters.k8s.pods import (
 from orchestrator.clusters.k8s.worker_groups import WorkerGroup, worker_groups
 
 RAY_VERSION = "2.60.0"
+RAYJOB_LIMIT = 47  # KubeRay appends a suffix of its own to the cluster and to its pods
+LABEL = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
+MADE = re.compile(r".*-x-[0-9a-f]{12}")
 # What stays one word through both shells that KubeRay and Ray's job submission put around the entrypoint.
 PLAIN_WORD = re.compile(r"[A-Za-z0-9_./:=@%+,-]+")
 
@@ -50,7 +52,7 @@ def render(
     tracking = campaign.tracking.mlflow or options.tracking
     raise_all(_unfit(campaign_text, tracking, values))
     groups = worker_groups(campaign, options)
-    name = job_name(campaign.campaign)
+    name = kubernetes_name(campaign.campaign)
     config_map = _config_map(name, campaign_text, options.namespace)
     return [config_map, _ray_job(name, options, groups, _entrypoint(tracking, values), config_map["metadata"]["name"])]
 
@@ -65,9 +67,25 @@ def render_cluster(campaign: Campaign, options: RenderOptions) -> dict[str, Any]
     }
 
 
-def job_name(campaign: str) -> str:
-    """Name of a campaign's RayJob."""
-    return kubernetes_name(campaign)
+def kubernetes_name(text: str, limit: int = RAYJOB_LIMIT) -> str:
+    """A DNS-1035 label of at most `limit` characters (17 or more) for any text.
+
+    A text that is such a label stays as it is. Any other becomes `<what is left of it>-x-<12 hex digits>`, the digits
+    being the beginning of the sha256 of the whole text. A text that already looks like one of those is treated in the
+    same way, so no text that stays can meet one that was changed; two changed ones differ in the hash.
+    """
+    if len(text) <= limit and LABEL.fullmatch(text) and not is_made(text, limit):
+        return text
+    mark = "-x-" + hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:12]
+    plain = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+    if not plain[:1].isalpha():
+        plain = f"c-{plain}".rstrip("-")
+    return plain[: limit - len(mark)].rstrip("-") + mark
+
+
+def is_made(name: str, limit: int = RAYJOB_LIMIT) -> bool:
+    """Whether `name` has the form of a name that `kubernetes_name` has changed."""
+    return len(name) <= limit and bool(LABEL.fullmatch(name)) and bool(MADE.fullmatch(name))
 
 
 def as_yaml(manifests: Sequence[Mapping[str, Any]]) -> str:

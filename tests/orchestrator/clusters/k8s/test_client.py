@@ -11,7 +11,7 @@ import yaml
 from jobs.errors import InputError
 from orchestrator.cli.app import main
 from orchestrator.cli.k8s import logs, status, stop, submit
-from orchestrator.clusters.k8s.names import kubernetes_name
+from orchestrator.clusters.k8s.manifests import kubernetes_name
 from tests.orchestrator.kubernetes_api import NOT_KNOWN, Cluster, kubeconfig, refusal, serve
 
 BASE = Path(__file__).parents[4] / "k8s" / "base" / "campaign.yaml"

@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from jobs.errors import InputError
 from orchestrator.campaign.load import load_campaign
 from orchestrator.cli.k8s import render as render_command
-from orchestrator.clusters.k8s.manifests import as_yaml, render, render_cluster
-from orchestrator.clusters.k8s.names import kubernetes_name
+from orchestrator.clusters.k8s.manifests import as_yaml, kubernetes_name, render, render_cluster
 from orchestrator.clusters.k8s.options import RenderOptions, load_options
 from orchestrator.clusters.k8s.preflight import quantity
 from orchestrator.clusters.k8s.worker_groups import worker_groups
