@@ -46,7 +46,6 @@ def configured_client(context: str | None) -> Any:
     return client
 
 
-GROUP, VERSION, PLURAL = "ray.io", "v1", "rayjobs"
 ON_THE_WAY = ("ContainerCreating", "PodInitializing")  # nothing is wrong, it only takes its time
 Until = Literal["now", "end"]
 MANAGER = "adapterfleet"  # by this name the server knows whose fields are whose
@@ -79,6 +78,8 @@ class Kubernetes:
         self.namespace = namespace
         self._core = client.CoreV1Api()
         self._custom = client.CustomObjectsApi()
+        where = {"group": "ray.io", "version": "v1", "namespace": namespace, "plural": "rayjobs"}
+        self._rayjobs: dict[str, Any] = {**where, "_request_timeout": SECONDS}
 
     def submit(self, config_map: Mapping[str, Any], ray_job: Mapping[str, Any]) -> list[str]:
         """Create both; returns notes on what could not be checked.
@@ -121,10 +122,7 @@ class Kubernetes:
         Raises InputError while the job has no submitter yet.
         """
         with error_text("the log cannot be read", name):
-            selector = f"batch.kubernetes.io/job-name={name}"
-            pods = self._core.list_namespaced_pod(
-                self.namespace, label_selector=selector, _request_timeout=SECONDS
-            ).items
+            pods = self._pods(f"batch.kubernetes.io/job-name={name}")
             if not pods:
                 self._get(name)  # a job that is not there has no log either, and that is another fault
                 todo = "wait until the cluster is up; `adapterfleet k8s status` says how far it is"
@@ -146,15 +144,7 @@ class Kubernetes:
         Raises InputError when there is none of that name, or when it is still there after GONE_SECONDS.
         """
         with error_text("the RayJob cannot be stopped", name):
-            self._custom.delete_namespaced_custom_object(
-                GROUP,
-                VERSION,
-                self.namespace,
-                PLURAL,
-                name,
-                propagation_policy="Foreground",
-                _request_timeout=SECONDS,
-            )
+            self._custom.delete_namespaced_custom_object(**self._rayjobs, name=name, propagation_policy="Foreground")
         last = time.monotonic() + GONE_SECONDS
         # One without the mark of deletion is a new one of its name.
         while (found := self._find(name)) and _is_stopping(found):
@@ -177,20 +167,19 @@ class Kubernetes:
             return []
         try:
             with error_text("the pods cannot be listed", cluster):
-                pods: list[Any] = self._core.list_namespaced_pod(
-                    self.namespace, label_selector=f"ray.io/cluster={cluster}", _request_timeout=SECONDS
-                ).items
+                return self._pods(f"ray.io/cluster={cluster}")
         except InputError as refused:
             if http_status(refused) != FORBIDDEN:
                 raise
             return []
-        return pods
+
+    def _pods(self, selector: str) -> list[Any]:
+        found = self._core.list_namespaced_pod(self.namespace, label_selector=selector, _request_timeout=SECONDS)
+        return list(found.items)
 
     def _get(self, name: str) -> dict[str, Any]:
         with error_text("the RayJob cannot be read", name):
-            found: dict[str, Any] = self._custom.get_namespaced_custom_object(
-                GROUP, VERSION, self.namespace, PLURAL, name, _request_timeout=SECONDS
-            )
+            found: dict[str, Any] = self._custom.get_namespaced_custom_object(**self._rayjobs, name=name)
         return found
 
     def _create(self, name: str, ray_job: Mapping[str, Any]) -> dict[str, Any]:
@@ -198,14 +187,7 @@ class Kubernetes:
         try:
             with error_text("the RayJob cannot be created", name):
                 made: dict[str, Any] = self._custom.create_namespaced_custom_object(
-                    GROUP,
-                    VERSION,
-                    self.namespace,
-                    PLURAL,
-                    dict(ray_job),
-                    field_manager=MANAGER,
-                    field_validation="Strict",
-                    _request_timeout=SECONDS,
+                    **self._rayjobs, body=dict(ray_job), field_manager=MANAGER, field_validation="Strict"
                 )
         except InputError as refused:
             if http_status(refused) != CONFLICT or not (found := self._find(name)):
@@ -217,7 +199,7 @@ class Kubernetes:
         """Make the ConfigMap the RayJob's own, in one call whether or not an earlier RayJob left it there."""
         name = config_map["metadata"]["name"]
         owner = {
-            "apiVersion": f"{GROUP}/{VERSION}",
+            "apiVersion": "ray.io/v1",
             "kind": "RayJob",
             "name": ray_job["metadata"]["name"],
             "uid": ray_job["metadata"]["uid"],
@@ -238,9 +220,7 @@ class Kubernetes:
         """Delete the RayJob that has no campaign file; where that fails too, both faults are told."""
         try:
             with error_text("the RayJob, which has no campaign file, cannot be removed", name):
-                self._custom.delete_namespaced_custom_object(
-                    GROUP, VERSION, self.namespace, PLURAL, name, _request_timeout=SECONDS
-                )
+                self._custom.delete_namespaced_custom_object(**self._rayjobs, name=name)
         except InputError as left:
             raise InputError(*refused.faults, *left.faults) from left
 

@@ -67,25 +67,25 @@ def render_cluster(campaign: Campaign, options: RenderOptions) -> dict[str, Any]
     }
 
 
-def kubernetes_name(text: str, limit: int = RAYJOB_LIMIT) -> str:
-    """A DNS-1035 label of at most `limit` characters (17 or more) for any text.
+def kubernetes_name(text: str) -> str:
+    """A DNS-1035 label of at most `RAYJOB_LIMIT` characters for any text.
 
     A text that is such a label stays as it is. Any other becomes `<what is left of it>-x-<12 hex digits>`, the digits
     being the beginning of the sha256 of the whole text. A text that already looks like one of those is treated in the
     same way, so no text that stays can meet one that was changed; two changed ones differ in the hash.
     """
-    if len(text) <= limit and LABEL.fullmatch(text) and not is_made(text, limit):
+    if len(text) <= RAYJOB_LIMIT and LABEL.fullmatch(text) and not is_made(text):
         return text
     mark = "-x-" + hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:12]
     plain = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
     if not plain[:1].isalpha():
         plain = f"c-{plain}".rstrip("-")
-    return plain[: limit - len(mark)].rstrip("-") + mark
+    return plain[: RAYJOB_LIMIT - len(mark)].rstrip("-") + mark
 
 
-def is_made(name: str, limit: int = RAYJOB_LIMIT) -> bool:
+def is_made(name: str) -> bool:
     """Whether `name` has the form of a name that `kubernetes_name` has changed."""
-    return len(name) <= limit and bool(LABEL.fullmatch(name)) and bool(MADE.fullmatch(name))
+    return len(name) <= RAYJOB_LIMIT and bool(LABEL.fullmatch(name)) and bool(MADE.fullmatch(name))
 
 
 def as_yaml(manifests: Sequence[Mapping[str, Any]]) -> str:

@@ -9,10 +9,6 @@ from typing import Any, Literal
 from jobs.errors import Fault, InputError, raise_all
 from orchestrator.clusters.k8s.api_errors import FORBIDDEN, NOT_FOUND, error_text, http_status
 
-DECIMAL = {"n": 1e-9, "u": 1e-6, "m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15, "E": 1e18}
-BINARY = {"Ki": 2.0**10, "Mi": 2.0**20, "Gi": 2.0**30, "Ti": 2.0**40, "Pi": 2.0**50, "Ei": 2.0**60}
-SUFFIXES = DECIMAL | BINARY
-
 
 @dataclass(frozen=True, slots=True)
 class NodeCapacity:
@@ -25,11 +21,9 @@ class NodeCapacity:
     @classmethod
     def of(cls, quantities: Mapping[str, str]) -> NodeCapacity:
         """From Kubernetes' quantities, such as a node's `allocatable` or a container's `limits`."""
-        return cls(
-            quantity(quantities.get("cpu", "0")),
-            quantity(quantities.get("memory", "0")),
-            quantity(quantities.get("nvidia.com/gpu", "0")),
-        )
+        from kubernetes.utils import parse_quantity  # type: ignore[import-untyped,import-not-found]
+
+        return cls(*(float(parse_quantity(quantities.get(name, "0"))) for name in ("cpu", "memory", "nvidia.com/gpu")))
 
     def holds(self, other: NodeCapacity) -> bool:
         """Whether `other` fits into an empty node of this size."""
@@ -37,14 +31,6 @@ class NodeCapacity:
 
     def __str__(self) -> str:
         return f"{self.cpus:g} CPUs, {self.memory / 2**30:.3g} GiB, {self.gpus:g} GPUs"
-
-
-def quantity(text: str) -> float:
-    """The number that a Kubernetes quantity stands for: `500m` is 0.5, `2Gi` is 2147483648."""
-    for length in (2, 1):
-        if text[-length:] in SUFFIXES:
-            return float(text[:-length]) * SUFFIXES[text[-length:]]
-    return float(text)
 
 
 def largest_node(rooms: Sequence[NodeCapacity]) -> NodeCapacity | None:
