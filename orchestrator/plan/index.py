@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
+
+from pydantic import TypeAdapter
 
 from jobs.errors import Fault, InputError
 from jobs.files.atomic import write_text
 from jobs.runtime.redaction import redacted
 from jobs.spec import metric_of
 from orchestrator.campaign.published import read_published
-from orchestrator.plan.comparisons import PlannedComparison
+from orchestrator.plan.comparisons import PlannedComparison, SystemRole
 from orchestrator.plan.plan import Plan
 from orchestrator.store.layout import CAMPAIGNS, campaign_folder
+from orchestrator.store.step import Step
 from search_spaces.relatedness.codes import resolve_language
 
 INDEX_FORMAT = 1
-Role = Literal["proxy", "own", "fixed", "baseline", "arithmetic"]
 
 
 def read_index(workspace: Path, campaign: str) -> dict[str, Any]:
@@ -57,17 +59,32 @@ class System:
 
     name: str
     label: str
-    role: Role
+    role: SystemRole
     languages: tuple[str, ...]
     evaluations: dict[int, str]
 
 
 @dataclass(frozen=True, slots=True)
+class RelatedChoice:
+    """How related languages were chosen, and `ranking`: those chosen with their distances, nearest first."""
+
+    by: str = ""
+    rule: str = ""
+    source: str = ""
+    ranking: tuple[tuple[str, float], ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
     """One target and task with the systems that are scored on it, as the plan laid it out."""
 
     name: str
     kind: str
+    section: str = ""
+    method: str = ""
+    published: str = ""
+    source: str = ""
     target: str
     task: str
     task_kind: str
@@ -75,17 +92,9 @@ class Comparison:
     mode: Literal["max", "min"]
     seeds: tuple[int, ...]
     search: str
-    merges: dict[int, str]
+    merges: dict[int, str] = field(default_factory=dict)
     systems: tuple[System, ...]
-    related_by: str
-    related_rule: str
-    related_source: str
-    related_notes: tuple[str, ...]
-    ranking: tuple[tuple[str, float], ...]
-    section: str = ""
-    method: str = ""
-    published: str = ""
-    source: str = ""
+    related: RelatedChoice = RelatedChoice()
 
     @property
     def is_joint(self) -> bool:
@@ -98,38 +107,12 @@ class Comparison:
         return self.kind == "mixture"
 
 
+_COMPARISON = TypeAdapter(Comparison)
+
+
 def comparison_of(entry: Mapping[str, Any]) -> Comparison:
-    """A comparison of the index, as `_comparison_entry` wrote it."""
-    related = entry.get("related") or {}
-    return Comparison(
-        **{name: entry[name] for name in ("name", "kind", "target", "task", "task_kind", "metric", "mode", "search")},
-        seeds=tuple(entry["seeds"]),
-        merges={int(seed): key for seed, key in entry.get("merges", {}).items()},
-        systems=tuple(_system(system) for system in entry["systems"]),
-        related_by=_by(related.get("by", "")),
-        related_rule=related.get("rule", ""),
-        related_notes=tuple(related.get("notes", ())),
-        related_source=related.get("source", ""),
-        ranking=tuple((code, float(distance)) for code, distance in related.get("ranking", ())),
-        section=entry.get("section", entry["name"]),
-        method=entry.get("method", ""),
-        published=entry.get("published", ""),
-        source=entry.get("source", ""),
-    )
-
-
-def _by(by: str | list[str]) -> str:
-    return by if isinstance(by, str) else " + ".join(by)
-
-
-def _system(entry: Mapping[str, Any]) -> System:
-    return System(
-        name=entry["name"],
-        label=entry["label"],
-        role=entry["role"],
-        languages=tuple(entry["languages"]),
-        evaluations={int(seed): key for seed, key in entry["evaluations"].items()},
-    )
+    """A comparison of the index; where it names no section, its name does."""
+    return _COMPARISON.validate_python({"section": entry["name"], **entry})
 
 
 def index(plan: Plan) -> dict[str, Any]:
@@ -143,7 +126,7 @@ def index(plan: Plan) -> dict[str, Any]:
         "backbone": {"name": plan.backbone.name, "revision": plan.backbone.revision},
         "steps": [step.key for step in plan.steps],
         "languages": {code: _language(code) for code in sorted(codes)},
-        "comparisons": [_comparison_entry(comparison) for comparison in plan.comparisons],
+        "comparisons": [_COMPARISON.dump_python(_comparison(one), mode="json") for one in plan.comparisons],
         "published": _published(plan),
     }
 
@@ -166,39 +149,31 @@ def _language(code: str) -> dict[str, str]:
     return {"name": language.name, "iso639_3": language.iso3}
 
 
-def _comparison_entry(comparison: PlannedComparison) -> dict[str, Any]:
-    metric, mode = metric_of(comparison.task)
-    related = comparison.related
-    return {
-        "name": comparison.name,
-        "kind": comparison.section.kind,
-        "section": comparison.section.name,
-        "method": comparison.method.name if comparison.method else "",
-        "published": comparison.section.published,
-        "source": comparison.source,
-        "target": comparison.target,
-        "task": comparison.task.name,
-        "task_kind": comparison.task.kind,
-        "metric": metric,
-        "mode": mode,
-        "seeds": [seed for seed, _ in comparison.merges],
-        "search": comparison.search.key,
-        "merges": {str(seed): step.key for seed, step in comparison.merges},
-        "systems": [
-            {
-                "name": system.name,
-                "label": system.label,
-                "role": system.role,
-                "languages": list(system.languages),
-                "evaluations": {str(seed): step.key for seed, step in system.evaluations},
-            }
-            for system in comparison.systems
-        ],
-        "related": {
-            "by": comparison.section.related.by,
-            "rule": related.rule,
-            "source": related.source,
-            "ranking": [[one.code, round(one.distance, 4)] for one in related.chosen],
-            "notes": list(related.notes),
-        },
-    }
+def _comparison(planned: PlannedComparison) -> Comparison:
+    metric, mode = metric_of(planned.task)
+    section, related = planned.section, planned.related
+    ranking = tuple((one.code, round(one.distance, 4)) for one in related.chosen)
+    return Comparison(
+        name=planned.name,
+        kind=section.kind,
+        section=section.name,
+        method=planned.method.name if planned.method else "",
+        published=section.published,
+        source=planned.source,
+        target=planned.target,
+        task=planned.task.name,
+        task_kind=planned.task.kind,
+        metric=metric,
+        mode=mode,
+        seeds=tuple(seed for seed, _ in planned.merges),
+        search=planned.search.key,
+        merges=_keys(planned.merges),
+        systems=tuple(
+            System(one.name, one.label, one.role, one.languages, _keys(one.evaluations)) for one in planned.systems
+        ),
+        related=RelatedChoice(section.related.by, related.rule, related.source, ranking, related.notes),
+    )
+
+
+def _keys(steps: Iterable[tuple[int, Step]]) -> dict[int, str]:
+    return {seed: step.key for seed, step in steps}

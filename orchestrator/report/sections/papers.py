@@ -151,6 +151,6 @@ def _systems(published: Published, result: Result) -> Iterator[tuple[str, float]
 def _place(keys: set[str], comparison: Comparison, system: str) -> tuple[str, str]:
     """Row key and column of one score."""
     by_target, by_source = f"{system}/{comparison.target}", f"{system}/{comparison.source}"
-    if by_target in keys and len(comparison.ranking) == 1:
-        return by_target, comparison.ranking[0][0]
+    if by_target in keys and len(comparison.related.ranking) == 1:
+        return by_target, comparison.related.ranking[0][0]
     return (by_source if by_source in keys else system), comparison.target

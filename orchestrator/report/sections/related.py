@@ -18,22 +18,23 @@ from orchestrator.results.inputs import ReportInputs
 
 def related_section(inputs: ReportInputs, results: Sequence[Result]) -> Section | None:
     """Which related language each target got, by which distance."""
-    chosen = {(c.target, c.related_by, c.ranking): c for result in results if (c := result.comparison).ranking}.values()
+    found = {(c.target, c.related.by, c.related.ranking): c for c in (result.comparison for result in results)}
+    chosen = [(c.target, c.related) for c in found.values() if c.related.ranking]
     if not chosen:
         return None
     rows = tuple(
         (
-            Cell(inputs.language(c.target), c.target),
-            Cell(", ".join(inputs.language(code) for code, _ in c.ranking)),
-            Cell(", ".join(f"{distance:.3f}" for _, distance in c.ranking)),
-            Cell(c.related_by),
-            Cell(c.related_rule or DASH),
+            Cell(inputs.language(target), target),
+            Cell(", ".join(inputs.language(code) for code, _ in related.ranking)),
+            Cell(", ".join(f"{distance:.3f}" for _, distance in related.ranking)),
+            Cell(related.by),
+            Cell(related.rule or DASH),
         )
-        for c in chosen
+        for target, related in chosen
     )
     titles = ("Target", "Related language", "Distance", "Of kind", "Rule")
     columns = tuple(Column(title, numeric=False) for title in titles)
-    sources = list(dict.fromkeys(c.related_source for c in chosen if c.related_source))
-    notes = list(dict.fromkeys(note for c in chosen for note in c.related_notes))
+    sources = list(dict.fromkeys(related.source for _, related in chosen if related.source))
+    notes = list(dict.fromkeys(note for _, related in chosen for note in related.notes))
     text = " ".join([f"Distances: {'; '.join(sources)}." if sources else "", *(f"{note}." for note in notes)]).strip()
     return Section("Related languages", (Table("", columns, rows), *((Paragraph(text, "note"),) if text else ())))

@@ -20,22 +20,16 @@ def comparison(target: str, *proxies: str) -> Comparison:
     rows = [System(f"proxy:{code}", code, "proxy", (code,), {}) for code in proxies]
     rows += [System("fixed:a+b", "", "fixed", ("a", "b"), {}), System("arithmetic", "", "arithmetic", (), {})]
     return Comparison(
-        "zero-shot",
-        "zero-shot",
-        target,
-        "ner",
-        "ner",
-        "f1",
-        "max",
-        (1,),
-        "search/x",
-        {},
-        tuple(rows),
-        "",
-        "",
-        "",
-        (),
-        (),
+        name="zero-shot",
+        kind="zero-shot",
+        target=target,
+        task="ner",
+        task_kind="ner",
+        metric="f1",
+        mode="max",
+        seeds=(1,),
+        search="search/x",
+        systems=tuple(rows),
     )
 
 

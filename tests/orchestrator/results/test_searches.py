@@ -29,8 +29,8 @@ def searched(name: str, candidates: list[dict[str, Any]], inputs: dict[str, str]
 
 def comparison(method: str) -> Comparison:
     return Comparison(
-        f"zero-shot: {method}", "mixture", "gl", "ner", "ner", "f1", "max", (1, 2), f"search/{method}", {}, (),
-        "", "", "", (), (), "zero-shot", method,
+        name=f"zero-shot: {method}", kind="mixture", section="zero-shot", method=method, target="gl", task="ner",
+        task_kind="ner", metric="f1", mode="max", seeds=(1, 2), search=f"search/{method}", systems=(),
     )  # fmt: skip
 
 

@@ -26,8 +26,9 @@ def result(target: str, method: str, scores: dict[str, float], name: str = "") -
         for one, value in scores.items()
     )
     comparison = Comparison(
-        name or f"main: {method}", "mixture", target, "nli", "classification", "accuracy", "max", (1,), "search/x", {},
-        tuple(System(s.name, s.label, s.role, (), {}) for s in systems), "", "", "", (), (), "main", method,
+        name=name or f"main: {method}", kind="mixture", section="main", method=method, target=target, task="nli",
+        task_kind="classification", metric="accuracy", mode="max", seeds=(1,), search="search/x",
+        systems=tuple(System(s.name, s.label, s.role, (), {}) for s in systems),
     )  # fmt: skip
     return Result(comparison, target, systems, None, "", (), None)
 

@@ -3,7 +3,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from orchestrator.campaign.published import read_published
-from orchestrator.plan.index import Comparison
+from orchestrator.plan.index import Comparison, RelatedChoice
 from orchestrator.report.sections.papers import our_scores
 from orchestrator.results.comparisons import Result, ScoredSystem
 from orchestrator.results.searches import Gain
@@ -11,8 +11,7 @@ from orchestrator.results.searches import Gain
 TABLES = Path(__file__).parents[4] / "docs" / "published"
 COMPARISON = Comparison(
     name="table", kind="mixture", target="gu", task="xlsum", task_kind="generation", metric="rouge2", mode="max",
-    seeds=(42,), search="", merges={}, systems=(), related_by="", related_rule="", related_source="",
-    related_notes=(), ranking=(), section="table", method="add", source="en",
+    seeds=(42,), search="", systems=(), section="table", method="add", source="en",
 )  # fmt: skip
 
 
@@ -43,7 +42,10 @@ def test_methods_and_baselines_stand_in_the_papers_rows():
 def test_a_grid_of_related_languages_has_a_row_for_each_target():
     published = read_published(TABLES / "language-arithmetic" / "table-1-ner.yaml")
     ours = scored("arithmetic", "arithmetic", 70.0)
-    results = [result(ours, target="es", method="language-arithmetic", ranking=((code, 0.1),)) for code in ("ca", "pt")]
+    results = [
+        result(ours, target="es", method="language-arithmetic", related=RelatedChoice(ranking=((code, 0.1),)))
+        for code in ("ca", "pt")
+    ]
     assert our_scores(published, results) == {"language-arithmetic/es": {"ca": 70.0, "pt": 70.0}}
 
 
