@@ -5,6 +5,7 @@ Text may hold `code` in backticks and **bold**; everything else in it is literal
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -61,6 +62,16 @@ class Table:
     columns: tuple[Column, ...]
     rows: tuple[tuple[Cell, ...], ...]
     total: tuple[Cell, ...] = ()
+
+
+def columns(words: Iterable[str], numbers: Iterable[str] = ()) -> tuple[Column, ...]:
+    """Columns of words, then of numbers, by their titles."""
+    return (*(Column(title, numeric=False) for title in words), *map(Column, numbers))
+
+
+def row(*cells: str | Cell) -> tuple[Cell, ...]:
+    """A row of a table; plain texts become cells."""
+    return tuple(Cell(cell) if isinstance(cell, str) else cell for cell in cells)
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,6 +105,13 @@ def comparison_title(comparison: Comparison) -> str:
     return title if name == comparison.task else f"{title}, {name}"
 
 
+def panel_title(result: Result) -> str:
+    """The target, its task, and the method where the comparison's name has it."""
+    comparison = result.comparison
+    several = f", {comparison.method}" if comparison.method and comparison.method in comparison.name else ""
+    return f"{result.target_name}, {task_title(comparison)}{several}"
+
+
 def mixture_words(weights: Iterable[tuple[str, float]]) -> str:
     """E.g. "1 task:en + 0.5 es − 0.5 en": what is added, then what is taken away; zeros are left out."""
     ordered = sorted(weights, key=lambda item: item[1] < 0)

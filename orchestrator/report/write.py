@@ -11,18 +11,14 @@ from jobs.files.atomic import write_text
 from orchestrator.plots.palette import inline
 from orchestrator.report.document import Document, FigureRef, Section, figures
 from orchestrator.report.render import markdown, page
-from orchestrator.report.sections.cost import cost_section
+from orchestrator.report.sections.cost import cost_section, search_section
 from orchestrator.report.sections.joint import joint_section
-from orchestrator.report.sections.lambda_curves import lambda_section
-from orchestrator.report.sections.loading import loading_section
+from orchestrator.report.sections.lambda_curves import lambda_section, related_section
 from orchestrator.report.sections.papers import papers_section
-from orchestrator.report.sections.provenance import provenance_section
-from orchestrator.report.sections.related import related_section
+from orchestrator.report.sections.provenance import loading_section, provenance_section
 from orchestrator.report.sections.results import gains_section, results_section
-from orchestrator.report.sections.search_cost import search_section
 from orchestrator.report.sections.summary import summary
-from orchestrator.report.sections.training import training_section
-from orchestrator.report.sections.vectors import vectors_section
+from orchestrator.report.sections.training import training_section, vectors_section
 from orchestrator.results.comparisons import Result, campaign_results
 from orchestrator.results.inputs import ReportInputs, read_inputs
 from orchestrator.results.joint_searches import as_result, joint_results

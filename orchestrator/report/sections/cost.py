@@ -1,21 +1,39 @@
-"""Report: what the campaign cost."""
+"""The report's parts on cost: of the campaign, and of searches with how soon they had found what they found."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
+from orchestrator.plots.panels import Curve, TrainingPanel
 from orchestrator.report.document import (
     Block,
     Cell,
     Column,
+    FigureRef,
     Fold,
+    Gallery,
     Paragraph,
     Section,
     Table,
+    columns,
+    foldable,
+    row,
 )
-from orchestrator.report.wording import DASH, counted, duration, task_title
+from orchestrator.report.sections.results import validation_gain
+from orchestrator.report.wording import (
+    DASH,
+    comparison_title,
+    counted,
+    duration,
+    file_stem,
+    panel_title,
+    score,
+    task_title,
+)
 from orchestrator.results.comparisons import Result
 from orchestrator.results.inputs import ReportInputs
+from orchestrator.results.searches import Flatness, Search
 from orchestrator.store.record import Record
 
 
@@ -25,16 +43,13 @@ def cost_section(inputs: ReportInputs, results: Sequence[Result]) -> Section:
     total = sum(_seconds(record) for record in inputs.records.values())
     rows = [_cost_row(inputs, job, [k for k in inputs.steps if k.startswith(job + "/")], total) for job in jobs]
     everything = _cost_row(inputs, "all", list(inputs.steps), total)
-    columns = (
-        Column("Job", False), Column("Steps"), Column("Done"), Column("Run last time"), Column("Reused"),
-        Column("Compute time"), Column("Share"),
-    )  # fmt: skip
+    titles = columns(["Job"], ("Steps", "Done", "Run last time", "Reused", "Compute time", "Share"))
     note = Paragraph(
         "Compute time is what the steps took when they were made, whichever run made them; steps trained together "
         "share the time of their bank.",
         "note",
     )
-    blocks: list[Block] = [note, Table("", columns, tuple(rows), everything)]
+    blocks: list[Block] = [note, Table("", titles, tuple(rows), everything)]
     searched = [result for result in results if result.search]
     if searched:
         searches = {result.search.key: result.search for result in searched if result.search}
@@ -51,7 +66,7 @@ def _cost_row(inputs: ReportInputs, job: str, keys: Sequence[str], total: float)
     seconds = sum(_seconds(record) for record in done)
     share = f"{seconds / total:.0%}" if total else DASH
     numbers = (len(keys), len(done), executed, len(done) - min(executed, len(done)))
-    return (Cell(job), *(Cell(f"{n:,}") for n in numbers), Cell(duration(seconds)), Cell(share))
+    return row(job, *(f"{n:,}" for n in numbers), duration(seconds), share)
 
 
 def _seconds(record: Record) -> float:
@@ -67,10 +82,80 @@ def _search_table(results: Sequence[Result]) -> Table:
             continue
         seen.add(search.key)
         each = duration(search.seconds / search.evaluations) if search.evaluations else DASH
-        cells = (str(search.evaluations), str(search.found_at), duration(search.seconds), each)
-        rows.append((Cell(result.target_name), Cell(task_title(result.comparison)), *map(Cell, cells)))
-    columns = (
-        Column("Target", False), Column("Task", False), Column("Candidates scored"), Column("Winner was number"),
-        Column("Time"), Column("Each"),
-    )  # fmt: skip
-    return Table("", columns, tuple(rows))
+        numbers = (str(search.evaluations), str(search.found_at), duration(search.seconds), each)
+        rows.append(row(result.target_name, task_title(result.comparison), *numbers))
+    titles = columns(("Target", "Task"), ("Candidates scored", "Winner was number", "Time", "Each"))
+    return Table("", titles, tuple(rows))
+
+
+def search_section(results: Sequence[Result]) -> Section | None:
+    """Evaluations, cache hits and seconds of each search, its best-so-far curve, and whether it was worth it."""
+    searched = [result for result in results if result.search]
+    if not searched:
+        return None
+    note = Paragraph(
+        "One evaluation scores a candidate on the whole validation set with every seed; one on a part of it counts "
+        "as that part. Kept scores were computed by an earlier search and cost nothing. The curves show the best "
+        "validation score after each evaluation.",
+        "note",
+    )
+    silent = [
+        f"{result.target_name} ({comparison_title(result.comparison)})"
+        for result in searched
+        if result.search and result.search.constant
+    ]
+    said = (Paragraph(f"Every candidate scored the same for {'; '.join(silent)}. Nothing could be chosen.", "alarm"),)
+    figures = tuple(_best_so_far(result) for result in searched if result.search and len(result.search.best_so_far) > 1)
+    gallery = foldable(Gallery(figures, (("best so far", "arithmetic", "line"),), "small")) if figures else ()
+    return Section("Search", (note, *(said if silent else ()), _cost_table(searched), *gallery))
+
+
+def _cost_table(results: Sequence[Result]) -> Table:
+    numbers = ("Evaluations", "Candidates in all", "Kept scores", "Best at", "Time", "Gain over the default")
+    titles = (*columns(("Target", "Comparison", "Strategy"), numbers), Column("Was it worth it?", numeric=False))
+    return Table("", titles, tuple(_row(result) for result in results))
+
+
+def _row(result: Result) -> tuple[Cell, ...]:
+    search, flat = result.search, result.flatness
+    assert search is not None
+    return row(
+        result.target_name,
+        comparison_title(result.comparison),
+        search.strategy,
+        f"{search.evaluations if math.isnan(search.spent) else search.spent:g}",
+        str(search.space) if search.space else DASH,
+        str(search.hits),
+        str(search.found_at),
+        duration(search.seconds),
+        validation_gain(result),
+        _verdict(search, flat),
+    )
+
+
+def _verdict(search: Search, flat: Flatness | None) -> Cell:
+    if search.constant:
+        return Cell("all candidates score the same", mark="unsure")
+    if flat is None:
+        return Cell("the default was not tried")
+    if flat.validation_gain <= 0:
+        return Cell("it chose the default", mark="unsure")
+    return Cell("gained less than its own uncertainty" if flat.flat else "yes", mark="unsure" if flat.flat else "gain")
+
+
+def _best_so_far(result: Result) -> FigureRef:
+    search, comparison = result.search, result.comparison
+    assert search is not None
+    values = search.best_so_far
+    steps = tuple(float(number) for number in range(1, len(values) + 1))
+    margin = 0.08 * (max(values) - min(values)) or 0.5
+    panel = TrainingPanel(
+        panel_title(result),
+        score(comparison.metric, values[-1]),
+        (Curve("best so far", steps, values, (0.0,) * len(values), "arithmetic", True),),
+        ((float(search.found_at), values[-1]),),
+        (min(values) - margin, max(values) + margin),
+        "evaluations",
+    )
+    alt = f"{panel.title}: best {panel.note} after {search.found_at} of {len(values)} evaluations"
+    return FigureRef(file_stem("search", comparison.name, comparison.task, comparison.target), panel, alt)

@@ -8,7 +8,6 @@ from orchestrator.plots.panels import Objective, ParetoPanel
 from orchestrator.report.document import (
     Block,
     Cell,
-    Column,
     FigureRef,
     Fold,
     Gallery,
@@ -16,6 +15,8 @@ from orchestrator.report.document import (
     Paragraph,
     Section,
     Table,
+    columns,
+    row,
 )
 from orchestrator.report.wording import counted, file_stem, metric_name, score, signed, task_title
 from orchestrator.results.joint_searches import JointCandidate, JointResult
@@ -95,13 +96,9 @@ def _figure(joint: JointResult) -> FigureRef:
 
 
 def _table(joint: JointResult, caption: str, shown: Sequence[int]) -> Table:
-    columns = (
-        Column("Weights", False),
-        Column("", False),
-        *(Column(_title(joint, at)) for at in range(len(joint.objectives))),
-        Column(metric_name(joint.metric).capitalize()),
-    )
-    return Table(caption, columns, tuple(_row(joint, at) for at in shown))
+    numbers = [_title(joint, at) for at in range(len(joint.objectives))]
+    titles = columns(("Weights", ""), (*numbers, metric_name(joint.metric).capitalize()))
+    return Table(caption, titles, tuple(_row(joint, at) for at in shown))
 
 
 def _row(joint: JointResult, number: int) -> tuple[Cell, ...]:
@@ -114,7 +111,7 @@ def _row(joint: JointResult, number: int) -> tuple[Cell, ...]:
         for one, value in zip(joint.objectives, candidate.scores, strict=True)
     )
     worth = Cell(signed(joint.metric, candidate.worth), mark="best" if number == joint.chosen else "")
-    return (Cell(_weights(candidate), candidate.rule), Cell(", ".join(roles)), *scores, worth)
+    return row(Cell(_weights(candidate), candidate.rule), ", ".join(roles), *scores, worth)
 
 
 def _weights(candidate: JointCandidate) -> str:

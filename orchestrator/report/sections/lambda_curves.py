@@ -15,10 +15,19 @@ from orchestrator.report.document import (
     Paragraph,
     Section,
     Table,
+    columns,
     foldable,
+    row,
 )
-from orchestrator.report.sections.results import gain_cell, grouped, system_label
-from orchestrator.report.wording import DASH, comparison_title, file_stem, score, signed, system_colours, task_title
+from orchestrator.report.sections.results import gain_cell, grouped, system_label, validation_gain
+from orchestrator.report.wording import (
+    DASH,
+    comparison_title,
+    file_stem,
+    panel_title,
+    score,
+    system_colours,
+)
 from orchestrator.results.comparisons import Result, ScoredSystem
 from orchestrator.results.inputs import ReportInputs
 from orchestrator.results.searches import DEFAULT_LAMBDA, Flatness, LambdaCurve
@@ -70,9 +79,8 @@ def _lambda_figure(inputs: ReportInputs, result: Result) -> FigureRef:
     firsts = sorted(
         {(c.pair != search.winner_pair, inputs.language(c.pair[0])) for c in search.curves if c.weighs_first}
     )
-    several = f", {comparison.method}" if comparison.method and comparison.method in comparison.name else ""
     panel = LambdaPanel(
-        f"{result.target_name}, {task_title(comparison)}{several}",
+        panel_title(result),
         "lambda" + (", weight of " if firsts else "") + " or ".join(name for _, name in firsts),
         curves,
         tuple((system.label, system.validation, colours[system.name]) for system in alone),
@@ -97,30 +105,18 @@ def _curves(result: Result) -> tuple[LambdaCurve, ...]:
 def _flatness_table(results: Sequence[Result]) -> Table:
     rows = []
     for result in results:
-        search, flat, metric = result.search, result.flatness, result.comparison.metric
+        search, flat = result.search, result.flatness
         assert search is not None
-        first = [Cell(result.target_name), Cell(comparison_title(result.comparison))]
         chosen = Cell(f"{search.winner_lambda:g}", " + ".join(search.winner_pair))
-        if flat is None:
-            rows.append((*first, chosen, Cell(DASH), Cell(DASH), Cell(DASH), Cell("lambda 0.5 was not tried")))
-            continue
-        spread = "" if math.isnan(flat.spread) else f"±{score(metric, flat.spread)}"
-        low, high = (f"{end:g}" for end in flat.plateau)
-        rows.append(
-            (
-                *first,
-                chosen,
-                Cell(low if low == high else f"{low}–{high}"),
-                Cell(signed(metric, flat.validation_gain), spread),
-                gain_cell(result, flat.test),
-                Cell(_verdict(search.winner_lambda, flat), mark="unsure" if flat.flat else "gain"),
-            )
-        )
-    columns = (
-        Column("Target", False), Column("Comparison", False), Column("Lambda"), Column("As good, lambda"),
-        Column("Gain over 0.5, validation"), Column("Gain over 0.5, test"), Column("Did the search gain?", False),
-    )  # fmt: skip
-    return Table("How flat is the optimum?", columns, tuple(rows))
+        plateau, verdict = DASH, Cell("lambda 0.5 was not tried")
+        if flat is not None:
+            plateau = "–".join(dict.fromkeys(f"{end:g}" for end in flat.plateau))
+            verdict = Cell(_verdict(search.winner_lambda, flat), mark="unsure" if flat.flat else "gain")
+        gains = (validation_gain(result), gain_cell(result, flat.test if flat else None))
+        rows.append(row(result.target_name, comparison_title(result.comparison), chosen, plateau, *gains, verdict))
+    numbers = ("Lambda", "As good, lambda", "Gain over 0.5, validation", "Gain over 0.5, test")
+    titles = (*columns(("Target", "Comparison"), numbers), Column("Did the search gain?", numeric=False))
+    return Table("How flat is the optimum?", titles, tuple(rows))
 
 
 def _verdict(chosen: float, flat: Flatness) -> str:
@@ -129,3 +125,26 @@ def _verdict(chosen: float, flat: Flatness) -> str:
     if not flat.flat:
         return "yes, beyond its uncertainty"
     return "no, it lost" if flat.test is not None and flat.test.high < 0 else "less than its uncertainty"
+
+
+def related_section(inputs: ReportInputs, results: Sequence[Result]) -> Section | None:
+    """Which related language each target got, by which distance."""
+    found = {(c.target, c.related.by, c.related.ranking): c for c in (result.comparison for result in results)}
+    chosen = [(c.target, c.related) for c in found.values() if c.related.ranking]
+    if not chosen:
+        return None
+    rows = tuple(
+        row(
+            Cell(inputs.language(target), target),
+            ", ".join(inputs.language(code) for code, _ in related.ranking),
+            ", ".join(f"{distance:.3f}" for _, distance in related.ranking),
+            related.by,
+            related.rule or DASH,
+        )
+        for target, related in chosen
+    )
+    table = Table("", columns(("Target", "Related language", "Distance", "Of kind", "Rule")), rows)
+    sources = list(dict.fromkeys(related.source for _, related in chosen if related.source))
+    notes = list(dict.fromkeys(note for _, related in chosen for note in related.notes))
+    text = " ".join([f"Distances: {'; '.join(sources)}." if sources else "", *(f"{note}." for note in notes)]).strip()
+    return Section("Related languages", (table, *((Paragraph(text, "note"),) if text else ())))

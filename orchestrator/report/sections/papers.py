@@ -8,7 +8,7 @@ from statistics import fmean
 
 from orchestrator.campaign.published import SYSTEMS, Published
 from orchestrator.plan.index import Comparison
-from orchestrator.report.document import Block, Cell, Column, Paragraph, Section, Table
+from orchestrator.report.document import Block, Cell, Paragraph, Section, Table, columns, row
 from orchestrator.report.wording import DASH
 from orchestrator.results.comparisons import Result
 from orchestrator.results.inputs import ReportInputs
@@ -45,10 +45,10 @@ def published_blocks(table: PaperTable) -> tuple[Block, ...]:
 def published_table(table: PaperTable) -> Table:
     """The paper's rows and columns, then rows that only we have; a difference only where it means something."""
     published = table.published
-    columns = (Column("System", False), *(Column(code) for code in published.columns), Column("Average"))
-    rows = tuple((Cell(row.label), *(_cell(table, cell) for cell in (*row.cells, row.average))) for row in table.rows)
+    titles = columns(["System"], (*published.columns, "Average"))
+    rows = tuple(row(one.label, *(_cell(table, cell) for cell in (*one.cells, one.average))) for one in table.rows)
     verdict = "" if table.comparable else "; not comparable"
-    return Table(f"{published.title}: {published.metric} ({published.table}{verdict})", columns, rows)
+    return Table(f"{published.title}: {published.metric} ({published.table}{verdict})", titles, rows)
 
 
 def _introduction(table: PaperTable) -> str:
@@ -71,17 +71,17 @@ def _cell(table: PaperTable, cell: PaperCell) -> Cell:
 
 
 def _gains(table: PaperTable) -> Table:
-    columns = (Column("Gain", False), Column("Stated as", False), Column("Ours"), Column("Paper"))
+    titles = columns(("Gain", "Stated as"), ("Ours", "Paper"))
     verdict = "" if table.comparable else "; not comparable"
     rows = tuple(_gain_row(table, gain) for gain in table.gains)
-    return Table(f"Stated gains, {table.published.metric} ({table.published.table}{verdict})", columns, rows)
+    return Table(f"Stated gains, {table.published.metric} ({table.published.table}{verdict})", titles, rows)
 
 
 def _gain_row(table: PaperTable, gain: PaperGain) -> tuple[Cell, ...]:
     headline = gain.headline
     of = Cell(f"{SYSTEMS[headline.system]} over {SYSTEMS[headline.over]}", headline.scope)
     ours, paper = (" to ".join(_signed(table, value) for value in side) for side in (gain.ours, headline.gain))
-    return of, Cell(_STATED[headline.statistic]), Cell(ours or DASH), Cell(paper)
+    return row(of, _STATED[headline.statistic], ours or DASH, paper)
 
 
 def _number(table: PaperTable, value: float | None) -> str:

@@ -1,26 +1,55 @@
-"""The report's second half: loading the winner, language vectors, cost, provenance."""
+"""The report's last parts: how the winner is loaded, and where everything came from."""
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from orchestrator.report.document import (
-    Block,
-    Cell,
-    Code,
-    Column,
-    Facts,
-    Fold,
-    Paragraph,
-    Section,
-    Table,
-)
-from orchestrator.report.wording import DASH, counted
+from jobs.adapters.loading_code import loading_code, peft_merge_code
+from jobs.adapters.weight_files import is_peft
+from jobs.spec import BackboneRef
+from orchestrator.report.document import Block, Code, Facts, Fold, Paragraph, Section, Table, columns, row
+from orchestrator.report.wording import DASH, baseline, comparison_title, counted
+from orchestrator.results.comparisons import Result
 from orchestrator.results.inputs import ReportInputs
 from orchestrator.store.record import Record
+
+
+def loading_section(inputs: ReportInputs, results: Sequence[Result]) -> Section | None:
+    """The merge with the clearest gain in three lines of code, and where the others are."""
+    merged = [(r, seed, key) for r in results for seed, key in r.comparison.merges.items() if key in inputs.records]
+    if not merged:
+        return None
+    best, seed, key = max(merged, key=lambda entry: _clearness(entry[0]))
+    record = inputs.records[key]
+    backbone, place = BackboneRef(**record.spec["backbone"]), _shown(inputs, key)
+    search = inputs.records.get(best.comparison.search)
+    task = search.spec["task"] if search else {"kind": best.comparison.task_kind}
+    code = peft_merge_code(backbone, place, task) if is_peft(record.files) else loading_code(backbone, place)
+    text = (
+        f"The merge for {best.target_name} ({comparison_title(best.comparison)}, seed {seed}), whose gain is the "
+        "clearest of this campaign. Its `README.md` tells what it was made from and how to stack the task adapter."
+    )
+    rows = tuple(row(r.target_name, comparison_title(r.comparison), str(s), f"`{k}`") for r, s, k in merged)
+    titles = (*columns(("Target", "Comparison"), ["Seed"]), *columns(["In `artifacts/`"]))
+    fold = Fold("All merged adapters", (Table("", titles, rows),))
+    return Section("Load the winner", (Paragraph(text), Code("python", code), fold))
+
+
+def _clearness(result: Result) -> float:
+    """Lower end of the deciding gain's interval in units of its width, to compare F1 with loss."""
+    gain = baseline(result)
+    if gain is None or math.isnan(gain.low) or gain.high <= gain.low:
+        return -math.inf
+    return gain.low / (gain.high - gain.low)
+
+
+def _shown(inputs: ReportInputs, key: str) -> str:
+    path = inputs.store.path(key)
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
 def provenance_section(inputs: ReportInputs) -> Section | None:
@@ -73,13 +102,7 @@ def _data_rows(inputs: ReportInputs) -> dict[tuple[str, str, str], set[str]]:
 
 def _data_table(inputs: ReportInputs) -> Table:
     rows = tuple(
-        (Cell(source), Cell(dataset or DASH), Cell(f"`{revision}`"), Cell(", ".join(sorted(codes))))
+        row(source, dataset or DASH, f"`{revision}`", ", ".join(sorted(codes)))
         for (source, dataset, revision), codes in sorted(_data_rows(inputs).items())
     )
-    columns = (
-        Column("Source", False),
-        Column("Data set", False),
-        Column("Revision", False),
-        Column("Languages", False),
-    )
-    return Table("", columns, rows)
+    return Table("", columns(("Source", "Data set", "Revision", "Languages")), rows)

@@ -1,13 +1,25 @@
-"""The report's first half: summary, results, gains, lambda curves, flatness, related languages, loading."""
+"""The report's first half: results, methods side by side as papers print them, and gains."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from statistics import fmean
 
 from orchestrator.plots.panels import GainBar, GainPanel
-from orchestrator.report.document import Block, Cell, Column, FigureRef, Fold, Gallery, Paragraph, Section, Table
-from orchestrator.report.sections.methods import methods_tables
+from orchestrator.report.document import (
+    Block,
+    Cell,
+    Column,
+    FigureRef,
+    Fold,
+    Gallery,
+    Paragraph,
+    Section,
+    Table,
+    columns,
+    row,
+)
 from orchestrator.report.wording import (
     DASH,
     comparison_title,
@@ -19,6 +31,7 @@ from orchestrator.report.wording import (
     score,
     signed,
     system_colours,
+    task_title,
 )
 from orchestrator.results.comparisons import Result, ScoredSystem
 from orchestrator.results.inputs import ReportInputs
@@ -49,19 +62,16 @@ def results_section(inputs: ReportInputs, results: Sequence[Result]) -> Section:
     ]
     blocks += methods_tables(results)
     for (_, title), group in grouped(results).items():
-        metric = group[0].comparison.metric
-        caption = f"{title} ({direction(metric)})"
-        columns, rows = _table(inputs, group)
-        blocks.append(Table(caption, columns, rows))
+        blocks.append(_table(inputs, group, f"{title} ({direction(group[0].comparison.metric)})"))
     blocks.append(Fold("The scores of every seed", (_seed_table(inputs, results),)))
     return Section("Results", tuple(blocks))
 
 
-def _table(inputs: ReportInputs, group: Sequence[Result]) -> tuple[tuple[Column, ...], tuple[tuple[Cell, ...], ...]]:
+def _table(inputs: ReportInputs, group: Sequence[Result], caption: str) -> Table:
     titles = _titles(group)
     present = [slot for slot in titles if any(slot in _by_slot(result) for result in group)]
     baselines = [role for role in ("proxy", "own", "baseline") if any(result.gain(role) for result in group)]
-    columns = (
+    heads = (
         Column("Target", numeric=False),
         *(Column(titles[slot], colour=_colour(group[0], slot)) for slot in present),
         *(Column("Gain over " + _baseline_title(role, group)) for role in baselines),
@@ -72,7 +82,7 @@ def _table(inputs: ReportInputs, group: Sequence[Result]) -> tuple[tuple[Column,
         cells = [_score_cell(inputs, result, systems.get(slot)) for slot in present]
         gains = [gain_cell(result, result.gain(role)) for role in baselines]
         rows.append((Cell(result.target_name, result.comparison.target), *cells, *gains))
-    return columns, tuple(rows)
+    return Table(caption, heads, tuple(rows))
 
 
 def _titles(group: Sequence[Result]) -> Mapping[str, str]:
@@ -80,17 +90,13 @@ def _titles(group: Sequence[Result]) -> Mapping[str, str]:
     if group[0].comparison.is_joint:
         colours = system_colours(group[0].comparison)
         return {colours[system.name]: system.label for system in reversed(group[0].systems)}
-    if not _is_mixture(group[0]):
+    if not group[0].comparison.is_mixture:
         return _SLOTS
     return {system.name: system.label for system in group[0].systems}
 
 
-def _is_mixture(result: Result) -> bool:
-    return result.comparison.is_mixture
-
-
 def _colour(result: Result, slot: str) -> str:
-    return system_colours(result.comparison)[slot] if _is_mixture(result) else slot
+    return system_colours(result.comparison)[slot] if result.comparison.is_mixture else slot
 
 
 def _baseline_title(role: str, group: Sequence[Result]) -> str:
@@ -112,7 +118,7 @@ _SLOTS = {
 
 def _by_slot(result: Result) -> dict[str, ScoredSystem]:
     """Column -> system: a mixture's systems are the same for every target, others' are told apart by their colour."""
-    if _is_mixture(result):
+    if result.comparison.is_mixture:
         return {system.name: system for system in result.systems}
     colours = system_colours(result.comparison)
     return {colours[system.name]: system for system in reversed(result.systems)}
@@ -144,18 +150,26 @@ def gain_cell(result: Result, gain: Gain | None) -> Cell:
     return Cell(signed(metric, gain.value), small, "gain" if gain.low > 0 else "loss")
 
 
+def validation_gain(result: Result) -> Cell:
+    """What the search gained over its default on validation data, with its standard error."""
+    metric, flat = result.comparison.metric, result.flatness
+    if flat is None:
+        return Cell(DASH)
+    return Cell(
+        signed(metric, flat.validation_gain), "" if math.isnan(flat.spread) else f"±{score(metric, flat.spread)}"
+    )
+
+
 def _seed_table(inputs: ReportInputs, results: Sequence[Result]) -> Table:
     seeds = sorted({seed for result in results for seed in result.comparison.seeds})
     rows = []
     for result in results:
         for system in result.systems:
             scores = dict(system.scores)
-            metric = result.comparison.metric
-            cells = [Cell(score(metric, scores.get(seed, math.nan))) for seed in seeds]
-            where = comparison_title(result.comparison)
-            rows.append((Cell(result.target_name), Cell(where), Cell(system_label(inputs, system)), *cells))
-    columns = (Column("Target", False), Column("Comparison", False), Column("System", False))
-    return Table("", (*columns, *(Column(f"seed {seed}") for seed in seeds)), tuple(rows))
+            cells = [score(result.comparison.metric, scores.get(seed, math.nan)) for seed in seeds]
+            names = (result.target_name, comparison_title(result.comparison), system_label(inputs, system))
+            rows.append(row(*names, *cells))
+    return Table("", columns(("Target", "Comparison", "System"), [f"seed {seed}" for seed in seeds]), tuple(rows))
 
 
 def system_label(inputs: ReportInputs, system: ScoredSystem) -> str:
@@ -198,3 +212,57 @@ def _gain_figure(name: str, title: str, over: str, rows: Sequence[tuple[Result, 
     stem = file_stem("gain", name, rows[0][0].comparison.task, rows[0][1].role)
     told = ", ".join(f"{bar.label} {bar.text}" for bar in bars)
     return FigureRef(stem, panel, f"Gain over {over}, {title}: {told}")
+
+
+_Scores = dict[str, dict[str, float]]  # system -> target -> mean over seeds
+
+
+def methods_tables(results: Sequence[Result]) -> tuple[Table, ...]:
+    """One table for each section and task in which several methods were searched."""
+    groups: dict[tuple[str, str], list[Result]] = {}
+    for result in results:
+        if result.comparison.section and result.comparison.method:
+            groups.setdefault((result.comparison.section, result.comparison.task), []).append(result)
+    return tuple(_side_by_side(group) for group in groups.values() if len({one.comparison.method for one in group}) > 1)
+
+
+def _side_by_side(group: Sequence[Result]) -> Table:
+    comparison = group[0].comparison
+    scores: _Scores = {}
+    labels: dict[str, str] = {}
+    for result in group:
+        target = f"{result.comparison.target}{_rest(result)}"
+        for system in sorted(result.systems, key=lambda one: one.role == "arithmetic"):
+            name = result.comparison.method if system.role == "arithmetic" else system.name
+            scores.setdefault(name, {})[target] = system.mean
+            labels[name] = system.label
+    targets = list(dict.fromkeys(target for found in scores.values() for target in found))
+    pick = max if comparison.mode == "max" else min
+    known = {target: _known(scores, target) for target in targets}
+    best = {target: pick(found) for target, found in known.items() if len(set(found)) > 1}
+    rows = []
+    for name, found in scores.items():
+        cells = [_cell(comparison.metric, found.get(target, math.nan), best.get(target)) for target in targets]
+        whole = [value for value in found.values() if not math.isnan(value)]
+        average = fmean(whole) if len(whole) == len(targets) else math.nan
+        wins = sum(cell.mark == "best" for cell in cells)
+        rows.append(row(labels[name], *cells, score(comparison.metric, average), f"{wins} of {len(targets)}"))
+    section = "" if comparison.section == comparison.task else f", {comparison.section}"
+    caption = f"{task_title(comparison)}{section}: methods side by side ({direction(comparison.metric)})"
+    return Table(caption, columns(["System"], (*targets, "Average", "Best in")), tuple(rows))
+
+
+def _rest(result: Result) -> str:
+    """What else than the method tells comparisons of a section apart, e.g. a budget."""
+    parts = result.comparison.name.removeprefix(result.comparison.section).lstrip(": ").split(", ")
+    rest = [part for part in parts if part and part != result.comparison.method]
+    return f" ({', '.join(rest)})" if rest else ""
+
+
+def _known(scores: _Scores, column: str) -> list[float]:
+    values = (row.get(column, math.nan) for row in scores.values())
+    return [value for value in values if not math.isnan(value)]
+
+
+def _cell(metric: str, value: float, best: float | None) -> Cell:
+    return Cell(score(metric, value), mark="best" if value == best else "")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from orchestrator.report.document import Block, Cell, Code, Column, Fold, Paragraph, Section, Table, Tiles
+from orchestrator.report.document import Block, Code, Fold, Paragraph, Section, Table, Tiles, columns, row
 from orchestrator.report.sections.results import grouped
 from orchestrator.report.wording import baseline, counted, gain_words
 from orchestrator.results.comparisons import ALPHA, Result, holm
@@ -111,11 +111,11 @@ def _state(inputs: ReportInputs) -> list[Block]:
         text += "What follows rests on these alone; the same `run` command goes on with the rest."
         blocks.append(Paragraph(text, "alarm"))
     if inputs.events.failed:
-        rows = tuple((Cell(f"`{key}`"), Cell(error)) for key, error in inputs.events.failed)
-        blocks.append(Table("Failed steps", (Column("Step", False), Column("Error", False)), rows))
+        rows = tuple(row(f"`{key}`", error) for key, error in inputs.events.failed)
+        blocks.append(Table("Failed steps", columns(("Step", "Error")), rows))
     if inputs.broken:
-        rows = tuple((Cell(f"`{key}`"), Cell(why)) for key, why in inputs.broken.items())
-        blocks.append(Table("Records that cannot be read", (Column("Step", False), Column("Why", False)), rows))
+        rows = tuple(row(f"`{key}`", why) for key, why in inputs.broken.items())
+        blocks.append(Table("Records that cannot be read", columns(("Step", "Why")), rows))
     if inputs.missing:
         waiting = "\n".join(
             f"{key}{'  (skipped: an input failed)' if key in inputs.events.skipped else ''}" for key in inputs.missing

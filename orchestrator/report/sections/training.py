@@ -1,16 +1,19 @@
-"""The report's part on training: curves of every language adapter, numbers of all adapters."""
+"""The report's parts on adapters: training curves, numbers of all adapters, and how alike language vectors are."""
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict
 from collections.abc import Sequence
+from pathlib import Path
 
+from safetensors import SafetensorError
+
+from jobs.errors import InputError
 from jobs.spec import metric_named
-from orchestrator.plots.panels import Curve, TrainingPanel
+from orchestrator.plots.panels import Curve, DensityPanel, HeatPanel, TrainingPanel
 from orchestrator.report.document import (
     Cell,
-    Column,
     FigureRef,
     Fold,
     Gallery,
@@ -18,10 +21,13 @@ from orchestrator.report.document import (
     Paragraph,
     Section,
     Table,
+    columns,
     foldable,
+    row,
 )
 from orchestrator.report.wording import DASH, duration, file_stem, metric_name, score
 from orchestrator.results.inputs import ReportInputs
+from orchestrator.results.language_vectors import NEAR_ZERO, LanguageVectors, language_vectors, similar_order
 from orchestrator.store.record import Record
 
 
@@ -76,8 +82,8 @@ def _training_figure(
     )
 
 
-def _thinned(points: Sequence[tuple[float, float]], most: int = 200) -> Sequence[tuple[float, float]]:
-    step = max(1, math.ceil(len(points) / most))
+def _thinned(points: Sequence[tuple[float, float]]) -> Sequence[tuple[float, float]]:
+    step = max(1, math.ceil(len(points) / MOST_POINTS))
     return [*points[::step], *(points[-1:] if (len(points) - 1) % step else [])]
 
 
@@ -86,26 +92,21 @@ _LEGEND: tuple[tuple[str, str, LegendMark], ...] = (
     ("training loss", "fixed", "line"),
     ("kept checkpoint", "arithmetic", "dot"),
 )
-_TRAINING_COLUMNS = (
-    Column("Language", False), Column("Seed"), Column("Held-out loss"), Column("Kept at step"),
-    Column("Tokens"), Column("Tokens/s"), Column("Time"),
-)  # fmt: skip
+_TRAINING_COLUMNS = columns(["Language"], ("Seed", "Held-out loss", "Kept at step", "Tokens", "Tokens/s", "Time"))
 
 
 def _training_row(inputs: ReportInputs, record: Record) -> tuple[Cell, ...]:
     metrics = record.metrics
 
-    def number(name: str) -> Cell:
-        return Cell(f"{metrics[name]:,.0f}" if name in metrics else DASH)
+    def number(name: str) -> str:
+        return f"{metrics[name]:,.0f}" if name in metrics else DASH
 
-    return (
+    return row(
         Cell(inputs.language(record.spec["language"]), record.spec["language"]),
-        Cell(str(record.spec["seed"])),
-        Cell(score("mlm_loss", metrics.get("validation_loss", math.nan))),
-        number("best_optimizer_step"),
-        number("tokens"),
-        number("tokens_per_second"),
-        Cell(duration(metrics["seconds"]) if "seconds" in metrics else DASH),
+        str(record.spec["seed"]),
+        score("mlm_loss", metrics.get("validation_loss", math.nan)),
+        *map(number, ("best_optimizer_step", "tokens", "tokens_per_second")),
+        duration(metrics["seconds"]) if "seconds" in metrics else DASH,
     )
 
 
@@ -119,13 +120,59 @@ def _task_adapters(inputs: ReportInputs) -> Table:
         found = f"{score(metric, metrics.get(f'validation_{metric}', math.nan))} {metric_name(metric)}"
         if "validation_loss" in metrics:  # prompted tasks may be kept by the loss of their answers
             found = f"{score('lm_loss', metrics['validation_loss'])} nat per answer token"
-        cells = (str(spec["seed"]), found, kept)
-        rows.append((Cell(spec["task"]["name"]), Cell(inputs.language(spec["language"])), *map(Cell, cells)))
-    columns = (
-        Column("Task", False),
-        Column("Language", False),
-        Column("Seed"),
-        Column("Validation score"),
-        Column("Kept at step"),
+        rows.append(row(spec["task"]["name"], inputs.language(spec["language"]), str(spec["seed"]), found, kept))
+    return Table("", columns(("Task", "Language"), ("Seed", "Validation score", "Kept at step")), tuple(rows))
+
+
+MOST_POINTS = 200  # of a curve that is drawn
+GAUSSIAN_NEAR_ZERO = math.erf(NEAR_ZERO / math.sqrt(2))
+
+
+def vectors_section(inputs: ReportInputs, folder: Path) -> Section | None:
+    """Cosine similarity and weight distribution of language vectors (paper, Figs 10 and 9)."""
+    try:
+        vectors = language_vectors(inputs, folder / "vectors.json")
+    except (InputError, OSError, SafetensorError) as fault:
+        return Section("Language vectors", (Paragraph(f"They cannot be read: {fault}", "alarm"),))
+    if vectors is None:
+        return None
+    order = similar_order(vectors.cosine)
+    cosine = tuple(tuple(vectors.cosine[i][j] for j in order) for i in order)
+    heat = HeatPanel("Cosine similarity", tuple(vectors.languages[i] for i in order), cosine)
+    density = DensityPanel(
+        "Weights of each language vector", "weight / its root mean square", vectors.edges, vectors.density
     )
-    return Table("", columns, tuple(rows))
+    low, high, mean = (f"{value:.2f}".replace("-", "−") for value in _off_diagonal(cosine))
+    near = sum(vectors.near_zero) / len(vectors.near_zero)
+    text = (
+        f"A language vector is tau = theta − theta_pre over the adapter's own parameters, here of seed {vectors.seed}. "
+        f"Similarities run from "
+        f"{low} to {high}, {mean} on average. On average {near:.0%} of a vector's weights are near zero "
+        f"(below {NEAR_ZERO:g} of its root mean square); of a Gaussian (dashed) it would be {GAUSSIAN_NEAR_ZERO:.0%}."
+    )
+    gallery = Gallery(
+        (
+            FigureRef("vectors-cosine", heat, f"Cosine similarity of language vectors, {low} to {high}"),
+            FigureRef("vectors-density", density, f"Distribution of weights; {near:.0%} are near zero"),
+        ),
+        size="large",
+    )
+    fold = Fold("Each language vector in numbers", (_vector_table(inputs, vectors),))
+    return Section("Language vectors", (Paragraph(text, "note"), gallery, fold))
+
+
+def _off_diagonal(cosine: tuple[tuple[float, ...], ...]) -> tuple[float, float, float]:
+    values = [value for i, row in enumerate(cosine) for value in row[:i]]
+    return min(values), max(values), sum(values) / len(values)
+
+
+def _vector_table(inputs: ReportInputs, vectors: LanguageVectors) -> Table:
+    rows = []
+    for i, code in enumerate(vectors.languages):
+        others = [j for j in range(len(vectors.languages)) if j != i]
+        nearest = max(others, key=lambda j: vectors.cosine[i][j])
+        alike = f"{inputs.language(vectors.languages[nearest])} {vectors.cosine[i][nearest]:.3f}"
+        numbers = (f"{vectors.rms[i]:.2e}", f"{vectors.near_zero[i]:.1%}", f"{vectors.beyond[i]:.2%}")
+        rows.append(row(Cell(inputs.language(code), code), *numbers, alike))
+    titles = columns(["Language"], ("Root mean square", "Near zero", "Beyond 4 times that", "Most similar"))
+    return Table("", titles, tuple(rows))

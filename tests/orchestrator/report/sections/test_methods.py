@@ -6,7 +6,7 @@ import dataclasses
 import math
 
 from orchestrator.plan.index import Comparison, System
-from orchestrator.report.sections.methods import methods_tables
+from orchestrator.report.sections.results import methods_tables
 from orchestrator.results.comparisons import Result, ScoredSystem
 
 
