@@ -13,14 +13,13 @@ from rich.console import Console
 from jobs.runtime.redaction import redacted
 from jobs.runtime.step_log import Send
 from orchestrator.campaign.schema import Campaign
-from orchestrator.execution.data_check import check_task_data
 from orchestrator.execution.event_log import EventLog
 from orchestrator.execution.executor import Executor, LazyExecutor, StepProgress, StepStateChanged, Watcher
-from orchestrator.execution.hub_check import check_hub_names
+from orchestrator.execution.input_check import check_hub_names, check_task_data
 from orchestrator.execution.local import LocalExecutor
 from orchestrator.execution.loop import Summary, execute
 from orchestrator.execution.progress import display
-from orchestrator.execution.provenance import _git_commit, _versions, execution_facts
+from orchestrator.execution.provenance import execution_facts
 from orchestrator.execution.shutdown import ShutdownRequest
 from orchestrator.execution.step_logs import StepLogs
 from orchestrator.lineage.mlflow.uri import default_uri
@@ -115,9 +114,8 @@ def _execute(
                 for watcher in (*watchers, view):
                     watcher(event)
 
-            facts = execution_facts(_versions(), _git_commit())
             steps = by_upward_rank(plan.steps, costs)
-            return execute(steps, store, executor, watch, facts, write_card, shutdown, found)
+            return execute(steps, store, executor, watch, execution_facts(), write_card, shutdown, found)
     finally:
         _close(executor, console)
 

@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping
-from dataclasses import fields, is_dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +22,9 @@ import orchestrator
 import search_spaces
 from jobs.errors import Fault, InputError, raise_all
 from jobs.runtime.redaction import secrets_in
-from jobs.spec import BackboneRef, DataRef
+from jobs.spec import BackboneRef
 from orchestrator.campaign.schema import Campaign
+from orchestrator.plan.pinned_references import references_in
 from orchestrator.plan.plan import Plan
 
 PACKAGES = (orchestrator, jobs, search_spaces)
@@ -112,24 +112,12 @@ def _moved(value: Any, key: str = "") -> Any:
 def _local_files(plan: Plan) -> list[Path]:
     """Every local file that a step of the plan reads; the embedded backbone travels with the code."""
     found: set[Path] = set()
-    for step in plan.steps:
-        for place in _places(step.spec):
-            path = Path(place)
+    for reference in (one for step in plan.steps for one in references_in(step.spec)):
+        if isinstance(reference, BackboneRef):
+            paths = [Path(reference.path)] if Path(reference.path).is_dir() else []
+        else:
+            paths = [Path(path) for _, path in reference.files]
+        for path in paths:
             found.update(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else found.add(path)
     code = Path(str(jobs.__file__)).parent
     return sorted(file for file in found if not file.is_relative_to(code))
-
-
-def _places(value: Any) -> Iterator[str]:
-    """Paths in the references of a spec, however deep."""
-    match value:
-        case DataRef():
-            yield from (path for _, path in value.files)
-        case BackboneRef():
-            yield from [value.path] if Path(value.path).is_dir() else []
-        case tuple():
-            for item in value:
-                yield from _places(item)
-        case _ if is_dataclass(value):
-            for one in fields(value):
-                yield from _places(getattr(value, one.name))

@@ -6,28 +6,22 @@ import importlib.metadata
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from jobs.runtime.redaction import redacted_words
 
+VERSIONED = ("torch", "transformers", "adapters", "peft", "ray", "datasets", "mlflow", "lang2vec", "babel", "numpy")
 
-def execution_facts(versions: Mapping[str, str], git_commit: str) -> dict[str, Any]:
+
+def execution_facts() -> dict[str, Any]:
     """Provenance that all steps of one execution share."""
     return {
         "host": socket.gethostname(),
         "argv": redacted_words(sys.argv[1:]),
-        "versions": dict(versions),
-        "git_commit": git_commit,
+        "versions": {name: importlib.metadata.version(name) for name in VERSIONED},
+        "git_commit": _git_commit(),
     }
-
-
-VERSIONED = ("torch", "transformers", "adapters", "peft", "ray", "datasets", "mlflow", "lang2vec", "babel", "numpy")
-
-
-def _versions() -> dict[str, str]:
-    return {name: importlib.metadata.version(name) for name in VERSIONED}
 
 
 def _git_commit() -> str:

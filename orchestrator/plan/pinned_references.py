@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 
 from jobs.backbones import embedded_backbone
@@ -80,3 +82,15 @@ class References:
         if language not in self._covered:
             where = f"{purpose} of {language}"
             self.faults.append(Fault("the CLDR does not cover this language well", where, "", "give other data"))
+
+
+def references_in(value: object) -> Iterator[BackboneRef | DataRef]:
+    """Every reference in a spec, however deep."""
+    if isinstance(value, (BackboneRef, DataRef)):
+        yield value
+    elif isinstance(value, tuple):
+        for part in value:
+            yield from references_in(part)
+    elif is_dataclass(value):
+        for field in fields(value):
+            yield from references_in(getattr(value, field.name))

@@ -31,7 +31,7 @@ def connect(address: str | None) -> None:
 
     Raises InputError within seconds when there is none, when it is of another version of Ray or Python (both are
     named), when it wants another token, and for addresses of Ray Client. From then on nothing else starts a cluster in
-    this process (see `orchestrator.execution.ray.closing`).
+    this process (see `orchestrator.execution.ray.executor`).
     """
     start_ray_only_when_asked()
     if address is None:

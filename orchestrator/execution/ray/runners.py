@@ -34,7 +34,7 @@ CarryOut = Callable[[str, Sequence[Work]], None]  # blocks; is given the name of
 class BlockingRun(threading.Thread):
     """Carries out some steps; `failure` is for those of `keys` that have no outcome when it is over.
 
-    A daemon: a process that ends need not wait for it (see `orchestrator.execution.ray.closing`).
+    A daemon: a process that ends need not wait for it (see `orchestrator.execution.ray.executor`).
     """
 
     def __init__(self, name: str, works: Sequence[Work], carry_out: CarryOut) -> None:

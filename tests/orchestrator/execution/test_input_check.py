@@ -14,7 +14,7 @@ from rich.console import Console
 from jobs.errors import InputError
 from jobs.spec import JobResult
 from orchestrator.campaign.load import load_campaign
-from orchestrator.execution.data_check import check_task_data
+from orchestrator.execution.input_check import check_task_data
 from orchestrator.plan.pinned_references import References
 from orchestrator.plan.plan import Plan, plan_campaign
 from orchestrator.run import RunSettings, run_campaign
