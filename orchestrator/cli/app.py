@@ -11,7 +11,7 @@ import typer
 from jobs.errors import InputError
 from jobs.runtime.redaction import redacted
 from jobs.runtime.shutdown import LEFT, ShutdownRequested
-from orchestrator.cli import adapters, k8s, languages, lineage, plan, publish, ray_jobs, run, workspace
+from orchestrator.cli import adapters, k8s, languages, lineage, plan, ray_jobs, run, workspace
 from orchestrator.store.record import CorruptArtifactError
 
 
@@ -37,8 +37,8 @@ app = _group(
         "merge": adapters.merge,
         "inspect": adapters.inspect,
         "compare": adapters.compare,
-        "export": publish.export,
-        "push": publish.push,
+        "export": lineage.export,
+        "push": lineage.push,
         "gc": workspace.gc,
         "submit": ray_jobs.submit,
         "schema": plan.schema,

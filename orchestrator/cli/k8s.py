@@ -10,10 +10,8 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
-from orchestrator.cli.options import CampaignFile, Set, load_file, variables
+from orchestrator.cli.options import CampaignFile, Set, facts_table, load_file, variables
 from orchestrator.clusters.k8s.options import load_options
 
 Job = Annotated[str, typer.Argument(help="campaign file, campaign name, or name of the RayJob", metavar="CAMPAIGN")]
@@ -59,9 +57,8 @@ def status(job: Job, namespace: Namespace = "adapterfleet", context: Context = N
     from orchestrator.clusters.k8s.client import Kubernetes
 
     state = Kubernetes(namespace, context).state(_job_name(job))
-    table = Table("", state.name, show_edge=False)
     deployment = state.deployment or "not taken up by the operator yet"
-    rows = {
+    facts = {
         "job": state.job or "not started",
         "deployment": f"being stopped since {state.stopping}" if state.stopping else deployment,
         "reason": state.reason,
@@ -72,10 +69,7 @@ def status(job: Job, namespace: Namespace = "adapterfleet", context: Context = N
         "failed tries": str(state.failed_tries),
         "waits": "\n".join(state.waits),
     }
-    for key, value in rows.items():
-        if value:
-            table.add_row(key, escape(value))
-    Console().print(table)
+    Console().print(facts_table(state.name, facts))
 
 
 def logs(

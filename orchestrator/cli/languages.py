@@ -10,9 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator.cli.options import (
-    console,
-)
+from orchestrator.cli.options import console
 from orchestrator.plots.language_map import draw_map
 from search_spaces.relatedness.codes import resolve_languages
 from search_spaces.relatedness.distances import DistanceSource, distance_source

@@ -1,21 +1,25 @@
-"""lineage and ui: from an adapter down to its corpora; MLflow's pages."""
+"""lineage and ui: from an adapter down to its corpora, MLflow's pages; export and push: adapters that leave."""
 
 from __future__ import annotations
 
 import json
 import os
+import tempfile
+from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
+from rich.table import Table
 
-from orchestrator.cli.options import (
-    HERE,
-    Workspace,
-    console,
-)
+from jobs.errors import Fault, InputError
+from orchestrator.cli.options import HERE, Workspace, console, terminal
+from orchestrator.lineage.export import Exported, export_adapter, push_folder, secrets_of
 from orchestrator.lineage.mlflow.uri import default_uri
 from orchestrator.lineage.tree import as_mermaid, as_plain, as_text, lineage_tree
 from orchestrator.store.workspace import open_store
+
+Adapter = Annotated[str, typer.Argument(help="key, unique beginning of one, or directory", metavar="ADAPTER")]
 
 
 def lineage(
@@ -51,3 +55,40 @@ def ui(workspace: Workspace = HERE, port: int = 5000) -> None:
     argv = ui_command(default_uri(workspace), workspace, port)
     console.print(f"MLflow on http://127.0.0.1:{port} - stop with Ctrl-C")
     os.execv(argv[0], argv)
+
+
+def export(
+    adapter: Adapter, folder: Annotated[Path, typer.Argument(metavar="DIR")], workspace: Workspace = HERE
+) -> None:
+    """Copy an adapter out of its workspace, with its card, lineage, and what it is stacked on."""
+    exported = export_adapter(open_store(workspace), adapter, folder)
+    _list_files(exported)
+    terminal().print(f"exported {exported.record.key} to {folder}", soft_wrap=True, highlight=False)
+
+
+def push(
+    adapter: Adapter,
+    repository: Annotated[str, typer.Argument(help="owner/name on the hub", metavar="REPO")],
+    workspace: Workspace = HERE,
+    yes: Annotated[bool, typer.Option("--yes", help="upload; without it nothing leaves this machine")] = False,
+    public: Annotated[bool, typer.Option("--public", help="visible to everybody; default: private")] = False,
+) -> None:
+    """Show, and with --yes do, the upload of an adapter to a hub repository, private unless --public."""
+    visibility, console = "public" if public else "private", terminal()
+    with tempfile.TemporaryDirectory() as place:
+        exported = export_adapter(open_store(workspace), adapter, Path(place) / "adapter")
+        _list_files(exported)
+        if found := secrets_of(exported.folder):
+            raise InputError(Fault("a secret would be uploaded", ", ".join(found), todo="find out how it came there"))
+        if not yes:
+            console.print(f"would go to {repository}, {visibility}; nothing is uploaded without --yes", highlight=False)
+            return
+        address = push_folder(exported.folder, repository, visibility)
+    console.print(f"uploaded to {address} ({visibility} if it was new)", soft_wrap=True, highlight=False)
+
+
+def _list_files(exported: Exported) -> None:
+    table = Table("file", "KiB", title=exported.record.key, title_justify="left")
+    for name, size in exported.files.items():
+        table.add_row(escape(name), f"{size / 1024:,.1f}")
+    terminal().print(table)

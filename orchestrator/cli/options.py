@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
 
 from jobs.errors import Fault, InputError
 from orchestrator.store.workspace import workspace_path
@@ -62,6 +65,15 @@ def variables(set_: list[str] | None) -> dict[str, str]:
     if faults:
         raise InputError(*faults)
     return {name: value for _, name, value in pairs}
+
+
+def facts_table(title: str, facts: Mapping[str, str]) -> Table:
+    """What is known of one thing, a row for each fact that there is."""
+    table = Table("", title, show_edge=False)
+    for name, value in facts.items():
+        if value:
+            table.add_row(name, escape(value))
+    return table
 
 
 def say_broken(console: Console, damage: Exception) -> None:

@@ -13,7 +13,7 @@ import typer
 from rich.table import Table
 
 from jobs.errors import Fault, InputError
-from orchestrator.cli.options import CampaignFile, Set, load_file, plan_file, terminal
+from orchestrator.cli.options import CampaignFile, Set, facts_table, load_file, plan_file, terminal
 
 if TYPE_CHECKING:
     from orchestrator.clusters.ray.jobs import JobState, RayJobs
@@ -141,17 +141,12 @@ def _jobs(address: str) -> RayJobs:
 
 
 def _show(state: JobState) -> None:
-    table = Table("", state.id, show_edge=False)
-    code = "" if state.exit_code is None else str(state.exit_code)
-    rows = {
+    facts = {
         "campaign": state.campaign,
         "status": state.status,
         "started": state.started,
         "ended": state.ended,
-        "exit code": code,
+        "exit code": "" if state.exit_code is None else str(state.exit_code),
         "message": state.message,
     }
-    for name, value in rows.items():
-        if value:
-            table.add_row(name, value)
-    terminal().print(table)
+    terminal().print(facts_table(state.id, facts))

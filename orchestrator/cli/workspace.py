@@ -1,4 +1,4 @@
-"""The commands that look after runs and workspaces: `status`, `logs`, `gc`, `export`, `push`."""
+"""The commands that look after runs and workspaces: `stop`, `status`, `logs`, `gc`."""
 
 from __future__ import annotations
 
@@ -62,7 +62,6 @@ def _end(pid: int, workspace: Path) -> None:
 
 REFRESH = 1.0  # seconds between two looks of `status --watch`
 LEVELS = ("info", "warning", "error")
-Adapter = Annotated[str, typer.Argument(help="key, unique beginning of one, or directory", metavar="ADAPTER")]
 
 
 def status(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -71,11 +70,6 @@ def as_plain(node: Node) -> dict[str, Any]:
     plain["above"] = node.above
     plain["children"] = [as_plain(child) for child in node.children]
     return plain
-
-
-def as_json(root: Node) -> str:
-    """`as_plain` as text."""
-    return json.dumps(as_plain(root), ensure_ascii=False, indent=2)
 
 
 def as_mermaid(root: Node) -> str:
