@@ -17,7 +17,7 @@ import pytest
 from rich.console import Console
 
 from jobs.errors import InputError
-from orchestrator.lineage.tree import Node, as_json, as_mermaid, as_text, lineage_tree
+from orchestrator.lineage.tree import Node, as_mermaid, as_plain, as_text, lineage_tree
 from orchestrator.store.record import CorruptArtifactError
 from tests.orchestrator.lineage_campaign import BACKBONE, Campaign, Size, make_campaign
 
@@ -72,7 +72,7 @@ def test_the_sha256_is_that_of_the_weights_on_disk(campaign: Campaign) -> None:
 
 def test_json_holds_full_digests_and_weights(campaign: Campaign) -> None:
     root = lineage_tree(campaign.store, campaign.keys("merge")[0])
-    plain = json.loads(as_json(root))
+    plain = json.loads(json.dumps(as_plain(root)))
     assert plain["sha256"] == root.sha256
     assert [child.get("weight") for child in plain["children"]][:2] == [0.5, 0.5]
     assert len(str(plain).split("'key'")) - 1 == len(list(nodes(root)))
