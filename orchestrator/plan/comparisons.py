@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from jobs.spec import TaskRef
+from jobs.spec import MergeSpec, TaskRef
 from orchestrator.campaign.comparisons import ComparisonSection, MixtureSection
 from orchestrator.campaign.methods import Method
 from orchestrator.campaign.tasks import TaskSection
 from orchestrator.plan.adapter_steps import AdapterSteps
-from orchestrator.store.step import Step
+from orchestrator.store.step import Step, make_step
 from search_spaces.relatedness.selection import Selection
 
 SystemRole = Literal["proxy", "own", "fixed", "baseline", "arithmetic"]
@@ -57,6 +58,18 @@ class PlannedComparison:
         return f"{self.section.name}: {', '.join(parts)}" if parts else self.section.name
 
 
+def merges_of(
+    adapters: AdapterSteps, search: Step, target: str, task: str, best_for: str = ""
+) -> tuple[tuple[int, Step], ...]:
+    """Every seed's merge, named by `target` and `task`: the search's winner, or its best for one objective alone."""
+    merges = []
+    for seed in adapters.campaign.seeds:
+        own = {role: step for role, step in search.inputs if ":" in role and role.endswith(f"@{seed}")}
+        spec = MergeSpec(target, task, adapters.backbone, seed, best_for)
+        merges.append((seed, make_step(spec, {"search": search, "theta_pre": adapters.theta_pre, **own})))
+    return tuple(merges)
+
+
 def merged_system(
     adapters: AdapterSteps, target: str, task: TaskSection, merges: tuple[tuple[int, Step], ...], label: str
 ) -> PlannedSystem:
@@ -65,3 +78,19 @@ def merged_system(
         (seed, adapters.evaluation(target, task, seed, {"merge": 1.0}, {"merge": merge})) for seed, merge in merges
     )
     return PlannedSystem("arithmetic", label, "arithmetic", (), steps)
+
+
+def weighted_system(
+    adapters: AdapterSteps,
+    target: str,
+    task: TaskSection,
+    system: tuple[str, str, SystemRole],
+    weights: Mapping[str, float],
+) -> PlannedSystem:
+    """A weighted sum of language adapters, scored on test data. `system`: name, label and role."""
+    roles = {f"language:{code}": weight for code, weight in weights.items()}
+    steps = []
+    for seed in adapters.campaign.seeds:
+        used = {f"language:{code}": adapters.language(code, seed) for code in weights}
+        steps.append((seed, adapters.evaluation(target, task, seed, roles, used)))
+    return PlannedSystem(*system, tuple(weights), tuple(steps))

@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 from itertools import product
 
 from jobs.errors import Fault, InputError
-from jobs.spec import Line, LineSpace, MergeSpec, Option, SearchSpec, is_language_model
+from jobs.spec import Line, LineSpace, Option, is_language_model
 from orchestrator.campaign.comparisons import MixtureSection, chosen_methods
 from orchestrator.campaign.methods import Lines, Method, Placeholders, branches, is_searched, is_stacked
 from orchestrator.campaign.prompts import asked_otherwise
 from orchestrator.campaign.tasks import TaskSection
 from orchestrator.plan.adapter_steps import AdapterSteps
-from orchestrator.plan.comparisons import PlannedComparison, PlannedSystem, merged_system
+from orchestrator.plan.comparisons import PlannedComparison, PlannedSystem, merged_system, merges_of
 from orchestrator.plan.related_languages import related_languages
 from orchestrator.store.step import Step, make_step
 from search_spaces.mixtures.candidates import lambda_range
@@ -71,16 +71,13 @@ class _Mixtures:
 
     def comparison(self, method: Method) -> PlannedComparison:
         search = self._search(method)
-        merges = tuple((seed, self._merge(search, seed)) for seed in self.adapters.campaign.seeds)
+        merges = merges_of(self.adapters, search, self.target, self.task.name)
         systems = (
             *(self._baseline(baseline) for baseline in chosen_methods(self.section.baselines)),
             merged_system(self.adapters, self.target, self.task, merges, method.label),
         )
-        task, related = self.task.ref, self.related
-        source, budget = self.task.language, self.budget
-        return PlannedComparison(
-            self.section, self.target, task, related, search, merges, systems, source, method, budget
-        )
+        about = (self.section, self.target, self.task.ref, self.related)
+        return PlannedComparison(*about, search, merges, systems, self.task.language, method, self.budget)
 
     def _search(self, method: Method) -> Step:
         lambdas: tuple[float, ...] = (FIXED_LAMBDA,)
@@ -100,12 +97,6 @@ class _Mixtures:
             for role, step in self.adapters.task_input(self.task, seed).items():
                 inputs[f"{role}@{seed}"] = step
         return make_step(self.adapters.search_spec(self.target, self.task, space), inputs)
-
-    def _merge(self, search: Step, seed: int) -> Step:
-        assert isinstance(search.spec, SearchSpec)
-        own = {role: step for role, step in search.inputs if role.endswith(f"@{seed}") and role != f"task@{seed}"}
-        spec = MergeSpec(self.target, self.task.name, self.adapters.backbone, seed)
-        return make_step(spec, {"search": search, "theta_pre": self.adapters.theta_pre, **own})
 
     def _baseline(self, method: Method) -> PlannedSystem:
         (lines,) = self._branches(method) or ((),)

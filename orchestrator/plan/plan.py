@@ -31,9 +31,8 @@ class Plan:
 def plan_campaign(campaign: Campaign, references: References) -> Plan:
     """Every step of a campaign. Raises InputError that lists all languages and files that lack."""
     adapters = AdapterSteps(campaign, references)
-    planner = _Planner(campaign, adapters)
-    trained = tuple(planner.language_adapters())
-    comparisons = tuple(planner.comparisons())
+    trained = [adapters.language(language, seed) for seed in campaign.seeds for language in adapters.languages]
+    comparisons = tuple(_comparisons(adapters))
     references.check()
     roots = (adapters.theta_pre, *trained, *_ends(comparisons))
     return Plan(campaign, adapters.backbone, tuple(in_order(roots)), comparisons)
@@ -60,28 +59,17 @@ def _ends(comparisons: Iterable[PlannedComparison]) -> Iterator[Step]:
             yield from (step for _, step in system.evaluations)
 
 
-@dataclass(frozen=True, slots=True)
-class _Planner:
-    campaign: Campaign
-    adapters: AdapterSteps
-
-    def language_adapters(self) -> Iterator[Step]:
-        for seed in self.campaign.seeds:
-            for language in self.adapters.languages:
-                yield self.adapters.language(language, seed)
-
-    def comparisons(self) -> Iterator[PlannedComparison]:
-        tasks = {task.name: task for task in self.campaign.tasks}
-        for section in self.campaign.comparisons:
-            if isinstance(section, MixtureSection):
-                yield from mixture_comparisons(self.adapters, section)
-                continue
-            if isinstance(section, JointSection):
-                yield from joint_comparisons(self.adapters, section)
-                continue
+def _comparisons(adapters: AdapterSteps) -> Iterator[PlannedComparison]:
+    campaign = adapters.campaign
+    tasks = {task.name: task for task in campaign.tasks}
+    for section in campaign.comparisons:
+        if isinstance(section, MixtureSection):
+            yield from mixture_comparisons(adapters, section)
+        elif isinstance(section, JointSection):
+            yield from joint_comparisons(adapters, section)
+        else:
             anchors = {tasks[name].language for name in section.tasks}
-            pool = [code for code in (section.related.pool or self.adapters.languages) if code not in anchors]
-            found = related_languages(section, pool, self.adapters.references.faults)
-            for target, related in found.items():
+            pool = [code for code in (section.related.pool or adapters.languages) if code not in anchors]
+            for target, related in related_languages(section, pool, adapters.references.faults).items():
                 for name in section.tasks:
-                    yield language_arithmetic(self.adapters, section, target, tasks[name], related)
+                    yield language_arithmetic(adapters, section, target, tasks[name], related)
