@@ -23,6 +23,7 @@ RESTRICTED: dict[str, Any] = {
 READ_ONLY: dict[str, Any] = {**RESTRICTED, "readOnlyRootFilesystem": True}
 SCRATCH = "/tmp"  # with the home in it, all that a campaign on Ray writes besides the store and /dev/shm
 SCRATCH_GIB = 20  # of a Ray pod
+SMALL = {"cpu": "500m", "memory": "1Gi"}  # what a pod gets that only hands over
 PORTS = (("gcs-server", 6379), ("dashboard", 8265), ("client", 10001))
 
 
@@ -33,7 +34,7 @@ def labels(component: str) -> dict[str, str]:
 
 def head_template(options: RenderOptions) -> dict[str, Any]:
     """The head: driver and Ray's control plane. It runs no step, so a spot node must never carry it."""
-    container = _ray_container("ray-head", options, {"cpu": "2", **_memory(options.head_memory_gib)}, {})
+    container = _ray_container("ray-head", options, {"cpu": "2", "memory": f"{options.head_memory_gib}Gi"}, {})
     container["ports"] = [{"name": name, "containerPort": port} for name, port in PORTS]
     pod = _pod("adapterfleet-head", container, _volumes(options, options.head_memory_gib))
     return _template(labels("ray"), {**pod, "terminationGracePeriodSeconds": STOP_SECONDS})
@@ -55,7 +56,7 @@ def with_campaign(template: dict[str, Any], config_map: str) -> dict[str, Any]:
 def worker_template(group: WorkerGroup, options: RenderOptions) -> dict[str, Any]:
     """One pod of `group`; CPU and memory requests equal limits, GPUs stand in the limits alone."""
     gpus = {"nvidia.com/gpu": str(group.gpus)} if group.gpus else {}
-    requests = {"cpu": str(group.cpus), **_memory(group.memory_gib)}
+    requests = {"cpu": str(group.cpus), "memory": f"{group.memory_gib}Gi"}
     pod = _pod(
         "adapterfleet-worker",
         _ray_container("ray-worker", options, requests, gpus),
@@ -67,11 +68,10 @@ def worker_template(group: WorkerGroup, options: RenderOptions) -> dict[str, Any
 
 def submitter_template(options: RenderOptions) -> dict[str, Any]:
     """The pod that hands the job to the cluster and follows its log; it needs neither store nor secrets."""
-    resources = {"cpu": "500m", "memory": "1Gi"}
     container = {
         "name": "ray-job-submitter",
         "image": options.image,
-        "resources": {"requests": dict(resources), "limits": dict(resources)},
+        "resources": {"requests": dict(SMALL), "limits": dict(SMALL)},
         "securityContext": dict(READ_ONLY),
         "env": [{"name": "HOME", "value": SCRATCH}],
         "volumeMounts": [{"name": "scratch", "mountPath": SCRATCH}],
@@ -83,11 +83,10 @@ def submitter_template(options: RenderOptions) -> dict[str, Any]:
 
 def autoscaler_options() -> dict[str, Any]:
     """Written even where autoscaling is off: switched on later, its container is as restricted as the others."""
-    resources = {"cpu": "500m", "memory": "1Gi"}
     return {
         "version": "v2",
         "idleTimeoutSeconds": 300,
-        "resources": {"requests": dict(resources), "limits": dict(resources)},
+        "resources": {"requests": dict(SMALL), "limits": dict(SMALL)},
         "securityContext": dict(RESTRICTED),
     }
 
@@ -97,7 +96,7 @@ def _template(pod_labels: dict[str, str], pod: dict[str, Any]) -> dict[str, Any]
 
 
 def _pod(account: str, container: dict[str, Any], volumes: list[dict[str, Any]]) -> dict[str, Any]:
-    pod: dict[str, Any] = {
+    return {
         "serviceAccountName": account,
         "automountServiceAccountToken": False,
         "securityContext": {
@@ -110,8 +109,8 @@ def _pod(account: str, container: dict[str, Any], volumes: list[dict[str, Any]])
         },
         "tolerations": [],
         "containers": [container],
+        "volumes": volumes,
     }
-    return {**pod, "volumes": volumes} if volumes else pod
 
 
 def _ray_container(name: str, options: RenderOptions, requests: dict[str, str], gpus: dict[str, str]) -> dict[str, Any]:
@@ -160,7 +159,3 @@ def _volumes(options: RenderOptions, memory_gib: int) -> list[dict[str, Any]]:
 def _scratch(gib: int) -> dict[str, Any]:
     """Ray's session (logs, sent code, spilled objects) and caches of libraries: they go with the pod."""
     return {"name": "scratch", "emptyDir": {"sizeLimit": f"{gib}Gi"}}
-
-
-def _memory(gib: int) -> dict[str, str]:
-    return {"memory": f"{gib}Gi"}

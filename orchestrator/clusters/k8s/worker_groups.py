@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from jobs.errors import Fault, raise_all
 from jobs.spec import is_language_model
+from orchestrator.campaign.resources import ResourcesSection
 from orchestrator.campaign.schema import Campaign
 from orchestrator.clusters.k8s.options import NodeSection, RenderOptions
 
@@ -26,47 +27,22 @@ class WorkerGroup:
     gpus: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Request:
-    """One request of Ray's, as the campaign states it; `key` is where."""
-
-    key: str
-    count: int
-    cpus: float
-    gpus: float
-    memory_gib: int
-    together: int
-
-
 def worker_groups(campaign: Campaign, options: RenderOptions) -> tuple[WorkerGroup, WorkerGroup]:
     """The groups `banks` and `evaluators`. Raises InputError for one that no node can hold."""
     asked = campaign.resources
     banks = asked.banks_at_once or min(options.banks, _most_banks(campaign))
     evaluators = asked.evaluators or options.evaluators
-    requests = {
-        "banks": _Request(
-            "resources.gpus_per_bank",
-            banks,
-            asked.cpus_per_bank,
-            asked.gpus_per_bank,
-            options.memory_per_bank_gib,
-            1,
-        ),
-        "evaluators": _Request(
-            "resources.gpus_per_evaluator",
-            evaluators,
-            asked.cpus_per_evaluator,
-            asked.gpus_per_evaluator,
-            options.memory_per_evaluator_gib,
-            options.evaluators_per_pod,
-        ),
-    }
-    raise_all(fault for request in requests.values() for fault in _unsound(request))
-    groups = tuple(_group(name, request) for name, request in requests.items())
+    raise_all(_unsound(asked))
+    bank = (asked.cpus_per_bank, asked.gpus_per_bank, options.memory_per_bank_gib)
+    evaluator = (asked.cpus_per_evaluator, asked.gpus_per_evaluator, options.memory_per_evaluator_gib)
+    groups = (
+        _group("banks", banks, *bank, together=1),
+        _group("evaluators", evaluators, *evaluator, together=options.evaluators_per_pod),
+    )
     if options.largest_node is not None:
         node = options.largest_node
         raise_all(fault for group in groups for fault in too_large(group, node))
-    return groups[0], groups[1]
+    return groups
 
 
 def too_large(group: WorkerGroup, node: NodeSection) -> Iterator[Fault]:
@@ -92,25 +68,24 @@ def _most_banks(campaign: Campaign) -> int:
     return max(1, math.ceil(languages / size) * seeds, tasks * seeds)
 
 
-def _unsound(request: _Request) -> Iterator[Fault]:
-    if request.gpus > 1 and not request.gpus.is_integer():
-        yield Fault("more than one GPU comes in whole numbers", request.key, f"{request.gpus:g}", "e.g. 0.5, 1 or 2")
+def _unsound(asked: ResourcesSection) -> Iterator[Fault]:
+    for key in ("gpus_per_bank", "gpus_per_evaluator"):
+        gpus: float = getattr(asked, key)
+        if gpus > 1 and not gpus.is_integer():
+            what = "more than one GPU comes in whole numbers"
+            yield Fault(what, f"resources.{key}", f"{gpus:g}", "e.g. 0.5, 1 or 2")
 
 
-def _group(name: str, request: _Request) -> WorkerGroup:
-    """Shares of one GPU sit together in a pod, since a pod gets whole GPUs only."""
-    if 0 < request.gpus < 1:
-        places = math.floor(1 / request.gpus + 1e-9)
-        gpus = 1
-    elif request.gpus:
-        places, gpus = 1, int(request.gpus)
+def _group(name: str, count: int, cpus: float, gpus: float, memory_gib: int, together: int) -> WorkerGroup:
+    """For `count` requests of that size, without GPUs `together` in a pod.
+
+    Shares of one GPU sit together in a pod, since a pod gets whole GPUs only.
+    """
+    if 0 < gpus < 1:
+        places, whole = math.floor(1 / gpus + 1e-9), 1
+    elif gpus:
+        places, whole = 1, int(gpus)
     else:
-        places, gpus = min(request.together, request.count), 0
-    return WorkerGroup(
-        name,
-        math.ceil(request.count / places),
-        places,
-        math.ceil(request.cpus * places - 1e-9),
-        request.memory_gib * places,
-        gpus,
-    )
+        places, whole = min(together, count), 0
+    pods = math.ceil(count / places)
+    return WorkerGroup(name, pods, places, math.ceil(cpus * places - 1e-9), memory_gib * places, whole)
