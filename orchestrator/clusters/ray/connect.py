@@ -1,9 +1,15 @@
-"""Joining a Ray cluster: one of this process's own, the one of this machine, or one at HOST:PORT."""
+"""Joining a Ray cluster: one of this process's own, the one of this machine, or one at HOST:PORT.
+
+What a driver and its cluster must have alike is told by the one and checked by the other before anything runs.
+"""
 
 from __future__ import annotations
 
+import importlib.metadata
+import json
 import logging
 import os
+import platform
 import re
 import secrets
 import socket
@@ -16,12 +22,13 @@ from ray.exceptions import AuthenticationError
 import jobs
 import orchestrator
 import search_spaces
-from jobs.errors import Fault, InputError
+from jobs.errors import Fault, InputError, raise_all
 from orchestrator.clusters.ray.private import canonical_address, check_token, loopback, start_ray_only_when_asked
-from orchestrator.clusters.ray.versions import STAMP, check_stamp
 
 SECONDS = 5.0  # a cluster that does not answer by then is not there; Ray itself waits for more than ten minutes
 INSIDE_A_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # set where the code came with the job already
+STAMP = "ADAPTERFLEET_SUBMITTED_WITH"  # environment variable that carries the submitter's versions
+COMPARED = ("ray", "torch", "transformers", "adapters", "peft", "datasets")
 _LOG = logging.getLogger(__name__)
 TOKEN = "set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH as on the cluster"
 
@@ -98,3 +105,25 @@ def _error_text(address: str, fault: Exception) -> Fault:
         got = " ".join(got.split())
         return Fault("driver and cluster differ", "--address", got, "use the same versions on both")
     return Fault("the cluster cannot be joined", "--address", f"{address}: {text.splitlines()[0]}", TOKEN)
+
+
+def stamp() -> str:
+    """This process's Python and library versions, as JSON."""
+    python = ".".join(platform.python_version_tuple()[:2])
+    return json.dumps({"python": python, **{name: _version(name) for name in COMPARED}}, sort_keys=True)
+
+
+def check_stamp(theirs: str) -> None:
+    """Raises InputError that names both versions of everything that differs from `theirs`; the text of `stamp`."""
+    there, here = json.loads(theirs), json.loads(stamp())
+    todo = "install the same on both, or submit from the image that the cluster runs"
+    raise_all(
+        Fault("driver and cluster differ", name, f"{there[name]} where it was submitted, {here.get(name)} here", todo)
+        for name in sorted(there)
+        if there[name] != here.get(name)
+    )
+
+
+def _version(name: str) -> str:
+    """Without the part after +, which tells CPU and CUDA builds apart."""
+    return importlib.metadata.version(name).partition("+")[0]

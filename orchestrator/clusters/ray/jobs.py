@@ -24,9 +24,8 @@ from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 from jobs.errors import Fault, InputError
 from jobs.runtime.shutdown import GRACE_SECONDS
 from orchestrator.clusters.bundle import CAMPAIGN_FILE
-from orchestrator.clusters.ray.connect import SECONDS, TOKEN
+from orchestrator.clusters.ray.connect import SECONDS, STAMP, TOKEN, stamp
 from orchestrator.clusters.ray.private import CHATTY, auth_headers
-from orchestrator.clusters.ray.versions import STAMP, stamp
 
 MADE_BY = "adapterfleet"  # metadata key of our jobs; its value is the campaign's name
 # Ray kills a driver that it has told to end after 3 seconds unless it is told otherwise: too soon for a checkpoint.

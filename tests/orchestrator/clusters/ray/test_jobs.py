@@ -123,7 +123,7 @@ def test_a_job_is_stopped_and_goes_on_from_a_driver_elsewhere_and_then_as_a_job_
 
 
 def test_a_job_of_another_version_leaves_with_both_versions_named(cluster, campaign_file, environment, tmp_path):
-    from orchestrator.clusters.ray.versions import STAMP, stamp
+    from orchestrator.clusters.ray.connect import STAMP, stamp
 
     theirs = stamp().replace('"python": "3.', '"python": "2.')
     command = ("run", str(campaign_file), "-w", str(tmp_path), "--tracking", "off", "--address", cluster[1])
