@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
 from safetensors import safe_open
 
 from jobs.adapters.weight_files import weights_file
@@ -60,7 +61,7 @@ def language_vectors(inputs: ReportInputs, cache: Path) -> LanguageVectors | Non
     if cache.is_file():
         kept = json.loads(cache.read_text(encoding="utf-8"))
         if kept["digest"] == digest:
-            return _parse(kept["vectors"])
+            return TypeAdapter(LanguageVectors).validate_python(kept["vectors"])
     vectors = measure(inputs, chosen)
     write_text(cache, json.dumps({"digest": digest, "vectors": asdict(vectors)}))
     return vectors
@@ -161,11 +162,3 @@ def similar_order(cosine: tuple[tuple[float, ...], ...]) -> list[int]:
 
 def _nested(matrix: NDArray[np.float64]) -> tuple[tuple[float, ...], ...]:
     return tuple(tuple(float(f"{value:.6g}") for value in row) for row in matrix)
-
-
-def _parse(kept: dict[str, list[float] | list[list[float]] | int]) -> LanguageVectors:
-    frozen = {
-        name: tuple(tuple(v) if isinstance(v, list) else v for v in value) if isinstance(value, list) else value
-        for name, value in kept.items()
-    }
-    return LanguageVectors(**frozen)  # type: ignore[arg-type]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -33,7 +34,6 @@ LONGEST_ERROR = 5000  # characters
 WEIGHT_SUFFIXES = frozenset({".safetensors", ".bin", ".pt"})
 SMALL_FILE = 2 << 20  # bytes: larger files of a step stay in the workspace
 UPLOADED_MODEL = 64 << 20  # bytes: a merge up to this size is uploaded, weights and all
-
 Item = TypeVar("Item")
 
 
@@ -185,14 +185,10 @@ class RunWriter:
         self._batches(run_id, metrics + [_metric(p) for p in seen.curves], seen.params)
 
     def _batches(self, run_id: str, metrics: Sequence[Metric], params: Mapping[str, str]) -> None:
-        log = self.client.log_batch
-        head, *rest = _chunks(metrics, ITEMS_PER_BATCH) or [[]]
-        first, *more = _chunks([Param(k, v) for k, v in params.items()], PARAMS_PER_BATCH) or [[]]
-        log(run_id, metrics=head, params=first, synchronous=True)
-        for chunk in rest:
-            log(run_id, metrics=chunk, synchronous=True)
-        for group in more:
-            log(run_id, params=group, synchronous=True)
+        named = [Param(name, value) for name, value in params.items()]
+        every = zip_longest(_chunks(metrics, ITEMS_PER_BATCH), _chunks(named, PARAMS_PER_BATCH), fillvalue=())
+        for some, about in every:
+            self.client.log_batch(run_id, metrics=some, params=about, synchronous=True)
 
     def _write_trials(self, parent: str, seen: RunView) -> None:
         if not seen.trials:
@@ -234,8 +230,8 @@ def _dataset(data: DataView) -> DatasetInput:
     return DatasetInput(Dataset(data.name, data.digest, data.source_type, data.source), tags)
 
 
-def _chunks(items: Sequence[Item], size: int) -> list[list[Item]]:
-    return [list(items[i : i + size]) for i in range(0, len(items), size)]
+def _chunks(items: Sequence[Item], size: int) -> list[Sequence[Item]]:
+    return [items[i : i + size] for i in range(0, len(items), size)]
 
 
 def _quoted(text: str) -> str:
