@@ -30,11 +30,10 @@ from orchestrator.plan.plan import Plan
 from orchestrator.report.write import ReportPaths, write_report
 from orchestrator.scheduling.cost import by_upward_rank, cost_model
 from orchestrator.search.earlier_searches import change_lines
-from orchestrator.store.artifacts import ArtifactStore, Inventory, take_inventory
+from orchestrator.store.artifacts import ArtifactStore, Inventory, open_store, take_inventory
 from orchestrator.store.layout import campaign_folder
 from orchestrator.store.lock import run_lock
 from orchestrator.store.record import CorruptArtifactError
-from orchestrator.store.workspace import open_store
 
 MIRROR_SECONDS = 30.0  # that an interrupted run waits for its tracking server
 SPARE_SECONDS = 2.0  # of a grace period, for what comes after that

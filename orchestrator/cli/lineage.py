@@ -17,7 +17,7 @@ from orchestrator.cli.options import HERE, Workspace, console, terminal
 from orchestrator.lineage.export import Exported, export_adapter, push_folder, secrets_of
 from orchestrator.lineage.mlflow.uri import default_uri
 from orchestrator.lineage.tree import as_mermaid, as_plain, as_text, lineage_tree
-from orchestrator.store.workspace import open_store
+from orchestrator.store.artifacts import open_store
 
 Adapter = Annotated[str, typer.Argument(help="key, unique beginning of one, or directory", metavar="ADAPTER")]
 

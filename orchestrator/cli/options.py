@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from jobs.errors import Fault, InputError
-from orchestrator.store.workspace import workspace_path
+from orchestrator.store.artifacts import workspace_path
 
 if TYPE_CHECKING:
     from orchestrator.campaign.schema import Campaign

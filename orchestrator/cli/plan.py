@@ -29,9 +29,9 @@ from orchestrator.scheduling.cost import cost_model
 from orchestrator.scheduling.schedule import simulate
 from orchestrator.scheduling.startup_times import KINDS, Kind, StartupTimes, known_startup_times
 from orchestrator.search.earlier_searches import change_lines
+from orchestrator.store.artifacts import open_store
 from orchestrator.store.explain import explain as compare
 from orchestrator.store.explain import find_step
-from orchestrator.store.workspace import open_store
 
 if TYPE_CHECKING:
     from orchestrator.plan.plan import Plan

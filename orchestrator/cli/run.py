@@ -24,8 +24,8 @@ from orchestrator.cli.options import (
 from orchestrator.report.terminal import results_table
 from orchestrator.report.write import write_report
 from orchestrator.run import ExecutorName, Outcome, RunSettings, run_campaign
+from orchestrator.store.artifacts import open_store
 from orchestrator.store.record import Record
-from orchestrator.store.workspace import open_store
 
 
 def run(

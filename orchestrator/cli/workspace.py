@@ -21,10 +21,10 @@ from jobs.runtime.shutdown import GRACE_SECONDS
 from orchestrator.cli.options import HERE, CampaignFile, Workspace, load_file, terminal
 from orchestrator.execution.event_log import read_status
 from orchestrator.execution.step_logs import logged_steps, read_log
+from orchestrator.store.artifacts import open_store
 from orchestrator.store.garbage import find_garbage, remove_garbage
 from orchestrator.store.layout import campaign_folder
 from orchestrator.store.lock import holder_of
-from orchestrator.store.workspace import open_store
 
 if TYPE_CHECKING:
     from orchestrator.store.artifacts import ArtifactStore

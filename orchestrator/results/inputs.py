@@ -9,10 +9,9 @@ from pathlib import Path
 from orchestrator.campaign.published import Published
 from orchestrator.execution.event_log import Events, read_events
 from orchestrator.plan.index import Comparison, comparison_of, read_index
-from orchestrator.store.artifacts import ArtifactStore
+from orchestrator.store.artifacts import ArtifactStore, open_store
 from orchestrator.store.layout import campaign_folder
 from orchestrator.store.record import CorruptArtifactError, Record, read_record
-from orchestrator.store.workspace import open_store
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ Layout of a workspace:
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -23,7 +24,8 @@ from typing import Any
 from jobs.files.atomic import sync, write_text
 from jobs.spec import BucketRef, JobResult
 from orchestrator.store.backend import Backend, DirectoryBackend, refuse_faults
-from orchestrator.store.layout import CAMPAIGNS, RECORD_FILE, STATUS_FILE, campaign_folder
+from orchestrator.store.bucket import BucketBackend
+from orchestrator.store.layout import BUCKET_FILE, CAMPAIGNS, RECORD_FILE, STATUS_FILE, campaign_folder
 from orchestrator.store.lock import is_held
 from orchestrator.store.record import CorruptArtifactError, Record, dump_record, read_record
 from orchestrator.store.step import Step, payload
@@ -170,6 +172,25 @@ class ArtifactStore:
                     yield record
             except CorruptArtifactError as damage:
                 broken(damage)
+
+
+def workspace_path(place: str | Path) -> Path:
+    """The directory of the workspace at `place`: itself, or the scratch of a bucket's, brought up to date.
+
+    Raises InputError when the bucket cannot be reached, read or written.
+    """
+    if "://" not in str(place):
+        return Path(place)
+    store = ArtifactStore(BucketBackend(str(place)))
+    store.pull_campaigns()
+    return store.root
+
+
+def open_store(root: Path) -> ArtifactStore:
+    """The store of a workspace: a directory, or the scratch of one in a bucket (`workspace_path`)."""
+    if (root / BUCKET_FILE).is_file():
+        return ArtifactStore(BucketBackend(json.loads((root / BUCKET_FILE).read_text(encoding="utf-8"))["uri"]))
+    return ArtifactStore(root)
 
 
 def make_record(

@@ -20,8 +20,7 @@ from orchestrator.campaign.load import load_campaign
 from orchestrator.plan.pinned_references import References
 from orchestrator.plan.plan import plan_campaign
 from orchestrator.run import RunSettings, run_campaign
-from orchestrator.store.artifacts import ArtifactStore
-from orchestrator.store.workspace import open_store, workspace_path
+from orchestrator.store.artifacts import ArtifactStore, open_store, workspace_path
 from tests.orchestrator.same_results import content
 from tests.orchestrator.small_campaign import write_campaign
 

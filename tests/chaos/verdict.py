@@ -9,8 +9,7 @@ import numpy as np
 from safetensors.torch import load_file
 from torch.testing import assert_close
 
-from orchestrator.store.artifacts import ArtifactStore
-from orchestrator.store.workspace import open_store, workspace_path
+from orchestrator.store.artifacts import ArtifactStore, open_store, workspace_path
 from tests.chaos.arena import Arena, contents
 
 PARTS = ("payload", "inputs", "metrics", "series", "details", "files")

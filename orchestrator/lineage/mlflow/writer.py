@@ -23,10 +23,9 @@ from orchestrator.execution.event_log import Failure
 from orchestrator.lineage.mlflow.ledger import Item, read_ledger, waiting
 from orchestrator.lineage.mlflow.uri import ARTIFACTS, SQLITE, check_uri, default_uri, without_password
 from orchestrator.plan.index import read_index
-from orchestrator.store.artifacts import ArtifactStore
+from orchestrator.store.artifacts import ArtifactStore, open_store
 from orchestrator.store.layout import campaign_folder
 from orchestrator.store.record import Record
-from orchestrator.store.workspace import open_store
 
 if TYPE_CHECKING:
     from orchestrator.lineage.mlflow.mirror import Mirror

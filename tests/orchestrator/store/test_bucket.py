@@ -22,12 +22,11 @@ from jobs.files.sync import BucketSync
 from jobs.spec import JobResult
 from orchestrator.execution.event_log import read_status
 from orchestrator.execution.loop import execute
-from orchestrator.store.artifacts import ArtifactStore
+from orchestrator.store.artifacts import ArtifactStore, open_store, workspace_path
 from orchestrator.store.garbage import find_garbage, remove_garbage
 from orchestrator.store.lease import Lease
 from orchestrator.store.lock import run_lock
 from orchestrator.store.record import CorruptArtifactError
-from orchestrator.store.workspace import open_store, workspace_path
 from tests.orchestrator.s3_server import CREDENTIALS, free_port
 from tests.orchestrator.toy_steps import AB, STEPS, TOP, A, B, ToyExecutor, commit, job
 
