@@ -25,10 +25,11 @@ class CoarseToFine:
         self._space = space
         self._axes = axes(space)
         self._sizes = tuple(len(_values(space, axis)) for axis in self._axes)
+        ordered = [size for axis, size in zip(self._axes, self._sizes, strict=True) if not axis.unordered]
+        self._stride = max((max(1, size // 4) for size in ordered if size > 1), default=0)
         self._queue = self._first_places()
         self._asked: dict[Place, Candidate] = {}
         self._told: dict[Candidate, float] = {}
-        self._stride = max(self._strides(), default=0)
         self._centre: Place | None = None
 
     def ask(self) -> Trial | None:
@@ -55,7 +56,7 @@ class CoarseToFine:
         if self._stride < 1:
             return False
         self._centre = best
-        self._queue = self._neighbours(best)
+        self._queue = self._shifted(best, self._stride)
         return True
 
     def _first_places(self) -> list[Place]:
@@ -64,11 +65,7 @@ class CoarseToFine:
             for axis, size in zip(self._axes, self._sizes, strict=True)
         ]
         firsts = list(product(*middles))
-        stride = max(self._strides(), default=0)
-        return [*firsts, *(near for first in firsts for near in self._shifted(first, stride))]
-
-    def _neighbours(self, place: Place) -> list[Place]:
-        return list(self._shifted(place, self._stride))
+        return [*firsts, *(near for first in firsts for near in self._shifted(first, self._stride))]
 
     def _shifted(self, place: Place, stride: int) -> list[Place]:
         found = []
@@ -79,10 +76,6 @@ class CoarseToFine:
                 moved = min(max(place[number] + way * max(1, min(stride, size // 4)), 0), size - 1)
                 found.append((*place[:number], moved, *place[number + 1 :]))
         return found
-
-    def _strides(self) -> list[int]:
-        ordered = [size for axis, size in zip(self._axes, self._sizes, strict=True) if not axis.unordered]
-        return [max(1, size // 4) for size in ordered if size > 1]
 
     def _candidate(self, place: Place) -> Candidate:
         values = {axis.name: _values(self._space, axis)[at] for axis, at in zip(self._axes, place, strict=True)}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import warnings
-from collections.abc import Collection
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
@@ -34,7 +33,7 @@ class OptunaSampler:
             self._study = optuna.create_study(direction="maximize", sampler=_sampler(spec))
         self._open: dict[Candidate, optuna.trial.Trial] = {}
         self._values: dict[Candidate, float] = {}
-        self._nearby = Nearby(space, spec.seed)
+        self._random = random.Random(spec.seed)
 
     def ask(self) -> Trial | None:
         """The candidate at the sampler's next point, or, where that was tried before, an untried one near it."""
@@ -47,7 +46,7 @@ class OptunaSampler:
             self._study.tell(proposed, self._values[candidate])
         else:
             self._study.tell(proposed, state=optuna.trial.TrialState.FAIL)
-        return Trial(self._nearby.untried(proposed.params, {*self._open, *self._values}))
+        return Trial(self._untried(proposed.params))
 
     def tell(self, observation: Observation) -> None:
         """Tell the study; a trial that it did not propose is added to it."""
@@ -63,6 +62,23 @@ class OptunaSampler:
             made = optuna.trial.create_trial(params=params, distributions=self._distributions, value=observation.value)
             self._study.add_trial(made)
 
+    def _untried(self, point: Point) -> Candidate:
+        """Where ever wider random steps from a tried candidate lead; after `TRIES` steps it may be a tried one."""
+        candidate = candidate_at(self._space, point)
+        for number in range(1, TRIES + 1):
+            moved = {axis.name: self._moved(axis, point[axis.name], number / TRIES) for axis in axes(self._space)}
+            candidate = candidate_at(self._space, moved)
+            if candidate not in self._open and candidate not in self._values:
+                break
+        return candidate
+
+    def _moved(self, axis: Axis, value: float, width: float) -> float:
+        if axis.unordered:
+            drawn = self._random.random() < width
+            return float(self._random.randint(int(axis.low), int(axis.high))) if drawn else value
+        moved = min(max(value + self._random.gauss(0.0, width) * (axis.high - axis.low), axis.low), axis.high)
+        return float(round(moved)) if axis.whole else moved
+
 
 def _sampler(spec: StrategySpec) -> optuna.samplers.BaseSampler:
     if spec.name == "gp":
@@ -76,30 +92,3 @@ def _distribution(axis: Axis) -> BaseDistribution:
     if axis.whole:
         return IntDistribution(int(axis.low), int(axis.high))
     return FloatDistribution(axis.low, axis.high)
-
-
-class Nearby:
-    """Moves a point by ever wider random steps until it stands for another candidate."""
-
-    def __init__(self, space: SearchSpace, seed: int) -> None:
-        """`seed` fixes the steps."""
-        self._space, self._axes = space, axes(space)
-        self._random = random.Random(seed)
-
-    def untried(self, point: Point, tried: Collection[Candidate]) -> Candidate:
-        """A candidate that is not among `tried`; after `TRIES` steps one that may be."""
-        candidate = candidate_at(self._space, point)
-        for number in range(1, TRIES + 1):
-            moved = {axis.name: self._moved(axis, point[axis.name], number / TRIES) for axis in self._axes}
-            candidate = candidate_at(self._space, moved)
-            if candidate not in tried:
-                break
-        return candidate
-
-    def _moved(self, axis: Axis, value: float, width: float) -> float:
-        if axis.unordered:
-            return (
-                float(self._random.randint(int(axis.low), int(axis.high))) if self._random.random() < width else value
-            )
-        moved = min(max(value + self._random.gauss(0.0, width) * (axis.high - axis.low), axis.low), axis.high)
-        return float(round(moved)) if axis.whole else moved
