@@ -5,21 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 from jobs.errors import Fault, InputError
 
 BAD_REQUEST, UNAUTHORIZED, FORBIDDEN, NOT_FOUND, CONFLICT, UNPROCESSABLE = 400, 401, 403, 404, 409, 422
 LONGEST = 600  # characters of the server's own words
-
-
-@dataclass(frozen=True, slots=True)
-class _Words:
-    """What a refusal says of itself: `about` is the kind of object that its details name, empty where there is none."""
-
-    message: str
-    about: str
 
 
 @contextmanager
@@ -47,30 +38,28 @@ def http_status(fault: InputError) -> int:
 
 
 def _refusal(what: str, name: str, refused: Any) -> Fault:
-    words = _words(refused.body)
-    got = (
-        f"{refused.status} {refused.reason}: {words.message}" if words.message else f"{refused.status} {refused.reason}"
-    )
-    return Fault(what, name, got, _todo(int(refused.status), words))
+    message, about = _words(refused.body)
+    got = f"{refused.status} {refused.reason}" + (f": {message}" if message else "")
+    return Fault(what, name, got, _todo(int(refused.status), message, about))
 
 
-def _todo(status: int, words: _Words) -> str:
+def _todo(status: int, message: str, about: str) -> str:
     match status:
         case 401:
             return "log in to the cluster again"
-        case 403 if "exceeded quota" in words.message:
+        case 403 if "exceeded quota" in message:
             return "the namespace's quota is used up: lower the campaign's `resources`, or have it raised"
-        case 403 if "being terminated" in words.message:
+        case 403 if "being terminated" in message:
             return "the namespace is being deleted: wait for its end, then apply k8s/platform"
         case 403:
             return "this account lacks the right; k8s/README.md lists which are needed"
-        case 404 if words.about == "":
+        case 404 if about == "":
             return "this cluster does not know ray.io/v1: install KubeRay 1.7"
-        case 404 if words.about == "namespaces":
+        case 404 if about == "namespaces":
             return "apply k8s/platform, or name another namespace"
         case 404:
             return "check the name and the namespace"
-        case 400 if "unknown field" in words.message:
+        case 400 if "unknown field" in message:
             return "this cluster's KubeRay is too old for the fields: install KubeRay 1.7"
         case 409:
             return "try again"
@@ -80,15 +69,15 @@ def _todo(status: int, words: _Words) -> str:
             return ""
 
 
-def _words(body: Any) -> _Words:
-    """Of a Status object; anything else, such as `404 page not found`, says nothing."""
+def _words(body: Any) -> tuple[str, str]:
+    """What a Status object says, and the kind of object that its details name; anything else says nothing."""
     try:
         status = json.loads(body or "{}")
     except ValueError:
-        return _Words("", "")
+        return "", ""  # such as `404 page not found`
     if not isinstance(status, dict):
-        return _Words("", "")
-    return _Words(one_line(str(status.get("message") or "")), str((status.get("details") or {}).get("kind") or ""))
+        return "", ""
+    return one_line(str(status.get("message") or "")), str((status.get("details") or {}).get("kind") or "")
 
 
 def one_line(text: str) -> str:

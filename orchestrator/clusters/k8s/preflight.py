@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from jobs.errors import Fault, InputError, raise_all
 from orchestrator.clusters.k8s.api_errors import FORBIDDEN, NOT_FOUND, error_text, http_status
@@ -51,38 +51,33 @@ def unplaceable(ray_job: Mapping[str, Any], rooms: Sequence[NodeCapacity]) -> It
             yield Fault("the worker group can never be scheduled", f"worker group {group['groupName']}", got, todo)
 
 
-Kind = Literal["Secret", "PersistentVolumeClaim", "ServiceAccount"]
-REMEDY: dict[Kind, str] = {
-    "Secret": "make it with kubectl create secret, or take `hub_secret` out of the options",
-    "PersistentVolumeClaim": "apply k8s/platform, or name another `store_claim` in the options",
-    "ServiceAccount": "apply k8s/platform",
+# Kind of an object of the same namespace that has to be there -> how the client reads it, and what to do without it.
+REFERRED = {
+    "PersistentVolumeClaim": (
+        "read_namespaced_persistent_volume_claim",
+        "apply k8s/platform, or name another `store_claim` in the options",
+    ),
+    "Secret": ("read_namespaced_secret", "make it with kubectl create secret, or take `hub_secret` out of the options"),
+    "ServiceAccount": ("read_namespaced_service_account", "apply k8s/platform"),
 }
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Reference:
-    """An object of the same namespace that has to be there."""
-
-    kind: Kind
-    name: str
-
-
-def references(ray_job: Mapping[str, Any]) -> list[Reference]:
-    """Every reference of the job's pods, each once, in order."""
+def references(ray_job: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Kind and name of all that the job's pods refer to, each once, in order."""
     cluster = ray_job["spec"]["rayClusterSpec"]
     groups = [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]
     pods = [group["template"]["spec"] for group in groups] + [ray_job["spec"]["submitterPodTemplate"]["spec"]]
     return sorted({reference for pod in pods for reference in _of_pod(pod)})
 
 
-def _of_pod(pod: Mapping[str, Any]) -> Iterator[Reference]:
-    yield Reference("ServiceAccount", pod["serviceAccountName"])
+def _of_pod(pod: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    yield "ServiceAccount", pod["serviceAccountName"]
     for volume in pod.get("volumes", ()):
         if "persistentVolumeClaim" in volume:
-            yield Reference("PersistentVolumeClaim", volume["persistentVolumeClaim"]["claimName"])
+            yield "PersistentVolumeClaim", volume["persistentVolumeClaim"]["claimName"]
     for entry in (entry for container in pod["containers"] for entry in container.get("env", ())):
         if "secretKeyRef" in entry.get("valueFrom", {}):
-            yield Reference("Secret", entry["valueFrom"]["secretKeyRef"]["name"])
+            yield "Secret", entry["valueFrom"]["secretKeyRef"]["name"]
 
 
 SECONDS = (5, 30)  # to connect, to answer
@@ -114,27 +109,18 @@ def _room(core: Any, ray_job: Mapping[str, Any]) -> Iterator[str]:
 
 def _references(core: Any, namespace: str, ray_job: Mapping[str, Any]) -> list[str]:
     notes, absent = [], []
-    for reference in references(ray_job):
+    for kind, name in references(ray_job):
+        read, todo = REFERRED[kind]
         try:
-            _look(core, namespace, reference)
+            with error_text("the object cannot be looked at", name):
+                # Its presence is all that matters here: the content, a secret's above all, is not taken in.
+                getattr(core, read)(name, namespace, _preload_content=False, _request_timeout=SECONDS).drain_conn()
         except InputError as refused:
             if http_status(refused) == NOT_FOUND:
-                what, todo = f"the namespace has no such {reference.kind}", REMEDY[reference.kind]
-                absent.append(Fault(what, namespace, reference.name, todo))
+                absent.append(Fault(f"the namespace has no such {kind}", namespace, name, todo))
             elif http_status(refused) == FORBIDDEN:
-                notes.append(f"this account may not look whether the {reference.kind} {reference.name} is there")
+                notes.append(f"this account may not look whether the {kind} {name} is there")
             else:
                 raise
     raise_all(absent)
     return notes
-
-
-def _look(core: Any, namespace: str, reference: Reference) -> None:
-    read = {
-        "Secret": core.read_namespaced_secret,
-        "PersistentVolumeClaim": core.read_namespaced_persistent_volume_claim,
-        "ServiceAccount": core.read_namespaced_service_account,
-    }[reference.kind]
-    with error_text("the object cannot be looked at", reference.name):
-        # Its presence is all that matters here: the content, a secret's above all, is not taken in.
-        read(reference.name, namespace, _preload_content=False, _request_timeout=SECONDS).drain_conn()
