@@ -47,12 +47,8 @@ def signed(metric: str, value: float) -> str:
 
 
 def _written(metric: str, value: float, sign: str) -> str:
-    text = f"{100 * value:{sign}.2f} %" if metric in _JOINT else f"{value:{sign}.{_digits(metric)}f}"
+    text = f"{100 * value:{sign}.2f} %" if metric in _JOINT else f"{value:{sign}.{2 if metric in _POINTS else 3}f}"
     return text.replace("-", "−")
-
-
-def _digits(metric: str) -> int:
-    return 2 if metric in _POINTS else 3
 
 
 def interval(metric: str, gain: Gain) -> str:

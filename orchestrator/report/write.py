@@ -53,8 +53,9 @@ def write_report(workspace: Path, campaign: str) -> ReportPaths:
     drawn = {figure.name: _drawn(figure, folder / "figures") for figure in figures(document)}
     write_text(folder / "index.html", page(document, {name: inline(svg) for name, svg in drawn.items()}))
     write_text(folder / "report.md", markdown(document, "figures"))
-    _remove_stale(folder / "figures", set(drawn))
     files = tuple(folder / "figures" / f"{name}.svg" for name in drawn)
+    for stale in set((folder / "figures").glob("*.svg")) - set(files):
+        stale.unlink()
     return ReportPaths(folder / "index.html", folder / "report.md", files, tuple(results))
 
 
@@ -94,9 +95,3 @@ def _drawn(figure: FigureRef, folder: Path) -> str:
     document = f"{mark}\n{draw(figure.panel)}\n"
     write_text(file, document)
     return document
-
-
-def _remove_stale(folder: Path, names: set[str]) -> None:
-    for file in folder.glob("*.svg"):
-        if file.stem not in names:
-            file.unlink()
