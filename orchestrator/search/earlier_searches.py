@@ -15,7 +15,7 @@ from jobs.spec.identity import canonical_json
 from orchestrator.search.score_cache import SCORES, ScoreCache
 from orchestrator.search.trial_log import SETTINGS_FILE, TRIALS_FILE
 from orchestrator.store.artifacts import ArtifactStore
-from orchestrator.store.explain import Difference, differences
+from orchestrator.store.explain import differences
 from orchestrator.store.layout import RECORD_FILE
 from orchestrator.store.record import CorruptArtifactError, objectives_of, read_record
 from orchestrator.store.step import Step
@@ -37,20 +37,6 @@ class Earlier:
     finished: bool
     trials: int
     spec: Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class SearchChange:
-    """A new search and the earlier one that differs least. `known`: candidates of `among` whose scores are kept.
-
-    `known` is None while adapters are not there yet, whose bytes decide.
-    """
-
-    step: Step
-    earlier: Earlier
-    differences: tuple[Difference, ...]
-    known: int | None
-    among: int
 
 
 def earlier_searches(store: ArtifactStore) -> list[Earlier]:
@@ -86,21 +72,9 @@ def change_lines(store: ArtifactStore, steps: Sequence[Step], asked: Sequence[St
             lines.append(f"{step.key} goes on with {begun[step.key].trials} kept scores")
         else:
             now = plain[step.key]
-            lines.append(change_text(_change(store, step, now, others[_asked(now)])))
+            lines.append(_change_line(store, step, now, others[_asked(now)]))
     more = len(told) - len(lines)
     return [*lines, f"and {more} more searches like these"] if more else lines
-
-
-def change_text(change: SearchChange) -> str:
-    """One line: what changed, and what of the earlier search costs nothing now."""
-    earlier = change.earlier
-    state = "finished" if earlier.finished else f"unfinished, {earlier.trials} scores"
-    changed = ", ".join(f"{one.path} {value_text(one.before)} -> {value_text(one.now)}" for one in change.differences)
-    reused = "which scores are kept shows when its adapters are there"
-    if change.known is not None:
-        reused = f"{change.known} of {change.among} candidates have scores that are kept"
-    what = changed or "its adapters"
-    return f"{change.step.key} begins beside {earlier.key} ({state}), whose settings were others: {what}; {reused}"
 
 
 def value_text(value: Any) -> str:
@@ -113,14 +87,21 @@ def value_text(value: Any) -> str:
     return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}..."
 
 
-def _change(store: ArtifactStore, step: Step, now: Any, alike: Sequence[Earlier]) -> SearchChange:
-    """Against the one that differs least."""
+def _change_line(store: ArtifactStore, step: Step, now: Any, alike: Sequence[Earlier]) -> str:
+    """What changed against the earlier search that differs least, and what of it costs nothing now."""
     found = {one: tuple(differences(dict(one.spec), now, "")) for one in alike}
-    nearest = min(alike, key=lambda one: (len(found[one]), one.finished, one.key))
-    return SearchChange(step, nearest, found[nearest], *kept_scores(store, step))
+    earlier = min(alike, key=lambda one: (len(found[one]), one.finished, one.key))
+    state = "finished" if earlier.finished else f"unfinished, {earlier.trials} scores"
+    changed = ", ".join(f"{one.path} {value_text(one.before)} -> {value_text(one.now)}" for one in found[earlier])
+    known, among = _kept_scores(store, step)
+    reused = "which scores are kept shows when its adapters are there"
+    if known is not None:
+        reused = f"{known} of {among} candidates have scores that are kept"
+    what = changed or "its adapters"
+    return f"{step.key} begins beside {earlier.key} ({state}), whose settings were others: {what}; {reused}"
 
 
-def kept_scores(store: ArtifactStore, step: Step) -> tuple[int | None, int]:
+def _kept_scores(store: ArtifactStore, step: Step) -> tuple[int | None, int]:
     """How many candidates of a search have kept scores for all that they are scored by, and of how many.
 
     The starts and, of a space with a grid, its first `LARGEST` candidates. None while an adapter is not there.
