@@ -13,7 +13,6 @@ NaN, never a guess.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -33,19 +32,15 @@ from search_spaces.relatedness.uriel import (
 SCARCE = 0.25
 
 
-@dataclass(frozen=True, slots=True)
 class RebuiltDistances:
     """A `DistanceSource` on lang2vec's feature data."""
+
+    kinds = KINDS
 
     @property
     def name(self) -> str:
         """Names package and version."""
         return source_name()
-
-    @property
-    def kinds(self) -> tuple[str, ...]:
-        """All six."""
-        return KINDS
 
     def matrix(self, kind: str, rows: Sequence[str], columns: Sequence[str]) -> NDArray[np.float64]:
         """[rows, columns] distances of ISO 639-3 codes; NaN where either has no data. Memory: 8 bytes an
