@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from jobs.errors import Fault, InputError
 from orchestrator.store.artifacts import workspace_path
@@ -65,6 +65,11 @@ def variables(set_: list[str] | None) -> dict[str, str]:
     if faults:
         raise InputError(*faults)
     return {name: value for _, name, value in pairs}
+
+
+def numbers(*titles: str) -> list[Column]:
+    """Columns of numbers, flush right."""
+    return [Column(title, justify="right") for title in titles]
 
 
 def facts_table(title: str, facts: Mapping[str, str]) -> Table:

@@ -20,6 +20,7 @@ from orchestrator.cli.options import (
     Set,
     Workspace,
     console,
+    numbers,
     plan_file,
     say_broken,
     terminal,
@@ -120,11 +121,9 @@ def _simulate(
 
 def _jobs_table(schedule: Schedule, sources: dict[str, str]) -> Table:
     unit = "GPU-hours" if schedule.counts_gpus else "CPU-hours"
-    table = Table(title=f"simulated on {schedule.cluster}", title_justify="left")
-    table.add_column("job")
-    for name in ("steps", unit, "from", "until"):
-        table.add_column(name, justify="right")
-    table.add_column("seconds of a step are")
+    columns = numbers("steps", unit, "from", "until")
+    title = f"simulated on {schedule.cluster}"
+    table = Table("job", *columns, "seconds of a step are", title=title, title_justify="left")
     begins: dict[str, float] = {}
     for span in schedule.spans:
         begins[span.job] = min(span.start, begins.get(span.job, math.inf))
@@ -136,10 +135,8 @@ def _jobs_table(schedule: Schedule, sources: dict[str, str]) -> Table:
 
 
 def _path_table(schedule: Schedule) -> Table:
-    table = Table(title="critical path", title_justify="left")
-    table.add_column("step")
-    for name in ("alone", "inputs ready", "recorded"):
-        table.add_column(name, justify="right")
+    columns = numbers("alone", "inputs ready", "recorded")
+    table = Table("step", *columns, title="critical path", title_justify="left")
     for one in schedule.critical:
         table.add_row(one.step.key, _clock(one.alone), _clock(one.ready), _clock(one.end))
     return table

@@ -10,6 +10,7 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
+from orchestrator.cli.options import numbers
 from orchestrator.execution.progress import values_text
 from orchestrator.plan.plan import Plan
 from orchestrator.scheduling.cost import CostModel
@@ -21,10 +22,9 @@ from orchestrator.wording import short
 
 def plan_table(plan: Plan, store: ArtifactStore, costs: CostModel) -> Table:
     """One row per job: steps, reused, new, and what the new ones will cost on one core."""
-    table = Table(title=f"campaign {plan.campaign.campaign}: {len(plan.steps)} steps", title_justify="left")
-    table.add_column("job")
-    for name in ("steps", "reused", "new", "estimated seconds of one core"):
-        table.add_column(name, justify="right")
+    title = f"campaign {plan.campaign.campaign}: {len(plan.steps)} steps"
+    columns = numbers("steps", "reused", "new", "estimated seconds of one core")
+    table = Table("job", *columns, title=title, title_justify="left")
     groups: dict[str, list[Step]] = defaultdict(list)
     for step in plan.steps:
         groups[step.job].append(step)
@@ -34,13 +34,8 @@ def plan_table(plan: Plan, store: ArtifactStore, costs: CostModel) -> Table:
     known = [seconds for *_, seconds in rows if seconds is not None]
     table.add_section()
     all_new = sum(new for _, _, new, _ in rows)
-    table.add_row(
-        "all",
-        str(len(plan.steps)),
-        str(len(plan.steps) - all_new),
-        str(all_new),
-        _seconds(sum(known) if len(known) == len(rows) else None),
-    )
+    seconds = sum(known) if len(known) == len(rows) else None
+    table.add_row("all", str(len(plan.steps)), str(len(plan.steps) - all_new), str(all_new), _seconds(seconds))
     return table
 
 
@@ -63,9 +58,8 @@ def explanation_table(explanation: Explanation) -> Table | str:
         return f"{step.key} is new: no finished step of this workspace is called {step.job}/{step.name}"
     if not explanation.differences:
         return f"{step.key} is reused: identity and record are the same"
-    table = Table(title=f"{step.key} is new; the nearest finished step is {record.key}", title_justify="left")
-    for name in ("what changed", "there", "now"):
-        table.add_column(name)
+    title = f"{step.key} is new; the nearest finished step is {record.key}"
+    table = Table("what changed", "there", "now", title=title, title_justify="left")
     for difference in explanation.differences:
         table.add_row(difference.path, _value(difference.before), _value(difference.now))
     return table
