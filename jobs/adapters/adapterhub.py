@@ -11,11 +11,17 @@ from typing import Any
 from torch import Tensor
 
 from jobs.adapters.adapter import Adapter, Head, Kind, StatedBackbone
-from jobs.adapters.safe_paths import adapter_directory, checked_name, inner_file, read_json
+from jobs.adapters.safe_paths import (
+    ADAPTERHUB_HEAD_WEIGHTS,
+    ADAPTERHUB_WEIGHTS,
+    adapter_directory,
+    checked_name,
+    inner_file,
+    read_json,
+)
 from jobs.adapters.setting_types import check_settings
 from jobs.adapters.tensor_files import check_tensors, read_tensors, write_pickle, write_safetensors
 from jobs.adapters.tensor_names import bind_names, free_head_names, free_names, without_aliases
-from jobs.adapters.weight_files import ADAPTERHUB_HEAD_WEIGHTS, ADAPTERHUB_WEIGHTS
 from jobs.errors import Fault, InputError
 
 CONFIG = "adapter_config.json"

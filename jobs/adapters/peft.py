@@ -13,11 +13,10 @@ from torch import Tensor
 
 from jobs.adapters.adapter import Adapter, Head, Kind, StatedBackbone
 from jobs.adapters.peft_heads import PEFT_KEYS
-from jobs.adapters.safe_paths import adapter_directory, inner_file, read_json
+from jobs.adapters.safe_paths import PEFT_WEIGHTS, adapter_directory, inner_file, read_json
 from jobs.adapters.setting_types import check_settings
 from jobs.adapters.tensor_files import check_tensors, read_tensors, write_safetensors
 from jobs.adapters.tensor_names import RenamedTensors
-from jobs.adapters.weight_files import PEFT_WEIGHTS
 from jobs.arithmetic.tensors import JoinedTensors
 from jobs.errors import Fault, InputError
 

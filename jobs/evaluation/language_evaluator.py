@@ -7,9 +7,8 @@ from pathlib import Path
 
 import torch
 
-from jobs.adapters.adapter import Adapter
+from jobs.adapters.adapter import Adapter, bytes_of, in_memory
 from jobs.adapters.formats import read_adapter
-from jobs.adapters.memory import bytes_of, in_memory
 from jobs.errors import Fault, InputError
 from jobs.evaluation.evaluator import Stack
 from jobs.evaluation.generation import Watch, unwatched

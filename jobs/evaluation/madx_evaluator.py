@@ -9,9 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from jobs.adapters.adapter import Adapter
+from jobs.adapters.adapter import Adapter, bytes_of, in_memory
 from jobs.adapters.adapterhub import read_adapter
-from jobs.adapters.memory import bytes_of, in_memory
 from jobs.arithmetic.combine import base_weights
 from jobs.errors import Fault, InputError
 from jobs.evaluation.evaluator import Score, Stack

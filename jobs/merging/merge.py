@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from jobs.adapters.adapter import Adapter
-from jobs.adapters.digest import file_digests
-from jobs.adapters.formats import write_adapter
+from jobs.adapters.formats import file_digests, write_adapter
 from jobs.adapters.model_card import card
-from jobs.adapters.weight_files import weights_file
+from jobs.adapters.safe_paths import weights_file
 from jobs.errors import Fault, InputError
 from jobs.files.digest import sha256
 from jobs.files.yaml_document import read_yaml

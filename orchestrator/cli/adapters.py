@@ -83,7 +83,7 @@ def _shown(value: object) -> str:
 
 
 def _facts(adapter: Adapter, directory: Path) -> dict[str, Any]:
-    from jobs.adapters.digest import file_digests, tensors_digest
+    from jobs.adapters.formats import file_digests, tensors_digest
 
     tensors = [_tensor_facts(name, tensor) for name, tensor in adapter.tensors.items()]
     return {

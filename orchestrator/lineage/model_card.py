@@ -17,7 +17,7 @@ from jobs.adapters.loading_code import (
     peft_merge_code,
     peft_stacking_code,
 )
-from jobs.adapters.weight_files import is_peft, weights_file
+from jobs.adapters.safe_paths import is_peft, weights_file
 from jobs.spec import (
     AdapterConfig,
     BackboneRef,

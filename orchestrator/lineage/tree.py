@@ -12,7 +12,7 @@ from typing import Any
 from rich.text import Text
 from rich.tree import Tree
 
-from jobs.adapters.weight_files import weights_file
+from jobs.adapters.safe_paths import weights_file
 from jobs.errors import Fault, InputError
 from jobs.spec import is_language_model, metric_named
 from orchestrator.store.artifacts import ArtifactStore

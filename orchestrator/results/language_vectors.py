@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter
 from safetensors import safe_open
 
-from jobs.adapters.weight_files import weights_file
+from jobs.adapters.safe_paths import weights_file
 from jobs.errors import Fault, InputError
 from jobs.files.atomic import write_text
 from orchestrator.results.inputs import ReportInputs

@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from datetime import datetime
 from typing import Any, get_type_hints
 
-from jobs.adapters.weight_files import weights_file
+from jobs.adapters.safe_paths import weights_file
 from jobs.runtime.redaction import redacted
 from jobs.spec import JOBS, metric_named
 from jobs.spec.identity import IDENTITY

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jobs.adapters.loading_code import loading_code, peft_merge_code
-from jobs.adapters.weight_files import is_peft
+from jobs.adapters.safe_paths import is_peft
 from jobs.spec import BackboneRef
 from orchestrator.report.document import Block, Code, Facts, Fold, Paragraph, Section, Table, columns, row
 from orchestrator.report.wording import DASH, baseline, comparison_title, counted

@@ -4,7 +4,7 @@ import adapters.utils
 import peft.utils
 import pytest
 
-from jobs.adapters.weight_files import ADAPTERHUB_HEAD_WEIGHTS, ADAPTERHUB_WEIGHTS, PEFT_WEIGHTS, is_peft, weights_file
+from jobs.adapters.safe_paths import ADAPTERHUB_HEAD_WEIGHTS, ADAPTERHUB_WEIGHTS, PEFT_WEIGHTS, is_peft, weights_file
 
 
 def test_the_names_are_those_of_the_libraries() -> None:
