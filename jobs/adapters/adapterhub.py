@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,18 +13,18 @@ from jobs.adapters.adapter import Adapter, Head, Kind, StatedBackbone
 from jobs.adapters.safe_paths import (
     ADAPTERHUB_HEAD_WEIGHTS,
     ADAPTERHUB_WEIGHTS,
-    adapter_directory,
+    CONFIG,
+    HEAD_CONFIG,
+    adapter_files,
     checked_name,
     inner_file,
     read_json,
+    write_json,
 )
 from jobs.adapters.setting_types import check_settings
-from jobs.adapters.tensor_files import check_tensors, read_tensors, write_pickle, write_safetensors
+from jobs.adapters.tensor_files import check_tensors, read_weights, write_pickle, write_safetensors
 from jobs.adapters.tensor_names import bind_names, free_head_names, free_names, without_aliases
 from jobs.errors import Fault, InputError
-
-CONFIG = "adapter_config.json"
-HEAD_CONFIG = "head_config.json"
 
 _REFUSED_ARCHITECTURES = {
     "prompt_tuning": "prompt tuning stands in none of the merged methods",
@@ -42,15 +41,12 @@ def read_adapter(path: Path | str) -> Adapter:
     `adapter.safetensors` is authoritative; `pytorch_adapter.bin` is read (tensors only) when it is alone.
     Raises InputError for whatever is missing, damaged, unsafe or of a kind that cannot be merged.
     """
-    directory = adapter_directory(path)
-    config_path = inner_file(directory, CONFIG)
-    if config_path is None:
-        raise InputError(Fault(f"no {CONFIG}", str(path), todo="give the directory of one adapter"))
+    directory, config_path = adapter_files(path)
     config = _modernised(read_json(config_path), config_path)
     name = checked_name(config.get("name"), f"{config_path}: name")
     kind = _kind(config["config"], config_path)
     check_settings(config["config"], str(config_path))
-    stored = _weights(directory, ADAPTERHUB_WEIGHTS)
+    stored = read_weights(directory, ADAPTERHUB_WEIGHTS)
     check_tensors(stored, str(path))
     tensors = without_aliases(free_names(stored, name, str(path)), str(path))
     backbone = _backbone(config)
@@ -67,13 +63,13 @@ def write_adapter(adapter: Adapter, path: Path | str) -> None:
         raise InputError(Fault("not an AdapterHub adapter", adapter.label, adapter.format))
     directory = Path(path)
     directory.mkdir(parents=True, exist_ok=True)
-    _write_json({**adapter.config, "name": adapter.name}, directory / CONFIG)
+    write_json({**adapter.config, "name": adapter.name}, directory / CONFIG)
     _write_pair(bind_names(adapter.tensors, adapter.name), directory, ADAPTERHUB_WEIGHTS)
     if adapter.head is not None:
         head_name = adapter.head.config.get("name")
         # A static head has no name of its own; a flexible one goes by the adapter's.
         new_name = adapter.name if head_name is not None else None
-        _write_json({**adapter.head.config, "name": new_name}, directory / HEAD_CONFIG)
+        write_json({**adapter.head.config, "name": new_name}, directory / HEAD_CONFIG)
         _write_pair(bind_names(adapter.head.tensors, adapter.name), directory, ADAPTERHUB_HEAD_WEIGHTS)
 
 
@@ -81,18 +77,6 @@ def _write_pair(tensors: Mapping[str, Tensor], directory: Path, filenames: tuple
     safe, pickled = (directory / filename for filename in filenames)
     write_safetensors(tensors, safe)
     write_pickle(safe, pickled)
-
-
-def _write_json(document: Mapping[str, Any], path: Path) -> None:
-    path.write_text(json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def _weights(directory: Path, filenames: tuple[str, ...]) -> Mapping[str, Tensor]:
-    for filename in filenames:
-        path = inner_file(directory, filename)
-        if path is not None:
-            return read_tensors(path)
-    raise InputError(Fault("no weights", str(directory), todo=f"one of {', '.join(filenames)} must be there"))
 
 
 def _modernised(document: dict[str, Any], path: Path) -> dict[str, Any]:
@@ -160,7 +144,7 @@ def _read_head(directory: Path) -> Head | None:
     if config_path is None:
         return None
     config = read_json(config_path)
-    tensors = _weights(directory, ADAPTERHUB_HEAD_WEIGHTS)
+    tensors = read_weights(directory, ADAPTERHUB_HEAD_WEIGHTS)
     check_tensors(tensors, str(config_path))
     name = config.get("name")
     if name is None:

@@ -14,8 +14,11 @@ from jobs.adapters.adapter import Adapter, Format
 from jobs.adapters.safe_paths import (
     ADAPTERHUB_HEAD_WEIGHTS,
     ADAPTERHUB_WEIGHTS,
+    CONFIG,
+    HEAD_CONFIG,
     PEFT_WEIGHTS,
     adapter_directory,
+    adapter_files,
     inner_file,
     read_json,
 )
@@ -23,7 +26,6 @@ from jobs.adapters.tensor_files import raw_bytes
 from jobs.errors import Fault, InputError
 from jobs.files.digest import sha256
 
-_CONFIG = "adapter_config.json"
 _READERS: dict[Format, Callable[[Path | str], Adapter]] = {
     "adapterhub": adapterhub.read_adapter,
     "peft": peft_format.read_adapter,
@@ -38,15 +40,12 @@ def read_adapter(path: Path | str) -> Adapter:
 
 def is_adapter(path: Path) -> bool:
     """Whether `path` is the directory of an adapter."""
-    return (path / _CONFIG).is_file()
+    return (path / CONFIG).is_file()
 
 
 def adapter_format(path: Path | str) -> Format:
     """The format of an adapter's directory. Raises InputError when it is neither."""
-    directory = adapter_directory(path)
-    config_path = inner_file(directory, _CONFIG)
-    if config_path is None:
-        raise InputError(Fault("no adapter_config.json", str(path), todo="give the directory of one adapter"))
+    _, config_path = adapter_files(path)
     document = read_json(config_path)
     if "peft_type" in document:
         return "peft"
@@ -62,7 +61,7 @@ def write_adapter(adapter: Adapter, path: Path | str) -> None:
 
 
 _WEIGHTS = (ADAPTERHUB_WEIGHTS, ADAPTERHUB_HEAD_WEIGHTS, PEFT_WEIGHTS)
-_FILES = (adapterhub.CONFIG, adapterhub.HEAD_CONFIG, *(name for names in _WEIGHTS for name in names))
+_FILES = (CONFIG, HEAD_CONFIG, *(name for names in _WEIGHTS for name in names))
 # A safetensors file is authoritative, so the pickle of the same tensors beside it says nothing more.
 _SHADOWED = {pickle: safetensors for safetensors, pickle in _WEIGHTS}
 

@@ -16,16 +16,19 @@ def loading_code(backbone: BackboneRef, adapter: str, task: str = "", language: 
     With `task` (a directory) that task adapter is stacked on `adapter`; with `language`, `adapter` is itself a
     task adapter and is stacked on that language adapter.
     """
-    imports, source = ["from adapters import AutoAdapterModel"], _source(backbone)
-    if source == _EMBEDDED:
-        imports.append("from jobs.backbones import embedded_backbone")
-    lines = ["", f"model = AutoAdapterModel.from_pretrained({source})"]
+    imports = ["from adapters import AutoAdapterModel"]
+    lines = [f"model = AutoAdapterModel.from_pretrained({_source(backbone)})"]
     stack = [("language", language), ("task", adapter)] if language else [("language", adapter), ("task", task)]
     if not (task or language):
-        return "\n".join([*imports, *lines, f"model.load_adapter({json.dumps(adapter)}, set_active=True)"])
-    imports.insert(1, "from adapters.composition import Stack")
+        return _program(backbone, imports, [*lines, f"model.load_adapter({json.dumps(adapter)}, set_active=True)"])
+    imports.append("from adapters.composition import Stack")
     lines += [f"{name} = model.load_adapter({json.dumps(path)})" for name, path in stack]
-    return "\n".join([*imports, *lines, "model.active_adapters = Stack(language, task)"])
+    return _program(backbone, imports, [*lines, "model.active_adapters = Stack(language, task)"])
+
+
+def _program(backbone: BackboneRef, imports: Sequence[str], lines: Sequence[str]) -> str:
+    own = ["from jobs.backbones import embedded_backbone"] if _source(backbone) == _EMBEDDED else []
+    return "\n".join([*imports, *own, "", *lines])
 
 
 _EMBEDDED = "str(embedded_backbone())"
@@ -42,15 +45,12 @@ def _source(backbone: BackboneRef) -> str:
 def peft_loading_code(backbone: BackboneRef, adapter: str) -> str:
     """Python that loads a LoRA, (IA)3, Kronecker or prefix adapter onto its backbone with PEFT."""
     imports = ["from peft import PeftModel", "from transformers import AutoModelForCausalLM"]
-    if _source(backbone) == _EMBEDDED:
-        imports.append("from jobs.backbones import embedded_backbone")
     lines = [
-        "",
         "# AutoModelForSeq2SeqLM for a T5-like backbone, AutoModelForMaskedLM for an encoder",
         f"model = AutoModelForCausalLM.from_pretrained({_source(backbone)})",
         f"model = PeftModel.from_pretrained(model, {json.dumps(adapter)})",
     ]
-    return "\n".join([*imports, *lines])
+    return _program(backbone, imports, lines)
 
 
 # The classes of transformers whose head a task adapter's directory fills.
@@ -65,16 +65,13 @@ _HEADED: dict[TaskKind, str] = {
 def headed_loading_code(backbone: BackboneRef, adapter: str, kind: TaskKind, labels: Sequence[str]) -> str:
     """Python that loads a task adapter of PEFT's kinds with its head onto an encoder."""
     imports = ["from peft import PeftModel", f"from transformers import {_HEADED[kind]}"]
-    if _source(backbone) == _EMBEDDED:
-        imports.append("from jobs.backbones import embedded_backbone")
     names = "id2label=dict(enumerate(labels)), label2id={label: number for number, label in enumerate(labels)}"
     lines = [
-        "",
         *([f"labels = {json.dumps(list(labels), ensure_ascii=False)}"] if labels else []),
         f"model = {_HEADED[kind]}.from_pretrained({_source(backbone)}{', ' + names if labels else ''})",
         f"model = PeftModel.from_pretrained(model, {json.dumps(adapter)})",
     ]
-    return "\n".join([*imports, *lines])
+    return _program(backbone, imports, lines)
 
 
 def peft_merge_code(backbone: BackboneRef, adapter: str, task: Mapping[str, Any]) -> str:

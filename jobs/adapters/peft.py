@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -13,15 +12,13 @@ from torch import Tensor
 
 from jobs.adapters.adapter import Adapter, Head, Kind, StatedBackbone
 from jobs.adapters.peft_heads import PEFT_KEYS
-from jobs.adapters.safe_paths import PEFT_WEIGHTS, adapter_directory, inner_file, read_json
+from jobs.adapters.safe_paths import CONFIG, HEAD_CONFIG, PEFT_WEIGHTS, adapter_files, inner_file, read_json, write_json
 from jobs.adapters.setting_types import check_settings
-from jobs.adapters.tensor_files import check_tensors, read_tensors, write_safetensors
+from jobs.adapters.tensor_files import check_tensors, read_weights, write_safetensors
 from jobs.adapters.tensor_names import RenamedTensors
 from jobs.arithmetic.tensors import JoinedTensors
 from jobs.errors import Fault, InputError
 
-CONFIG = "adapter_config.json"
-HEAD_CONFIG = "head_config.json"
 _KINDS: Mapping[str, Kind] = {"LORA": "lora", "IA3": "ia3", "PREFIX_TUNING": "prefix", "LOKR": "lokr"}
 _MARKS: Mapping[Kind, tuple[str, ...]] = {
     "lora": (".lora_",),
@@ -40,14 +37,11 @@ def read_adapter(path: Path | str) -> Adapter:
     adapter is named after its directory: PEFT stores no name. Raises InputError for whatever is missing, damaged,
     unsafe or of a kind that cannot be merged.
     """
-    directory = adapter_directory(path)
-    config_path = inner_file(directory, CONFIG)
-    if config_path is None:
-        raise InputError(Fault(f"no {CONFIG}", str(path), todo="give the directory of one adapter"))
+    directory, config_path = adapter_files(path)
     config = read_json(config_path)
     kind = _kind(config, config_path)
     check_settings(config, str(config_path))
-    tensors = _weights(directory)
+    tensors = read_weights(directory, PEFT_WEIGHTS)
     check_tensors(tensors, str(path))
     own, head = _split(tensors, kind, config)
     head = _described(head, directory, config)
@@ -62,19 +56,12 @@ def write_adapter(adapter: Adapter, path: Path | str) -> None:
         raise InputError(Fault("not a PEFT adapter", adapter.label, adapter.format))
     directory = Path(path)
     directory.mkdir(parents=True, exist_ok=True)
-    _write_json(_stable(adapter.config), directory / CONFIG)
+    write_json(_stable(adapter.config), directory / CONFIG)
     if adapter.head is not None and "config" in adapter.head.config:
         described = {key: value for key, value in adapter.head.config.items() if key not in PEFT_KEYS}
-        _write_json(described, directory / HEAD_CONFIG)
-    write_safetensors(_joined(adapter), directory / PEFT_WEIGHTS[0], {"format": "pt"})
-
-
-def _write_json(document: Mapping[str, Any], path: Path) -> None:
-    path.write_text(json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def _joined(adapter: Adapter) -> Mapping[str, Tensor]:
-    return adapter.tensors if adapter.head is None else JoinedTensors(adapter.tensors, adapter.head.tensors)
+        write_json(described, directory / HEAD_CONFIG)
+    tensors = adapter.tensors if adapter.head is None else JoinedTensors(adapter.tensors, adapter.head.tensors)
+    write_safetensors(tensors, directory / PEFT_WEIGHTS[0], {"format": "pt"})
 
 
 def _stable(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -96,14 +83,6 @@ def _kind(config: Mapping[str, Any], path: Path) -> Kind:
     return _KINDS[peft_type]
 
 
-def _weights(directory: Path) -> Mapping[str, Tensor]:
-    for filename in PEFT_WEIGHTS:
-        path = inner_file(directory, filename)
-        if path is not None:
-            return read_tensors(path)
-    raise InputError(Fault("no weights", str(directory), todo=f"one of {', '.join(PEFT_WEIGHTS)} must be there"))
-
-
 def _split(
     tensors: Mapping[str, Tensor], kind: Kind, config: Mapping[str, Any]
 ) -> tuple[Mapping[str, Tensor], Head | None]:
@@ -114,10 +93,8 @@ def _split(
     modules = config.get("modules_to_save") or []
     full = [name for name in tensors if name not in own or any(f".{module}." in name for module in modules)]
     kept = [name for name in own if name not in full]
-    if not full:
-        return RenamedTensors(tensors, {name: name for name in kept}), None
     head = Head({"modules_to_save": sorted(modules)}, RenamedTensors(tensors, {name: name for name in full}))
-    return RenamedTensors(tensors, {name: name for name in kept}), head
+    return RenamedTensors(tensors, {name: name for name in kept}), head if full else None
 
 
 def _described(head: Head | None, directory: Path, config: Mapping[str, Any]) -> Head | None:

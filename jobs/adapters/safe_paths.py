@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from jobs.errors import Fault, InputError
 
+CONFIG = "adapter_config.json"
+HEAD_CONFIG = "head_config.json"
 MAX_CONFIG_BYTES = 16 * 2**20
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,99}")
 
@@ -21,6 +23,15 @@ def adapter_directory(path: Path | str) -> Path:
         got = "a file" if directory.exists() else "nothing there"
         raise InputError(Fault("not an adapter directory", str(path), got, "give the directory of one adapter"))
     return directory
+
+
+def adapter_files(path: Path | str) -> tuple[Path, Path]:
+    """The directory, and its configuration file. Raises InputError when either is not there."""
+    directory = adapter_directory(path)
+    config_path = inner_file(directory, CONFIG)
+    if config_path is None:
+        raise InputError(Fault(f"no {CONFIG}", str(path), todo="give the directory of one adapter"))
+    return directory, config_path
 
 
 def inner_file(directory: Path, filename: str) -> Path | None:
@@ -52,6 +63,11 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise InputError(Fault("not a JSON object", str(path), type(document).__name__))
     return document
+
+
+def write_json(document: Mapping[str, Any], path: Path) -> None:
+    """Equal documents give equal bytes."""
+    path.write_text(json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def checked_name(name: object, where: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,6 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from jobs.adapters.safe_paths import inner_file
 from jobs.arithmetic.tensors import TensorSpec, specs_of
 from jobs.errors import Fault, InputError
 
@@ -81,6 +82,15 @@ def read_tensors(path: Path) -> Mapping[str, Tensor]:
     and for tensors that claim more bytes than the file has.
     """
     return SafetensorsFile(path) if path.suffix == ".safetensors" else _read_pickle(path)
+
+
+def read_weights(directory: Path, filenames: Sequence[str]) -> Mapping[str, Tensor]:
+    """As `read_tensors`, of the first of these files that `directory` has. Raises InputError when it has none."""
+    for filename in filenames:
+        path = inner_file(directory, filename)
+        if path is not None:
+            return read_tensors(path)
+    raise InputError(Fault("no weights", str(directory), todo=f"one of {', '.join(filenames)} must be there"))
 
 
 def check_tensors(tensors: Mapping[str, Tensor], where: str) -> None:
