@@ -19,8 +19,8 @@ from tokenizers import Tokenizer, models
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from jobs.files.digest import directory_digest
+from jobs.models.frozen_linear import group_sums
 from jobs.models.language_model import load_language_model
-from jobs.models.masked_lm import group_sums
 from jobs.models.peft.model import InjectedModel
 from jobs.spec import BackboneRef, LoraConfig
 from jobs.tokens.lm_batches import collate

@@ -16,12 +16,11 @@ from jobs.adapters.peft import read_adapter as read_peft
 from jobs.banks.forward_pass import AdapterBackend, BankBatch
 from jobs.banks.language_learner import Corpus, LanguageLearner, order_of, start_language
 from jobs.errors import Fault, InputError
-from jobs.models.encoder import FrozenEncoder, activation_named
+from jobs.models.encoder import FrozenEncoder, activation_named, token_losses
 from jobs.models.flat_layout import Layout
 from jobs.models.language_model import LanguageModel, load_language_model, require_objective
 from jobs.models.madx import bank_weights, check_fits, check_supported
 from jobs.models.madx_backbone import Backbone, load_backbone, require_masked_lm
-from jobs.models.masked_lm import token_losses
 from jobs.models.peft.model import InjectedModel
 from jobs.models.row_dropout import refuse_backbone_dropout
 from jobs.models.rows import LmRows, MaskedRows

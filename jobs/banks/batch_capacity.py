@@ -21,7 +21,7 @@ from jobs.banks.forward_pass import AdapterBackend
 from jobs.banks.language_learner import LanguageLearner
 from jobs.errors import Fault, InputError
 from jobs.files.atomic import write_text
-from jobs.models.masked_lm import group_sums
+from jobs.models.frozen_linear import group_sums
 from jobs.runtime.device_memory import SavedBytes, available_bytes, in_gib
 from jobs.spec import LanguageCall
 from jobs.tokens.batches import Example

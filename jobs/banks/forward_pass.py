@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from jobs.banks.language_learner import LanguageLearner
-from jobs.models.masked_lm import group_sums
+from jobs.models.frozen_linear import group_sums
 from jobs.models.rows import Rows
 from jobs.spec import LanguageCall
 from jobs.tokens.batches import Example

@@ -15,11 +15,10 @@ from jobs.arithmetic.combine import base_weights
 from jobs.errors import Fault, InputError
 from jobs.evaluation.evaluator import Score, Stack
 from jobs.merging.mixture import TOLERANCE, mix
-from jobs.models.encoder import FrozenEncoder, activation_named
+from jobs.models.encoder import FrozenEncoder, activation_named, token_losses
 from jobs.models.flat_layout import Layout
 from jobs.models.madx import BankWeights, bank_weights, check_supported
 from jobs.models.madx_backbone import load_backbone
-from jobs.models.masked_lm import token_losses
 from jobs.models.rows import MaskedRows
 from jobs.runtime.lru import LRUCache
 from jobs.scoring.metrics import Statistics, metric_over

@@ -15,11 +15,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers.activations import get_activation
 
-from jobs.models.frozen_linear import frozen_linear
+from jobs.models.frozen_linear import frozen_cross_entropy, frozen_linear
 from jobs.models.madx import BankWeights
 from jobs.models.madx_backbone import MASKED_LM_HEAD, Backbone
 from jobs.models.row_dropout import Dropout
-from jobs.models.rows import Rows
+from jobs.models.rows import MaskedRows, Rows
 
 
 class FrozenEncoder:
@@ -104,6 +104,13 @@ class FrozenEncoder:
             if bottleneck is not None:
                 total = total + bottleneck(_norm(total, layer.output.LayerNorm), weights.activation)
         return _norm(total, layer.output.LayerNorm)
+
+
+def token_losses(encoder: FrozenEncoder, batch: MaskedRows, weights: BankWeights) -> Tensor:
+    """Cross-entropy in nats of each masked position, [M], group after group."""
+    hidden = encoder.before_output(encoder.hidden_states(batch.rows, (weights,)), weights)
+    output = encoder.head.get_output_embeddings()  # type: ignore[union-attr]
+    return frozen_cross_entropy(hidden[batch.rows.valid], output.weight, output.bias, batch.labels)
 
 
 def activation_named(name: str) -> Callable[[Tensor], Tensor]:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from jobs.errors import Fault, InputError
-from jobs.models.cross_entropy import frozen_cross_entropy
+from jobs.models.frozen_linear import frozen_cross_entropy
 
 
 @dataclass(slots=True)

@@ -12,14 +12,12 @@ from tiny_backbone import make_backbone
 from jobs.adapters.adapter import named
 from jobs.adapters.adapterhub import write_adapter
 from jobs.errors import InputError
-from jobs.models import cross_entropy as module
-from jobs.models.cross_entropy import frozen_cross_entropy
-from jobs.models.encoder import FrozenEncoder, activation_named
+from jobs.models import frozen_linear as module
+from jobs.models.encoder import FrozenEncoder, activation_named, token_losses
 from jobs.models.flat_layout import Layout
-from jobs.models.frozen_linear import frozen_linear
+from jobs.models.frozen_linear import frozen_cross_entropy, frozen_linear, group_sums
 from jobs.models.madx import bank_weights, check_fits, check_supported
 from jobs.models.madx_backbone import load_backbone
-from jobs.models.masked_lm import group_sums, token_losses
 from jobs.models.row_dropout import RowsDropout
 from jobs.models.rows import MaskedRows, Rows
 from jobs.spec import BottleneckConfig

@@ -13,8 +13,8 @@ from tiny_models import FAMILIES, VOCABULARY, make_model
 from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForSeq2SeqLM
 
 from jobs.adapters.formats import read_adapter, write_adapter
+from jobs.models.frozen_linear import group_sums
 from jobs.models.language_model import load_language_model
-from jobs.models.masked_lm import group_sums
 from jobs.models.peft.model import InjectedModel, token_losses
 from jobs.models.row_dropout import RowDropout, dropouts_by_row
 from jobs.models.vocabulary_head import vocabulary_head
