@@ -16,8 +16,8 @@ from jobs.adapters.tensor_names import free_names
 from jobs.errors import Fault, InputError
 from jobs.files.digest import DIGEST_PREFIX
 from jobs.models.language_model import Family, LanguageModel, load_language_model
-from jobs.models.linear_modules import check_targets, linear_sizes, target_modules
 from jobs.models.madx_backbone import Backbone, load_backbone
+from jobs.models.peft.sites import check_targets, linear_sizes, target_modules
 from jobs.spec import (
     AdapterConfig,
     BottleneckConfig,

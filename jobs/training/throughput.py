@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from jobs.models.linear_modules import linear_sizes
+from jobs.models.peft.sites import linear_sizes
 from jobs.tokens.batches import Example
 
 # Forward, and the gradient of the input.

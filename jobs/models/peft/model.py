@@ -29,9 +29,8 @@ from jobs.adapters.adapter import Adapter
 from jobs.errors import Fault, InputError
 from jobs.models.flat_layout import Layout
 from jobs.models.language_model import LanguageModel
-from jobs.models.linear_modules import target_modules
 from jobs.models.peft.prefix import Prefix, prefix_of
-from jobs.models.peft.sites import check_sites, sites_of
+from jobs.models.peft.sites import check_sites, sites_of, target_modules
 from jobs.models.row_dropout import RowsDropout
 from jobs.models.rows import LmRows
 
