@@ -22,7 +22,7 @@ from jobs.runtime.malloc import keep_freed_memory
 from jobs.spec import AdapterConfig, JobResult, LanguageCall, Progress, no_progress
 from jobs.tokens.batches import Example
 from jobs.training import checkpoint
-from jobs.training.checkpoint_writer import CheckpointWriter
+from jobs.training.checkpoint import CheckpointWriter
 from jobs.training.data_parallel import DataParallel, WorkerLostError
 from jobs.training.throughput import Throughput
 

@@ -18,8 +18,7 @@ from jobs.tokens.batches import BatchOrder, Example
 from jobs.tokens.streams import Stream
 from jobs.tokens.text_blocks import TextBlocks
 from jobs.training import checkpoint
-from jobs.training.checkpoint import State
-from jobs.training.checkpoint_writer import Snapshot, snapshot
+from jobs.training.checkpoint import Snapshot, State, snapshot
 from jobs.training.learner import Learner
 
 # Of a corpus's tokens; beyond it the backbone can hardly read the language.

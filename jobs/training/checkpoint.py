@@ -1,4 +1,4 @@
-"""Checkpoints of learners: small, atomic, and never of the backbone.
+"""Checkpoints of learners: small, atomic, never of the backbone, and in a bank written beside training.
 
 One file holds one learner at one time of its bank: tensors, and plain values as JSON. Files are written beside
 and renamed. When all learners of a bank have written theirs, older ones are removed, so that a process killed in
@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import re
+import threading
 import time as clock
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -80,11 +81,6 @@ def resume(learner: Learner, directory: Path, time: int | None, identity: str) -
         except (KeyError, ValueError, TypeError) as error:
             faults.append(f"the checkpoint has another shape: {error}")
     return {**details, "checkpoints_not_used": faults} if faults else details
-
-
-def save(learner: Learner, directory: Path, time: int, identity: str) -> None:
-    """Write the checkpoint of `learner` at its bank's `time`."""
-    write_checkpoint(directory, place(directory, time, learner.done), State(*learner.state()), identity)
 
 
 class Cadence:
@@ -162,3 +158,63 @@ def _digest(state: State) -> str:
         found.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
         found.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().data)
     return found.hexdigest()
+
+
+# Times that are kept: a newest file that turns out to be damaged leaves the one before it.
+KEPT = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One learner's state, apart from the learner: nothing that training does later changes it."""
+
+    directory: Path
+    identity: str
+    finished: bool
+    state: State
+
+
+class CheckpointWriter:
+    """Writes the snapshots of one moment of a bank, one moment after the other, while training goes on.
+
+    There is at most one moment on its way to the disk: `write` waits for the one before. Files appear whole or not
+    at all, and older moments are removed only when every file of a newer one is there.
+    """
+
+    def __init__(self) -> None:
+        """Nothing is written yet."""
+        self._thread: threading.Thread | None = None
+        self._failure: BaseException | None = None
+        self._before: list[int] = []
+
+    def write(self, snapshots: Sequence[Snapshot], time: int) -> None:
+        """Begin to write the bank's moment `time`. Raises what went wrong with the moment before."""
+        self.wait()
+        self._thread = threading.Thread(target=self._run, args=(snapshots, time), name="checkpoint-writer")
+        self._thread.start()
+
+    def wait(self) -> None:
+        """Return when all is on the disk. Raises OSError when it could not be written."""
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+        if self._failure is not None:
+            failure, self._failure = self._failure, None
+            raise failure
+
+    def _run(self, snapshots: Sequence[Snapshot], time: int) -> None:
+        try:
+            for one in snapshots:
+                there = place(one.directory, time, one.finished)
+                write_checkpoint(one.directory, there, one.state, one.identity)
+            self._before = [*(before for before in self._before if before != time), time][-KEPT:]
+            for one in snapshots:
+                remove_older(one.directory, self._before[0])
+        except BaseException as failure:  # noqa: BLE001 - raised in the training thread, by the next `wait`
+            self._failure = failure
+
+
+def snapshot(directory: Path, identity: str, finished: bool, state: State) -> Snapshot:
+    """Copy `state` into host memory."""
+    tensors = {name: tensor.detach().to("cpu", copy=True) for name, tensor in state.tensors.items()}
+    return Snapshot(directory, identity, finished, State(tensors, state.progress))

@@ -27,8 +27,7 @@ from jobs.spec import BottleneckConfig, JobCall, TaskAdapterSpec, adapter_dropou
 from jobs.tasks.heads import layers_of, new_head
 from jobs.tasks.table import task_of
 from jobs.tokens.evaluation_sets import Reader
-from jobs.training.initial import initial_bottleneck
-from jobs.training.inputs import language_below, theta_pre_of
+from jobs.training.initial import initial_bottleneck, language_below, theta_pre_of
 
 
 class InjectedEncoder:

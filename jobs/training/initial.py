@@ -1,4 +1,4 @@
-"""The initial-adapter job: theta_pre, by the library that the kind of adapter belongs to."""
+"""The initial-adapter job: theta_pre, by the library that the kind of adapter belongs to; and what starts from it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from adapters import SeqBnConfig, SeqBnInvConfig
 from adapters.loading import AdapterLoader
 
 from jobs.adapters.adapter import Adapter, Kind
-from jobs.adapters.formats import write_adapter
+from jobs.adapters.formats import read_adapter, write_adapter
 from jobs.adapters.tensor_names import free_names
 from jobs.errors import Fault, InputError
 from jobs.files.digest import DIGEST_PREFIX
@@ -28,6 +28,8 @@ from jobs.spec import (
     LokrConfig,
     LoraConfig,
     PrefixConfig,
+    Spec,
+    TaskAdapterSpec,
 )
 
 INITIAL_NAME = "theta_pre"
@@ -179,3 +181,21 @@ def initial_adapter(call: JobCall[InitialAdapterSpec]) -> JobResult:
             return write_initial_bottleneck(call)
         case _:
             return write_initial_peft(call)
+
+
+def theta_pre_of(call: JobCall[Spec]) -> Adapter:
+    """The input that gives shape and initial values. Raises InputError when it is missing."""
+    if "theta_pre" not in call.inputs:
+        raise InputError(Fault("an input is missing", call.name, "theta_pre"))
+    return read_adapter(call.inputs["theta_pre"])
+
+
+def language_below(call: JobCall[TaskAdapterSpec], spec: TaskAdapterSpec) -> tuple[Adapter, ...]:
+    """The language adapter to train on top of, if any. Raises InputError for a prefix: two of them are no stack."""
+    if (role := f"language:{spec.language}") not in call.inputs:
+        return ()
+    adapter = read_adapter(call.inputs[role])
+    if adapter.kind == "prefix":
+        todo = "use LoRA, (IA)3 or LoKr, or merge them"
+        raise InputError(Fault("prefixes cannot be stacked", call.name, role, todo))
+    return (adapter,)

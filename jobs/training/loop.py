@@ -63,6 +63,7 @@ class Loop:
         self._save(learner)
 
     def _save(self, learner: Learner) -> None:
-        time_now = learner.progress.batches
-        checkpoint.save(learner, self.call.checkpoint, time_now, self.identity)
-        checkpoint.remove_older(self.call.checkpoint, time_now)
+        directory, now = self.call.checkpoint, learner.progress.batches
+        there, state = checkpoint.place(directory, now, learner.done), checkpoint.State(*learner.state())
+        checkpoint.write_checkpoint(directory, there, state, self.identity)
+        checkpoint.remove_older(directory, now)

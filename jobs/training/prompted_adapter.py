@@ -33,7 +33,7 @@ from jobs.tokens.batches import BatchOrder, Example
 from jobs.tokens.evaluation_sets import EvaluationSet, check_length
 from jobs.tokens.lm_batches import collate
 from jobs.tokens.prompt_tokens import PromptSet, prompt_tokens
-from jobs.training.inputs import language_below, theta_pre_of
+from jobs.training.initial import language_below, theta_pre_of
 from jobs.training.learner import Learner
 from jobs.training.loop import Loop
 
