@@ -17,7 +17,7 @@ from jobs.evaluation.language_evaluator import LanguageEvaluator
 from jobs.evaluation.madx_evaluator import WarmEvaluator
 from jobs.evaluation.prompted_job import evaluate_language_model
 from jobs.merging.job import merge
-from jobs.scoring.jackknife import jackknife
+from jobs.scoring.bootstrap import jackknife
 from jobs.scoring.metrics import metric_over
 from jobs.spec import (
     BackboneRef,
