@@ -18,6 +18,11 @@ class Kronecker:
     left: LowRank
     right: LowRank
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns of the product."""
+        return self.left.shape[0] * self.right.shape[0], self.left.shape[1] * self.right.shape[1]
+
     def dense(self) -> Tensor:
         """The full matrix, in float64."""
         return torch.kron(self.left.dense().double().contiguous(), self.right.dense().double().contiguous())
@@ -45,10 +50,9 @@ def kronecker_sum(terms: Sequence[Kronecker], weights: Sequence[float]) -> LowRa
     smaller exact form and is what is returned.
     """
     factors = [as_low_rank(term) for term in terms]
-    rows, columns = factors[0].up.shape[0], factors[0].down.shape[1]
-    if sum(factor.rank for factor in factors) <= min(rows, columns):
+    if sum(factor.rank for factor in factors) <= min(factors[0].shape):
         return concatenated(factors, weights)
-    total = torch.zeros(rows, columns, dtype=torch.float64)
+    total = torch.zeros(factors[0].shape, dtype=torch.float64)
     for term, weight in zip(terms, weights, strict=True):
         total.add_(term.dense(), alpha=weight)
     return whole(total)
@@ -60,7 +64,6 @@ def nearest_kronecker(terms: Sequence[Kronecker], weights: Sequence[float]) -> t
     Van Loan and Pitsianis 1993: rearranged, each Kronecker product is the rank-one matrix vec(left) vec(right)^T,
     so the nearest product is a rank-one truncation, and the Frobenius error is the same in both arrangements.
     """
-    left_shape, right_shape = terms[0].left.dense().shape, terms[0].right.dense().shape
     rearranged = [LowRank(term.left.dense().reshape(-1, 1), term.right.dense().reshape(1, -1)) for term in terms]
     best, lost = truncated(concatenated(rearranged, weights), 1)
-    return best.up.reshape(left_shape), best.down.reshape(right_shape), lost
+    return best.up.reshape(terms[0].left.shape), best.down.reshape(terms[0].right.shape), lost

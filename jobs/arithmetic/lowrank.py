@@ -20,6 +20,11 @@ class LowRank:
     down: Tensor
 
     @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return self.up.shape[0], self.down.shape[1]
+
+    @property
     def rank(self) -> int:
         """The inner dimension, an upper bound of the matrix's rank."""
         return int(self.down.shape[0])
@@ -49,10 +54,9 @@ def concatenated(terms: Sequence[LowRank], weights: Sequence[float], dtype: torc
     """
     if not terms:
         raise InputError(Fault("no terms to add up", todo="give at least one"))
-    rows, columns = terms[0].up.shape[0], terms[0].down.shape[1]
     for index, term in enumerate(terms):
-        if (term.up.shape[0], term.down.shape[1]) != (rows, columns):
-            got = f"[{rows}, {columns}] and [{term.up.shape[0]}, {term.down.shape[1]}]"
+        if term.shape != terms[0].shape:
+            got = f"{list(terms[0].shape)} and {list(term.shape)}"
             raise InputError(Fault(f"source 0 and source {index} have deltas of different shapes", got=got))
     ups = [term.up.to(dtype) * weight for term, weight in zip(terms, weights, strict=True)]
     return LowRank(torch.cat(ups, dim=1), torch.cat([term.down.to(dtype) for term in terms], dim=0))
@@ -76,14 +80,6 @@ def truncated(exact: LowRank, rank: int) -> tuple[LowRank, Truncation]:
     root = values[:rank].sqrt()
     kept = LowRank(left @ (u[:, :rank] * root), (root[:, None] * vh[:rank]) @ right.T)
     return padded(kept, rank), Truncation(norm, math.hypot(*values[rank:].tolist()))
-
-
-def truncated_dense(matrix: Tensor, rank: int) -> tuple[LowRank, Truncation]:
-    """The same for a matrix that has no known factors, by a full SVD."""
-    rows, columns = matrix.shape
-    identity = torch.eye(min(rows, columns), dtype=torch.float64)
-    wide = LowRank(matrix.double(), identity) if columns <= rows else LowRank(identity, matrix.double())
-    return truncated(wide, rank)
 
 
 def padded(factors: LowRank, rank: int) -> LowRank:

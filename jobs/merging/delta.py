@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -14,9 +14,8 @@ from jobs.arithmetic.lowrank import LowRank, concatenated
 from jobs.arithmetic.tensors import TensorSpec
 from jobs.arithmetic.weighted_sum import accumulation_dtype
 from jobs.errors import Fault, InputError
-from jobs.merging.lora_result import Target, as_lora, lora_shell
+from jobs.merging.lora_result import Target, as_lora, lora_shell, merged_other_tensors
 from jobs.merging.merged import Merged
-from jobs.merging.other_tensors import merged_other_tensors
 from jobs.merging.sources import Term
 
 
@@ -30,8 +29,7 @@ def lora_delta(terms: Sequence[Term], rank: int | None) -> Merged:
     modules = [lora_modules(term.adapter) for term in active]
     same_modules(terms, [lora_modules(term.adapter) for term in terms])
     targets = {name: _lora_target(active, [table[name] for table in modules], rank) for name in sorted(modules[0])}
-    beside = merged_other_tensors(terms)
-    return as_lora(active[0].adapter, targets, rank, beside)
+    return as_lora(active[0].adapter, targets, rank, merged_other_tensors(terms))
 
 
 def lokr_delta(terms: Sequence[Term], rank: int | None) -> Merged:
@@ -72,8 +70,7 @@ def _lora_target(terms: Sequence[Term], modules: Sequence[LoraModule], rank: int
 
     def exact() -> LowRank:
         for term, module in zip(terms, modules, strict=True):
-            all_finite(term.adapter.tensors[module.up], f"{term.path}: {module.up}")
-            all_finite(term.adapter.tensors[module.down], f"{term.path}: {module.down}")
+            finite(term, (module.up, module.down))
         updates = [lora_update(term.adapter, module) for term, module in zip(terms, modules, strict=True)]
         weights = [t.weight * m.scaling for t, m in zip(terms, modules, strict=True)]
         # Only a truncation computes further with the factors; concatenation alone rounds them once.
@@ -90,7 +87,7 @@ def _lora_target(terms: Sequence[Term], modules: Sequence[LoraModule], rank: int
 
 def _lokr_target(terms: Sequence[Term], modules: Sequence[LokrModule], rank: int | None) -> Target:
     updates = [lokr_update(term.adapter, module) for term, module in zip(terms, modules, strict=True)]
-    shapes = {(u.left.up.shape[0] * u.right.up.shape[0], u.left.down.shape[1] * u.right.down.shape[1]) for u in updates}
+    shapes = {update.shape for update in updates}
     if len(shapes) != 1:
         raise InputError(Fault("delta W has different shapes", modules[0].module, ", ".join(map(str, sorted(shapes)))))
     names = [tuple(module.parts.values()) for module in modules]
@@ -100,14 +97,19 @@ def _lokr_target(terms: Sequence[Term], modules: Sequence[LokrModule], rank: int
 
     def exact() -> LowRank:
         for term, parts in zip(terms, names, strict=True):
-            for name in parts:
-                all_finite(term.adapter.tensors[name], f"{term.path}: {name}")
+            finite(term, parts)
         return kronecker_sum(updates, [t.weight * m.scaling for t, m in zip(terms, modules, strict=True)])
 
     dtype = terms[0].adapter.tensors[names[0][0]].dtype
     stem = modules[0].module
     up, down = TensorSpec((rows, inner), dtype), TensorSpec((inner, columns), dtype)
     return Target(f"{stem}.lora_B.weight", f"{stem}.lora_A.weight", up, down, exact)
+
+
+def finite(term: Term, names: Iterable[str]) -> None:
+    """Raise InputError when one of these tensors of a term holds NaN or infinity."""
+    for name in names:
+        all_finite(term.adapter.tensors[name], f"{term.path}: {name}")
 
 
 def _same_dtype(terms: Sequence[Term], names: Sequence[tuple[str, ...]]) -> None:

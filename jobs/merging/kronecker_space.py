@@ -13,7 +13,7 @@ from jobs.arithmetic.kronecker import nearest_kronecker
 from jobs.arithmetic.lowrank import Truncation
 from jobs.arithmetic.tensors import ComputedTensors, TensorSpec
 from jobs.errors import Fault, InputError
-from jobs.merging.delta import same_modules
+from jobs.merging.delta import finite, same_modules
 from jobs.merging.elementwise import with_tensors
 from jobs.merging.merged import Merged
 from jobs.merging.sources import Term
@@ -39,8 +39,7 @@ def nearest_lokr(terms: Sequence[Term]) -> Merged:
     @lru_cache(maxsize=1)
     def factors(module: str) -> dict[str, Tensor]:
         for term, table in zip(terms, tables, strict=True):
-            for name in table[module].parts.values():
-                all_finite(term.adapter.tensors[name], f"{term.path}: {name}")
+            finite(term, table[module].parts.values())
         updates = [lokr_update(term.adapter, table[module]) for term, table in zip(terms, tables, strict=True)]
         weights = [term.weight * table[module].scaling for term, table in zip(terms, tables, strict=True)]
         left, right, truncations[module] = nearest_kronecker(updates, weights)
@@ -64,8 +63,7 @@ def _shapes(terms: Sequence[Term], modules: Sequence[LokrModule]) -> dict[str, t
     for term, module in zip(terms, modules, strict=True):
         update = lokr_update(term.adapter, module)
         for part, factor in (("lokr_w1", update.left), ("lokr_w2", update.right)):
-            shape = (factor.up.shape[0], factor.down.shape[1])
-            if found.setdefault(part, shape) != shape:
-                got = f"{list(found[part])} in {terms[0].path}, {list(shape)} in {term.path}"
+            if found.setdefault(part, factor.shape) != factor.shape:
+                got = f"{list(found[part])} in {terms[0].path}, {list(factor.shape)} in {term.path}"
                 raise InputError(Fault("Kronecker factors have different shapes", f"{module.module}.{part}", got))
     return found

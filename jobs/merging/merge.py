@@ -21,7 +21,7 @@ from jobs.files.yaml_document import read_yaml
 from jobs.merging import recipe as recipes
 from jobs.merging.merged import Merged
 from jobs.merging.plan import plan_merge
-from jobs.merging.recipe_file import recipe_of
+from jobs.merging.recipe import recipe_of
 from jobs.merging.sources import Term, read_terms, recipe_inputs, resolved_path
 from jobs.merging.spaces import LINEAR
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from jobs.errors import Fault, InputError
+from jobs.files.yaml_document import Document, validate
 
 Space = Literal["factors", "delta", "kronecker"]
 Operators = Literal["fitting", "add", "multiply"]
@@ -178,17 +181,14 @@ class Slerp(_Recipe):
 Recipe = (
     Linear | LinearNegateB | TaskArithmetic | Average | Add | AddSubtract | AdaMergeX | AriMerge | Ties | Dare | Slerp
 )
-METHODS: tuple[str, ...] = (
-    "linear",
-    "linear_negate_b",
-    "task_arithmetic",
-    "average",
-    "add",
-    "add_subtract",
-    "adamergex",
-    "arimerge",
-    "ties",
-    "dare",
-    "slerp",
-)
+METHODS = tuple(get_args(one.model_fields["method"].annotation)[0] for one in get_args(Recipe))
 RECIPE: TypeAdapter[Recipe] = TypeAdapter(Annotated[Recipe, Field(discriminator="method")])
+
+
+def recipe_of(document: Document) -> Recipe:
+    """The recipe. Raises InputError with every fault of the file, each with line and key."""
+    if not isinstance(document.content, dict):
+        todo = f"methods: {', '.join(METHODS)}"
+        got = type(document.content).__name__
+        raise InputError(Fault("a recipe is a mapping of keys", document.where(()), got, todo))
+    return validate(document, RECIPE)

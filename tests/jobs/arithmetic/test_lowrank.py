@@ -8,6 +8,7 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from jobs.arithmetic.kronecker import whole
 from jobs.arithmetic.lowrank import (
     LowRank,
     Truncation,
@@ -15,7 +16,6 @@ from jobs.arithmetic.lowrank import (
     padded,
     total_truncation,
     truncated,
-    truncated_dense,
 )
 from jobs.errors import InputError
 
@@ -79,7 +79,7 @@ def test_an_adapter_minus_itself_is_zero():
 @pytest.mark.parametrize("shape", [(5, 11), (11, 5)])
 def test_a_dense_matrix_is_truncated_like_its_svd(shape):
     matrix = torch.randn(*shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    kept, lost = truncated_dense(matrix, 2)
+    kept, lost = truncated(whole(matrix.double()), 2)
     u, s, vh = np.linalg.svd(matrix.numpy(), full_matrices=False)
     np.testing.assert_allclose(kept.dense().numpy(), (u[:, :2] * s[:2]) @ vh[:2], rtol=1e-9, atol=1e-9)
     np.testing.assert_allclose(lost.lost, np.sqrt((s[2:] ** 2).sum()))

@@ -9,7 +9,7 @@ import pytest
 from jobs.errors import InputError
 from jobs.files.yaml_document import parse_yaml, read_yaml
 from jobs.merging import recipe as recipes
-from jobs.merging.recipe_file import recipe_of
+from jobs.merging.recipe import recipe_of
 
 GOOD = """\
 method: linear
