@@ -80,7 +80,7 @@ PRIVATE = {"orchestrator/clusters/ray/private.py"}
 # Files that rename or replace others: atomic writes, and directories that come into their place. Beside them a database
 # that SQLite itself wrote, and records that keep the time which the bucket has of them.
 RENAMING = {
-    "jobs/data/hub_cache.py",
+    "jobs/data/hub_source.py",
     "jobs/files/atomic.py",
     "jobs/merging/merge.py",
     "jobs/pretraining/pretrain.py",

@@ -8,26 +8,18 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from random import Random
 
 from jobs.data.cldr import VERSION, HashBucket, Split, bucket, check_split, text_of
 from jobs.data.cldr_templates import ENTITIES, Segment, Speaker, line, usable_keys
 from jobs.data.cldr_vocabulary import UNSPACED, Vocabulary, vocabulary
+from jobs.data.sentences import Sentence
 
 TYPES = (*ENTITIES.values(), "DATE")
 LABELS: tuple[str, ...] = ("O", *(f"{prefix}-{kind}" for kind in TYPES for prefix in "BI"))
 TASK_SKEW = 4.0
 SIZES: dict[Split, int] = {"validation": 200, "test": 300, "train": 4000}
-
-
-@dataclass(frozen=True, slots=True)
-class Sentence:
-    """Tokens and their IOB2 tags, equally many."""
-
-    tokens: tuple[str, ...]
-    tags: tuple[str, ...]
 
 
 def sentences(language: str, split: Split) -> tuple[Sentence, ...]:

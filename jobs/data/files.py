@@ -10,8 +10,7 @@ from typing import Any
 import datasets
 
 from jobs.data.reading import Faults, conll_rows, json_rows, text_lines
-from jobs.data.records import Reading, format_of, record_rows
-from jobs.data.rows import ROW, row_texts
+from jobs.data.records import ROW, Reading, format_of, record_rows, row_texts
 from jobs.data.sentences import sentence_faults
 from jobs.errors import Fault, InputError
 from jobs.spec import DataRef
@@ -39,11 +38,11 @@ def sentence_table(data: DataRef, path: Path, cache: Path | None) -> datasets.Da
 
 
 def row_table(data: DataRef, path: Path, cache: Path | None) -> datasets.Dataset:
-    """The rows of one JSON file as texts, see `jobs.data.rows`. Raises InputError as `text_table` does."""
+    """The rows of one JSON file as texts, see `jobs.data.records`. Raises InputError as `text_table` does."""
     return _table(row_texts, ROW, {}, data, path, cache)
 
 
-def record_table(data: DataRef, reading: Reading, path: Path, cache: Path | None) -> datasets.Dataset:
+def record_table(reading: Reading, data: DataRef, path: Path, cache: Path | None) -> datasets.Dataset:
     """The rows of one file in the format of `reading.kind`. Raises InputError as `text_table` does."""
     return _table(record_rows, format_of(reading.kind).features, {"reading": reading}, data, path, cache)
 

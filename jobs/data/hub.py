@@ -10,11 +10,9 @@ from typing import Any
 import datasets
 
 from jobs.data.files import SENTENCE, named
-from jobs.data.hub_cache import kept_table
-from jobs.data.hub_source import hub_table
+from jobs.data.hub_source import hub_table, kept_table
 from jobs.data.reading import Faults
-from jobs.data.records import Reading, format_of
-from jobs.data.rows import ROW, row_text
+from jobs.data.records import ROW, Reading, format_of, row_text
 from jobs.data.sentences import sentence_faults
 from jobs.errors import Fault, InputError
 from jobs.spec import DataRef, Split
@@ -63,7 +61,7 @@ def _sentences(data: DataRef, split: Split, cache: Path | None) -> datasets.Data
 
 
 def hub_rows(data: DataRef, split: Split, cache: Path | None) -> datasets.Dataset:
-    """The rows as texts, see `jobs.data.rows`."""
+    """The rows as texts, see `jobs.data.records`."""
     return kept_table("rows", split, data, cache, lambda: _rows(data, split, cache))
 
 
@@ -78,7 +76,7 @@ def _made(rows: list[dict[str, Any]], features: datasets.Features) -> datasets.D
     return datasets.Dataset.from_dict({name: [row[name] for row in rows] for name in features}, features=features)
 
 
-def hub_records(data: DataRef, reading: Reading, split: Split, cache: Path | None) -> datasets.Dataset:
+def hub_records(reading: Reading, data: DataRef, split: Split, cache: Path | None) -> datasets.Dataset:
     """The rows in the format of `reading.kind`. Raises InputError with every faulty row."""
     return kept_table("records", (split, reading), data, cache, lambda: _records(data, reading, split, cache))
 

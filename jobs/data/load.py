@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from functools import partial
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any, TypeVar
 
 import datasets
 import numpy as np
+from numpy.typing import NDArray
 
 from jobs.data import cldr, cldr_ner
 from jobs.data.files import record_table, row_table, sentence_table, text_table
-from jobs.data.holdout import cut, example_hash
 from jobs.data.hub import hub_records, hub_rows, hub_sentences, hub_texts
 from jobs.data.hub_source import hub_splits
 from jobs.data.records import Reading, format_of
-from jobs.data.sentences import NerSentence
+from jobs.data.sentences import Sentence
 from jobs.data.slices import plain_name
 from jobs.errors import Fault, InputError
 from jobs.spec import DataRef, Split, TaskRef
@@ -27,25 +29,24 @@ def load_text(data: DataRef, split: Split, cache: Path | None = None) -> Sequenc
     """The raw texts of one split, in the data's order; files and hub data stay memory-mapped.
 
     `cache`: a directory for the Arrow tables; by default that of `datasets`. A split without data of its own
-    is cut from train by `hold_out` (see `holdout.cut`); `limits` then keep the first texts. Raises InputError
+    is cut from train by `hold_out` (see `cut`); `limits` then keep the first texts. Raises InputError
     with every faulty row, and for a split that is absent or empty.
     """
     if data.source == "cldr":
         return _filled(_limited(cldr.corpus(data.language, split), data, split), data, split)
-    table = _part(data, split, cache, _TEXTS, lambda whole: map(example_hash, whole["text"]))
+    table = _part(data, split, cache, (text_table, hub_texts), "text")
     return _filled(table["text"], data, split)
 
 
-def load_ner(data: DataRef, split: Split, cache: Path | None = None) -> Sequence[NerSentence]:
+def load_ner(data: DataRef, split: Split, cache: Path | None = None) -> Sequence[Sentence]:
     """The labelled sentences of one split, in the data's order. Arguments and errors as for `load_text`.
 
     Tags are IOB2 strings; integers are named by the data set's own classes or by `label_names`.
     """
     if data.source == "cldr":
-        own = _limited(cldr_ner.sentences(data.language, split), data, split)
-        return _filled([NerSentence(sentence.tokens, sentence.tags) for sentence in own], data, split)
-    table = _part(data, split, cache, _SENTENCES, lambda whole: map(example_hash, whole["tokens"]))
-    return _filled([NerSentence(tuple(row["tokens"]), tuple(row["tags"])) for row in table], data, split)
+        return _filled(list(_limited(cldr_ner.sentences(data.language, split), data, split)), data, split)
+    table = _part(data, split, cache, (sentence_table, hub_sentences), "tokens")
+    return _filled([Sentence(tuple(row["tokens"]), tuple(row["tags"])) for row in table], data, split)
 
 
 def load_rows(data: DataRef, split: Split, cache: Path | None = None) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -56,7 +57,7 @@ def load_rows(data: DataRef, split: Split, cache: Path | None = None) -> Iterato
     if data.source not in ("json", "hub"):
         todo = "use json or hub"
         raise InputError(Fault("no rows with columns from this source", describe(data), data.source, todo))
-    table = _part(data, split, cache, _ROWS, lambda whole: map(example_hash, whole["group"]))
+    table = _part(data, split, cache, (row_table, hub_rows), "group")
     _filled(table, data, split)
     names = data.columns
     for item in table:
@@ -71,64 +72,38 @@ def load_records(data: DataRef, split: Split, task: TaskRef, cache: Path | None 
     rows. Rows of one premise or context stay together when a split is cut by `hold_out`.
     """
     reading = Reading(task.kind, data.columns, data.label_names, task.labels)
-    group = format_of(task.kind).grouped_by
-
-    def from_file(data: DataRef, split: Split, cache: Path | None) -> datasets.Dataset:
-        return record_table(data, reading, Path(dict(data.files)[split]), cache)
-
-    def from_hub(data: DataRef, split: Split, cache: Path | None) -> datasets.Dataset:
-        return hub_records(data, reading, split, cache)
-
+    readers = partial(record_table, reading), partial(hub_records, reading)
     if data.source not in ("json", "hub"):
         raise InputError(Fault(f"no {task.kind} data from this source", describe(data), data.source, "use json or hub"))
-    table = _part(data, split, cache, (from_file, from_hub), lambda whole: map(example_hash, whole[group]))
+    table = _part(data, split, cache, readers, format_of(task.kind).grouped_by)
     _filled(table, data, split)
     return table
 
 
 _Row = TypeVar("_Row")
-_Reader = Callable[[DataRef, Split, Path | None], datasets.Dataset]
-_Hashes = Callable[[datasets.Dataset], Iterator[int]]
+# Of local files, and of hub data.
+_Readers = tuple[
+    Callable[[DataRef, Path, Path | None], datasets.Dataset], Callable[[DataRef, Split, Path | None], datasets.Dataset]
+]
 
 
-def _file_texts(data: DataRef, split: Split, cache: Path | None) -> datasets.Dataset:
-    return text_table(data, Path(dict(data.files)[split]), cache)
-
-
-def _file_sentences(data: DataRef, split: Split, cache: Path | None) -> datasets.Dataset:
-    return sentence_table(data, Path(dict(data.files)[split]), cache)
-
-
-# (reader of local files, reader of hub data)
-_TEXTS: tuple[_Reader, _Reader] = (_file_texts, hub_texts)
-_SENTENCES: tuple[_Reader, _Reader] = (_file_sentences, hub_sentences)
-
-
-def _file_rows(data: DataRef, split: Split, cache: Path | None) -> datasets.Dataset:
-    return row_table(data, Path(dict(data.files)[split]), cache)
-
-
-_ROWS: tuple[_Reader, _Reader] = (_file_rows, hub_rows)
-
-
-def _part(
-    data: DataRef, split: Split, cache: Path | None, readers: tuple[_Reader, _Reader], hashes: _Hashes
-) -> datasets.Dataset:
+def _part(data: DataRef, split: Split, cache: Path | None, readers: _Readers, grouped_by: str) -> datasets.Dataset:
+    """The rows of one split. Where it is cut from train, rows that are equal in `grouped_by` stay together."""
     datasets.disable_progress_bars()  # progress is the command line's to show
     present = tuple(hub_splits(data, cache)) if data.source == "hub" else tuple(dict(data.files))
 
-    def read(data: DataRef, split: Split, cache: Path | None) -> datasets.Dataset:
-        from_hub = data.source == "hub"
-        table = readers[from_hub](data, split, cache)
-        return table if from_hub else _sliced(table, data, split)
+    def read(split: Split) -> datasets.Dataset:
+        if data.source == "hub":
+            return readers[1](data, split, cache)
+        return _sliced(readers[0](data, Path(dict(data.files)[split]), cache), data, split)
 
     if split in present and (split != "train" or not data.hold_out):
-        return _limited(read(data, split, cache), data, split)
+        return _limited(read(split), data, split)
     if not data.hold_out or "train" not in present:
         todo = "give a file for it, or set hold_out to cut it from train"
         raise InputError(Fault(f"no {split} split", describe(data), f"present: {', '.join(present)}", todo))
-    whole = read(data, "train", cache)
-    rows = cut(hashes(whole), split, present, data.hold_out, describe(data))
+    whole = read("train")
+    rows = cut(map(example_hash, whole[grouped_by]), split, present, data.hold_out, describe(data))
     return whole.select(np.sort(rows)[: _limit(len(rows), data, split)])
 
 
@@ -168,3 +143,41 @@ def describe(data: DataRef) -> str:
     """How messages call a data set: its source, language and place."""
     place = data.dataset or ", ".join(path for _, path in data.files)
     return " ".join(filter(None, (data.source, data.language, place, data.subset, data.directory)))
+
+
+_CUT: tuple[Split, ...] = ("validation", "test")
+
+
+def example_hash(parts: str | Sequence[str]) -> int:
+    """64 bits of a text or of a sentence's words; tags do not count, so equal sentences stay together."""
+    joined = parts if isinstance(parts, str) else "\x1f".join(parts)
+    return int.from_bytes(blake2b(joined.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")
+
+
+def cut(hashes: Iterable[int], split: Split, present: Collection[str], share: float, where: str) -> NDArray[np.int64]:
+    """Indices of the training examples that belong to `split`, ascending.
+
+    The distinct hashes in ascending order: the lowest ceil(share * n) are validation, the next as many test,
+    the others train; a split that is in `present` has a file of its own and takes none. So the parts
+    are disjoint, depend neither on the order of the file nor on duplicates, and a small corpus yields its share.
+    Raises InputError when the share is outside (0, 0.5) or leaves nothing to train on.
+    """
+    if not 0.0 < share < 0.5:
+        raise InputError(Fault("hold_out must lie between 0 and 0.5", where, str(share)))
+    values = np.fromiter(hashes, dtype=np.uint64)
+    distinct = np.unique(values)
+    size = int(np.ceil(share * len(distinct)))
+    missing = [name for name in _CUT if name not in present]
+    if len(distinct) <= size * len(missing):
+        got = f"{len(distinct)} distinct examples"
+        raise InputError(Fault(f"too few examples to hold out {share:g} twice", where, got, "add text"))
+    place = np.searchsorted(distinct, values)
+    low, high = _range(split, missing, size, len(distinct))
+    return np.flatnonzero((place >= low) & (place < high)).astype(np.int64)
+
+
+def _range(split: Split, missing: Sequence[str], size: int, end: int) -> tuple[int, int]:
+    if split == "train":
+        return size * len(missing), end
+    start = size * missing.index(split)
+    return start, start + size

@@ -1,11 +1,14 @@
 """Labelled rows of three tasks, and the checks that a row is one: pairs of texts, questions on a text, two choices.
 
+Rows of any columns beside them, kept as JSON texts: prompts may name every column of an example.
+
 `jobs.spec.HEAD_COLUMNS` names the columns that a row needs, as this project calls them; `DataRef.columns` says what a
 data set calls them. Rows are checked where they are read, so that a fault names its file and line.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -167,4 +170,30 @@ def record_rows(source: str, path: str, reading: Reading, state: object = None) 
         row = reading.row(found, f"{path}:{number}", faults)
         if row is not None and not faults.count:
             yield row
+    faults.raise_any()
+
+
+# `where`: the row's place for messages; `group`: rows with the same one stay together in a hold-out.
+ROW = datasets.Features(dict.fromkeys(("where", "row", "group"), datasets.Value("string")))
+_GROUPED_BY = ("context", "premise")
+
+
+def row_text(row: Mapping[str, Any], where: str) -> dict[str, str]:
+    """One row of `ROW`. Raises InputError for values that JSON does not know (images, dates)."""
+    try:
+        text = json.dumps(row, ensure_ascii=False)
+    except (TypeError, ValueError) as error:
+        raise InputError(Fault("a row that is no JSON object", where, str(error)[:80])) from error
+    shared = next((str(row[name]) for name in _GROUPED_BY if row.get(name)), text)
+    return {"where": where, "row": text, "group": shared}
+
+
+def row_texts(source: str, path: str, state: object = None) -> Iterator[dict[str, str]]:
+    """Rows of a JSON file. Raises InputError at its end when a line was faulty."""
+    if source != "json":
+        raise InputError(Fault("this source holds no rows with columns", path, source, "use json or hub"))
+    faults = Faults(path)
+    for number, row in json_rows(Path(path), faults):
+        if not faults.count:
+            yield row_text(row, f"{path}:{number}")
     faults.raise_any()

@@ -13,7 +13,7 @@ _TAG = re.compile(r"O|[BI]-\S+")
 
 
 @dataclass(frozen=True, slots=True)
-class NerSentence:
+class Sentence:
     """Words and their IOB2 tags, equally many, at least one."""
 
     tokens: tuple[str, ...]
@@ -62,7 +62,7 @@ def _tag_faults(tags: Sequence[str], names: Sequence[str], where: str) -> list[F
     return []
 
 
-def check_tags(sentences: Sequence[NerSentence], known: Collection[str], where: str) -> None:
+def check_tags(sentences: Sequence[Sentence], known: Collection[str], where: str) -> None:
     """Raise InputError, with sentence numbers counted from 0, for tags that are not among the `known` ones."""
     faults = Faults(where)
     for place, sentence in enumerate(sentences):

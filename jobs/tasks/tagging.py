@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from jobs.data.load import load_ner
-from jobs.data.sentences import NerSentence
+from jobs.data.sentences import Sentence
 from jobs.errors import Fault, InputError
 from jobs.models.rows import MaskedRows
 from jobs.scoring.metrics import SPAN_COLUMNS, Numbers, Statistics, f1, precision, recall, span_statistics
@@ -63,7 +63,7 @@ class WordSet:
     sentences: Numbers
     lost_words: int
     unknown_share: float
-    texts: Callable[[], Sequence[NerSentence]]
+    texts: Callable[[], Sequence[Sentence]]
 
     def score(self, outputs: Sequence[Tensor]) -> tuple[Statistics, Numbers]:
         """Counts of whole entities [sentences, 3], label numbers [words]."""

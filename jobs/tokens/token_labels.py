@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.data.load import describe, load_ner
-from jobs.data.sentences import NerSentence, check_tags
+from jobs.data.sentences import Sentence, check_tags
 from jobs.errors import Fault, InputError
 from jobs.spec import BackboneRef, DataRef, Split, TaskRef
 from jobs.spec.identity import key_of
@@ -91,7 +91,7 @@ def _build(request: _Request, path: Path, cache: Path) -> None:
 
 
 def _rows(
-    sentences: Sequence[NerSentence], numbers: dict[str, int], tokenizer: Any, max_length: int, meta: dict[str, int]
+    sentences: Sequence[Sentence], numbers: dict[str, int], tokenizer: Any, max_length: int, meta: dict[str, int]
 ) -> Iterator[list[list[int]]]:
     if max_length < 3:
         raise InputError(Fault("max_length must be at least 3", "max_length", str(max_length)))

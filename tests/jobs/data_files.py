@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from jobs.data.sentences import NerSentence
+from jobs.data.sentences import Sentence
 from jobs.spec import DataRef
 
 SENTENCES = [
-    NerSentence(("Ana", "vive", "en", "Vigo", "."), ("B-PER", "O", "O", "B-LOC", "O")),
-    NerSentence(("东", "京"), ("B-LOC", "I-LOC")),
-    NerSentence(("#", "1"), ("O", "O")),
+    Sentence(("Ana", "vive", "en", "Vigo", "."), ("B-PER", "O", "O", "B-LOC", "O")),
+    Sentence(("东", "京"), ("B-LOC", "I-LOC")),
+    Sentence(("#", "1"), ("O", "O")),
 ]
 
 

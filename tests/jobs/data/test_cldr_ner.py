@@ -3,8 +3,9 @@ import hashlib
 import pytest
 
 from jobs.data import cldr
-from jobs.data.cldr_ner import LABELS, SIZES, TYPES, Sentence, _characters, _words, sentences, tagged
+from jobs.data.cldr_ner import LABELS, SIZES, TYPES, _characters, _words, sentences, tagged
 from jobs.data.cldr_vocabulary import UNSPACED
+from jobs.data.sentences import Sentence
 from jobs.errors import InputError
 
 SAMPLE = ("en", "gl", "mr", "he", "zh", "ja", "th", "km", "lo", "my")

@@ -11,9 +11,8 @@ from data_files import SENTENCES, data_folder, json_lines, ref, row, write
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.data.holdout import cut, example_hash
-from jobs.data.load import load_ner, load_text
-from jobs.data.sentences import NerSentence
+from jobs.data.load import cut, example_hash, load_ner, load_text
+from jobs.data.sentences import Sentence
 from jobs.errors import InputError
 from jobs.spec import DataRef
 
@@ -53,7 +52,7 @@ def test_conll_reads_the_first_and_the_last_column(tmp_path, separator):
 def test_conll_columns_can_be_named_by_place(tmp_path):
     text = "1\tVigo\tB-LOC\tx\ty\r\n2\tnova\tI-LOC\tx\ty\r\n"
     data = ref("conll", write(tmp_path / "a.iob2", text), tokens_column="1", labels_column="2")
-    assert load_ner(data, "train", tmp_path) == [NerSentence(("Vigo", "nova"), ("B-LOC", "I-LOC"))]
+    assert load_ner(data, "train", tmp_path) == [Sentence(("Vigo", "nova"), ("B-LOC", "I-LOC"))]
     wrong = ref("conll", tmp_path / "a.iob2", tokens_column="word")
     assert "0 is the first" in faults(load_ner, wrong, "train", tmp_path)[0]
 
