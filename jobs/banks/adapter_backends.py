@@ -29,8 +29,8 @@ from jobs.tokens.batches import Example, collate
 from jobs.tokens.evaluation_sets import check_length
 from jobs.tokens.lm_batches import collate as collate_lm
 from jobs.tokens.masking import MaskVocabulary
-from jobs.tokens.packed_blocks import corpus_blocks
 from jobs.tokens.streams import CausalStream, MaskedStream, PrefixStream, Stream
+from jobs.tokens.text_blocks import corpus_blocks
 from jobs.training.throughput import ModelShape, model_shape
 
 

@@ -18,9 +18,8 @@ from jobs.tokens.batches import Example
 from jobs.tokens.evaluation_sets import MASK_SEED, EvaluationSet, by_length, check_length
 from jobs.tokens.lm_batches import collate
 from jobs.tokens.masking import MaskVocabulary, fixed_mask
-from jobs.tokens.packed_blocks import packed_blocks
 from jobs.tokens.streams import causal, fixed_prefix
-from jobs.tokens.text_blocks import TextBlocks, text_blocks
+from jobs.tokens.text_blocks import TextBlocks, blocks_for
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,12 +67,11 @@ def score_text(text: HeldOutText, model: LanguageModel) -> LanguageScore:
 
 def _examples(evaluation: EvaluationSet, model: LanguageModel, cache: Path) -> tuple[TextBlocks, Sequence[Example]]:
     kind: TaskKind = evaluation.task.kind
-    read = text_blocks if kind == "masked-lm" else packed_blocks
     match kind:
         case "causal-lm" | "prefix-lm" | "masked-lm":
             require_objective(model, kind)
             check_length(evaluation.max_length, model)
-            blocks = read(evaluation.data, evaluation.split, model.ref, evaluation.max_length, cache)
+            blocks = blocks_for(kind, evaluation.data, evaluation.split, model.ref, evaluation.max_length, cache)
         case _:
             raise TypeError(f"a task of kind {kind} is not held-out text")
     if kind == "causal-lm":

@@ -50,7 +50,7 @@ def _size(corpus: DataRef) -> int:
 
 
 def _prepare(call: LanguageCall) -> None:
-    from jobs.tokens.packed_blocks import corpus_blocks
+    from jobs.tokens.text_blocks import corpus_blocks
 
     try:
         for split in ("train", "validation"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,15 @@ from numpy.typing import NDArray
 
 from jobs.data.load import describe, load_text
 from jobs.errors import Fault, InputError
-from jobs.spec import BackboneRef, DataRef, Split
+from jobs.spec import BackboneRef, DataRef, LanguageAdapterSpec, Objective, Split
 from jobs.spec.identity import key_of
 from jobs.tokens.ragged_file import Ids, RaggedFile, RaggedRows, write_ragged
 from jobs.tokens.tokenizer import load_tokenizer, unknown_ids
 
 # Raised when the same text gives other blocks than before.
 VERSION = 1
+# A packed block of one token predicts nothing.
+_SHORTEST = 2
 _TEXTS_AT_ONCE = 1000
 _LOG = logging.getLogger(__name__)
 
@@ -33,7 +36,7 @@ class TextBlocks(RaggedRows[Ids]):
     """
 
     def __init__(self, file: RaggedFile) -> None:
-        """Wrap a file of `text_blocks`."""
+        """Wrap a file of blocks."""
         super().__init__(file)
         self.tokens = int(file.meta["tokens"])
         self.unknown_share = float(file.meta["unknown"]) / max(1, self.tokens)
@@ -51,16 +54,51 @@ def text_blocks(data: DataRef, split: Split, backbone: BackboneRef, max_length: 
     with `<s>` and ends with `</s>`, and the last one, shorter, is kept. Raises InputError for a bad `max_length`
     and for data that yields no token.
     """
+    return _kept("text", _joined, data, split, backbone, max_length, cache)
+
+
+def packed_blocks(data: DataRef, split: Split, backbone: BackboneRef, max_length: int, cache: Path) -> TextBlocks:
+    """The texts of a split as `text </s> text </s> ...`, for language models that predict every next token.
+
+    A block begins with the tokenizer's begin token where it has one (Llama, Gemma; not Qwen, T5), as the backbone
+    was trained; the last block is shorter. Tokens attend across the ends of texts inside their block, as in the
+    libraries' own scripts. Raises InputError for a bad `max_length`, a tokenizer without end token, and data that
+    yields no token.
+    """
+    cut = partial(_packed, name=backbone.name)
+    return _kept("packed", cut, data, split, backbone, max_length, cache)
+
+
+def blocks_for(
+    objective: Objective, data: DataRef, split: Split, backbone: BackboneRef, max_length: int, cache: Path
+) -> TextBlocks:
+    """The blocks of one split as the objective wants them. Raises InputError for texts that cannot be read."""
+    blocks = text_blocks if objective == "masked-lm" else packed_blocks
+    return blocks(data, split, backbone, max_length, cache)
+
+
+def corpus_blocks(spec: LanguageAdapterSpec, split: Split, cache: Path) -> TextBlocks:
+    """The blocks of one split of a language's corpus. Raises InputError for texts that cannot be read."""
+    return blocks_for(spec.objective, spec.corpus, split, spec.backbone, spec.training.max_length, cache)
+
+
+# (tokens of each text, tokenizer, max_length) -> blocks.
+_Cut = Callable[[Iterator[list[int]], Any, int], Iterator[list[int]]]
+
+
+def _kept(
+    name: str, cut: _Cut, data: DataRef, split: Split, backbone: BackboneRef, max_length: int, cache: Path
+) -> TextBlocks:
     if max_length < 8:
         raise InputError(Fault("max_length must be at least 8", "max_length", str(max_length)))
-    key = key_of("text_blocks", VERSION, data, split, backbone, max_length)
-    path = cache / "tokenized" / f"text-{data.language}-{split}-{key}.arrow"
+    key = key_of(f"{name}_blocks", VERSION, data, split, backbone, max_length)
+    path = cache / "tokenized" / f"{name}-{data.language}-{split}-{key}.arrow"
 
     def build() -> None:
         meta = {"tokens": 0, "unknown": 0}
         texts = load_text(data, split, cache)
         tokenizer = load_tokenizer(backbone)
-        blocks = _blocks(token_lists(texts, tokenizer, meta), tokenizer, max_length)
+        blocks = cut(token_lists(texts, tokenizer, meta), tokenizer, max_length)
         write_ragged(path, ["ids"], ([block] for block in blocks), meta)
 
     blocks = TextBlocks(mapped(path, build))
@@ -92,7 +130,7 @@ def token_lists(texts: Sequence[str], tokenizer: Any, meta: dict[str, int]) -> I
             yield ids
 
 
-def _blocks(token_lists: Iterator[list[int]], tokenizer: Any, max_length: int) -> Iterator[list[int]]:
+def _joined(token_lists: Iterator[list[int]], tokenizer: Any, max_length: int) -> Iterator[list[int]]:
     begin, end = boundary_ids(tokenizer)
     block = [begin]
     for ids in token_lists:
@@ -112,3 +150,28 @@ def _blocks(token_lists: Iterator[list[int]], tokenizer: Any, max_length: int) -
 def boundary_ids(tokenizer: Any) -> tuple[int, int]:
     """The ids before and after a text: <s> and </s> of RoBERTa's family, [CLS] and [SEP] of BERT's."""
     return int(tokenizer.cls_token_id), int(tokenizer.sep_token_id)
+
+
+def _packed(lists: Iterator[list[int]], tokenizer: Any, max_length: int, name: str) -> Iterator[list[int]]:
+    begin, end = _boundaries(tokenizer, name)
+    block = list(begin)
+    for ids in lists:
+        rest = [*ids, end]
+        while rest:
+            room = max_length - len(block)
+            block += rest[:room]
+            rest = rest[room:]
+            if len(block) == max_length:
+                yield block
+                block = list(begin)
+    if len(block) >= max(_SHORTEST, len(begin) + 1):
+        yield block
+
+
+def _boundaries(tokenizer: Any, name: str) -> tuple[list[int], int]:
+    """What stands before a block, if anything, and after a text."""
+    if tokenizer.eos_token_id is None:
+        raise InputError(Fault("the tokenizer has no end token", f"backbone {name}", "", "save it with an eos_token"))
+    adds = tokenizer("")["input_ids"][:1]
+    begins = tokenizer.bos_token_id is not None and adds == [tokenizer.bos_token_id]
+    return [tokenizer.bos_token_id] if begins else [], int(tokenizer.eos_token_id)

@@ -8,8 +8,8 @@ from jobs.banks.sharded.train import ShardedCorpus
 from jobs.errors import Fault, InputError
 from jobs.models.row_dropout import refuse_backbone_dropout
 from jobs.spec import LanguageCall, adapter_dropout
-from jobs.tokens.packed_blocks import corpus_blocks
 from jobs.tokens.streams import CausalStream
+from jobs.tokens.text_blocks import corpus_blocks
 
 
 def open_corpus(call: LanguageCall) -> ShardedCorpus:

@@ -9,7 +9,7 @@ from tiny_fleet import Fleet
 
 from jobs.ray import tokenize
 from jobs.ray.mailbox import Sender, open_mailbox
-from jobs.tokens import packed_blocks
+from jobs.tokens import text_blocks
 from orchestrator.execution.ray.executor import ENVIRONMENT
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(200)]
@@ -50,7 +50,7 @@ def test_large_corpora_lie_in_the_cache_when_the_bank_begins(fleet, monkeypatch)
     assert tokenized(fleet, "pa") == tokenized(fleet, "pc") == ["train", "validation"]
     assert tokenized(fleet, "pb") == []
     before = {path: path.stat().st_mtime_ns for path in fleet.root.glob("cache/tokenized/text-pa-*")}
-    assert len(packed_blocks.corpus_blocks(calls[0].spec, "train", calls[0].cache))
+    assert len(text_blocks.corpus_blocks(calls[0].spec, "train", calls[0].cache))
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
