@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch import Tensor
 from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaList
 
 from jobs.models.language_model import LanguageModel
+from jobs.tokens.evaluation_sets import by_length
 from jobs.tokens.ragged_file import Ids
 
 # Prompts and new tokens of a batch, padding included.
@@ -52,7 +53,8 @@ def generate(model: LanguageModel, prompts: Sequence[Ids], max_new_tokens: int, 
     texts, unfinished = [""] * len(prompts), np.zeros(len(prompts), dtype=np.bool_)
     pulse = _Pulse(len(prompts), watch)
     ends = _end_ids(model)
-    for chosen in _batches([len(prompt) for prompt in prompts], max_new_tokens, model.device):
+    lengths = np.array([len(prompt) + max_new_tokens for prompt in prompts], dtype=np.int64)
+    for chosen in by_length(lengths, model.device, _TOKENS):
         new = _continued(model, [prompts[place] for place in chosen], max_new_tokens, pulse)
         for place, ids in zip(chosen, new, strict=True):
             kept, ended = _until_end(ids, ends)
@@ -98,16 +100,6 @@ def padded(rows: Sequence[Ids], pad: int, left: bool, device: torch.device) -> t
         place = slice(width - len(row), width) if left else slice(0, len(row))
         ids[number, place], mask[number, place] = row, 1
     return torch.from_numpy(ids).to(device), torch.from_numpy(mask).to(device)
-
-
-def _batches(lengths: Sequence[int], new: int, device: torch.device) -> Iterator[list[int]]:
-    """Places of the prompts of each batch, the longest first: memory that suffices at first suffices to the end."""
-    order = sorted(range(len(lengths)), key=lambda place: -lengths[place])
-    start = 0
-    while start < len(order):
-        size = max(1, _TOKENS[device.type] // (lengths[order[start]] + new))
-        yield order[start : start + size]
-        start += size
 
 
 def _until_end(ids: list[int], ends: frozenset[int]) -> tuple[list[int], bool]:

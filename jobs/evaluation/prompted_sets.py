@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from jobs.scoring.pieces import pieces
 from jobs.scoring.rouge import Tokens, english_words
 from jobs.spec import TaskRef, metric_of
 from jobs.tokens.batches import Example
-from jobs.tokens.evaluation_sets import EvaluationSet, check_length
+from jobs.tokens.evaluation_sets import EvaluationSet, by_length, check_length
 from jobs.tokens.lm_batches import UNLABELLED, PromptedExample, collate, prompted
 from jobs.tokens.prompt_tokens import PromptRequest, PromptSet, prompt_tokens
 from jobs.tokens.ragged_file import Ids
@@ -107,21 +106,11 @@ def _choices(task: TaskRef, source: PromptSet, model: LanguageModel) -> ChoiceSe
     rows = [training_example(one.prompt, choice, model) for one in everything for choice in one.choices]
     lengths = np.array([[len(choice) for choice in one.choices] for one in everything], dtype=np.int64)
     batches = []
-    for chosen in _by_length([row.tokens for row in rows], model):
+    for chosen in by_length(np.array([row.tokens for row in rows]), model.device, _TOKENS):
         targets = np.repeat(chosen, lengths.reshape(-1)[chosen])
         batches.append(ChoiceBatch(collate([[rows[place] for place in chosen]], model), targets))
     gold = np.array([one.gold for one in everything], dtype=np.int64)
     return ChoiceSet(task, batches, lengths, gold, source)
-
-
-def _by_length(lengths: Sequence[int], model: LanguageModel) -> Iterator[list[int]]:
-    """Places of the rows of each batch: neighbours in length, the longest first."""
-    order = sorted(range(len(lengths)), key=lambda place: -lengths[place])
-    start = 0
-    while start < len(order):
-        size = max(1, _TOKENS[model.device.type] // lengths[order[start]])
-        yield order[start : start + size]
-        start += size
 
 
 def choice_scores(prepared: ChoiceSet, model: LanguageModel) -> Statistics:

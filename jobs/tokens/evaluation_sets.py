@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -74,9 +74,12 @@ class Batch:
 NO_LABELS = torch.empty(0, dtype=torch.long)
 
 
-def by_length(lengths: Numbers, device: torch.device) -> Iterator[Numbers]:
-    """Indices of each batch: neighbours in length, as many as the padded tokens of a batch allow on `device`."""
-    budget = _TOKENS[device.type]
+def by_length(lengths: Numbers, device: torch.device, tokens: Mapping[str, int] = _TOKENS) -> Iterator[Numbers]:
+    """Indices of each batch: neighbours in length, as many as the padded `tokens` of a batch allow on `device`.
+
+    The longest come first: memory that suffices at first suffices to the end.
+    """
+    budget = tokens[device.type]
     order = np.argsort(-lengths, kind="stable")
     start = 0
     while start < len(order):
