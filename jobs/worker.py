@@ -15,7 +15,6 @@ from jobs.evaluation.headed_evaluator import HeadedEvaluator
 from jobs.evaluation.job import evaluate
 from jobs.evaluation.language_evaluator import LanguageEvaluator
 from jobs.evaluation.madx_evaluator import WarmEvaluator
-from jobs.evaluation.prompted_job import evaluate_language_model
 from jobs.merging.job import merge
 from jobs.scoring.bootstrap import jackknife
 from jobs.scoring.metrics import metric_over
@@ -64,10 +63,7 @@ class Worker:
             case MergeSpec():
                 return merge(call)
             case EvaluationSpec():
-                warm = self._evaluator(spec.task, call)
-                if isinstance(warm, LanguageEvaluator):
-                    return evaluate_language_model(call, warm, progress)
-                return evaluate(call, warm, progress)
+                return evaluate(call, self._evaluator(spec.task, call), progress)
             case SearchSpec():
                 raise TypeError("a search is many calls of `score`: its executor runs it")
 

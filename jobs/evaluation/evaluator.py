@@ -28,33 +28,25 @@ class Stack:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Score:
+class Scored:
     """`value`: the task's metric, in points or nats per token. `statistics` [examples, columns].
 
-    What the `columns` hold and the `predictions` are those of the task's evaluation set, see `jobs.tasks`. Masked LM:
-    [blocks, 2], summed loss and number of hidden tokens, no `predictions`.
+    What the `columns` hold: see `jobs.scoring.metrics.metric_over`.
     """
 
     value: float
     statistics: Statistics
     columns: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Score(Scored):
+    """`predictions`: those of the task's evaluation set, see `jobs.tasks`.
+
+    Masked LM: statistics [blocks, 2], summed loss and number of hidden tokens, no `predictions`.
+    """
+
     predictions: Numbers | None = None
-
-
-class Scored(Protocol):
-    """What every score has: the task's metric, and its statistics, one row an example."""
-
-    @property
-    def value(self) -> float:
-        """The metric."""
-
-    @property
-    def statistics(self) -> Statistics:
-        """See `jobs.scoring.metrics`."""
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """What the columns of the statistics hold."""
 
 
 class Warm(Protocol):

@@ -8,11 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from jobs.evaluation.prompted_scores import LanguageScore
+from jobs.evaluation.prompted import LanguageScore, LmBatch
 from jobs.models.language_model import LanguageModel, require_objective
 from jobs.models.peft.model import token_losses
-from jobs.models.rows import LmRows
-from jobs.scoring.metrics import LOSS_COLUMNS, Numbers, metric_over
+from jobs.scoring.metrics import LOSS_COLUMNS, metric_over
 from jobs.spec import TaskKind, TaskRef, metric_of
 from jobs.tokens.batches import Example
 from jobs.tokens.evaluation_sets import MASK_SEED, EvaluationSet, by_length, check_length
@@ -23,19 +22,11 @@ from jobs.tokens.text_blocks import TextBlocks, blocks_for
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class TextBatch:
-    """Rows of similar length; `targets` [M]: the block that each predicted token is of."""
-
-    rows: LmRows
-    targets: Numbers
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class HeldOutText:
     """A split's text. The same tokens are predicted, hidden or cut off for every system that is compared."""
 
     task: TaskRef
-    batches: list[TextBatch]
+    batches: list[LmBatch]
     blocks: int
     unknown_share: float
 
@@ -50,7 +41,7 @@ def held_out_text(evaluation: EvaluationSet, model: LanguageModel, cache: Path) 
     batches = []
     for chosen in by_length(np.array([example.tokens for example in examples]), model.device):
         rows = [examples[index] for index in chosen]
-        batches.append(TextBatch(collate([rows], model), np.repeat(chosen, [len(row.places) for row in rows])))
+        batches.append(LmBatch(collate([rows], model), np.repeat(chosen, [len(row.places) for row in rows])))
     return HeldOutText(evaluation.task, batches, len(blocks), blocks.unknown_share)
 
 
@@ -62,7 +53,7 @@ def score_text(text: HeldOutText, model: LanguageModel) -> LanguageScore:
         statistics[:, 0] += np.bincount(batch.targets, values, text.blocks)
         statistics[:, 1] += np.bincount(batch.targets, minlength=text.blocks)
     value = float(metric_over(metric_of(text.task)[0], LOSS_COLUMNS)(statistics.sum(axis=0)))
-    return LanguageScore(value, LOSS_COLUMNS, statistics, [], {"unknown_share": text.unknown_share})
+    return LanguageScore(value, statistics, LOSS_COLUMNS, [], {"unknown_share": text.unknown_share})
 
 
 def _examples(evaluation: EvaluationSet, model: LanguageModel, cache: Path) -> tuple[TextBlocks, Sequence[Example]]:

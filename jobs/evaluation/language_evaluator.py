@@ -13,8 +13,7 @@ from jobs.errors import Fault, InputError
 from jobs.evaluation.evaluator import Stack
 from jobs.evaluation.generation import Watch, unwatched
 from jobs.evaluation.held_out_text import HeldOutText, held_out_text, score_text
-from jobs.evaluation.prompted_scores import LanguageScore, score_prompted
-from jobs.evaluation.prompted_sets import ChoiceSet, TextSet, prepare_prompted
+from jobs.evaluation.prompted import ChoiceSet, LanguageScore, TextSet, prepare_prompted, score_prompted
 from jobs.merging.mixture import mix
 from jobs.models.language_model import load_language_model
 from jobs.models.peft.model import applied_adapters

@@ -12,8 +12,14 @@ import numpy as np
 import torch
 
 from jobs.adapters.peft import write_adapter
-from jobs.evaluation.prompted_scores import score_prompted
-from jobs.evaluation.prompted_sets import ChoiceSet, TextSet, prepare_prompted, prompt_request, training_example
+from jobs.evaluation.prompted import (
+    ChoiceSet,
+    TextSet,
+    prepare_prompted,
+    prompt_request,
+    score_prompted,
+    training_example,
+)
 from jobs.models.language_model import LanguageModel, load_language_model
 from jobs.models.peft.model import InjectedModel, applied_adapters
 from jobs.models.row_dropout import refuse_backbone_dropout

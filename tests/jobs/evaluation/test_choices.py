@@ -11,8 +11,7 @@ from prompted_fleet import PICK, data
 from tiny_models import FAMILIES, make_model
 
 from jobs.errors import InputError
-from jobs.evaluation.prompted_scores import score_prompted
-from jobs.evaluation.prompted_sets import choice_scores, prepare_prompted
+from jobs.evaluation.prompted import choice_scores, prepare_prompted, score_prompted
 from jobs.models.language_model import load_language_model
 from jobs.scoring.metrics import metric_over
 from jobs.scoring.numbers import number_match
@@ -37,7 +36,7 @@ def plain(model, prompt, choice):
 
 @pytest.mark.parametrize("name", ["llama", "gpt2", "gemma2", "t5"])
 def test_likelihoods_are_those_of_one_choice_at_a_time(tmp_path, monkeypatch, name):
-    monkeypatch.setitem(__import__("jobs.evaluation.prompted_sets", fromlist=["_TOKENS"])._TOKENS, "cpu", 64)
+    monkeypatch.setitem(__import__("jobs.evaluation.prompted", fromlist=["_TOKENS"])._TOKENS, "cpu", 64)
     model = load_language_model(make_model(tmp_path / "model", name), "cpu")
     source = data(tmp_path / "data")
     evaluation = EvaluationSet(PICK, source, "test", 80 if name == "t5" else 40)

@@ -1,20 +1,26 @@
-"""Prompted tasks as batches that are built once and scored many times, under whatever adapters are applied."""
+"""Prompted tasks: batches that are built once, and their scores under whatever adapters are applied: metric, a row for
+each example, predictions.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from jobs.data.prompts import prompted_texts
 from jobs.errors import Fault, InputError
+from jobs.evaluation.evaluator import Scored
+from jobs.evaluation.generation import Watch, generate, unwatched
 from jobs.models.language_model import LanguageModel
 from jobs.models.peft.model import token_losses
 from jobs.models.rows import LmRows
-from jobs.scoring.metrics import EXAMPLES, Numbers, Statistics
+from jobs.scoring.metrics import EXAMPLES, Numbers, Statistics, metric_over
 from jobs.scoring.pieces import pieces
 from jobs.scoring.rouge import Tokens, english_words
+from jobs.scoring.texts import points_of, score_texts
 from jobs.spec import TaskRef, metric_of
 from jobs.tokens.batches import Example
 from jobs.tokens.evaluation_sets import EvaluationSet, by_length, check_length
@@ -27,8 +33,8 @@ _TOKENS = {"cpu": 2048, "cuda": 65_536}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class ChoiceBatch:
-    """Rows of similar length; `targets` [M]: the choice, counted over all examples, that each labelled token is of."""
+class LmBatch:
+    """Rows of similar length; `targets` [M]: what each predicted token is of, a block or a choice (of all examples)."""
 
     rows: LmRows
     targets: Numbers
@@ -39,7 +45,7 @@ class ChoiceSet:
     """Examples with equally many answers to choose from. `lengths` [examples, choices] in tokens, `gold` [examples]."""
 
     task: TaskRef
-    batches: list[ChoiceBatch]
+    batches: list[LmBatch]
     lengths: Numbers
     gold: Numbers
     source: PromptSet
@@ -108,7 +114,7 @@ def _choices(task: TaskRef, source: PromptSet, model: LanguageModel) -> ChoiceSe
     batches = []
     for chosen in by_length(np.array([row.tokens for row in rows]), model.device, _TOKENS):
         targets = np.repeat(chosen, lengths.reshape(-1)[chosen])
-        batches.append(ChoiceBatch(collate([[rows[place] for place in chosen]], model), targets))
+        batches.append(LmBatch(collate([[rows[place] for place in chosen]], model), targets))
     gold = np.array([one.gold for one in everything], dtype=np.int64)
     return ChoiceSet(task, batches, lengths, gold, source)
 
@@ -130,3 +136,54 @@ def accuracy_statistics(prepared: ChoiceSet, scores: Statistics) -> tuple[tuple[
     """Columns ("examples", "accuracy") and their rows; of equally likely choices the first is taken."""
     right = 100.0 * (scores.argmax(axis=1) == prepared.gold)
     return (EXAMPLES, "accuracy"), np.stack([np.ones(len(right)), right], axis=1)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LanguageScore(Scored):
+    """`predictions`: one JSON object an example. `details`: what the reader of a score should know beside it."""
+
+    predictions: list[dict[str, Any]]
+    details: dict[str, Any]
+
+
+def score_prompted(prepared: ChoiceSet | TextSet, model: LanguageModel, watch: Watch = unwatched) -> LanguageScore:
+    """Generate every answer, or weigh every choice, and compare with the gold ones. `watch` follows generation."""
+    return _written(prepared, model, watch) if isinstance(prepared, TextSet) else _chosen(prepared, model)
+
+
+def _chosen(prepared: ChoiceSet, model: LanguageModel) -> LanguageScore:
+    scores = choice_scores(prepared, model)
+    columns, statistics = accuracy_statistics(prepared, scores)
+    rows = zip(prepared.gold.tolist(), scores.argmax(axis=1).tolist(), scores.round(4).tolist(), strict=True)
+    predictions = [{"gold": gold, "predicted": guess, "log_likelihoods": own} for gold, guess, own in rows]
+    details = {"choice_score": prepared.task.choice_score, **_source_details(prepared)}
+    return LanguageScore(_value(prepared.task, columns, statistics), statistics, columns, predictions, details)
+
+
+def _written(prepared: TextSet, model: LanguageModel, watch: Watch) -> LanguageScore:
+    task = prepared.task
+    written = generate(model, prepared.prompts, task.max_new_tokens, watch)
+    points = points_of(task, prepared.language, prepared.tokens)
+    columns, statistics = score_texts(written.texts, prepared.answers, points)
+    rows = zip(prepared.answers, written.texts, written.unfinished.tolist(), strict=True)
+    predictions = [{"answers": gold, "predicted": text, "unfinished": endless} for gold, text, endless in rows]
+    details = {
+        "unfinished": int(written.unfinished.sum()),
+        "max_new_tokens": task.max_new_tokens,
+        "new_tokens": written.tokens,
+        **_source_details(prepared),
+    }
+    return LanguageScore(_value(task, columns, statistics), statistics, columns, predictions, details)
+
+
+def _value(task: TaskRef, columns: tuple[str, ...], statistics: Statistics) -> float:
+    return float(metric_over(metric_of(task)[0], columns)(statistics.sum(axis=0)))
+
+
+def _source_details(prepared: ChoiceSet | TextSet) -> dict[str, Any]:
+    source = prepared.source
+    return {
+        "unknown_share": source.unknown_share,
+        "cut_prompts": source.cut_prompts,
+        "cut_answers": source.cut_answers,
+    }
