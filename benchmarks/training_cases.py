@@ -32,7 +32,7 @@ from jobs.spec import (
 )
 from jobs.tokens.text_blocks import text_blocks
 from jobs.training.data_parallel import DataParallel, joined_data_parallel
-from jobs.training.initial import library_config, write_initial_bottleneck
+from jobs.training.initial import initial_adapter, library_config
 
 EMBEDDED = embedded_backbone()
 ADAPTER = BottleneckConfig()
@@ -93,7 +93,7 @@ def calls(shape: Shape, languages: int, folder: Path, steps: int) -> list[JobCal
     theta_pre = folder / f"theta-{shape.backbone}"
     if not theta_pre.exists():
         made = JobCall("theta", InitialAdapterSpec(ref, ADAPTER), {}, theta_pre, folder / "none", folder / "cache")
-        write_initial_bottleneck(made)
+        initial_adapter(made)
     training = TrainingConfig(
         steps, shape.rows, 1e-4, max_length=shape.length, evaluate_every=steps, evaluation_examples=shape.rows
     )

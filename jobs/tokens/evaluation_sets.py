@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -72,6 +72,13 @@ class Batch:
 
 
 NO_LABELS = torch.empty(0, dtype=torch.long)
+
+
+def first_validation(data: DataRef, most: int) -> DataRef:
+    """The data with at most `most` validation examples, the first ones."""
+    limits = dict(data.limits)
+    limits["validation"] = min(most, limits.get("validation", most))
+    return replace(data, limits=tuple(sorted(limits.items())))
 
 
 def by_length(lengths: Numbers, device: torch.device, tokens: Mapping[str, int] = _TOKENS) -> Iterator[Numbers]:

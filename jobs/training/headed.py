@@ -1,13 +1,11 @@
-"""A frozen encoder that carries a task's adapter and head while they are trained: MAD-X's stack of bottlenecks.
-
-Adapters of PEFT's kinds are carried by `jobs.training.headed`.
-"""
+"""A frozen encoder that carries a task's adapter and head while they are trained: MAD-X's stack, or PEFT's kinds."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,108 +22,107 @@ from jobs.models.peft.model import InjectedModel, applied_adapters
 from jobs.models.row_dropout import refuse_backbone_dropout
 from jobs.models.rows import Rows
 from jobs.spec import BottleneckConfig, JobCall, TaskAdapterSpec, adapter_dropout
-from jobs.tasks.heads import layers_of, new_head
+from jobs.tasks.heads import HeadLayers, layers_of, new_head
 from jobs.tasks.table import task_of
-from jobs.tokens.evaluation_sets import Reader
 from jobs.training.initial import initial_bottleneck, language_below, theta_pre_of
 
 
-class InjectedEncoder:
+class HeadedEncoder(ABC):
+    """What `jobs.training.task_adapter` trains in: a frozen model with a task's `adapter` and its `head`.
+
+    `initial`: everything that is trained, by name, as it is before: the adapter's tensors and the head's. `dropout`:
+    the share of elements that rows drop in training. `details`: what the record says of the training beside its data.
+    """
+
+    def __init__(
+        self, model: Backbone | LanguageModel, spec: TaskAdapterSpec, adapter: Adapter, dropout: float
+    ) -> None:
+        """Raises InputError for a task that no head is for."""
+        self.model, self.adapter, self.dropout = model, adapter, dropout
+        self.head = new_head(model, task_of(spec.task).head(spec.task), spec.seed)
+        self.initial: Mapping[str, Tensor] = {**adapter.tensors, **self.head.tensors}
+        self.details: Mapping[str, Any] = {}
+
+    @abstractmethod
+    def outputs(self, rows: Rows, tensors: Mapping[str, Tensor]) -> Tensor:
+        """The head's outputs [K, width] at the wanted places of one group, under `tensors`, each [1, *shape]."""
+
+    @abstractmethod
+    def trained(self, tensors: Mapping[str, Tensor]) -> Adapter:
+        """The adapter with its head, named by the task, from tensors of the names of `initial`."""
+
+    def _split(self, tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Head]:
+        """The adapter's of `tensors`, and the head with its own."""
+        own = {name: tensors[name] for name in self.adapter.tensors}
+        return own, Head(self.head.config, {name: tensors[name] for name in self.head.tensors})
+
+    def _layers(self, tensors: Mapping[str, Tensor]) -> HeadLayers:
+        return layers_of(self.head.config["config"], {name: tensors[name][0] for name in self.head.tensors})
+
+
+class InjectedEncoder(HeadedEncoder):
     """A task's adapter of PEFT's kinds and its head; below them, with MAD-X, a frozen language adapter."""
 
-    def __init__(self, call: JobCall[TaskAdapterSpec], spec: TaskAdapterSpec, model: LanguageModel) -> None:
+    def __init__(self, call: JobCall[TaskAdapterSpec], model: LanguageModel) -> None:
         """Inputs `theta_pre` and, for MAD-X, `language:<code>`.
 
         Raises InputError for a model that is no encoder, and for adapters that do not fit it or reach beyond it.
         """
+        spec = call.spec
         require_encoder(model)
         refuse_backbone_dropout(spec.training.backbone_dropout, call.name)
-        self._adapter = theta_pre_of(call)
-        self._injected = InjectedModel(model, self._adapter)
+        adapter = theta_pre_of(call)
+        self._injected = InjectedModel(model, adapter)
         self._below = language_below(call, spec)
-        check_inside(model, (self._adapter, *self._below))
-        self._head = new_head(model, task_of(spec.task).head(spec.task), spec.seed)
-        saved_head(self._head)  # a fault before training, where PEFT's directory cannot hold it
+        check_inside(model, (adapter, *self._below))
+        super().__init__(model, spec, adapter, adapter_dropout(spec.adapter))
+        saved_head(self.head)  # a fault before training, where PEFT's directory cannot hold it
         self._language_model, self._name = model, spec.task.name
-        self.model: Reader = model
-        self.initial: Mapping[str, Tensor] = {**self._adapter.tensors, **self._head.tensors}
-        self.dropout = adapter_dropout(spec.adapter)
         on_top = {"on_top_of": spec.language} if self._below else {}
-        self.details: Mapping[str, Any] = {"backbone_dropout": 0.0, **on_top}
+        self.details = {"backbone_dropout": 0.0, **on_top}
 
     def outputs(self, rows: Rows, tensors: Mapping[str, Tensor]) -> Tensor:
-        """See `jobs.training.headed.HeadedEncoder`."""
-        head = layers_of(self._head.config["config"], {name: tensors[name][0] for name in self._head.tensors})
+        """See `HeadedEncoder`."""
+        head = self._layers(tensors)
         with applied_adapters(self._language_model, self._below), self._injected.acting(tensors, rows.dropout):
             return head(hidden_states(self._language_model, rows)[0].float())
 
     def trained(self, tensors: Mapping[str, Tensor]) -> Adapter:
         """A PEFT adapter; its head goes where `AutoModelForSequenceClassification` and its like have theirs."""
-        head = saved_head(Head(self._head.config, {name: tensors[name] for name in self._head.tensors}))
-        own = {name: tensors[name] for name in self._adapter.tensors}
-        config = {**self._adapter.config, **peft_settings(head)}
-        return replace(self._adapter, name=self._name, tensors=own, head=head, config=config, path="")
+        own, flexible = self._split(tensors)
+        head = saved_head(flexible)
+        config = {**self.adapter.config, **peft_settings(head)}
+        return replace(self.adapter, name=self._name, tensors=own, head=head, config=config, path="")
 
 
-class HeadedEncoder(Protocol):
-    """What `jobs.training.task_adapter` trains in."""
-
-    @property
-    def model(self) -> Reader:
-        """The frozen model."""
-
-    @property
-    def initial(self) -> Mapping[str, Tensor]:
-        """Everything that is trained, by name, as it is before: the adapter's tensors and the head's."""
-
-    @property
-    def dropout(self) -> float:
-        """The share of elements that rows drop in training."""
-
-    @property
-    def details(self) -> Mapping[str, Any]:
-        """What the record says of the training beside its data."""
-
-    def outputs(self, rows: Rows, tensors: Mapping[str, Tensor]) -> Tensor:
-        """The head's outputs [K, width] at the wanted places of one group, under `tensors`, each [1, *shape]."""
-
-    def trained(self, tensors: Mapping[str, Tensor]) -> Adapter:
-        """The adapter with its head, named by the task, from tensors of the names of `initial`."""
-
-
-class StackedEncoder:
+class StackedEncoder(HeadedEncoder):
     """A bottleneck adapter and its head on top of the frozen language adapter of the task's language."""
 
-    def __init__(self, call: JobCall[TaskAdapterSpec], spec: TaskAdapterSpec, backbone: Backbone) -> None:
+    def __init__(self, call: JobCall[TaskAdapterSpec], backbone: Backbone) -> None:
         """Input `language:<code>`. Raises InputError for a language adapter that does not fit the backbone."""
+        spec = call.spec
         language = read_adapter(call.inputs[f"language:{spec.language}"])
         assert isinstance(spec.adapter, BottleneckConfig)
-        self._task = initial_bottleneck(backbone, spec.adapter, spec.task.name)
+        adapter = initial_bottleneck(backbone, spec.adapter, spec.task.name)
         check_supported(language)
-        check_supported(self._task)
+        check_supported(adapter)
         check_fits(language, backbone.model.config.hidden_size, backbone.model.config.num_hidden_layers)
-        self._head = new_head(backbone, task_of(spec.task).head(spec.task), spec.seed)
+        super().__init__(backbone, spec, adapter, spec.training.backbone_dropout)
         self._language = _frozen(language, backbone.device)
         self._encoder = FrozenEncoder(backbone)
-        self.model: Reader = backbone
-        self.initial: Mapping[str, Tensor] = {**self._task.tensors, **self._head.tensors}
-        self.dropout = spec.training.backbone_dropout
-        self.details: Mapping[str, Any] = {"backbone_dropout": self.dropout, "language_adapter": language.name}
+        self.details = {"backbone_dropout": self.dropout, "language_adapter": language.name}
 
     def outputs(self, rows: Rows, tensors: Mapping[str, Tensor]) -> Tensor:
         """See `HeadedEncoder`."""
-        own = self._head.tensors
-        adapter = {name: tensor for name, tensor in tensors.items() if name not in own}
-        stack = (self._language, bank_weights(adapter, _activation(self._task)))
-        head = layers_of(self._head.config["config"], {name: tensors[name][0] for name in own})
+        own, _ = self._split(tensors)
+        stack, head = (self._language, bank_weights(own, _activation(self.adapter))), self._layers(tensors)
         device = self._encoder.device.type
         with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
             return head(self._encoder.hidden_states(rows, stack)[0])
 
     def trained(self, tensors: Mapping[str, Tensor]) -> Adapter:
         """An AdapterHub adapter with a flexible head."""
-        head = Head(self._head.config, {name: tensors[name] for name in self._head.tensors})
-        return named(self._task, self._task.name, {name: tensors[name] for name in self._task.tensors}, head)
+        return named(self.adapter, self.adapter.name, *self._split(tensors))
 
 
 def _frozen(adapter: Adapter, device: torch.device) -> BankWeights:

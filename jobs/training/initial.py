@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import peft
@@ -17,6 +17,7 @@ from jobs.errors import Fault, InputError
 from jobs.files.digest import DIGEST_PREFIX
 from jobs.models.language_model import Family, LanguageModel, load_language_model
 from jobs.models.madx_backbone import Backbone, load_backbone
+from jobs.models.peft.prefix import require_decoder
 from jobs.models.peft.sites import check_targets, linear_sizes, target_modules
 from jobs.spec import (
     AdapterConfig,
@@ -66,24 +67,8 @@ def initial_bottleneck(backbone: Backbone, config: BottleneckConfig, name: str) 
         state, document = AdapterLoader(model).save_to_state_dict(name)
         tensors = {generic: tensor.cpu().clone() for generic, tensor in free_names(state, name, name).items()}
     model.delete_adapter(name)
-    return Adapter("bottleneck", "adapterhub", name, _published(document, backbone), tensors)
-
-
-def write_initial_bottleneck(call: JobCall[InitialAdapterSpec]) -> JobResult:
-    """Write theta_pre, the initialization that all language adapters of a campaign share, into `call.output`.
-
-    An AdapterHub directory of the adapter "theta_pre"; the same spec gives the same bytes.
-    """
-    assert isinstance(call.spec.adapter, BottleneckConfig)
-    adapter = initial_bottleneck(load_backbone(call.spec.backbone, "cpu"), call.spec.adapter, INITIAL_NAME)
-    write_adapter(adapter, call.output)
-    parameters = sum(tensor.numel() for tensor in adapter.tensors.values())
-    return JobResult(metrics={"parameters": float(parameters)})
-
-
-def _published(document: Mapping[str, Any], backbone: Backbone) -> dict[str, Any]:
-    """The adapter's configuration file: the backbone by its name, not by a path of this machine."""
-    return {**document, "model_name": backbone.ref.name}
+    # The backbone by its name, not by a path of this machine.
+    return Adapter("bottleneck", "adapterhub", name, {**document, "model_name": backbone.ref.name}, tensors)
 
 
 _TASK_TYPES: dict[Family, str | None] = {
@@ -91,18 +76,6 @@ _TASK_TYPES: dict[Family, str | None] = {
     "decoder": "CAUSAL_LM",
     "encoder-decoder": "SEQ_2_SEQ_LM",
 }
-
-
-def write_initial_peft(call: JobCall[InitialAdapterSpec]) -> JobResult:
-    """Write theta_pre, the initialization that all adapters of a campaign share, into `call.output`.
-
-    A PEFT directory; the same spec gives the same bytes. Raises InputError for target modules that do not exist.
-    """
-    model = load_language_model(call.spec.backbone, "cpu")
-    adapter = initial_peft(model, call.spec.adapter, INITIAL_NAME)
-    write_adapter(adapter, call.output)
-    parameters = sum(tensor.numel() for tensor in adapter.tensors.values())
-    return JobResult(metrics={"parameters": float(parameters)}, details={"notes": list(model.notes)})
 
 
 def initial_peft(model: LanguageModel, config: AdapterConfig, name: str) -> Adapter:
@@ -151,11 +124,7 @@ def peft_settings(model: LanguageModel, config: AdapterConfig) -> tuple[Kind, An
             factor = config.kronecker_factor
             return "lokr", peft.LoKrConfig(r=rank, alpha=rank, decompose_factor=factor, target_modules=targets)
         case PrefixConfig():
-            if model.family != "decoder":
-                todo = "use LoRA, (IA)3 or LoKr with encoders and T5-like models"
-                raise InputError(
-                    Fault("prefix tuning is supported on decoders alone", model.ref.name, model.family, todo)
-                )
+            require_decoder(model)
             return "prefix", peft.PrefixTuningConfig(num_virtual_tokens=config.prefix_length)
         case _:
             raise InputError(Fault("not an adapter of PEFT", "adapter", type(config).__name__))
@@ -175,12 +144,21 @@ def _document(settings: Any, model: LanguageModel) -> dict[str, Any]:
 
 
 def initial_adapter(call: JobCall[InitialAdapterSpec]) -> JobResult:
-    """Write the initialization that all adapters of a campaign share into `call.output`. Raises InputError."""
-    match call.spec.adapter:
-        case BottleneckConfig():
-            return write_initial_bottleneck(call)
-        case _:
-            return write_initial_peft(call)
+    """Write theta_pre, the initialization that all adapters of a campaign share, into `call.output`.
+
+    A directory of the adapter "theta_pre" in the format of its kind; the same spec gives the same bytes. Raises
+    InputError for target modules that do not exist.
+    """
+    spec, details = call.spec, {}
+    if isinstance(spec.adapter, BottleneckConfig):
+        adapter = initial_bottleneck(load_backbone(spec.backbone, "cpu"), spec.adapter, INITIAL_NAME)
+    else:
+        model = load_language_model(spec.backbone, "cpu")
+        adapter = initial_peft(model, spec.adapter, INITIAL_NAME)
+        details = {"notes": list(model.notes)}
+    write_adapter(adapter, call.output)
+    parameters = sum(tensor.numel() for tensor in adapter.tensors.values())
+    return JobResult({"parameters": float(parameters)}, details=details)
 
 
 def theta_pre_of(call: JobCall[Spec]) -> Adapter:

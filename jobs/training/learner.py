@@ -11,9 +11,7 @@ from torch import Tensor
 
 from jobs.spec import TrainingConfig
 from jobs.training.data_parallel import DataParallel
-from jobs.training.progress import DivergedError, TrainingState, schedule
-
-__all__ = ["DivergedError", "Learner", "schedule"]
+from jobs.training.progress import TrainingState
 
 # What torch adds to a norm when it clips: below it clipping would multiply by one.
 _EPSILON = 1e-6

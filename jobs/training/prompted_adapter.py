@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -36,7 +34,7 @@ from jobs.spec import (
 )
 from jobs.spec.identity import key_of
 from jobs.tokens.batches import BatchOrder, Example
-from jobs.tokens.evaluation_sets import EvaluationSet, check_length
+from jobs.tokens.evaluation_sets import EvaluationSet, check_length, first_validation
 from jobs.tokens.lm_batches import collate
 from jobs.tokens.prompt_tokens import PromptSet, prompt_tokens
 from jobs.training.initial import language_below, theta_pre_of
@@ -54,10 +52,10 @@ def train_prompted(call: JobCall[TaskAdapterSpec], progress: Progress = no_progr
     loads it. Training that was killed goes on from `call.checkpoint`. Raises InputError for what the user can mend.
     """
     spec = call.spec
-    training = PromptedTraining(call, spec, load_language_model(spec.backbone))
+    training = PromptedTraining(call, load_language_model(spec.backbone))
     loop = Loop(call, key_of(spec, list(training.injected.layout.shapes)))
     details = {**training.details, **loop.resume(training.learner)}
-    with training.below():
+    with applied_adapters(training.model, training.below):
         loop.run(training, progress)
     training.write()
     name = "loss" if spec.training.best_by == "loss" else metric_of(spec.task)[0]
@@ -65,16 +63,17 @@ def train_prompted(call: JobCall[TaskAdapterSpec], progress: Progress = no_progr
 
 
 class PromptedTraining:
-    """One task adapter in training."""
+    """One task adapter in training; `below`: the frozen language adapter to train on top of, if any."""
 
-    def __init__(self, call: JobCall[TaskAdapterSpec], spec: TaskAdapterSpec, model: LanguageModel) -> None:
+    def __init__(self, call: JobCall[TaskAdapterSpec], model: LanguageModel) -> None:
         """Read data and theta_pre. Raises InputError for faulty data and an adapter that does not fit the model."""
-        self._call, self._spec, self._model = call, spec, model
+        spec = call.spec
+        self._call, self._spec, self.model = call, spec, model
         check_length(spec.training.max_length, model, "training.max_length")
         refuse_backbone_dropout(spec.training.backbone_dropout, call.name)
         self._theta_pre = theta_pre_of(call)
         self.injected = InjectedModel(model, self._theta_pre)
-        self._below = language_below(call, spec)
+        self.below = language_below(call, spec)
         vector = self.injected.layout.flatten(self._theta_pre.tensors).to(model.device)
         better = "min" if spec.training.best_by == "loss" else metric_of(spec.task)[1]
         self.learner = Learner(vector, self.injected.layout.decayed, spec.training, better)
@@ -83,23 +82,19 @@ class PromptedTraining:
         key = f"{spec.task.name}:{spec.language}"
         lengths = np.array([row.tokens for row in self._rows])
         self._order = BatchOrder(lengths, spec.training.batch_size, spec.seed, key)
-        held_out = [dataclasses.replace(data, limits=self._limits(data)) for data in (spec.data, *spec.more_data)]
+        # The first `evaluation_examples` of the validation splits, shared by all languages.
+        share = max(1, spec.training.evaluation_examples // (1 + len(spec.more_data)))
+        held_out = [first_validation(data, share) for data in (spec.data, *spec.more_data)]
         self._held_out = [row for data in held_out for row in _examples(self._tokens(data, "validation"), model)]
         self._scored = [] if spec.training.best_by == "loss" else [self._prepared(data) for data in held_out]
         self.details = self._described(sources)
-
-    @contextmanager
-    def below(self) -> Iterator[None]:
-        """While it lasts the frozen language adapter acts in every pass, if there is one to train on top of."""
-        with applied_adapters(self._model, self._below):
-            yield
 
     def learn_batch(self, number: int) -> None:
         """Mean loss over the answers' tokens of one batch."""
         chosen = [self._rows[row] for row in self._order[number].tolist()]
         examples = self._order.dropped(chosen, number, adapter_dropout(self._spec.adapter))
         vector = self.learner.vector.clone().requires_grad_()
-        loss = self.injected.token_losses(collate([examples], self._model), vector[None]).mean()
+        loss = self.injected.token_losses(collate([examples], self.model), vector[None]).mean()
         (gradient,) = torch.autograd.grad(loss, vector)
         self.learner.learn(gradient, loss.item(), sum(example.tokens for example in examples))
 
@@ -118,30 +113,24 @@ class PromptedTraining:
     def _loss(self) -> float:
         total, count, size = 0.0, 0, self._spec.training.batch_size
         for start in range(0, len(self._held_out), size):
-            batch = collate([self._held_out[start : start + size]], self._model)
+            batch = collate([self._held_out[start : start + size]], self.model)
             losses = self.injected.token_losses(batch, self.learner.vector[None])
             total, count = total + float(losses.double().sum()), count + len(losses)
         return total / count
 
     def _metric(self) -> float:
         with self.injected.applied(self.learner.vector[None]):
-            scores = [score_prompted(prepared, self._model) for prepared in self._scored]
+            scores = [score_prompted(prepared, self.model) for prepared in self._scored]
         return float(np.average([one.value for one in scores], weights=[len(one.statistics) for one in scores]))
 
     def _tokens(self, data: DataRef, split: Split) -> PromptSet:
-        evaluation = EvaluationSet(self._spec.task, data, split, self._spec.training.max_length)
-        return prompt_tokens(prompt_request(evaluation, self._model), self._call.cache)
+        return prompt_tokens(prompt_request(self._set(data, split), self.model), self._call.cache)
 
     def _prepared(self, data: DataRef) -> ChoiceSet | TextSet:
-        evaluation = EvaluationSet(self._spec.task, data, "validation", self._spec.training.max_length)
-        return prepare_prompted(evaluation, self._model, self._call.cache)
+        return prepare_prompted(self._set(data, "validation"), self.model, self._call.cache)
 
-    def _limits(self, data: DataRef) -> tuple[tuple[str, int], ...]:
-        """The first `evaluation_examples` of the validation split, shared by all languages."""
-        limits = dict(data.limits)
-        share = max(1, self._spec.training.evaluation_examples // (1 + len(self._spec.more_data)))
-        limits["validation"] = min(share, limits.get("validation", sys.maxsize))
-        return tuple(sorted(limits.items()))
+    def _set(self, data: DataRef, split: Split) -> EvaluationSet:
+        return EvaluationSet(self._spec.task, data, split, self._spec.training.max_length)
 
     def _described(self, sources: list[PromptSet]) -> dict[str, Any]:
         details: dict[str, Any] = {
@@ -151,9 +140,9 @@ class PromptedTraining:
             "best_by": self._spec.training.best_by,
             "cut_prompts": sum(source.cut_prompts for source in sources),
             "cut_answers": sum(source.cut_answers for source in sources),
-            **({"on_top_of": self._spec.language} if self._below else {}),
+            **({"on_top_of": self._spec.language} if self.below else {}),
         }
-        return {**details, **({"notes": list(self._model.notes)} if self._model.notes else {})}
+        return {**details, **({"notes": list(self.model.notes)} if self.model.notes else {})}
 
 
 def _examples(source: PromptSet, model: LanguageModel) -> Iterator[Example]:

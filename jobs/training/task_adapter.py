@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import sys
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,10 +14,9 @@ from jobs.models.madx_backbone import load_backbone
 from jobs.scoring.metrics import metric_over
 from jobs.spec import BottleneckConfig, JobCall, JobResult, Progress, TaskAdapterSpec, metric_of, no_progress
 from jobs.spec.identity import key_of
-from jobs.tasks.protocol import ScoredSet
 from jobs.tasks.table import task_of
 from jobs.tokens.batches import BatchOrder, collate
-from jobs.tokens.evaluation_sets import EvaluationSet, Reader, check_length
+from jobs.tokens.evaluation_sets import EvaluationSet, check_length, first_validation
 from jobs.training.headed import HeadedEncoder, InjectedEncoder, StackedEncoder
 from jobs.training.learner import Learner
 from jobs.training.loop import Loop
@@ -44,14 +40,15 @@ def train_task(call: JobCall[TaskAdapterSpec], progress: Progress = no_progress)
     spec = call.spec
     if spec.task.prompt:
         return train_prompted(call, progress)
-    trainer = TaskTrainer(call, spec, headed_encoder(call, spec))
+    trainer = TaskTrainer(call, headed_encoder(call))
     trainer.loop.run(trainer, progress)
     trainer.write()
     return trainer.learner.result(f"validation_{metric_of(spec.task)[0]}", trainer.details)
 
 
-def headed_encoder(call: JobCall[TaskAdapterSpec], spec: TaskAdapterSpec) -> HeadedEncoder:
+def headed_encoder(call: JobCall[TaskAdapterSpec]) -> HeadedEncoder:
     """The encoder that the task's kind of adapter is trained in."""
+    spec = call.spec
     if spec.more_data:
         todo = "several languages' data are for adapters that are asked in words"
         raise InputError(
@@ -60,23 +57,26 @@ def headed_encoder(call: JobCall[TaskAdapterSpec], spec: TaskAdapterSpec) -> Hea
     if isinstance(spec.adapter, BottleneckConfig):
         backbone = load_backbone(spec.backbone)
         check_length(spec.training.max_length, backbone, "training.max_length")
-        return StackedEncoder(call, spec, backbone)
+        return StackedEncoder(call, backbone)
     model = load_language_model(spec.backbone)
     check_length(spec.training.max_length, model, "training.max_length")
-    return InjectedEncoder(call, spec, model)
+    return InjectedEncoder(call, model)
 
 
 class TaskTrainer:
     """One task adapter and its head in training."""
 
-    def __init__(self, call: JobCall[TaskAdapterSpec], spec: TaskAdapterSpec, encoder: HeadedEncoder) -> None:
+    def __init__(self, call: JobCall[TaskAdapterSpec], encoder: HeadedEncoder) -> None:
         """Read the data, and the checkpoint if there is one."""
+        spec = call.spec
         self._call, self._spec, self._task, self._encoder = call, spec, task_of(spec.task), encoder
         self._layout = Layout.of(encoder.initial)
         vector = self._layout.flatten(encoder.initial).to(encoder.model.device)
         self.learner = Learner(vector, self._layout.decayed, spec.training, metric_of(spec.task)[1])
         self._train = self._task.training(spec, call.cache)
-        self._held_out = _held_out(spec, encoder.model, call.cache)
+        data = first_validation(spec.data, spec.training.evaluation_examples)
+        evaluation = EvaluationSet(spec.task, data, "validation", spec.training.max_length)
+        self._held_out = self._task.evaluation(evaluation, encoder.model, call.cache)
         key = f"{spec.task.name}:{spec.language}"
         self._order = BatchOrder(self._train.lengths, spec.training.batch_size, spec.seed, key)
         self.loop = Loop(call, key_of(spec, list(self._layout.shapes)))
@@ -106,12 +106,3 @@ class TaskTrainer:
         statistics, _ = self._held_out.score(outputs)
         metric = metric_over(metric_of(self._spec.task)[0], self._held_out.columns)
         return float(metric(statistics.sum(axis=0)))
-
-
-def _held_out(spec: TaskAdapterSpec, model: Reader, cache: Path) -> ScoredSet:
-    """The first `evaluation_examples` examples of the validation split."""
-    limits = dict(spec.data.limits)
-    limits["validation"] = min(spec.training.evaluation_examples, limits.get("validation", sys.maxsize))
-    data = dataclasses.replace(spec.data, limits=tuple(sorted(limits.items())))
-    evaluation = EvaluationSet(spec.task, data, "validation", spec.training.max_length)
-    return task_of(spec.task).evaluation(evaluation, model, cache)

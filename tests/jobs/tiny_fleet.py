@@ -18,7 +18,7 @@ from jobs.spec import (
     TaskRef,
     TrainingConfig,
 )
-from jobs.training.initial import write_initial_bottleneck
+from jobs.training.initial import initial_adapter
 
 TRAINING = TrainingConfig(
     optimizer_steps=50, batch_size=4, learning_rate=1e-3, max_length=16, evaluate_every=20, evaluation_examples=60
@@ -54,7 +54,7 @@ class Fleet:
         self.backbone = make_backbone(root / "backbone")
         self.theta_pre = root / "theta_pre"
         spec = InitialAdapterSpec(self.backbone, ADAPTER)
-        write_initial_bottleneck(JobCall("theta_pre", spec, {}, self.theta_pre, root / "none", root / "cache"))
+        initial_adapter(JobCall("theta_pre", spec, {}, self.theta_pre, root / "none", root / "cache"))
 
     def call(self, language: str, training: TrainingConfig = TRAINING, run: str = "run", **changes) -> JobCall:
         """The call that trains `language`; calls of different `run` share nothing but the cache."""

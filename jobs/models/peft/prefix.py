@@ -63,11 +63,16 @@ class Prefix:
         return cache
 
 
-def prefix_of(adapter: Adapter, model: LanguageModel) -> Prefix:
-    """The prefix of a PEFT adapter. Raises InputError for families and shapes on which it is not supported."""
+def require_decoder(model: LanguageModel) -> None:
+    """Raise InputError for families on which prefix tuning is not supported."""
     if model.family != "decoder":
         todo = "use LoRA, (IA)3 or LoKr with encoders and T5-like models"
         raise InputError(Fault("prefix tuning is supported on decoders alone", model.ref.name, model.family, todo))
+
+
+def prefix_of(adapter: Adapter, model: LanguageModel) -> Prefix:
+    """The prefix of a PEFT adapter. Raises InputError for families and shapes on which it is not supported."""
+    require_decoder(model)
     settings = adapter.settings
     if settings.get("prefix_projection"):
         todo = "save the prefix itself (prefix_projection: false)"

@@ -34,7 +34,7 @@ from jobs.spec import (
 from jobs.tasks.heads import head_layers
 from jobs.tokens.batches import collate
 from jobs.training import checkpoint, loop
-from jobs.training.initial import write_initial_bottleneck as initial_bottleneck
+from jobs.training.initial import initial_adapter
 from jobs.training.task_adapter import TaskTrainer, headed_encoder
 
 CLASSES = {
@@ -60,7 +60,7 @@ def xlmr(tmp_path_factory):
 def trainer_of(headed, spec, folder, **below):
     inputs = {"theta_pre": headed.theta_pre(spec.adapter), **below}
     call = JobCall("trainer", spec, inputs, folder / "output", folder / "checkpoint", headed.folder / "cache")
-    return TaskTrainer(call, spec, headed_encoder(call, spec))
+    return TaskTrainer(call, headed_encoder(call))
 
 
 def moved(path, into, seed, head=1.0):
@@ -110,7 +110,7 @@ def test_peft_and_transformers_load_the_directory_and_have_its_outputs_loss_and_
     batch = collate([examples], encoder.model.pad_id, torch.device("cpu"))
     head = head_layers(ours, torch.device("cpu"))
     layers = [tensor for layer in head.layers for tensor in layer]
-    flexible = dict(zip(encoder._head.tensors, layers, strict=True))
+    flexible = dict(zip(encoder.head.tensors, layers, strict=True))
     vector = layout.flatten({**ours.tensors, **flexible}).requires_grad_()
     got = encoder.outputs(batch.rows, layout.split(vector[None]))
     wanted = plain_outputs(theirs, kind, batch.rows)
@@ -322,7 +322,7 @@ def test_modules_of_an_unknown_purpose_are_refused(xlmr, merged, tmp_path):
 
 def test_a_bottleneck_language_adapter_is_no_part_of_a_lora_mixture(xlmr, merged, tmp_path):
     spec = InitialAdapterSpec(xlmr.backbone, BottleneckConfig())
-    initial_bottleneck(JobCall("theta_pre", spec, {}, tmp_path / "mad-x", tmp_path, xlmr.folder / "cache"))
+    initial_adapter(JobCall("theta_pre", spec, {}, tmp_path / "mad-x", tmp_path, xlmr.folder / "cache"))
     inputs = {"task:xx": merged["task"], "language:yy": tmp_path / "mad-x"}
     with pytest.raises(InputError, match="kinds differ"):
         xlmr.score("mixed", "classification", inputs, {"task:xx": 1.0, "language:yy": 0.5})

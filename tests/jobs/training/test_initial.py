@@ -11,7 +11,7 @@ from jobs.errors import InputError
 from jobs.models.madx_backbone import load_backbone
 from jobs.spec import BottleneckConfig, InitialAdapterSpec, JobCall
 from jobs.tasks.heads import new_head, tagging_head
-from jobs.training.initial import initial_bottleneck, write_initial_bottleneck
+from jobs.training.initial import initial_adapter, initial_bottleneck
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +21,7 @@ def backbone(tmp_path_factory):
 
 def _initial(backbone, root, config):
     spec = InitialAdapterSpec(backbone.ref, config)
-    return write_initial_bottleneck(JobCall("theta_pre", spec, {}, root, root / "checkpoint", root / "cache"))
+    return initial_adapter(JobCall("theta_pre", spec, {}, root, root / "checkpoint", root / "cache"))
 
 
 @pytest.mark.parametrize("seed", [0, 42])

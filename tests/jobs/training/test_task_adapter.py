@@ -73,7 +73,7 @@ def test_plain_adapters_loads_adapter_and_head_and_computes_the_same_loss(fleet,
     example = token_labels(call.spec.data, "validation", TASK, fleet.backbone, 32, call.cache)[0]
     with torch.no_grad():
         logits = model(input_ids=torch.tensor(example.input_ids[None]).long()).logits[0]
-    trainer = TaskTrainer(call, call.spec, headed_encoder(call, call.spec))
+    trainer = TaskTrainer(call, headed_encoder(call))
     rows = collate([[tagging.example(example)]], 1, torch.device("cpu")).rows
     with torch.no_grad():
         got = trainer._encoder.outputs(rows, trainer._layout.split(trainer.learner.best[None]))
