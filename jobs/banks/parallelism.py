@@ -10,7 +10,7 @@ import torch
 from jobs.banks.bank import train_languages
 from jobs.banks.batch_capacity import CHOSEN
 from jobs.banks.sharded.deepspeed_config import Stage, engine_settings
-from jobs.banks.sharded.memory_model import Load, ModelSize, Parallelism, choose
+from jobs.banks.sharded.memory_model import Load, ModelSize, Parallelism, choose, model_size
 from jobs.errors import Fault, InputError
 from jobs.runtime.device_memory import available_bytes
 from jobs.spec import JobResult, LanguageAdapterSpec, LanguageCall, LoraConfig, Progress
@@ -50,20 +50,17 @@ def train_in_parallel(
 def _sharded(
     calls: Sequence[LanguageCall], progress: Progress, team: DataParallel, scale: Parallelism, stage: Stage
 ) -> Iterator[Outcome]:
-    from jobs.banks.sharded.corpus import open_corpus
     from jobs.banks.sharded.engine import ShardedEngine
     from jobs.banks.sharded.train import train_sharded
 
     spec = calls[0].spec
     settings = engine_settings(spec.training, stage, team.size, torch.cuda.is_available(), scale.deepspeed)
     engine = ShardedEngine(spec.backbone, calls[0].inputs["theta_pre"], settings, spec.training.weight_decay)
-    yield from train_sharded(calls, engine, open_corpus, progress, team)
+    yield from train_sharded(calls, engine, progress, team)
 
 
 def _measured(call: LanguageCall, team: DataParallel, scale: Parallelism) -> tuple[ModelSize, Load, int]:
     import peft
-
-    from jobs.banks.sharded.model_size import model_size
 
     training = call.spec.training
     on_gpu = torch.cuda.is_available()

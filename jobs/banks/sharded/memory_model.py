@@ -16,10 +16,11 @@ ZeRO-2 shards what belongs to the adapter alone, so it helps where the adapter i
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
 from jobs.errors import Fault, InputError
+from jobs.spec import BackboneRef
 
 Sharding = Literal["none", "ddp", "zero-2", "zero-3"]
 Choice = Literal["auto", "none", "ddp", "zero-2", "zero-3"]
@@ -63,6 +64,31 @@ class Load:
     rows: int
     length: int
     workers: int
+
+
+def model_size(ref: BackboneRef, adapter: Any) -> ModelSize:
+    """The size of a backbone with an adapter of this PEFT configuration, without reading a weight.
+
+    Counted on a model whose tensors have shapes and no storage. Raises InputError for files that are not `ref`'s.
+    """
+    import peft
+    from accelerate import init_empty_weights
+    from transformers import AutoModelForCausalLM
+
+    from jobs.models.files import model_files, read_config
+
+    config = read_config(model_files(ref, weights=False))
+    with init_empty_weights():
+        model: Any = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+        model.tie_weights()
+        model.requires_grad_(False)
+        parameters = sum(one.numel() for one in model.parameters())
+        # A saved configuration is one for inference, whose adapter is frozen.
+        training = replace(adapter, inference_mode=False)
+        wrapped = peft.get_peft_model(model, training, autocast_adapter_dtype=False)
+    trainable = sum(one.numel() for one in wrapped.parameters() if one.requires_grad)
+    text = config.get_text_config()
+    return ModelSize(parameters, trainable, text.num_hidden_layers, text.hidden_size, text.vocab_size)
 
 
 def memory(size: ModelSize, load: Load, sharding: Sharding) -> int:

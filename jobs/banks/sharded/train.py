@@ -1,22 +1,31 @@
-"""LoRA adapters of many languages on one sharded backbone, one language after another on the same engine."""
+"""LoRA adapters of many languages on one sharded backbone, one language after another on the same engine.
+
+A language shows the backbone the same blocks, order and held-out rows as on one device.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from jobs.adapters.adapter import Adapter
 from jobs.adapters.peft import read_adapter, write_adapter
+from jobs.banks.language_learner import Corpus as Blocks
+from jobs.banks.language_learner import check_corpus, corpus_details, order_of
 from jobs.banks.sharded.engine import ShardedEngine, check_same_shape
-from jobs.spec import JobResult, LanguageCall, Progress
+from jobs.errors import Fault, InputError
+from jobs.models.row_dropout import refuse_backbone_dropout
+from jobs.spec import JobResult, LanguageCall, Progress, adapter_dropout
 from jobs.spec.identity import key_of
 from jobs.tokens.batches import Example, collate
+from jobs.tokens.streams import CausalStream
+from jobs.tokens.text_blocks import corpus_blocks
 from jobs.training import checkpoint
 from jobs.training.checkpoint import State
 from jobs.training.data_parallel import DataParallel
@@ -28,27 +37,17 @@ PROGRESS_SECONDS = 1.0
 _FILLER = 0
 
 
-class ShardedStream(Protocol):
-    """The batches of one language, and what it is measured on."""
-
-    def batch(self, number: int) -> list[Example]:
-        """The batch `number`, counted from 0."""
-
-
 @dataclass(slots=True)
 class ShardedCorpus:
     """One language's batches, held-out rows, and what its record says of them."""
 
-    stream: ShardedStream
+    stream: CausalStream
     held_out: list[Example]
-    details: dict[str, Any] = field(default_factory=dict)
-
-
-Open = Callable[[LanguageCall], ShardedCorpus]
+    details: dict[str, Any]
 
 
 def train_sharded(
-    calls: Sequence[LanguageCall], engine: ShardedEngine, open_corpus: Open, progress: Progress, team: DataParallel
+    calls: Sequence[LanguageCall], engine: ShardedEngine, progress: Progress, team: DataParallel
 ) -> Iterator[Outcome]:
     """Train the adapters of `calls` on `engine`; yield (call.name, result or exception) as each ends.
 
@@ -57,7 +56,7 @@ def train_sharded(
     Training that was killed goes on from `call.checkpoint`, with any number of workers.
     """
     for call in calls:
-        corpus = team.main_first(lambda call=call: _opened(call, open_corpus))  # type: ignore[misc]
+        corpus = team.main_first(lambda call=call: _opened(call))  # type: ignore[misc]
         fault = next(
             (text for text in team.all_gather(str(corpus) if isinstance(corpus, Exception) else "") if text), ""
         )
@@ -71,11 +70,25 @@ def train_sharded(
             yield call.name, diverged
 
 
-def _opened(call: LanguageCall, open_corpus: Open) -> ShardedCorpus | Exception:
+def _opened(call: LanguageCall) -> ShardedCorpus | Exception:
     try:
         return open_corpus(call)
     except Exception as error:  # noqa: BLE001 - whatever is wrong with one corpus ends that language alone
         return error
+
+
+def open_corpus(call: LanguageCall) -> ShardedCorpus:
+    """Read a language's corpus. Raises InputError for what the user can mend."""
+    spec = call.spec
+    if spec.objective != "causal-lm":
+        todo = "use causal-lm, or a backbone that fits one device"
+        raise InputError(Fault("a sharded backbone learns by causal-lm alone", call.name, spec.objective, todo))
+    train, held_out = (corpus_blocks(spec, split, call.cache) for split in ("train", "validation"))
+    check_corpus(spec, train)
+    refuse_backbone_dropout(spec.training.backbone_dropout, call.name)
+    stream = CausalStream(train, order_of(spec, Blocks(train, held_out)), adapter_dropout(spec.adapter))
+    rows = stream.held_out(held_out, spec.training.evaluation_examples)
+    return ShardedCorpus(stream, rows, corpus_details(spec, train))
 
 
 class _Language:

@@ -13,7 +13,6 @@ from pathlib import Path
 import torch.distributed as dist
 
 from jobs.banks.sharded import train
-from jobs.banks.sharded.corpus import open_corpus
 from jobs.banks.sharded.deepspeed_config import engine_settings
 from jobs.banks.sharded.engine import ShardedEngine
 from jobs.banks.sharded.train import train_sharded
@@ -42,7 +41,7 @@ def main() -> None:
         spec = calls[0].spec
         settings = engine_settings(spec.training, stage, team.size, False, {})
         engine = ShardedEngine(spec.backbone, calls[0].inputs["theta_pre"], settings, spec.training.weight_decay)
-        outcomes[stage] = dict(train_sharded(calls, engine, open_corpus, progress, team))
+        outcomes[stage] = dict(train_sharded(calls, engine, progress, team))
     if team.is_main:
         Path(sys.argv[2]).write_bytes(pickle.dumps(outcomes))
     # None leaves while another still talks to it; and then not by way of the interpreter's end, where threads that

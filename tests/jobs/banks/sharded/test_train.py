@@ -17,8 +17,8 @@ from sharded_fleet import TRAINING, ShardedFleet
 from tiny_backbone import WORDS
 from transformers import LlamaForCausalLM
 
-from jobs.banks.sharded.corpus import open_corpus
-from jobs.banks.sharded.model_size import model_size
+from jobs.banks.sharded.memory_model import model_size
+from jobs.banks.sharded.train import open_corpus
 from jobs.models.row_dropout import dropouts_by_row
 from jobs.spec import TrainingConfig
 from jobs.tokens.batches import collate
