@@ -7,10 +7,9 @@ from pathlib import Path
 from jobs.errors import Fault, InputError
 from jobs.models.madx_backbone import Backbone
 from jobs.spec import TaskKind, TaskRef
-from jobs.tasks.classification import CLASSIFICATION
 from jobs.tasks.heads import HeadLayers
 from jobs.tasks.masked_lm import MaskedSet, masked_set
-from jobs.tasks.multiple_choice import MULTIPLE_CHOICE
+from jobs.tasks.pairs import CLASSIFICATION, MULTIPLE_CHOICE
 from jobs.tasks.protocol import HeadTask, ScoredSet
 from jobs.tasks.question_answering import QUESTION_ANSWERING
 from jobs.tasks.tagging import TAGGING
