@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,12 +23,12 @@ from jobs.models.madx_backbone import Backbone, load_backbone, require_masked_lm
 from jobs.models.peft.model import InjectedModel
 from jobs.models.row_dropout import refuse_backbone_dropout
 from jobs.models.rows import LmRows, MaskedRows
-from jobs.spec import AdapterConfig, BackboneRef, BottleneckConfig, LanguageAdapterSpec, LanguageCall, adapter_dropout
+from jobs.spec import AdapterConfig, BackboneRef, BottleneckConfig, LanguageCall, adapter_dropout
 from jobs.tokens.batches import Example, collate
 from jobs.tokens.evaluation_sets import check_length
 from jobs.tokens.lm_batches import collate as collate_lm
 from jobs.tokens.masking import MaskVocabulary
-from jobs.tokens.streams import CausalStream, MaskedStream, PrefixStream, Stream
+from jobs.tokens.streams import Stream, examples_of, masked_lm
 from jobs.tokens.text_blocks import corpus_blocks
 from jobs.training.throughput import ModelShape, model_shape
 
@@ -97,9 +96,9 @@ class MadxBackend:
             todo = "bottleneck adapters sit in encoders: use masked-lm, or LoRA, (IA)3 in a decoder"
             raise InputError(Fault("the backbone cannot learn by this objective", call.name, spec.objective, todo))
         check_length(spec.training.max_length, self._backbone, "training.max_length")
-        tokenizer = self._backbone.tokenizer
-        corpus = _corpus(call)
-        stream = _masked_stream(spec, corpus, tokenizer, spec.training.backbone_dropout)
+        corpus, vocabulary = _corpus(call), MaskVocabulary.of_tokenizer(self._backbone.tokenizer)
+        examples, rate = masked_lm(spec.training.mask_probability, vocabulary), spec.training.backbone_dropout
+        stream = Stream(corpus.train, order_of(spec, corpus), examples, rate)
         return start_language(call, self._theta_pre, corpus, stream, self._backbone.device)
 
     def collate(self, groups: Sequence[Sequence[Example]]) -> MaskedRows:
@@ -144,7 +143,9 @@ class PeftBackend:
         refuse_backbone_dropout(spec.training.backbone_dropout, call.name)
         check_length(spec.training.max_length, self._model, "training.max_length")
         corpus = _corpus(call)
-        learner = start_language(call, self._theta_pre, corpus, self._stream(spec, corpus), self._model.device)
+        examples = examples_of(spec.objective, spec.training.mask_probability, self._model)
+        stream = Stream(corpus.train, order_of(spec, corpus), examples, adapter_dropout(spec.adapter))
+        learner = start_language(call, self._theta_pre, corpus, stream, self._model.device)
         if self._model.notes:
             learner.details["notes"] = list(self._model.notes)
         return learner
@@ -158,22 +159,7 @@ class PeftBackend:
         assert isinstance(batch, LmRows)
         return self.injected.token_losses(batch, vectors)
 
-    def _stream(self, spec: LanguageAdapterSpec, corpus: Corpus) -> Stream:
-        order, rate = order_of(spec, corpus), adapter_dropout(spec.adapter)
-        match spec.objective:
-            case "masked-lm":
-                return _masked_stream(spec, corpus, self._model.tokenizer, rate)
-            case "causal-lm":
-                return CausalStream(corpus.train, order, rate)
-            case "prefix-lm":
-                return PrefixStream(corpus.train, order, self._model, rate)
-
 
 def _corpus(call: LanguageCall) -> Corpus:
     spec = call.spec
     return Corpus(corpus_blocks(spec, "train", call.cache), corpus_blocks(spec, "validation", call.cache))
-
-
-def _masked_stream(spec: LanguageAdapterSpec, corpus: Corpus, tokenizer: Any, dropout: float) -> MaskedStream:
-    vocabulary = MaskVocabulary.of_tokenizer(tokenizer)
-    return MaskedStream(corpus.train, order_of(spec, corpus), spec.training.mask_probability, vocabulary, dropout)

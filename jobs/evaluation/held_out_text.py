@@ -14,10 +14,9 @@ from jobs.models.peft.model import token_losses
 from jobs.scoring.metrics import LOSS_COLUMNS, metric_over
 from jobs.spec import TaskKind, TaskRef, metric_of
 from jobs.tokens.batches import Example
-from jobs.tokens.evaluation_sets import MASK_SEED, EvaluationSet, by_length, check_length
+from jobs.tokens.evaluation_sets import EvaluationSet, by_length, check_length
 from jobs.tokens.lm_batches import collate
-from jobs.tokens.masking import MaskVocabulary, fixed_mask
-from jobs.tokens.streams import causal, fixed_prefix
+from jobs.tokens.streams import examples_of
 from jobs.tokens.text_blocks import TextBlocks, blocks_for
 
 
@@ -63,13 +62,7 @@ def _examples(evaluation: EvaluationSet, model: LanguageModel, cache: Path) -> t
             require_objective(model, kind)
             check_length(evaluation.max_length, model)
             blocks = blocks_for(kind, evaluation.data, evaluation.split, model.ref, evaluation.max_length, cache)
+            fixed = examples_of(kind, evaluation.mask_probability, model).fixed
+            return blocks, [fixed(block, index) for index, block in enumerate(blocks)]
         case _:
             raise TypeError(f"a task of kind {kind} is not held-out text")
-    if kind == "causal-lm":
-        return blocks, [causal(block) for block in blocks]
-    if kind == "prefix-lm":
-        return blocks, [fixed_prefix(block, index, model) for index, block in enumerate(blocks)]
-    vocabulary, share = MaskVocabulary.of_tokenizer(model.tokenizer), evaluation.mask_probability
-    return blocks, [
-        Example(*fixed_mask(block, share, MASK_SEED, index, vocabulary)) for index, block in enumerate(blocks)
-    ]

@@ -1,4 +1,4 @@
-"""Which blocks of a language make up its n-th batch, and how they are masked.
+"""Which blocks of a language make up its n-th batch, and how rows are put together.
 
 Everything is drawn from (seed, language, counter), so that a language's stream depends on no other language and
 on no history: to resume, the counter is all one needs.
@@ -16,8 +16,6 @@ from numpy.typing import NDArray
 
 from jobs.models.row_dropout import RowDropout, RowsDropout
 from jobs.models.rows import MaskedRows, Rows
-from jobs.tokens.evaluation_sets import MASK_SEED
-from jobs.tokens.masking import MaskVocabulary, fixed_mask, mask
 
 Ints = NDArray[np.integer[Any]]
 
@@ -101,20 +99,6 @@ class BatchOrder:
 def stream_number(key: str) -> int:
     """A 64-bit number for a stream's name, the same in every process."""
     return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big")
-
-
-def masked_batch(
-    blocks: Sequence[Ints], order: BatchOrder, number: int, probability: float, vocabulary: MaskVocabulary
-) -> list[Example]:
-    """The batch `number` of a corpus, masked anew."""
-    rng = order.rng(number)
-    return [Example(*mask(blocks[row], probability, rng, vocabulary)) for row in order[number].tolist()]
-
-
-def held_out(blocks: Sequence[Ints], most: int, probability: float, vocabulary: MaskVocabulary) -> list[Example]:
-    """The first `most` blocks, masked as every evaluation masks them."""
-    count = min(most, len(blocks))
-    return [Example(*fixed_mask(blocks[row], probability, MASK_SEED, row, vocabulary)) for row in range(count)]
 
 
 def collate(groups: Sequence[Sequence[Example]], pad: int, device: torch.device) -> MaskedRows:

@@ -5,89 +5,84 @@ Everything is drawn from (seed, language, number): a stream depends on no other 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
 from jobs.models.language_model import LanguageModel
-from jobs.tokens.batches import BatchOrder, Example, Ints, held_out, masked_batch
+from jobs.spec import Objective
+from jobs.tokens.batches import BatchOrder, Example, Ints
 from jobs.tokens.evaluation_sets import MASK_SEED
 from jobs.tokens.lm_batches import continuation
-from jobs.tokens.masking import MaskVocabulary
-
-
-class Stream(Protocol):
-    """The batches of one language."""
-
-    def batch(self, number: int) -> list[Example]:
-        """The batch `number`, counted from 0."""
-
-    def held_out(self, blocks: Sequence[Ints], most: int) -> list[Example]:
-        """The first `most` of other `blocks`, prepared as every evaluation prepares them."""
+from jobs.tokens.masking import MaskVocabulary, fixed_mask, mask
 
 
 @dataclass(frozen=True, slots=True)
-class MaskedStream:
-    """Masked LM: a share of the tokens is hidden, other ones every time (arXiv 1810.04805)."""
+class Examples:
+    """What an objective makes of a block: `anew` in training, by a batch's generator; `fixed` in every evaluation.
 
-    blocks: Sequence[Ints]
-    order: BatchOrder
-    probability: float
-    vocabulary: MaskVocabulary
-    dropout: float = 0.0
+    `fixed` is given the block's number too: it is the same for every system that is compared.
+    """
 
-    def batch(self, number: int) -> list[Example]:
-        """The batch `number`, masked anew."""
-        examples = masked_batch(self.blocks, self.order, number, self.probability, self.vocabulary)
-        return self.order.dropped(examples, number, self.dropout)
-
-    def held_out(self, blocks: Sequence[Ints], most: int) -> list[Example]:
-        """With fixed masks."""
-        return held_out(blocks, most, self.probability, self.vocabulary)
+    anew: Callable[[Ints, np.random.Generator], Example]
+    fixed: Callable[[Ints, int], Example]
 
 
-@dataclass(frozen=True, slots=True)
-class CausalStream:
-    """Causal LM: every token but the first is predicted from those before it."""
-
-    blocks: Sequence[Ints]
-    order: BatchOrder
-    dropout: float = 0.0
-
-    def batch(self, number: int) -> list[Example]:
-        """The batch `number`."""
-        examples = [causal(self.blocks[row]) for row in self.order[number].tolist()]
-        return self.order.dropped(examples, number, self.dropout)
-
-    def held_out(self, blocks: Sequence[Ints], most: int) -> list[Example]:
-        """As they are."""
-        return [causal(blocks[row]) for row in range(min(most, len(blocks)))]
+def masked_lm(probability: float, vocabulary: MaskVocabulary) -> Examples:
+    """A share of the tokens is hidden, other ones every time (arXiv 1810.04805)."""
+    return Examples(
+        lambda block, rng: Example(*mask(block, probability, rng, vocabulary)),
+        lambda block, index: Example(*fixed_mask(block, probability, MASK_SEED, index, vocabulary)),
+    )
 
 
-@dataclass(frozen=True, slots=True)
-class PrefixStream:
-    """Prefix LM: a block is cut at a random place, and its second part is predicted (arXiv 1910.10683, section 3.2.1).
+def causal_lm() -> Examples:
+    """Every token but the first is predicted from those before it."""
+    return Examples(lambda block, _: causal(block), lambda block, _: causal(block))
+
+
+def prefix_lm(model: LanguageModel) -> Examples:
+    """A block is cut at a random place, and its second part is predicted (arXiv 1910.10683, section 3.2.1).
 
     A decoder reads both parts and the first counts for nothing (it is read from left to right, as always); a T5-like
     model reads the first part with its encoder and writes the second.
     """
+    return Examples(
+        lambda block, rng: with_prefix(block, rng, model),
+        lambda block, index: with_prefix(block, np.random.default_rng([MASK_SEED, index]), model),
+    )
+
+
+def examples_of(objective: Objective, probability: float, model: LanguageModel) -> Examples:
+    """What a language model is shown; `probability`: that masked LM hides a token."""
+    match objective:
+        case "masked-lm":
+            return masked_lm(probability, MaskVocabulary.of_tokenizer(model.tokenizer))
+        case "causal-lm":
+            return causal_lm()
+        case "prefix-lm":
+            return prefix_lm(model)
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """The batches of one language: blocks in their order, made examples as the objective wants them."""
 
     blocks: Sequence[Ints]
     order: BatchOrder
-    model: LanguageModel
+    examples: Examples
     dropout: float = 0.0
 
     def batch(self, number: int) -> list[Example]:
-        """The batch `number`, cut anew."""
+        """The batch `number`, counted from 0."""
         rng = self.order.rng(number)
-        examples = [with_prefix(self.blocks[row], rng, self.model) for row in self.order[number].tolist()]
+        examples = [self.examples.anew(self.blocks[row], rng) for row in self.order[number].tolist()]
         return self.order.dropped(examples, number, self.dropout)
 
     def held_out(self, blocks: Sequence[Ints], most: int) -> list[Example]:
-        """With fixed cuts."""
-        return [fixed_prefix(blocks[row], row, self.model) for row in range(min(most, len(blocks)))]
+        """The first `most` of other `blocks`, prepared as every evaluation prepares them."""
+        return [self.examples.fixed(blocks[row], row) for row in range(min(most, len(blocks)))]
 
 
 def causal(block: Ints) -> Example:
@@ -103,8 +98,3 @@ def with_prefix(block: Ints, rng: np.random.Generator, model: LanguageModel) -> 
     if model.family == "encoder-decoder":
         return continuation(np.append(ids[:cut], model.tokenizer.eos_token_id), ids[cut:], model)
     return Example(ids[:-1], np.arange(cut - 1, len(ids) - 1), ids[cut:])
-
-
-def fixed_prefix(block: Ints, index: int, model: LanguageModel) -> Example:
-    """`with_prefix` cut where every system that is compared cuts the block `index`."""
-    return with_prefix(block, np.random.default_rng([MASK_SEED, index]), model)

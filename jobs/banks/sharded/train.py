@@ -24,7 +24,7 @@ from jobs.models.row_dropout import refuse_backbone_dropout
 from jobs.spec import JobResult, LanguageCall, Progress, adapter_dropout
 from jobs.spec.identity import key_of
 from jobs.tokens.batches import Example, collate
-from jobs.tokens.streams import CausalStream
+from jobs.tokens.streams import Stream, causal_lm
 from jobs.tokens.text_blocks import corpus_blocks
 from jobs.training import checkpoint
 from jobs.training.checkpoint import State
@@ -41,7 +41,7 @@ _FILLER = 0
 class ShardedCorpus:
     """One language's batches, held-out rows, and what its record says of them."""
 
-    stream: CausalStream
+    stream: Stream
     held_out: list[Example]
     details: dict[str, Any]
 
@@ -86,7 +86,7 @@ def open_corpus(call: LanguageCall) -> ShardedCorpus:
     train, held_out = (corpus_blocks(spec, split, call.cache) for split in ("train", "validation"))
     check_corpus(spec, train)
     refuse_backbone_dropout(spec.training.backbone_dropout, call.name)
-    stream = CausalStream(train, order_of(spec, Blocks(train, held_out)), adapter_dropout(spec.adapter))
+    stream = Stream(train, order_of(spec, Blocks(train, held_out)), causal_lm(), adapter_dropout(spec.adapter))
     rows = stream.held_out(held_out, spec.training.evaluation_examples)
     return ShardedCorpus(stream, rows, corpus_details(spec, train))
 
