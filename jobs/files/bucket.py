@@ -101,7 +101,8 @@ class Bucket:
         """Key -> entry of every object below `prefix`."""
         with self._telling():
             try:
-                found = self._fs.find(self._at(prefix), detail=True, refresh=True, **self._fresh())
+                self._fs.invalidate_cache()
+                found = self._fs.find(self._at(prefix), detail=True, refresh=True)
             except FileNotFoundError:
                 return {}
         start = len(self._base) + 1
@@ -113,7 +114,8 @@ class Bucket:
         """One object's entry, asked for now, or None."""
         with self._telling():
             try:
-                info = self._fs.info(self._at(key), **self._fresh())
+                self._fs.invalidate_cache()
+                info = self._fs.info(self._at(key))
             except FileNotFoundError:
                 return None
         return Entry(int(info["size"]), _modified(info))
@@ -129,10 +131,6 @@ class Bucket:
 
     def _at(self, key: str) -> str:
         return f"{self._base}/{key}" if self.protocol != "memory" else f"/{self._base}/{key}"
-
-    def _fresh(self) -> dict[str, bool]:
-        self._fs.invalidate_cache()
-        return {}
 
     @contextmanager
     def _writing(self) -> Iterator[None]:

@@ -67,12 +67,9 @@ def load_backbone(ref: BackboneRef, device: torch.device | str | None = None) ->
 def require_masked_lm(backbone: Backbone) -> None:
     """Raise InputError unless the backbone has a masked-LM head and its tokenizer a mask token."""
     if backbone.tokenizer.mask_token_id is None:
+        todo = "choose another backbone"
         raise InputError(
-            Fault(
-                "the tokenizer has no mask token, so masked LM is impossible",
-                backbone.ref.name,
-                todo="choose another backbone",
-            )
+            Fault("the tokenizer has no mask token, so masked LM is impossible", backbone.ref.name, "", todo)
         )
     heads = backbone.model.heads
     if MASKED_LM_HEAD not in heads or heads[MASKED_LM_HEAD].config["head_type"] != "masked_lm":
@@ -83,14 +80,8 @@ def require_masked_lm(backbone: Backbone) -> None:
 def _config(files: ModelFiles) -> Any:
     config = read_config(files)
     if config.model_type not in ARCHITECTURES:
-        raise InputError(
-            Fault(
-                "this architecture is not supported",
-                f"backbone {files.named}",
-                config.model_type,
-                f"use {_supported()}",
-            )
-        )
+        where, todo = f"backbone {files.named}", f"use {_supported()}"
+        raise InputError(Fault("this architecture is not supported", where, config.model_type, todo))
     if getattr(config, "position_embedding_type", "absolute") != "absolute" or config.is_decoder:
         raise InputError(Fault("only encoders with absolute positions are supported", f"backbone {files.named}"))
     return config
