@@ -58,15 +58,6 @@ class TokenExamples(RaggedRows[TokenExample]):
         return TokenExample(*(self._file.row(name, place) for name in _COLUMNS))
 
 
-@dataclass(frozen=True, slots=True)
-class _Request:
-    data: DataRef
-    split: Split
-    task: TaskRef
-    backbone: BackboneRef
-    max_length: int
-
-
 def token_labels(
     data: DataRef, split: Split, task: TaskRef, backbone: BackboneRef, max_length: int, cache: Path
 ) -> TokenExamples:
@@ -74,20 +65,18 @@ def token_labels(
 
     Raises InputError for a tag that is not among `task.labels`, with sentence numbers counted from 0.
     """
-    request = _Request(data, split, task, backbone, max_length)
     key = key_of("token_labels", VERSION, data, split, list(task.labels), backbone, max_length)
     path = cache / "tokenized" / f"{task.kind}-{data.language}-{split}-{key}.arrow"
-    return TokenExamples(mapped(path, lambda: _build(request, path, cache)))
 
+    def build() -> None:
+        sentences = load_ner(data, split, cache)
+        numbers = {label: number for number, label in enumerate(task.labels)}
+        check_tags(sentences, numbers, f"{describe(data)} {split}")
+        meta = {"words": 0, "lost_words": 0, "pieces": 0, "unknown": 0}
+        rows = _rows(sentences, numbers, load_tokenizer(backbone), max_length, meta)
+        write_ragged(path, _COLUMNS, rows, meta)
 
-def _build(request: _Request, path: Path, cache: Path) -> None:
-    sentences = load_ner(request.data, request.split, cache)
-    numbers = {label: number for number, label in enumerate(request.task.labels)}
-    check_tags(sentences, numbers, f"{describe(request.data)} {request.split}")
-    tokenizer = load_tokenizer(request.backbone)
-    meta = {"words": 0, "lost_words": 0, "pieces": 0, "unknown": 0}
-    rows = _rows(sentences, numbers, tokenizer, request.max_length, meta)
-    write_ragged(path, _COLUMNS, rows, meta)
+    return TokenExamples(mapped(path, build))
 
 
 def _rows(
