@@ -7,16 +7,15 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 
-from jobs.banks.bank import train_languages
+from jobs.banks.bank import Outcome, train_languages
 from jobs.banks.batch_capacity import CHOSEN
 from jobs.banks.sharded.deepspeed_config import Stage, engine_settings
 from jobs.banks.sharded.memory_model import Load, ModelSize, Parallelism, choose, model_size
 from jobs.errors import Fault, InputError
 from jobs.runtime.device_memory import available_bytes
-from jobs.spec import JobResult, LanguageAdapterSpec, LanguageCall, LoraConfig, Progress
+from jobs.spec import LanguageAdapterSpec, LanguageCall, LoraConfig, Progress
 from jobs.training.data_parallel import DataParallel
 
-Outcome = tuple[str, JobResult | Exception]
 _STAGES: Mapping[str, Stage] = {"zero-2": 2, "zero-3": 3}
 
 

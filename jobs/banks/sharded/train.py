@@ -16,6 +16,7 @@ from torch import Tensor
 
 from jobs.adapters.adapter import Adapter
 from jobs.adapters.peft import read_adapter, write_adapter
+from jobs.banks.bank import Outcome
 from jobs.banks.language_learner import Corpus as Blocks
 from jobs.banks.language_learner import check_corpus, corpus_details, order_of
 from jobs.banks.sharded.engine import ShardedEngine, check_same_shape
@@ -31,7 +32,6 @@ from jobs.training.checkpoint import State
 from jobs.training.data_parallel import DataParallel
 from jobs.training.progress import TrainingState
 
-Outcome = tuple[str, JobResult | Exception]
 PROGRESS_SECONDS = 1.0
 # The token that fills rows up, on their right: it is never attended to and never predicted, so any one will do.
 _FILLER = 0
