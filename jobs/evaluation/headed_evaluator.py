@@ -32,7 +32,9 @@ class HeadedEvaluator:
         """Raises InputError for a model that is no encoder."""
         require_encoder(language.model)
         self._language = language
-        self._sets = LRUCache(self._prepare, lambda prepared: 1, _SETS)
+        self._sets: LRUCache[EvaluationSet, ScoredSet] = LRUCache(
+            lambda evaluation: scored_set(evaluation, language.model, language.cache), lambda prepared: 1, _SETS
+        )
 
     @property
     def backbone(self) -> LanguageModel:
@@ -42,9 +44,6 @@ class HeadedEvaluator:
     def prepared(self, evaluation: EvaluationSet) -> ScoredSet:
         """The batches of a set, built on first use. Raises InputError for faulty data."""
         return self._sets[evaluation]
-
-    def _prepare(self, evaluation: EvaluationSet) -> ScoredSet:
-        return scored_set(evaluation, self.backbone, self._language.cache)
 
     @torch.inference_mode()
     def evaluate(self, evaluation: EvaluationSet, stack: Stack) -> Score:

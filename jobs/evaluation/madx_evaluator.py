@@ -62,9 +62,10 @@ class WarmEvaluator:
     def __init__(self, backbone: BackboneRef, cache: Path, device: torch.device | str | None = None) -> None:
         """Load the backbone on `device` (default: a GPU if there is one). `cache` holds tokenized data."""
         self.backbone = load_backbone(backbone, device)
-        self.cache = cache
         self._encoder = FrozenEncoder(self.backbone)
-        self._sets = LRUCache(self._prepare, lambda prepared: 1, _SETS)
+        self._sets: LRUCache[EvaluationSet, ScoredSet | MaskedSet] = LRUCache(
+            lambda evaluation: prepare(evaluation, self.backbone, cache), lambda prepared: 1, _SETS
+        )
         self._vectors = LRUCache(self._load_language, lambda source: source.vector.nbytes, _ADAPTER_BYTES)
         self._tasks = LRUCache(self._load_task, lambda task: 1, _TASKS)
         self._adapters: LRUCache[Path, Adapter] = LRUCache(
@@ -75,9 +76,6 @@ class WarmEvaluator:
     def prepared(self, evaluation: EvaluationSet) -> ScoredSet | MaskedSet:
         """The batches of a set, built on first use. Raises InputError for faulty data."""
         return self._sets[evaluation]
-
-    def _prepare(self, evaluation: EvaluationSet) -> ScoredSet | MaskedSet:
-        return prepare(evaluation, self.backbone, self.cache)
 
     @torch.inference_mode()
     def evaluate(self, evaluation: EvaluationSet, stack: Stack) -> Score:
