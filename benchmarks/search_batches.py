@@ -95,7 +95,7 @@ def _grouped(encoder: Any, batches: list[Any], stack: Any, vectors: Any) -> Call
 
     def copies(rows: Any) -> Any:
         keep = None if rows.keep is None else rows.keep.repeat(count, 1)
-        places, valid = rows.places.expand(count, -1).contiguous(), rows.valid.expand(count, -1).contiguous()
+        places, valid = rows.positions.expand(count, -1).contiguous(), rows.valid.expand(count, -1).contiguous()
         return Rows(rows.ids.repeat(count, 1), keep, places, valid, rows.types)
 
     wide = [copies(batch.rows) for batch in batches]

@@ -54,7 +54,7 @@ class Surface:
     def observation(self, trial: Trial) -> Observation:
         """What a worker would have scored: mean over seeds on the first part of the examples."""
         kept = [(key, round(weight, 4)) for key, weight in trial.candidate.mixture.weights if weight > 1e-6]
-        statistics = self.statistics[self.places[tuple(sorted(kept))]]
+        statistics = self.statistics[self.positions[tuple(sorted(kept))]]
         parts = statistics[:, : max(1, round(trial.share * statistics.shape[1]))]
         metric, total = METRICS[self.facts["metric"]], parts.sum(axis=1)
         value = self.sign * float(metric(total).mean())

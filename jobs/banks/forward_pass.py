@@ -27,7 +27,7 @@ class BankBatch(Protocol):
 
     @property
     def rows(self) -> Rows:
-        """The rows and the places whose tokens are predicted."""
+        """The rows and the positions whose tokens are predicted."""
 
 
 class AdapterBackend(Protocol):
@@ -83,7 +83,7 @@ class BankPass:
     ) -> tuple[Tensor, Tensor]:
         """This worker's part of the means [languages] and of their gradients [languages, size], by one pass."""
         vectors = _vectors(languages)
-        counts = [sum(len(row.places) for row in group) for group in groups]
+        counts = [sum(len(row.positions) for row in group) for group in groups]
         shares = [self._team.shard(group) for group in groups]
         means = vectors.new_tensor([0.0 if group else math.nan for group in groups])
         mine = [place for place, share in enumerate(shares) if share]

@@ -40,7 +40,7 @@ def held_out_text(evaluation: EvaluationSet, model: LanguageModel, cache: Path) 
     batches = []
     for chosen in by_length(np.array([example.tokens for example in examples]), model.device):
         rows = [examples[index] for index in chosen]
-        batches.append(LmBatch(collate([rows], model), np.repeat(chosen, [len(row.places) for row in rows])))
+        batches.append(LmBatch(collate([rows], model), np.repeat(chosen, [len(row.positions) for row in rows])))
     return HeldOutText(evaluation.task, batches, len(blocks), blocks.unknown_share)
 
 

@@ -38,13 +38,13 @@ class FrozenEncoder:
         self.device = backbone.device
 
     def hidden_states(self, rows: Rows, stack: Sequence[BankWeights]) -> Tensor:
-        """Final hidden states [G, K, hidden] at the wanted places, with the adapters of `stack` in their order.
+        """Final hidden states [G, K, hidden] at the wanted positions, with the adapters of `stack` in their order.
 
         The invertible adapter of the first one alone is applied, as `adapters` does. In the last layer all
-        position-wise work is done at the wanted places only.
+        position-wise work is done at the wanted positions only.
         """
-        groups = rows.places.shape[0]
-        each = None if rows.dropout is None else rows.dropout.places(rows.ids.shape[1])
+        groups = rows.positions.shape[0]
+        each = None if rows.dropout is None else rows.dropout.positions(rows.ids.shape[1])
         x = self._embed(rows, stack[0], groups, each)
         drop = each and each.reshape(groups, -1)
         mask = None if rows.keep is None else rows.keep[:, None, None, :]
@@ -53,7 +53,11 @@ class FrozenEncoder:
             context = self._attend(index, x, mask, each).reshape(groups, -1, x.shape[-1])
             x = x.reshape(context.shape)
             if index == last:
-                context, x, drop = _at(context, rows.places), _at(x, rows.places), drop and drop.at(rows.places)
+                context, x, drop = (
+                    _at(context, rows.positions),
+                    _at(x, rows.positions),
+                    drop and drop.at(rows.positions),
+                )
             x = self._after_attention(index, context, x, stack, drop)
             if index < last:
                 x = x.reshape(*rows.ids.shape, -1)
@@ -126,9 +130,9 @@ def _fused_projection(attention: nn.Module) -> tuple[Tensor, Tensor]:
     return torch.cat([part.weight for part in parts]).detach(), torch.cat([part.bias for part in parts]).detach()
 
 
-def _at(x: Tensor, places: Tensor) -> Tensor:
-    """Rows of x [G, N, hidden] at places [G, K] -> [G, K, hidden]."""
-    return x.gather(1, places[..., None].expand(-1, -1, x.shape[-1]))
+def _at(x: Tensor, positions: Tensor) -> Tensor:
+    """Rows of x [G, N, hidden] at positions [G, K] -> [G, K, hidden]."""
+    return x.gather(1, positions[..., None].expand(-1, -1, x.shape[-1]))
 
 
 def _dropped(x: Tensor, drop: Dropout | None, site: int) -> Tensor:

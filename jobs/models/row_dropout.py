@@ -35,28 +35,28 @@ class RowsDropout:
 
     def __call__(self, x: Tensor, site: int) -> Tensor:
         """Drop elements of x [R, T, C] and scale the others. Each `site` has masks of its own."""
-        return self.places(x.shape[1])(x, site)
+        return self.positions(x.shape[1])(x, site)
 
-    def places(self, length: int) -> Dropout:
-        """Masks for places [R, length], whatever else is in the rows."""
-        positions = _mixed(torch.arange(1, length + 1, dtype=torch.int32, device=self.seeds.device))
-        return Dropout(_mixed(self.seeds[:, None] ^ positions), self.rates[:, None].expand(-1, length))
+    def positions(self, length: int) -> Dropout:
+        """Masks for positions [R, length], whatever else is in the rows."""
+        numbers = _mixed(torch.arange(1, length + 1, dtype=torch.int32, device=self.seeds.device))
+        return Dropout(_mixed(self.seeds[:, None] ^ numbers), self.rates[:, None].expand(-1, length))
 
 
 @dataclass(frozen=True, slots=True)
 class Dropout:
-    """Masks for vectors at [...] places. `keys` int32 [...]: a number for each place; `rates` [...]: its rate."""
+    """Masks for vectors at [...] positions. `keys` int32 [...]: a number for each place; `rates` [...]: its rate."""
 
     keys: Tensor
     rates: Tensor
 
     def reshape(self, *shape: int) -> Dropout:
-        """The same places in another shape."""
+        """The same positions in another shape."""
         return Dropout(self.keys.reshape(shape), self.rates.reshape(shape))
 
-    def at(self, places: Tensor) -> Dropout:
-        """From [G, N] those at `places` [G, K]."""
-        return Dropout(self.keys.gather(1, places), self.rates.gather(1, places))
+    def at(self, positions: Tensor) -> Dropout:
+        """From [G, N] those at `positions` [G, K]."""
+        return Dropout(self.keys.gather(1, positions), self.rates.gather(1, positions))
 
     def __call__(self, x: Tensor, site: int) -> Tensor:
         """Drop elements of x [..., C] and scale the others by 1 / (1 - rate). Each `site` has masks of its own."""
@@ -64,7 +64,7 @@ class Dropout:
         return self._dropped(x, self.keys[..., None] ^ _mixed(channels ^ _site(site)))
 
     def attention(self, probabilities: Tensor, site: int) -> Tensor:
-        """The same of attention probabilities [R, heads, T, S], with places [R, T]."""
+        """The same of attention probabilities [R, heads, T, S], with positions [R, T]."""
         heads, length = probabilities.shape[1], probabilities.shape[3]
         rows = torch.arange(heads, dtype=torch.int32, device=probabilities.device)[:, None] * _LONGEST
         channels = _mixed((rows + torch.arange(length, dtype=torch.int32, device=rows.device)) ^ _site(site))

@@ -13,7 +13,7 @@ from jobs.models.row_dropout import RowsDropout
 class Rows:
     """A batch of G groups of equally many rows, padded on the right.
 
-    `ids` [G * B, T]; `keep` [G * B, T] is true on tokens, or None when nothing is padded. `places` [G, K]: which
+    `ids` [G * B, T]; `keep` [G * B, T] is true on tokens, or None when nothing is padded. `positions` [G, K]: which
     of a group's B * T positions are wanted, padded with 0; `valid` [G, K] is true on the wanted ones. `types`
     [G * B, T]: which of two texts a token is of (BERT's token types), None where all rows are one text. `dropout`: what
     the rows' masks are drawn by, None where nothing is dropped.
@@ -21,7 +21,7 @@ class Rows:
 
     ids: Tensor
     keep: Tensor | None
-    places: Tensor
+    positions: Tensor
     valid: Tensor
     types: Tensor | None = None
     dropout: RowsDropout | None = None
@@ -37,7 +37,7 @@ class EncoderRows:
 
 @dataclass(frozen=True, slots=True)
 class LmRows:
-    """`rows`: groups of rows whose wanted places predict `labels` [M]; `source` with T5-like models alone."""
+    """`rows`: groups of rows whose wanted positions predict `labels` [M]; `source` with T5-like models alone."""
 
     rows: Rows
     labels: Tensor
@@ -46,7 +46,7 @@ class LmRows:
 
 @dataclass(frozen=True, slots=True)
 class MaskedRows:
-    """Rows whose wanted places are the masked positions; `labels` [M]: the tokens there, group after group."""
+    """Rows whose wanted positions are the masked positions; `labels` [M]: the tokens there, group after group."""
 
     rows: Rows
     labels: Tensor

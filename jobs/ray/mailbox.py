@@ -27,7 +27,7 @@ class Mailbox:
         self._outcomes: list[Outcome] = []
         self._progress: dict[str, dict[str, float]] = {}
         self._notes: list[LogEntry] = []
-        self._leaving = False
+        self._shutting_down = False
 
     def finish(self, outcome: Outcome) -> None:
         """A call has ended."""
@@ -37,20 +37,20 @@ class Mailbox:
     def move(self, name: str, values: dict[str, float]) -> bool:
         """A call has come further. Whether it should leave: the driver was told to end."""
         self._progress[name] = values
-        return self._leaving
+        return self._shutting_down
 
-    def leave(self) -> None:
+    def request_shutdown(self) -> None:
         """Tell all who ask that they should save their state and leave."""
-        self._leaving = True
+        self._shutting_down = True
 
     def is_shutting_down(self) -> bool:
         """Whether the driver was told to end."""
-        return self._leaving
+        return self._shutting_down
 
-    def note(self, said: LogEntry) -> None:
+    def note(self, entry: LogEntry) -> None:
         """Something to keep in a step's log."""
         if len(self._notes) < MOST_NOTES:
-            self._notes.append(said)
+            self._notes.append(entry)
 
     def drain(self) -> tuple[list[Outcome], dict[str, dict[str, float]], list[LogEntry]]:
         """Everything since the last drain."""
@@ -91,7 +91,7 @@ class Sender:
             self._answers = [*self._answers[-LATEST:], self._mailbox.move.remote(name, dict(values))]
 
     def was_told_to_shut_down(self) -> bool:
-        """Whether a message was answered by "leave", or the driver is gone; asks nothing and waits for nothing."""
+        """Whether a message was answered by the shutdown, or the driver is gone; asks nothing and waits for nothing."""
         if not self._answers:
             return False
         come, self._answers = ray.wait(self._answers, num_returns=len(self._answers), timeout=0)
@@ -104,9 +104,9 @@ class Sender:
         """Whether the driver leaves, asked for now."""
         return bool(ray.get(self._mailbox.is_shutting_down.remote()))
 
-    def note(self, said: LogEntry) -> None:
+    def note(self, entry: LogEntry) -> None:
         """Send a line of a step's log; see `jobs.runtime.step_log.logged`."""
-        self._mailbox.note.remote(said)
+        self._mailbox.note.remote(entry)
 
     def finish(self, name: str, outcome: JobResult | Exception, started: float) -> None:
         """Send an outcome and wait until it has arrived: it must not be lost with this process."""

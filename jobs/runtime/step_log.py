@@ -35,7 +35,7 @@ class LogEntry:
 Send = Callable[[LogEntry], None]
 
 
-def no_log(said: LogEntry) -> None:
+def no_log(entry: LogEntry) -> None:
     """A note that nobody keeps."""
 
 

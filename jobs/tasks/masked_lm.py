@@ -52,9 +52,9 @@ def masked_set(evaluation: EvaluationSet, backbone: Backbone, cache: Path) -> Ma
     batches = []
     for chosen in by_length(blocks.lengths, backbone.device):
         width = int(blocks.lengths[chosen].max())
-        places = np.concatenate([masked[index][1] + row * width for row, index in enumerate(chosen)])
+        positions = np.concatenate([masked[index][1] + row * width for row, index in enumerate(chosen)])
         targets = np.repeat(chosen, [len(masked[index][1]) for index in chosen])
         labels = np.concatenate([masked[index][2] for index in chosen])
-        rows = padded_rows([masked[index][0] for index in chosen], places, backbone)
+        rows = padded_rows([masked[index][0] for index in chosen], positions, backbone)
         batches.append(Batch(rows, targets, torch.from_numpy(labels).to(backbone.device)))
     return MaskedSet(batches, len(blocks), blocks.unknown_share)

@@ -40,8 +40,8 @@ def batches(pairs: TokenPairs, backbone: Reader) -> list[Batch]:
     made = []
     for chosen in by_length(pairs.lengths, backbone.device):
         own = [pairs[index] for index in chosen.tolist()]
-        places = np.arange(len(own)) * int(pairs.lengths[chosen].max())
-        rows = padded_rows([pair.input_ids for pair in own], places, backbone, [pair.types for pair in own])
+        positions = np.arange(len(own)) * int(pairs.lengths[chosen].max())
+        rows = padded_rows([pair.input_ids for pair in own], positions, backbone, [pair.types for pair in own])
         made.append(Batch(rows, chosen, NO_LABELS))
     return made
 
@@ -51,7 +51,7 @@ class AccuracySet:
     """Examples that are right or wrong, each of them one row of `found` or several.
 
     The prediction is the place of the highest output among an example's rows and their outputs; `gold` [examples] are
-    such places. `told`: an example's columns and its prediction, as people are to read them.
+    such positions. `told`: an example's columns and its prediction, as people are to read them.
     """
 
     columns: ClassVar[tuple[str, ...]] = (EXAMPLES, "accuracy")

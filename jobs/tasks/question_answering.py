@@ -50,14 +50,14 @@ def training_set(spec: TaskAdapterSpec, cache: Path) -> TrainingSet:
 
 
 def example(window: Window) -> Example:
-    """A window read at all its tokens; the labels are the places of the answer's first and last token."""
+    """A window read at all its tokens; the labels are the positions of the answer's first and last token."""
     return Example(window.input_ids, np.arange(len(window.input_ids)), window.answer, types=window.types)
 
 
 def loss(logits: Tensor, batch: MaskedRows) -> Tensor:
     """Mean of the cross-entropies of starts and ends over each row's own tokens, padding left out."""
     count, width = batch.rows.ids.shape
-    grid = logits.new_full((count * width, 2), -torch.inf).index_copy(0, batch.rows.places[0], logits)
+    grid = logits.new_full((count * width, 2), -torch.inf).index_copy(0, batch.rows.positions[0], logits)
     starts, ends = grid.view(count, width, 2).unbind(-1)
     answers = batch.labels.view(count, 2)
     losses = (
@@ -150,9 +150,9 @@ def question_set(evaluation: EvaluationSet, backbone: Reader, cache: Path) -> Qu
     for chosen in by_length(windows.lengths, backbone.device):
         own = [windows[index] for index in chosen.tolist()]
         width = int(windows.lengths[chosen].max())
-        places = np.concatenate([np.arange(len(one.input_ids)) + row * width for row, one in enumerate(own)])
+        positions = np.concatenate([np.arange(len(one.input_ids)) + row * width for row, one in enumerate(own)])
         targets = np.repeat(chosen, windows.lengths[chosen])
-        rows = padded_rows([one.input_ids for one in own], places, backbone, [one.types for one in own])
+        rows = padded_rows([one.input_ids for one in own], positions, backbone, [one.types for one in own])
         batches.append(Batch(rows, targets, NO_LABELS))
     return QuestionSet(batches, task, data.language, windows, load_records(data, split, task, cache))
 

@@ -29,7 +29,7 @@ def training_set(spec: TaskAdapterSpec, cache: Path) -> TrainingSet:
     """The sentences that have a labelled word at all."""
     length = spec.training.max_length
     examples = token_labels(spec.data, "train", spec.task, spec.backbone, length, cache)
-    rows = [row for one in examples if len((row := example(one)).places)]
+    rows = [row for one in examples if len((row := example(one)).positions)]
     if not rows:
         raise InputError(Fault("no training sentence has a labelled word", "data"))
     lengths = np.array([len(row.ids) for row in rows])
@@ -37,9 +37,9 @@ def training_set(spec: TaskAdapterSpec, cache: Path) -> TrainingSet:
 
 
 def example(one: TokenExample) -> Example:
-    """A sentence with its labelled places."""
-    places = np.flatnonzero(one.labels >= 0)
-    return Example(one.input_ids, places, one.labels[places])
+    """A sentence with its labelled positions."""
+    positions = np.flatnonzero(one.labels >= 0)
+    return Example(one.input_ids, positions, one.labels[positions])
 
 
 def loss(logits: Tensor, batch: MaskedRows) -> Tensor:
@@ -100,14 +100,14 @@ def word_set(evaluation: EvaluationSet, backbone: Reader, cache: Path) -> WordSe
     first = np.cumsum([0, *counts])
     batches = []
     for chosen in by_length(examples.lengths, backbone.device):
-        places, targets = [], []
+        positions, targets = [], []
         width = int(examples.lengths[chosen].max())
         for row, index in enumerate(chosen):
             starts = everything[index].word_starts
             found = np.flatnonzero(starts != NOWHERE)
-            places.append(starts[found] + row * width)
+            positions.append(starts[found] + row * width)
             targets.append(found + first[index])
-        rows = padded_rows([everything[index].input_ids for index in chosen], np.concatenate(places), backbone)
+        rows = padded_rows([everything[index].input_ids for index in chosen], np.concatenate(positions), backbone)
         batches.append(Batch(rows, np.concatenate(targets), NO_LABELS))
     gold = np.concatenate([one.word_labels for one in everything]).astype(np.int64)
     sentences = np.repeat(np.arange(len(everything)), counts)

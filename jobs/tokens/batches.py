@@ -24,14 +24,14 @@ _ORDER, _MASKS, _DROPOUT = 0, 1, 2
 
 
 class Example(NamedTuple):
-    """Token ids of one row, the places whose outputs are wanted, and the labels at those places.
+    """Token ids of one row, the positions whose outputs are wanted, and the labels at those positions.
 
     `source`: what the encoder of a T5-like model reads; `ids` are then what its decoder is given. `types`: which of
     two texts each token is of (BERT's token types). `dropout`: how elements are dropped while one learns from the row.
     """
 
     ids: Ints
-    places: Ints
+    positions: Ints
     labels: Ints
     source: Ints | None = None
     types: Ints | None = None
@@ -107,24 +107,24 @@ def collate(groups: Sequence[Sequence[Example]], pad: int, device: torch.device)
 
 
 def collate_rows(groups: Sequence[Sequence[Example]], pad: int, device: torch.device) -> tuple[Rows, torch.Tensor]:
-    """The rows of `collate`, and the labels at their wanted places."""
+    """The rows of `collate`, and the labels at their wanted positions."""
     height = max(len(group) for group in groups)
     width = max(len(example.ids) for group in groups for example in group)
     ids = np.full((len(groups) * height, width), pad, dtype=np.int64)
     keep = np.zeros(ids.shape, dtype=np.bool_)
     keep[:, 0] = True
     types = np.zeros_like(ids) if any(example.types is not None for group in groups for example in group) else None
-    places: list[NDArray[np.int64]] = []
+    positions: list[NDArray[np.int64]] = []
     for number, group in enumerate(groups):
         for row, example in enumerate(group, start=number * height):
             ids[row, : len(example.ids)] = example.ids
             keep[row, : len(example.ids)] = True
             if types is not None and example.types is not None:
                 types[row, : len(example.ids)] = example.types
-        places.append(np.concatenate([example.places + row * width for row, example in enumerate(group)]))
-    most = max(len(wanted) for wanted in places)
+        positions.append(np.concatenate([example.positions + row * width for row, example in enumerate(group)]))
+    most = max(len(wanted) for wanted in positions)
     padded, valid = np.zeros((len(groups), most), dtype=np.int64), np.zeros((len(groups), most), dtype=np.bool_)
-    for number, wanted in enumerate(places):
+    for number, wanted in enumerate(positions):
         padded[number, : len(wanted)] = wanted
         valid[number, : len(wanted)] = True
     labels = np.concatenate([example.labels for group in groups for example in group]).astype(np.int64)

@@ -95,11 +95,11 @@ def by_length(lengths: Numbers, device: torch.device, tokens: Mapping[str, int] 
         start += size
 
 
-def padded_rows(ids: Sequence[Any], places: Numbers, backbone: Reader, types: Sequence[Any] | None = None) -> Rows:
-    """One group of rows, padded to the longest; `places` count over the flattened rows. `types`: see `Rows`."""
+def padded_rows(ids: Sequence[Any], positions: Numbers, backbone: Reader, types: Sequence[Any] | None = None) -> Rows:
+    """One group of rows, padded to the longest; `positions` count over the flattened rows. `types`: see `Rows`."""
     padded = _padded(ids, backbone.tokenizer.pad_token_id)
     keep = torch.arange(padded.shape[1]) < torch.tensor([len(own) for own in ids])[:, None]
-    where = torch.from_numpy(places.astype(np.int64))[None].to(backbone.device)
+    where = torch.from_numpy(positions.astype(np.int64))[None].to(backbone.device)
     mask = None if bool(keep.all()) else keep.to(backbone.device)
     valid = torch.ones_like(where, dtype=torch.bool)
     kinds = None if types is None else torch.from_numpy(_padded(types, 0)).to(backbone.device)

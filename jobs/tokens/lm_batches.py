@@ -38,13 +38,13 @@ def prompted(example: PromptedExample, model: LanguageModel) -> Example:
     if longest > model.max_length:
         todo = f"the backbone reads at most {model.max_length}"
         raise InputError(Fault("an example is longer than the backbone reads", "", f"{longest} tokens", todo))
-    places = np.flatnonzero(labels != UNLABELLED)
+    positions = np.flatnonzero(labels != UNLABELLED)
     if model.family == "encoder-decoder":
-        return continuation(np.asarray(example.input_ids), labels[places], model)
-    places = places[places > 0]
-    if not len(places):
+        return continuation(np.asarray(example.input_ids), labels[positions], model)
+    positions = positions[positions > 0]
+    if not len(positions):
         raise InputError(Fault("an example has no token to predict", "", f"{len(labels)} tokens"))
-    return Example(np.asarray(example.input_ids)[:-1], places - 1, labels[places])
+    return Example(np.asarray(example.input_ids)[:-1], positions - 1, labels[positions])
 
 
 def continuation(source: Ints, target: Ints, model: LanguageModel) -> Example:

@@ -31,7 +31,7 @@ class Window:
     """One question with a part of its context; arrays int32 and read-only, [length], specials included.
 
     `begins`, `ends`: where each token of the context begins and ends, in characters of the context; -1 for the other
-    tokens. `answer`: places of the first gold answer's first and last token, (0, 0) when the window does not hold
+    tokens. `answer`: positions of the first gold answer's first and last token, (0, 0) when the window does not hold
     it whole. `question`: number of the question in the split.
     """
 

@@ -45,7 +45,7 @@ class HeadedEncoder(ABC):
 
     @abstractmethod
     def outputs(self, rows: Rows, tensors: Mapping[str, Tensor]) -> Tensor:
-        """The head's outputs [K, width] at the wanted places of one group, under `tensors`, each [1, *shape]."""
+        """The head's outputs [K, width] at the wanted positions of one group, under `tensors`, each [1, *shape]."""
 
     @abstractmethod
     def trained(self, tensors: Mapping[str, Tensor]) -> Adapter:

@@ -68,7 +68,7 @@ def training_flops(shape: ModelShape, rows: Iterable[Example]) -> float:
     for row in rows:
         length, source = len(row.ids), 0 if row.source is None else len(row.source)
         squares = length * length * (0.5 if shape.causal else 1.0) + source * source + source * length
-        total += _PASSES * (shape.matrices * length + shape.source_matrices * source + shape.head * len(row.places))
+        total += _PASSES * (shape.matrices * length + shape.source_matrices * source + shape.head * len(row.positions))
         total += _ATTENTION * shape.attention * squares
     return total
 

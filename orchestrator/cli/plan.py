@@ -103,15 +103,15 @@ def plan(
 
 
 def _simulate(
-    console: Console, planned: Plan, new: list[Step], costs: CostModel, start_ups: StartupTimes, cluster: str
+    console: Console, planned: Plan, new: list[Step], costs: CostModel, startup_times: StartupTimes, cluster: str
 ) -> Schedule:
-    schedule = simulate(new, costs, planned.campaign.resources, parse_cluster(cluster), start_ups.overheads)
+    schedule = simulate(new, costs, planned.campaign.resources, parse_cluster(cluster), startup_times.overheads)
     if not new:
         console.print("nothing to simulate: every step is reused")
         return schedule
     console.print(_jobs_table(schedule, {step.job: costs.source(step) for step in new}))
     console.print(_path_table(schedule))
-    for line in (*_sentences(schedule), start_ups.sentence()):
+    for line in (*_sentences(schedule), startup_times.sentence()):
         console.print(line, soft_wrap=True, highlight=False)
     if schedule.cluster.gpus and not schedule.counts_gpus:
         todo = "set resources.gpus_per_bank and resources.gpus_per_evaluator"

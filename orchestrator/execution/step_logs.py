@@ -44,17 +44,17 @@ class StepLogs:
         elif event.state == "failed":
             self.add(log_entry(key, "error", f"failed: {event.error}"))
 
-    def add(self, said: LogEntry) -> None:
+    def add(self, entry: LogEntry) -> None:
         """Append one line. On a full disk it is lost, like an event: the step goes on."""
-        file = log_file(self._folder.parent, said.step)
+        file = log_file(self._folder.parent, entry.step)
         line = {
-            "time": datetime.fromtimestamp(said.time, UTC).isoformat(timespec="milliseconds"),
-            "level": said.level,
-            "step": said.step,
-            "attempt": self._attempts.get(said.step, 1),
-            "host": said.host,
-            "pid": said.pid,
-            "message": said.message,
+            "time": datetime.fromtimestamp(entry.time, UTC).isoformat(timespec="milliseconds"),
+            "level": entry.level,
+            "step": entry.step,
+            "attempt": self._attempts.get(entry.step, 1),
+            "host": entry.host,
+            "pid": entry.pid,
+            "message": entry.message,
         }
         with suppress(OSError):
             file.parent.mkdir(parents=True, exist_ok=True)

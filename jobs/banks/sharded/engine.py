@@ -88,7 +88,7 @@ class ShardedEngine:
             module.dropout = rows.dropout
         keep = None if rows.keep is None else rows.keep.long()
         logits = self._engine(input_ids=rows.ids, attention_mask=keep, use_cache=False).logits
-        chosen = logits.flatten(0, 1)[rows.places[0][rows.valid[0]]]
+        chosen = logits.flatten(0, 1)[rows.positions[0][rows.valid[0]]]
         return torch.nn.functional.cross_entropy(chosen.float(), labels, reduction="none")
 
     def backward(self, loss: Tensor) -> None:

@@ -154,7 +154,7 @@ class _Language:
         own = self._team.shard(rows)
         batch = collate([own or [rows[0]]], _FILLER, self._engine.device)
         total = self._engine.token_losses(batch.rows, batch.labels).sum()
-        return total / sum(len(row.places) for row in rows) if own else total * 0.0
+        return total / sum(len(row.positions) for row in rows) if own else total * 0.0
 
     @torch.no_grad()
     def _held_out_loss(self) -> float:
@@ -193,4 +193,4 @@ class _Language:
 
 
 def _labels(rows: Sequence[Example]) -> int:
-    return sum(len(row.places) for row in rows)
+    return sum(len(row.positions) for row in rows)

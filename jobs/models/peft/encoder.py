@@ -13,15 +13,15 @@ from jobs.models.rows import Rows
 
 
 def hidden_states(model: LanguageModel, rows: Rows) -> Tensor:
-    """The encoder's last hidden states [G, K, hidden] at the wanted places, under whatever adapters are applied."""
+    """The encoder's last hidden states [G, K, hidden] at the wanted positions, under whatever adapters are applied."""
     several = getattr(model.model.config, "type_vocab_size", 0) > 1  # XLM-R and RoBERTa know one type of text alone
     hidden: Tensor = model.model.base_model(
         input_ids=rows.ids,
         attention_mask=None if rows.keep is None else rows.keep.long(),
         token_type_ids=rows.types if several else None,
     ).last_hidden_state
-    own = hidden.reshape(rows.places.shape[0], -1, hidden.shape[-1])
-    return own.gather(1, rows.places[..., None].expand(-1, -1, own.shape[-1]))
+    own = hidden.reshape(rows.positions.shape[0], -1, hidden.shape[-1])
+    return own.gather(1, rows.positions[..., None].expand(-1, -1, own.shape[-1]))
 
 
 def require_encoder(model: LanguageModel) -> None:

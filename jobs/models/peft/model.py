@@ -36,7 +36,7 @@ from jobs.models.rows import LmRows
 
 
 class InjectedModel:
-    """A language model and the places where adapters of one shape act in it."""
+    """A language model and the positions where adapters of one shape act in it."""
 
     def __init__(self, language_model: LanguageModel, adapter: Adapter) -> None:
         """`adapter` gives names, shapes and settings. Raises InputError when it does not fit the model."""
@@ -115,7 +115,7 @@ def token_losses(language_model: LanguageModel, batch: LmRows) -> Tensor:
                     decoder_input_ids=rows.ids,
                     use_cache=False,
                 )
-    groups, width = rows.places.shape[0], caught.hidden.shape[-1]
+    groups, width = rows.positions.shape[0], caught.hidden.shape[-1]
     own = caught.hidden.reshape(groups, -1, width)
-    chosen = own.gather(1, rows.places[..., None].expand(-1, -1, width))[rows.valid]
+    chosen = own.gather(1, rows.positions[..., None].expand(-1, -1, width))[rows.valid]
     return language_model.head.losses(chosen, batch.labels)

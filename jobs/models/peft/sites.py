@@ -145,7 +145,7 @@ class KroneckerSite:
 
 
 def sites_of(adapter: Adapter) -> tuple[Site, ...]:
-    """The places of a LoRA, (IA)3 or LoKr adapter. Raises InputError for variants that compute something else."""
+    """The sites of a LoRA, (IA)3 or LoKr adapter. Raises InputError for variants that compute something else."""
     match adapter.kind:
         case "lora":
             parts = sorted(lora_modules(adapter).values(), key=lambda part: part.module)
@@ -158,15 +158,15 @@ def sites_of(adapter: Adapter) -> tuple[Site, ...]:
             raise InputError(Fault("adapters of this kind sit on no module", adapter.label, adapter.kind))
 
 
-def check_sites(places: tuple[Site, ...], adapter: Adapter, targets: Mapping[str, nn.Module]) -> None:
+def check_sites(sites: tuple[Site, ...], adapter: Adapter, targets: Mapping[str, nn.Module]) -> None:
     """Raise InputError unless every tensor of `adapter` has its place, on a module of `targets` of its sizes."""
     shapes = {name: tuple(tensor.shape) for name, tensor in adapter.tensors.items()}
-    left = sorted(set(shapes) - {name for place in places for name in place.names})
+    left = sorted(set(shapes) - {name for place in sites for name in place.names})
     if left:
         todo = "only LoRA, (IA)3 and LoKr on linear modules are supported, without biases"
         raise InputError(Fault("tensors that would not be used", adapter.label, ", ".join(left[:3]), todo))
     faults = []
-    for place in places:
+    for place in sites:
         found = linear_sizes(targets[place.module]) if place.module in targets else None
         wanted = place.sizes(shapes)
         if found is None:

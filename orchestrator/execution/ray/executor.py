@@ -83,11 +83,11 @@ class RayExecutor:
         raise_all(infeasible(resources, self._cluster.nodes()))
         self._notes, self._metrics = notes, CampaignMetrics(run.campaign)
         self._shutdown, self._told, self._closed = run.shutdown, False, False
-        self._mailbox, self._start_ups = open_mailbox(), StartupLog(workspace)
+        self._mailbox, self._startup_log = open_mailbox(), StartupLog(workspace)
         self._pool = WorkerPool(resources, self._mailbox.name)
         storage = workspace / "ray"
-        self._banks = BankRunner(resources, storage, self._mailbox.name, self._metrics, self._start_ups)
-        self._searches = SearchRunner(storage, resources.attempts, self._is_leaving, self._start_ups)
+        self._banks = BankRunner(resources, storage, self._mailbox.name, self._metrics, self._startup_log)
+        self._searches = SearchRunner(storage, resources.attempts, self._is_shutting_down, self._startup_log)
         self._running: dict[str, float] = {}
         self._settling = Debounce()
 
@@ -117,7 +117,7 @@ class RayExecutor:
             else:
                 self._start_what_can()
             for seconds in self._pool.born():
-                self._start_ups.note("worker", seconds)
+                self._startup_log.note("worker", seconds)
             events = [*self._collect(), *self._pool.lost()]
             for event in events:
                 if isinstance(event, StepFinished):
@@ -133,12 +133,12 @@ class RayExecutor:
         """Tell the workers, once: trainings save and leave, searches end with the trials that live."""
         if not self._told:
             self._told = True
-            ray.get(self._mailbox.actor.leave.remote())
+            ray.get(self._mailbox.actor.request_shutdown.remote())
 
     def _under_way(self) -> bool:
         return bool(self._banks.active or self._searches.active or self._pool.is_at_work())
 
-    def _is_leaving(self) -> bool:
+    def _is_shutting_down(self) -> bool:
         return self._shutdown.is_requested or self._closed
 
     def close(self) -> None:
@@ -158,7 +158,7 @@ class RayExecutor:
             afterwards.callback(ray.kill, self._mailbox.actor)
             afterwards.callback(self._pool.release)
             if self._running:
-                self._mailbox.actor.leave.remote()
+                self._mailbox.actor.request_shutdown.remote()
             wait_for(runs, GRACE_SECONDS if self._running else LONGEST_END, self._shutdown)
 
     def _check_open(self) -> None:

@@ -90,11 +90,11 @@ class BankRunner(Runner):
     """Trainings that may share a job go together; their outcomes come through the mailbox."""
 
     def __init__(
-        self, asked: ResourcesSection, storage: Path, mailbox: str, metrics: CampaignMetrics, start_ups: StartupLog
+        self, asked: ResourcesSection, storage: Path, mailbox: str, metrics: CampaignMetrics, startup_log: StartupLog
     ) -> None:
         """`storage`: where Ray keeps what it writes itself."""
         super().__init__("bank")
-        self._storage, self._mailbox, self._metrics, self._start_ups = str(storage), mailbox, metrics, start_ups
+        self._storage, self._mailbox, self._metrics, self._startup_log = str(storage), mailbox, metrics, startup_log
         self._bank_size = asked.bank_size
         scale = Parallelism(asked.sharding, asked.deepspeed, asked.bank_size)
         self._resources = BankResources(
@@ -126,7 +126,7 @@ class BankRunner(Runner):
             clock, *_ = [self._clocks.pop(key) for key in run.keys]
             seconds = clock.beside()
             if seconds is not None:
-                self._start_ups.note("bank", seconds)
+                self._startup_log.note("bank", seconds)
 
     def _train(self, name: str, works: Sequence[Work]) -> None:
         train_bank(name, [work.call for work in works], self._mailbox, self._resources, self._storage)
@@ -135,10 +135,17 @@ class BankRunner(Runner):
 class SearchRunner(Runner):
     """One Tune run at a time over warm workers; the next takes all searches that wait by then."""
 
-    def __init__(self, storage: Path, attempts: int, leaving: Callable[[], bool], start_ups: StartupLog) -> None:
-        """`storage`: where Ray keeps its own results; `leaving`: whether no more trials may begin."""
+    def __init__(
+        self, storage: Path, attempts: int, shutting_down: Callable[[], bool], startup_log: StartupLog
+    ) -> None:
+        """`storage`: where Ray keeps its own results; `shutting_down`: whether no more trials may begin."""
         super().__init__("search")
-        self._storage, self._attempts, self._leaving, self._start_ups = str(storage), attempts, leaving, start_ups
+        self._storage, self._attempts, self._shutting_down, self._startup_log = (
+            str(storage),
+            attempts,
+            shutting_down,
+            startup_log,
+        )
         self._directories = CallDirectories()
         self._events: SimpleQueue[StepFinished | StepProgress] = SimpleQueue()
         self._lent = 0
@@ -171,11 +178,11 @@ class SearchRunner(Runner):
 
         cache = ScoreCache(here[0].cache / SCORES)
         sessions = [Session(call, cache) for call in here]
-        tuning = Tuning(name, self._storage, self._attempts, self._leaving)
+        tuning = Tuning(name, self._storage, self._attempts, self._shutting_down)
         before = sum(session.log.seconds for session in sessions)
         if run_searches(sessions, workers, on_trial, tuning) and warm:
             scored = sum(session.log.seconds for session in sessions) - before
-            self._start_ups.note("search", max(0.0, time.time() - started - scored / len(workers)))
+            self._startup_log.note("search", max(0.0, time.time() - started - scored / len(workers)))
 
 
 def _conclusion(session: Session) -> JobResult | Exception:

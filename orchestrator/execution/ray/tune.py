@@ -69,7 +69,7 @@ class Tuning:
     name: str
     storage: str
     attempts: int
-    leaving: Callable[[], bool] = _never
+    shutting_down: Callable[[], bool] = _never
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,14 +87,14 @@ class SessionSearcher(Searcher):
     """
 
     def __init__(
-        self, sessions: Sequence[Session], workers: int, on_trial: OnTrial, leaving: Callable[[], bool] = _never
+        self, sessions: Sequence[Session], workers: int, on_trial: OnTrial, shutting_down: Callable[[], bool] = _never
     ) -> None:
         """Closes the searches that have nothing left to score. `on_trial` is told in the thread that runs Tune.
 
-        `leaving`: whether no more trials may begin; those that live are waited for.
+        `shutting_down`: whether no more trials may begin; those that live are waited for.
         """
         super().__init__()
-        self._on_trial, self._leaving = on_trial, leaving
+        self._on_trial, self._shutting_down = on_trial, shutting_down
         self._open = {session.call.name: session for session in sessions}
         self._first = {session.call.name: session.ask() for session in sessions}
         self._own = [deque(s for n, s in enumerate(sessions) if n % workers == w) for w in range(workers)]
@@ -118,7 +118,7 @@ class SessionSearcher(Searcher):
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """A trial for a worker that has none; None while scores are waited for; FINISHED when all is done."""
-        if self._leaving():
+        if self._shutting_down():
             return FINISHED
         busy = {live.worker for live in self._live.values()}
         for worker in (number for number in range(len(self._own)) if number not in busy):
@@ -202,7 +202,7 @@ def run_searches(sessions: Sequence[Session], workers: Sequence[Any], on_trial: 
     These are as many as workers that had trials, unless some died. Raises RuntimeError when a trial failed more often
     than `tuning.attempts`.
     """
-    asker = SessionSearcher(sessions, len(workers), on_trial, tuning.leaving)
+    asker = SessionSearcher(sessions, len(workers), on_trial, tuning.shutting_down)
     if asker.over:
         return 0
     calls = {session.call.name: session.call for session in sessions}

@@ -141,7 +141,7 @@ def test_dropout_is_where_the_library_has_it(tmp_path):
         assert sorted(site for site in sites.values() if site is not None) == list(range(7))
         for name, site in sites.items():
             if site is not None:
-                model.set_submodule(name, _Masks(dropout.places(12), site))
+                model.set_submodule(name, _Masks(dropout.positions(12), site))
         expected = model(input_ids=ids, attention_mask=(ids != 1).long(), labels=labels).loss
         expected.backward()
         gradients = {n.replace(".a0.", ".*."): p.grad for n, p in model.named_parameters() if ".a0." in n}

@@ -95,7 +95,7 @@ def plain_outputs(model, kind, rows):
     if kind == "classification":
         return found.logits
     every = found.logits if kind == "ner" else torch.stack([found.start_logits, found.end_logits], -1)
-    return every.reshape(-1, every.shape[-1])[rows.places[0]]
+    return every.reshape(-1, every.shape[-1])[rows.positions[0]]
 
 
 @pytest.mark.parametrize("kind", KINDS)

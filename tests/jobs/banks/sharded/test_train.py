@@ -85,7 +85,7 @@ def mean_loss(model, rows, dropouts) -> torch.Tensor:
         module.dropout = batch.rows.dropout
     keep = None if batch.rows.keep is None else batch.rows.keep.long()
     logits = model(input_ids=batch.rows.ids, attention_mask=keep).logits.flatten(0, 1)
-    return torch.nn.functional.cross_entropy(logits[batch.rows.places[0]], batch.labels)
+    return torch.nn.functional.cross_entropy(logits[batch.rows.positions[0]], batch.labels)
 
 
 def train_plainly(fleet, call):
