@@ -119,7 +119,7 @@ class _TreeBuilder:
         spec = record.spec
         if "corpus" in spec:
             yield self._data(spec["corpus"], "corpus")
-        for one in record.objectives:
+        for one in (objective for objective in record.objectives if "data" in objective):
             yield self._data(one["data"], "corpus" if is_language_model(one["task"]["kind"]) else "task-data")
         yield self._backbone(spec["backbone"])
 

@@ -52,13 +52,13 @@ class Record:
 
     @property
     def objectives(self) -> tuple[Mapping[str, Any], ...]:
-        """Of a search or an evaluation, what is scored: target, task and data of each objective as plain JSON."""
+        """What is scored: target, task and data of each objective as plain JSON."""
         return objectives_of(self.spec)
 
 
 def objectives_of(spec: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
     """The objectives in a spec as plain JSON; those after the first stand in `also`."""
-    return (spec, *spec.get("also", ())) if "data" in spec else ()
+    return (spec, *spec.get("also", ()))
 
 
 def dump_record(record: Record) -> str:

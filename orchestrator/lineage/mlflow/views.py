@@ -182,7 +182,7 @@ def _curves(record: Record, start: int, end: int) -> Iterator[Point]:
 def _data(record: Record) -> Iterator[DataView]:
     spec = record.spec
     used = [spec["corpus"]] if "corpus" in spec else []
-    for ref in (*used, *(objective["data"] for objective in record.objectives)):
+    for ref in (*used, *(objective["data"] for objective in record.objectives if "data" in objective)):
         yield data_view(ref, {"search": "validation"}.get(record.job, spec.get("split", "train")))
 
 
