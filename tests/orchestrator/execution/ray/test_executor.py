@@ -24,7 +24,7 @@ from orchestrator.campaign.resources import ResourcesSection
 from orchestrator.execution.executor import StepStateChanged
 from orchestrator.execution.local import LocalExecutor
 from orchestrator.execution.loop import Summary, execute
-from orchestrator.execution.ray import closing, executor
+from orchestrator.execution.ray import executor
 from orchestrator.execution.ray.executor import RayExecutor
 from orchestrator.lineage.model_card import write_card
 from orchestrator.plan.pinned_references import References
@@ -184,7 +184,7 @@ def test_a_tune_that_does_not_end_is_left_behind_and_starts_no_other_ray(
     tune_that_ends_late(monkeypatch, end)
     monkeypatch.setattr(executor, "LONGEST_END", 0.5)
     for name in ("LAST_SECONDS", "QUIET_SECONDS"):
-        monkeypatch.setattr(closing, name, 0.2)
+        monkeypatch.setattr(executor, name, 0.2)
     try:
         summary = run_on_ray(planned(campaign_file, all_but_searches), all_but_searches)
         assert summary.count("succeeded") == 2 and not ray.is_initialized()
