@@ -130,8 +130,8 @@ def test_defaults_leave_the_fingerprints_of_single_searches_as_they_were():
         ({"targets": ["gl"], "tasks": ["ner"]}, "two objectives or more"),
         ({"targets": ["gl", "qqq"]}, "qqq"),
         ({"targets": ["gl", "ca"]}, "ner of ca: no validation file for ca"),
-        ({"kind": "zero-shot", "choose": "mean", "targets": ["gl"]}, "belongs to kind joint"),
-        ({"methods": ["add"]}, "belong to kind mixture"),
+        ({"kind": "zero-shot", "choose": "mean", "targets": ["gl"]}, "belongs to joint"),
+        ({"methods": ["add"]}, "belongs to mixture"),
     ],
 )
 def test_joint_comparisons_that_cannot_work_are_refused(tmp_path, changes, message):
