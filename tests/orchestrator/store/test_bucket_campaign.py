@@ -44,4 +44,4 @@ def test_a_campaign_in_a_bucket_gives_the_records_and_files_of_one_in_a_director
     for record in there.records():
         there.verify(record)
     assert (there.root / "campaigns" / "small" / "report" / "index.html").is_file()
-    assert not there.bucket.list("checkpoints") and not there.bucket.list("locks")
+    assert not there.backend.bucket.list("checkpoints") and not there.backend.bucket.list("locks")
