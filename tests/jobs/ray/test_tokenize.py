@@ -65,6 +65,6 @@ def test_a_driver_that_leaves_waits_for_no_corpus(fleet, monkeypatch):
     mailbox = open_mailbox()
     pipe = fleet.root / "pipe"
     os.mkfifo(pipe)  # whoever reads it waits for ever
-    ray.get(mailbox.actor.leave.remote())
+    ray.get(mailbox.actor.request_shutdown.remote())
     tokenize.prepare_corpora([with_file(fleet.call("la"), pipe)], Sender(mailbox.name), 1.0)
     assert tokenized(fleet, "la") == []
