@@ -145,7 +145,8 @@ def validate(document: Document, model: type[Model] | TypeAdapter[Model]) -> Mod
     try:
         return kind.validate_python(document.content)
     except ValidationError as invalid:
-        found = [_fault(document, kind.json_schema(), error) for error in _own(invalid.errors())]
+        schema = kind.json_schema()
+        found = [_fault(document, schema, error) for error in _own(invalid.errors())]
         raise InputError(*dict.fromkeys(found)) from invalid
 
 

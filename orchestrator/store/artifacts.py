@@ -165,10 +165,10 @@ class ArtifactStore:
         A record that cannot be read goes to `broken`, which raises it unless the caller says otherwise. Those that are
         `known`, by key, are not read again.
         """
+        known = known or {}
         for file in sorted((self.root / "artifacts").glob(f"*/*/{RECORD_FILE}")):
             try:
-                known_one = (known or {}).get("/".join(file.parts[-3:-1]))
-                if record := known_one or read_record(file.parent):
+                if record := known.get("/".join(file.parts[-3:-1])) or read_record(file.parent):
                     yield record
             except CorruptArtifactError as damage:
                 broken(damage)
