@@ -48,6 +48,11 @@ ENVIRONMENT = {
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
 }
 
+LONGEST_END = 120.0  # seconds that Train and Tune may take to end when all their steps have
+LAST_SECONDS = 5.0  # and once more after their workers were stopped
+QUIET_SECONDS = 5.0  # of waiting, before a word is said
+_LOG = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, slots=True)
 class Run:
@@ -193,12 +198,6 @@ class RayExecutor:
             lost = (key for key in run.keys if key in self._running and key not in ended)
             events += [StepFinished(key, run.failure) for key in lost]
         return events
-
-
-LONGEST_END = 120.0  # seconds that Train and Tune may take to end when all their steps have
-LAST_SECONDS = 5.0  # and once more after their workers were stopped
-QUIET_SECONDS = 5.0  # of waiting, before a word is said
-_LOG = logging.getLogger(__name__)
 
 
 def wait_for(threads: Collection[threading.Thread], seconds: float, shutdown: ShutdownRequest) -> list[str]:
