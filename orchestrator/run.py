@@ -12,6 +12,7 @@ from rich.console import Console
 
 from jobs.runtime.redaction import redacted
 from jobs.runtime.step_log import Send
+from orchestrator.campaign.notes import campaign_notes
 from orchestrator.campaign.schema import Campaign
 from orchestrator.execution.event_log import EventLog
 from orchestrator.execution.executor import Executor, LazyExecutor, StepProgress, StepStateChanged, Watcher
@@ -73,7 +74,7 @@ def run_campaign(plan: Plan, settings: RunSettings, console: Console) -> Outcome
         store.drop_spent_checkpoints()
         found = take_inventory(plan.steps, store)
         new = [step for step in plan.steps if step.key not in found.records]
-        for line in change_lines(store, plan.steps, new):
+        for line in (*campaign_notes(plan.campaign), *change_lines(store, plan.steps, new)):
             console.print(f"note: {line}", style="yellow", soft_wrap=True, markup=False)
         check_hub_names(new)
         check_task_data(new, store.cache)

@@ -15,11 +15,12 @@ from jobs.arithmetic.weighted_sum import accumulation_dtype, refuse_non_finite
 from jobs.errors import Fault, InputError
 
 
-def ia3_tensor(task: Tensor, target: Tensor, source: Tensor, t: float, name: str) -> Tensor:
+def ia3_tensor(task: Tensor, target: Tensor, source: Tensor, t: float, name: str) -> tuple[Tensor, float]:
     """(IA)3, multiplicative, element-wise: `task * (t * (target / source - 1) + 1)`; LoRA's rule is a weighted sum.
 
-    Computed in float32 or float64, rounded once to the task's dtype. Raises InputError when a value of `source` is
-    zero where it divides.
+    Computed in float32 or float64, rounded once to the task's dtype. Beside it the largest |target / source|: a value
+    of `source` near zero makes it, and the result with it, as large as one likes. Raises InputError when a value of
+    `source` is zero where it divides.
     """
     wide = accumulation_dtype(task.dtype)
     for tensor in (task, target, source):
@@ -28,10 +29,10 @@ def ia3_tensor(task: Tensor, target: Tensor, source: Tensor, t: float, name: str
     if zeros:
         todo = "the multiplicative rule divides by it; no result is defined"
         raise InputError(Fault("reference_source holds zeros", name, f"{zeros} of {source.numel()} values", todo))
-    factor = (target.to(wide) / source.to(wide) - 1.0) * t + 1.0
-    result = (task.to(wide) * factor).to(task.dtype)
+    ratio = target.to(wide) / source.to(wide)
+    result = (task.to(wide) * ((ratio - 1.0) * t + 1.0)).to(task.dtype)
     refuse_non_finite([task, result], name)
-    return result
+    return result, float(ratio.abs().max()) if ratio.numel() else 0.0
 
 
 def adamergex_prefix(task: Tensor, target: Tensor, source: Tensor, t: float, name: str = "") -> Tensor:

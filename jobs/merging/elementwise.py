@@ -75,12 +75,20 @@ def _rule(
     raise InputError(Fault("no rule on stored parameters", "method", recipe.method))
 
 
-def multiplied_tensors(terms: Sequence[Term], t: float) -> ComputedTensors:
-    """AdaMergeX's multiplicative rule, which fits (IA)3; terms are task_source, reference_target, reference_source."""
+def multiplied_tensors(terms: Sequence[Term], t: float, ratios: dict[str, float]) -> ComputedTensors:
+    """AdaMergeX's multiplicative rule, which fits (IA)3; terms are task_source, reference_target, reference_source.
+
+    `ratios` fills up as tensors are computed: name -> largest |reference_target / reference_source|.
+    """
     states = [term.adapter.tensors for term in terms]
     specs = shared_specs(terms, states)
     task, target, source = states
-    return ComputedTensors(specs, lambda name: ia3_tensor(task[name], target[name], source[name], t, name))
+
+    def compute(name: str) -> Tensor:
+        result, ratios[name] = ia3_tensor(task[name], target[name], source[name], t, name)
+        return result
+
+    return ComputedTensors(specs, compute)
 
 
 def with_tensors(adapter: Adapter, tensors: Mapping[str, Tensor], config: Mapping[str, Any] | None = None) -> Adapter:

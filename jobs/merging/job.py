@@ -31,7 +31,13 @@ def merge(call: JobCall[MergeSpec]) -> JobResult:
     squares = sum(float(tensor.double().square().sum()) for tensor in merged.tensors.values())
     weights = dict(winner.weights)
     metrics = {"norm": squares**0.5, **{f"weight_{key}": weight for key, weight in weights.items()}}
-    details = {"weights": weights, "method": winner.method, "options": dict(winner.options), "notes": list(made.notes)}
+    details = {
+        "weights": weights,
+        "method": winner.method,
+        "options": dict(winner.options),
+        "notes": list(made.notes),
+        "largest_ratio": made.largest_ratio(),
+    }
     return JobResult(metrics, details={name: value for name, value in details.items() if value})
 
 

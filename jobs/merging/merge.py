@@ -101,8 +101,8 @@ def _record(
         "notes": list(merged.notes),
         "outputs": {file.name: sha256(file) for file in sorted(staging.iterdir())},
     }
-    truncation = merged.truncation()
-    return record if truncation is None else {**record, "truncation": truncation}
+    found = {"truncation": merged.truncation(), "largest_ratio": merged.largest_ratio()}
+    return {**record, **{name: value for name, value in found.items() if value is not None}}
 
 
 def _parent(term: Term, weighted: bool, directory: Path) -> dict[str, Any]:

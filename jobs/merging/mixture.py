@@ -100,15 +100,25 @@ def _slerp(mixture: Mixture, options: dict[str, Any], shared: dict[str, Any]) ->
     return {**_without_base(shared), "sources": sources, "options": {"t": mixture.weights[1][1], **options}}
 
 
-def _adamergex(mixture: Mixture, options: dict[str, Any], shared: dict[str, Any]) -> dict[str, Any]:
+def _negate_b(mixture: Mixture, options: dict[str, Any], shared: dict[str, Any]) -> dict[str, Any]:
+    return {**_without_base(shared), "sources": _weighted(mixture), **options}
+
+
+def _moved(mixture: Mixture, options: dict[str, Any], shared: dict[str, Any]) -> dict[str, Any]:
+    """AdaMergeX and AriMerge: the reference in the task's own language is the source, whatever the sign of t."""
     tasks = [key for key, weight in mixture.weights if key.startswith("task:") and weight == 1.0]
-    others = sorted(((weight, key) for key, weight in mixture.weights if key not in tasks[:1]), reverse=True)
-    if len(tasks) != 1 or len(others) != 2 or abs(others[0][0] + others[1][0]) > TOLERANCE:
-        todo = "one key task:... of weight 1, two others of weights t and -t"
-        raise InputError(Fault("not the weights of AdaMergeX", "weights", _told(mixture), todo))
-    (t, target), (_, source) = others
-    roles = {"task_source": tasks[0], "reference_target": target, "reference_source": source, "t": t}
-    return {**_without_base(shared), **roles, **options}
+    others = {key: weight for key, weight in mixture.weights if key not in tasks[:1]}
+    sources = [key for key in others if tasks and _code(key) == _code(tasks[0])]
+    if len(tasks) != 1 or len(others) != 2 or len(sources) != 1 or abs(sum(others.values())) > TOLERANCE:
+        todo = "one key task:CODE of weight 1, a reference of weight t, and one in CODE of weight -t"
+        raise InputError(Fault(f"not the weights of {mixture.method}", "weights", _told(mixture), todo))
+    (target,) = others.keys() - sources
+    roles = {"task_source": tasks[0], "reference_target": target, "reference_source": sources[0]}
+    return {**_without_base(shared), **roles, "t": others[target], **options}
+
+
+def _code(key: str) -> str:
+    return key.rpartition(":")[2]
 
 
 _FIELDS: dict[Method, _Fields] = {
@@ -117,7 +127,9 @@ _FIELDS: dict[Method, _Fields] = {
     "ties": _ties,
     "dare": _dare,
     "slerp": _slerp,
-    "adamergex": _adamergex,
+    "adamergex": _moved,
+    "arimerge": _moved,
+    "linear_negate_b": _negate_b,
 }
 
 

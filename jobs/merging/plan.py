@@ -92,11 +92,20 @@ def _adamergex(recipe: recipes.AdaMergeX, terms: Sequence[Term], space: str) -> 
     if operators == "add":
         return Merged(with_tensors(first, linear_tensors(terms, [term.adapter.tensors for term in terms])), space)
     if operators == "multiply":
-        return Merged(with_tensors(first, multiplied_tensors(terms, recipe.t)), space)
+        return _multiplied(recipe, terms, space)
     if first.kind == "prefix":
         return Merged(prefix_adamergex(terms, recipe.t), "delta" if space == "factors" else space, (UNVERIFIED,))
     got = f"a {first.kind} adapter, {first.label}"
     raise InputError(Fault("adamergex has a rule for LoRA, (IA)3 and prefixes alone", "method", got, "use arimerge"))
+
+
+def _multiplied(recipe: recipes.AdaMergeX, terms: Sequence[Term], space: str) -> Merged:
+    if recipe.t < 0:
+        todo = "t is 0 or more; swap the references to go the other way"
+        raise InputError(Fault("below 0 the multiplicative rule is another function", "t", f"{recipe.t:g}", todo))
+    ratios: dict[str, float] = {}
+    tensors = multiplied_tensors(terms, recipe.t, ratios)
+    return Merged(with_tensors(terms[0].adapter, tensors), space, ratios=ratios)
 
 
 def _flat_prefixes(recipe: recipes.Recipe, terms: Sequence[Term]) -> Merged:

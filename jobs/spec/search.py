@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 # What makes one adapter of several: see `Mixture`.
-Method = Literal["task_arithmetic", "linear", "ties", "dare", "slerp", "adamergex"]
+Method = Literal["task_arithmetic", "linear", "ties", "dare", "slerp", "adamergex", "arimerge", "linear_negate_b"]
+# Rules that move a task adapter by t times the gap between two reference adapters.
+MOVING: tuple[Method, ...] = ("adamergex", "arimerge")
 Option = tuple[str, float | str]
 
 
@@ -21,7 +23,9 @@ class Mixture:
     - ties: of the keys, whose weights must be equal; options `density` and `lambda`
     - dare: weights as in task_arithmetic; options `density` and `seed`
     - slerp: two keys of weights 1 - t and t
-    - adamergex: one key `task:...` of weight 1 and two others of weights t (target) and -t (source), t >= 0
+    - adamergex, arimerge: one key `task:CODE` of weight 1 and two others of weights t and -t, the second of the same
+      CODE: which is the target and which the source follows from the names, never from the sign of t
+    - linear_negate_b: linear on LoRA's factors, where a negative weight negates B alone (Zhang et al., 2306.14870)
 
     Low-rank adapters take the options `space` and `rank` too: see jobs.merging.recipe. Weights and options are kept in
     the order of their names, so that equal mixtures are equal values.

@@ -21,6 +21,7 @@ from jobs.spec import (
 from orchestrator.campaign.fields import Positive, Share, StrictModel
 
 Activation = Literal["gelu_new", "gelu", "relu", "swish", "tanh"]
+KINDS = ("lora", "ia3", "kronecker", "prefix")
 Modules = Annotated[tuple[str, ...], Field(min_length=1)]
 
 
@@ -106,7 +107,7 @@ class LanguageAdapterSection(StrictModel):
 
     @model_validator(mode="after")
     def _one_kind(self) -> LanguageAdapterSection:
-        named = [kind for kind in ("lora", "ia3", "kronecker", "prefix") if getattr(self, kind) is not None]
+        named = [kind for kind in KINDS if getattr(self, kind) is not None]
         if len(named) > 1:
             raise ValueError(f"one kind of adapter, not {' and '.join(named)}")
         bottleneck = {"reduction_factor", "invertible_reduction_factor", "non_linearity"} & self.model_fields_set
@@ -115,6 +116,11 @@ class LanguageAdapterSection(StrictModel):
                 f"{', '.join(sorted(bottleneck))} belong to bottleneck adapters: leave out beside {named[0]}"
             )
         return self
+
+    @property
+    def kind(self) -> str:
+        """The name of the section that says the shape, or bottleneck."""
+        return next((kind for kind in KINDS if getattr(self, kind) is not None), "bottleneck")
 
     @property
     def stacked(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from jobs.banks.sharded.deepspeed_config import check_extra
 from jobs.errors import Fault, InputError
@@ -76,10 +76,31 @@ def _adapterless(campaign: Campaign, trained: Sequence[str], document: Document)
             if code not in trained:
                 where = document.where(("comparisons", number, "related", "pool", place))
                 yield Fault("a pool language has no adapter", where, code, nearest(code, list(trained)))
+        anchors = {t.language for t in campaign.tasks if t.name in comparison.tasks}
+        summed = anchors if not isinstance(comparison, MixtureSection) else set()
+        yield from _stated(comparison, trained, summed, document, ("comparisons", number, "related", "of"))
     for number, task in enumerate(campaign.tasks):
         if task.language not in trained:
             where = document.where(("tasks", number, "language"))
             yield Fault("the task's language has no adapter", where, task.language, "add it to `languages.pool`")
+
+
+def _stated(
+    comparison: ComparisonSection, trained: Sequence[str], summed: Collection[str], document: Document, at: Location
+) -> Iterator[Fault]:
+    """Related languages that are stated for what is no target, that have no adapter, or are `summed` anyway."""
+    for target, chosen in comparison.related.of.items():
+        if target not in comparison.targets:
+            todo = nearest(target, list(comparison.targets))
+            yield Fault("related languages of what is no target", document.where((*at, target)), target, todo)
+        for place, code in enumerate(chosen):
+            where = document.where((*at, target, place))
+            if resolve_language(code).key == resolve_language(target).key:
+                yield Fault("a language is not related to itself", where, code, "choose another")
+            elif code not in trained:
+                yield Fault("a related language has no adapter", where, code, nearest(code, list(trained)))
+            elif code in summed:
+                yield Fault("the task's own language is in the sum already", where, code, "choose another")
 
 
 def _without_space(
@@ -167,6 +188,8 @@ def _twice(campaign: Campaign, document: Document) -> Iterator[Fault]:
         yield from _names_twice(comparison.tasks, document, (*at, "tasks"))
         yield from _languages_twice(comparison.targets, document, (*at, "targets"))
         yield from _languages_twice(comparison.related.pool, document, (*at, "related", "pool"))
+        for target, stated in comparison.related.of.items():
+            yield from _languages_twice(stated, document, (*at, "related", "of", target))
 
 
 def _names_twice(names: Sequence[str], document: Document, at: Location) -> Iterator[Fault]:

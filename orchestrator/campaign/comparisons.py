@@ -27,13 +27,17 @@ class WithinSection(StrictModel):
 
 
 class RelatedSection(StrictModel):
-    """How related languages are chosen from the pool: the `top` nearest, or all `within` two bounds."""
+    """How related languages are chosen from the pool: the `top` nearest, all `within` two bounds, or stated by `of`."""
 
     by: Distance = "syntactic"
     top: Positive = 1
     within: WithinSection | None = None
     each: bool = Field(False, description="kind mixture: a comparison of its own for every related language")
     pool: tuple[LanguageCode, ...] = Field((), description="candidates; default: all languages with an adapter")
+    of: dict[LanguageCode, Annotated[tuple[LanguageCode, ...], Field(min_length=1)]] = Field(
+        default_factory=dict,
+        description="a target's related languages as someone stated them, e.g. {ar: [sw], es: [fr]}",
+    )
     source: str = Field(
         "uriel",
         description="of distances: uriel (lang2vec's features), urielplus (if installed), or a file: lang2vec's "

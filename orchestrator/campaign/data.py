@@ -76,9 +76,23 @@ class DataSection(StrictModel):
     label_names: tuple[str, ...] = Field((), description="names of integer labels, in order")
     hold_out: Share = Field(0.0, description="share of train for validation, and as much for test, where missing")
     limits: dict[Literal["train", "validation", "test"], Positive] = Field(default_factory=dict)
+    elsewhere: dict[LanguageCode, DataSection] = Field(
+        default_factory=dict, description="languages whose data are another data set, each with a section like this one"
+    )
+
+    def of(self, language: str) -> DataSection:
+        """The section that says where a language's data are: this one, or one of `elsewhere`."""
+        return self.elsewhere.get(language, self)
+
+    @property
+    def places(self) -> tuple[tuple[str, DataSection], ...]:
+        """(key below this section, "" for itself; section) of all data sets."""
+        return (("", self), *((f".elsewhere.{code}", section) for code, section in self.elsewhere.items()))
 
     @model_validator(mode="after")
     def _complete(self) -> DataSection:
+        if further := [code for code, section in self.elsewhere.items() if section.elsewhere]:
+            raise ValueError(f"`elsewhere` does not lead further: {', '.join(further)}")
         if self.source == "hub" and not self.dataset:
             raise ValueError("source hub needs `dataset`")
         if self.source in ("json", "text", "conll") and not self.files:

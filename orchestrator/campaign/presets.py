@@ -13,9 +13,10 @@ _ADAMERGEX = {"task:{source}": "1", "reference:{target}": "lambda", "reference:{
 _TIES = {"language:{source}": "1", "language:{any-related}": "1"}
 
 # Language arithmetic: arXiv 2404.15737. add ... add-subtract-related: arXiv 2311.09344, eqs 1 to 4 and Table 2.
-# adamergex and its baselines: arXiv 2402.18913; arimerge is its linear rule for every kind of adapter,
-# adamergex-multiplied that of (IA)3 for every kind (its ablation), mad-x the stack of a language and a task adapter
-# (arXiv 2005.00052), the second trained on top of the first.
+# adamergex and its baselines: arXiv 2402.18913; arimerge is its linear rule for every kind of adapter, which for LoRA
+# is AdaMergeX's own: there the rule of those whom the paper compares with negates B alone (linear-negate-b, arXiv
+# 2306.14870). adamergex-multiplied is the rule of (IA)3 for every kind (its ablation), mad-x the stack of a language
+# and a task adapter (arXiv 2005.00052), the second trained on top of the first.
 PRESETS: dict[str, Method] = {
     method.name: method
     for method in (
@@ -37,7 +38,8 @@ PRESETS: dict[str, Method] = {
             {"task:{related}": "lambda", "language:{target}": "1 - lambda", "language:{related}": "lambda - 1"},
         ),
         _preset("adamergex", "AdaMergeX", _ADAMERGEX, rule="adamergex"),
-        _preset("arimerge", "AriMerge", _ADAMERGEX),
+        _preset("arimerge", "AriMerge", _ADAMERGEX, rule="arimerge"),
+        _preset("linear-negate-b", "AriMerge, B negated", _ADAMERGEX, rule="linear_negate_b"),
         _preset(
             "adamergex-multiplied",
             "AdaMergeX, multiplied",

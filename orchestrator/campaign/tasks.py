@@ -69,15 +69,21 @@ def _data_faults(task: TaskSection) -> Iterator[str]:
         yield f"a {task.kind} task needs `data`"
         return
     known = ("json", "conll", "hub", "cldr") if task.kind == "ner" else ("json", "hub")
-    for key, data in (("data", task.data), ("evaluation_data", task.evaluation_data)):
-        if data is not None and data.source not in known:
+    for key, data in _data_sets(task):
+        if data.source not in known:
             yield f"`{key}` of a {task.kind} task comes from {' or '.join(known)}, not {data.source}"
-        if data is not None and data.columns and task.kind == "ner":
+        if data.columns and task.kind == "ner":
             yield f"`{key}.columns` is of other kinds: a ner task has `tokens_column` and `labels_column`"
 
 
+def _data_sets(task: TaskSection) -> Iterator[tuple[str, DataSection]]:
+    """(key, section) of each of the task's data sets."""
+    for key, data in (("data", task.data), ("evaluation_data", task.evaluation_data)):
+        yield from ((f"{key}{below}", section) for below, section in data.places) if data is not None else ()
+
+
 def _label_faults(task: TaskSection) -> Iterator[str]:
-    everything = [data.source for data in (task.data, task.evaluation_data) if data is not None]
+    everything = [data.source for _, data in _data_sets(task)]
     if task.kind == "ner" and not task.labels and any(source != "cldr" for source in everything):
         yield "a ner task on other data than cldr needs `labels`, e.g. [O, B-PER, I-PER]"
     if task.kind == "classification" and not task.prompt and len(task.labels) < 2:
@@ -126,6 +132,6 @@ def _head_faults(task: TaskSection) -> Iterator[tuple[str, str, str]]:
         yield "kind", f"{task.kind} needs a language model that writes", todo
         return
     known = HEAD_COLUMNS[task.kind]
-    for key, data in (("data", task.data), ("evaluation_data", task.evaluation_data)):
-        for name in sorted(set(data.columns) - set(known) if data is not None else ()):
+    for key, data in _data_sets(task):
+        for name in sorted(set(data.columns) - set(known)):
             yield f"{key}.columns.{name}", f"a {task.kind} task has no such column", f"known: {', '.join(known)}"

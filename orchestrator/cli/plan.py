@@ -80,6 +80,7 @@ def plan(
     ] = None,
 ) -> None:
     """Show the steps of a campaign: how many, reused or new, and what they will cost; on a cluster with --cluster."""
+    from orchestrator.campaign.notes import campaign_notes
     from orchestrator.cli.tables import plan_table, steps_table
 
     if gantt and not cluster:
@@ -92,6 +93,8 @@ def plan(
     if all_:
         console.print(steps_table(planned.steps, store, costs))
     console.print(plan_table(planned, store, costs))
+    for note in campaign_notes(planned.campaign):
+        console.print(f"note: {note}", style="yellow", soft_wrap=True, markup=False)
     if cluster:
         new = [step for step in planned.steps if not store.has(step)]
         schedule = _simulate(console, planned, new, costs, known_startup_times(store.root, starts), cluster)

@@ -56,6 +56,8 @@ RULES = {
     "dare": "DARE",
     "slerp": "spherical interpolation",
     "adamergex": "AdaMergeX",
+    "arimerge": "AriMerge",
+    "linear_negate_b": "a weighted sum of LoRA factors in which a negative weight negates B alone",
 }
 
 

@@ -14,7 +14,7 @@ from orchestrator.plan.adapter_steps import AdapterSteps
 from orchestrator.store.step import Step, make_step
 from search_spaces.relatedness.selection import Selection
 
-SystemRole = Literal["proxy", "own", "fixed", "baseline", "arithmetic"]
+SystemRole = Literal["proxy", "own", "fixed", "baseline", "bare", "arithmetic"]
 
 
 @dataclass(frozen=True, slots=True)

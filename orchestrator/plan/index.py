@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -15,6 +16,7 @@ from jobs.errors import Fault, InputError
 from jobs.files.atomic import write_text
 from jobs.runtime.redaction import redacted
 from jobs.spec import metric_of
+from orchestrator.campaign.notes import campaign_notes
 from orchestrator.campaign.published import read_published
 from orchestrator.plan.comparisons import PlannedComparison, SystemRole
 from orchestrator.plan.plan import Plan
@@ -66,12 +68,12 @@ class System:
 
 @dataclass(frozen=True, slots=True)
 class RelatedChoice:
-    """How related languages were chosen, and `ranking`: those chosen with their distances, nearest first."""
+    """How related languages were chosen, and `ranking`: those chosen with their distances if there are any."""
 
     by: str = ""
     rule: str = ""
     source: str = ""
-    ranking: tuple[tuple[str, float], ...] = ()
+    ranking: tuple[tuple[str, float | None], ...] = ()
     notes: tuple[str, ...] = ()
 
 
@@ -124,10 +126,12 @@ def index(plan: Plan) -> dict[str, Any]:
         "campaign": plan.campaign.campaign,
         "description": redacted(plan.campaign.description),
         "backbone": {"name": plan.backbone.name, "revision": plan.backbone.revision},
+        "adapter": plan.campaign.language_adapter.kind,
         "steps": [step.key for step in plan.steps],
         "languages": {code: _language(code) for code in sorted(codes)},
         "comparisons": [_COMPARISON.dump_python(_comparison(one), mode="json") for one in plan.comparisons],
         "published": _published(plan),
+        "notes": [redacted(note) for note in campaign_notes(plan.campaign)],
     }
 
 
@@ -152,7 +156,7 @@ def _language(code: str) -> dict[str, str]:
 def _comparison(planned: PlannedComparison) -> Comparison:
     metric, mode = metric_of(planned.task)
     section, related = planned.section, planned.related
-    ranking = tuple((one.code, round(one.distance, 4)) for one in related.chosen)
+    ranking = tuple((one.code, _distance(one.distance)) for one in related.chosen)
     return Comparison(
         name=planned.name,
         kind=section.kind,
@@ -173,6 +177,10 @@ def _comparison(planned: PlannedComparison) -> Comparison:
         ),
         related=RelatedChoice(section.related.by, related.rule, related.source, ranking, related.notes),
     )
+
+
+def _distance(value: float) -> float | None:
+    return None if math.isnan(value) else round(value, 4)
 
 
 def _keys(steps: Iterable[tuple[int, Step]]) -> dict[int, str]:

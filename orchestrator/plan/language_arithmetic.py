@@ -20,7 +20,10 @@ def language_arithmetic(
     task: TaskSection,
     related: Selection,
 ) -> PlannedComparison:
-    """One target on one task: pairs of the task's language, the related ones and, to enhance it, the target's own."""
+    """One target on one task: pairs of the task's language, the related ones and, to enhance it, the target's own.
+
+    The baselines are the adapters alone, their mean, and no language adapter at all.
+    """
     sources = [one.code for one in related.chosen]
     enhanced = isinstance(section, EnhancementSection)
     others = [target] if enhanced else sources
@@ -32,6 +35,7 @@ def language_arithmetic(
     weighted = partial(weighted_system, adapters, target, task)
     half = dict.fromkeys(pairs[0], 0.5)
     systems = (
+        weighted(("no-adapter", "no language adapter", "bare"), {}),
         *(weighted((f"proxy:{code}", f"{code} adapter", "proxy"), {code: 1.0}) for code in (task.language, *sources)),
         *([weighted(("own", f"{target} adapter (MAD-X)", "own"), {target: 1.0})] if enhanced else []),
         weighted((f"fixed:{'+'.join(half)}", f"lambda 0.5 of {' and '.join(half)}", "fixed"), half),

@@ -109,6 +109,8 @@ class _Mixtures:
         steps = []
         for seed in self.adapters.campaign.seeds:
             used = {"task" if is_stacked(key) else key: self._adapter(key, seed) for key in weights}
+            if method.rule == "task_arithmetic":
+                used["theta_pre"] = self.adapters.theta_pre
             space = self._space(method) if len(summed) > 1 else ()
             steps.append((seed, self.adapters.evaluation(self.target, task, seed, summed, used, space)))
         codes = tuple(key.partition(":")[2] for key in weights)

@@ -46,7 +46,7 @@ class References:
         """
         key = (id(section), language, needed)
         if key not in self._made:
-            self._made[key] = self._resolve(section, language, needed, purpose)
+            self._made[key] = self._resolve(section.of(language), language, needed, purpose)
         return self._made[key]
 
     def check(self) -> None:
@@ -68,7 +68,7 @@ class References:
             limits=tuple(sorted(section.limits.items())),
             columns=tuple(sorted(section.columns.items())),
             rows=section.rows.filter if section.rows else None,
-            **section.model_dump(exclude={"splits", "limits", "columns", "names", "rows"}),
+            **section.model_dump(exclude={"splits", "limits", "columns", "names", "rows", "elsewhere"}),
         )
         try:
             return data_ref(request, self._cache)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,7 @@ from jobs.errors import Fault, InputError
 from orchestrator.campaign.comparisons import ComparisonSection
 from search_spaces.relatedness.codes import resolve_languages
 from search_spaces.relatedness.distances import DistanceSource, distance_source, parse_kinds
-from search_spaces.relatedness.selection import Selection, nearest, related_by_thresholds
+from search_spaces.relatedness.selection import Selection, nearest, related_by_thresholds, stated
 
 # Two distances nearer than this may be a tie: `nearest` decides, so both stay on the short list.
 ROUNDING = 1e-6
@@ -20,41 +21,29 @@ LONGEST_LIST = 200  # characters of a fault's list of languages without distance
 
 
 def related_languages(section: ComparisonSection, pool: Sequence[str], faults: list[Fault]) -> dict[str, Selection]:
-    """Target -> its selection, as `nearest` makes it; a target without any is a fault and is left out.
+    """Target -> its selection, stated or as `nearest` makes it; a target without any is a fault, and left out.
 
     `nearest` sees a short list: the languages that may be among the nearest, ties included. So a thousand
     targets in a pool of a thousand take a second, and the notes speak of languages that matter.
     """
+    asked = section.related
     chosen = {}
     try:
-        source = distance_source(section.related.source, (*section.targets, *pool))
+        everyone = (*section.targets, *pool, *chain.from_iterable(asked.of.values()))
+        source = distance_source(asked.source, everyone)
     except InputError as unusable:
         faults += [replace(fault, what=f"comparison {section.name}: {fault.what}") for fault in unusable.faults]
         return {}
-    if section.related.within:
-        return _within(section, pool, source, faults)
     for target, near in zip(section.targets, _short_lists(section, pool, source), strict=True):
         try:
-            chosen[target] = nearest(target, near, section.related.by, section.related.top, source)
-        except InputError as without:
-            where = f"comparison {section.name}, target {target}"
-            faults += [Fault(f.what, where, _short(f.got), f.todo) for f in without.faults]
-    return chosen
-
-
-def _within(
-    section: ComparisonSection, pool: Sequence[str], source: DistanceSource, faults: list[Fault]
-) -> dict[str, Selection]:
-    """All languages nearer than both bounds, for every target."""
-    bounds = section.related.within
-    assert bounds is not None
-    chosen = {}
-    for target in section.targets:
-        others = [code for code in pool if code != target]
-        try:
-            chosen[target] = related_by_thresholds(
-                target, others, syntactic=bounds.syntactic, geographic=bounds.geographic, source=source
-            )
+            if target in asked.of:
+                chosen[target] = stated(target, asked.of[target], asked.by, source)
+            elif asked.within:
+                others = [code for code in pool if code != target]
+                bounds = asked.within.model_dump()
+                chosen[target] = related_by_thresholds(target, others, **bounds, source=source)
+            else:
+                chosen[target] = nearest(target, near, asked.by, asked.top, source)
         except InputError as without:
             where = f"comparison {section.name}, target {target}"
             faults += [Fault(f.what, where, _short(f.got), f.todo) for f in without.faults]
@@ -62,7 +51,7 @@ def _within(
 
 
 def _short_lists(section: ComparisonSection, pool: Sequence[str], source: DistanceSource) -> list[Sequence[str]]:
-    if not pool:
+    if not pool or section.related.within:
         return [pool] * len(section.targets)
     distances = _distances(section, pool, source)
     lists = []

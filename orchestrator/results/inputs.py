@@ -16,7 +16,10 @@ from orchestrator.store.record import CorruptArtifactError, Record, read_record
 
 @dataclass(frozen=True, slots=True)
 class ReportInputs:
-    """A campaign as it stands. `broken`: key -> why its record cannot be read."""
+    """A campaign as it stands. `broken`: key -> why its record cannot be read. `notes`: what its readers should know.
+
+    `adapter`: the kind of its language adapters.
+    """
 
     store: ArtifactStore
     campaign: str
@@ -29,6 +32,8 @@ class ReportInputs:
     records: dict[str, Record]
     broken: dict[str, str]
     events: Events
+    notes: tuple[str, ...] = ()
+    adapter: str = ""
 
     @property
     def missing(self) -> tuple[str, ...]:
@@ -62,6 +67,8 @@ def read_inputs(workspace: Path, campaign: str) -> ReportInputs:
         records=records,
         broken=broken,
         events=read_events(campaign_folder(workspace, campaign) / "events.jsonl", frozenset(records)),
+        notes=tuple(index.get("notes", ())),
+        adapter=index.get("adapter", ""),
     )
 
 

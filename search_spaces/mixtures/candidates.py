@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 
-from jobs.spec import Line, LineSpace, Mixture
+from jobs.spec import MOVING, Line, LineSpace, Mixture
 
 
 def lambda_grid(step: float) -> tuple[float, ...]:
@@ -59,11 +59,11 @@ _ANY_RULES = ("space", "rank")
 
 
 def line_candidate(space: LineSpace, line: Line, lambda_: float) -> Candidate:
-    """The mixture at `lambda_` of a line. Keys of weight zero are left out: AdaMergeX that moves nothing is linear."""
+    """The mixture at `lambda_` of a line, without keys of weight zero: a task adapter that is not moved is linear."""
     weighted = ((key, weight_at(constant, slope, lambda_)) for key, constant, slope in line)
     weights = tuple((key, weight) for key, weight in weighted if weight != 0.0)
     options = (*space.options, *(((space.lambda_option, lambda_),) if space.lambda_option else ()))
-    if space.method == "adamergex" and len(weights) == 1:
+    if space.method in MOVING and len(weights) == 1:
         mixture = Mixture(weights, "linear", tuple(option for option in options if option[0] in _ANY_RULES))
     else:
         mixture = Mixture(weights, space.method, options)

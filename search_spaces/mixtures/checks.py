@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator
 
 from jobs.errors import Fault
 from jobs.spec import (
+    MOVING,
     LineSpace,
     MixtureSpace,
     RangeSpace,
@@ -77,9 +78,10 @@ def _rule(space: RuleSpace, where: str) -> Iterator[Fault]:
     if space.method == "slerp" and _most_members(space.weights) > 2:
         todo = "search subsets of at most 2, or a simplex of 2 languages"
         yield Fault("slerp lies between two adapters", where, f"up to {_most_members(space.weights)}", todo)
-    if space.method == "adamergex":
-        todo = "use a comparison of kind mixture with the method adamergex"
-        yield Fault("AdaMergeX moves one task adapter by two others; no weights of languages do", where, todo=todo)
+    if space.method in MOVING:
+        todo = f"use a comparison of kind mixture with the method {space.method}"
+        what = f"{space.method} moves one task adapter by two others; no weights of languages do"
+        yield Fault(what, where, todo=todo)
 
 
 def _most_members(space: WeightSpace) -> int:

@@ -6,6 +6,7 @@ fallbacks.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jobs.errors import Fault, InputError
+from search_spaces.relatedness.codes import resolve_languages
 from search_spaces.relatedness.distances import DistanceSource
 from search_spaces.relatedness.ranking import Ranking, Related, comparable, rank
 
@@ -30,6 +32,22 @@ class Selection:
     source: str
     missing: tuple[tuple[str, tuple[str, ...]], ...]
     notes: tuple[str, ...]
+
+
+def stated(
+    target: str, chosen: Sequence[str], by: str | Sequence[str] = "syntactic", source: DistanceSource | None = None
+) -> Selection:
+    """The languages that someone chose for the target, in their order; a distance is told where there is one, else nan.
+
+    Raises InputError for unknown and repeated codes, and where the target is chosen for itself.
+    """
+    ranking = rank(target, chosen, by, source)
+    if len(ranking.related) + len(ranking.missing) < len(chosen):
+        raise InputError(Fault("a language is not related to itself", got=target, todo="choose another"))
+    known = {one.code: one for one in ranking.related}
+    languages = resolve_languages(chosen)
+    related = tuple(known.get(one.code, Related(one.code, one.iso3, math.nan, ())) for one in languages)
+    return Selection(target, related, "stated in the campaign", "", ranking.source, ranking.missing, ranking.notes)
 
 
 def nearest(

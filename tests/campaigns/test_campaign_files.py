@@ -19,7 +19,14 @@ FILES = sorted(ROOT.rglob("*.yaml"))
 SCHEMA = "docs/campaign.schema.json"
 PAPERS = {
     "language-arithmetic": ["enhancement", "low-resource", "relatedness", "ties", "zero-shot"],
-    "language-and-task-arithmetic": ["figure-2", "table-1", "table-2", "table-3-kronecker", "table-4-tydiqa"],
+    "language-and-task-arithmetic": [
+        "figure-2",
+        "table-1",
+        "table-2",
+        "table-3-kronecker",
+        "table-4-tydiqa",
+        "table-6",
+    ],
     "adamergex": ["ablations", "backbone-t5", "backbone-xlm-r", "ia3", "lora", "prefix"],
 }
 

@@ -137,7 +137,7 @@ def related_section(inputs: ReportInputs, results: Sequence[Result]) -> Section 
         row(
             Cell(inputs.language(target), target),
             ", ".join(inputs.language(code) for code, _ in related.ranking),
-            ", ".join(f"{distance:.3f}" for _, distance in related.ranking),
+            ", ".join(DASH if distance is None else f"{distance:.3f}" for _, distance in related.ranking),
             related.by,
             related.rule or DASH,
         )

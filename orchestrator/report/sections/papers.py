@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import partial
 from statistics import fmean
 
 from orchestrator.campaign.published import SYSTEMS, Published
@@ -109,25 +110,28 @@ def papers_section(inputs: ReportInputs, results: Sequence[Result]) -> Section |
     blocks: list[Block] = []
     for name, group in groups.items():
         published = inputs.published[name]
+        scores_of = partial(our_scores, published, adapter=inputs.adapter)
         names = dict.fromkeys(result.comparison.task for result in group)
-        by_task = {task: our_scores(published, [r for r in group if r.comparison.task == task]) for task in names}
+        by_task = {task: scores_of([r for r in group if r.comparison.task == task]) for task in names}
         comparable = published.same_backbone(inputs.backbone_name)
-        blocks += published_blocks(paper_table(published, our_scores(published, group), comparable, by_task))
+        blocks += published_blocks(paper_table(published, scores_of(group), comparable, by_task))
     return Section("Beside the papers", tuple(blocks)) if blocks else None
 
 
-def our_scores(published: Published, results: Sequence[Result]) -> Mapping[str, Mapping[str, float]]:
+def our_scores(published: Published, results: Sequence[Result], adapter: str = "") -> Mapping[str, Mapping[str, float]]:
     """Row key of the published table -> column -> our test score, or our gain where gains are published.
 
-    A row with a variant is one language: the target where every related language is compared apart, else the
-    language of the task's training data. Scores that fall into one place are averaged.
+    A row with a variant is one kind of adapter, or one language: the target where every related language is compared
+    apart, else the language of the task's training data. Scores that fall into one place are averaged.
     """
     found: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     keys = {row.key for row in published.rows}
+    methods = {result.comparison.method for result in results}
     for result in results:
         comparison = result.comparison
-        for system, value in _systems(published, result):
-            key, column = _place(keys, comparison, system)
+        for own_name, value in _systems(published, result):
+            system = _as_published(own_name, methods)
+            key, column = _place(keys, comparison, system, adapter)
             place = comparison.task if published.columns_are == "tasks" else column
             found[key][place].append(value)
     return {key: {place: fmean(values) for place, values in row.items()} for key, row in found.items()}
@@ -148,8 +152,21 @@ def _systems(published: Published, result: Result) -> Iterator[tuple[str, float]
         yield names.get(system.role, system.name), system.mean
 
 
-def _place(keys: set[str], comparison: Comparison, system: str) -> tuple[str, str]:
+def _as_published(system: str, methods: Collection[str]) -> str:
+    """The paper's name of a system of ours.
+
+    AriMerge is the composition of arXiv 2306.14870, which negates B alone in LoRA. Where that was run, the same sum of
+    all parameters is not the paper's AriMerge, but AdaMergeX's own formula.
+    """
+    if "linear-negate-b" not in methods:
+        return system
+    return {"linear-negate-b": "arimerge", "arimerge": "arimerge-of-all-parameters"}.get(system, system)
+
+
+def _place(keys: set[str], comparison: Comparison, system: str, adapter: str) -> tuple[str, str]:
     """Row key and column of one score."""
+    if f"{system}/{adapter}" in keys:
+        return f"{system}/{adapter}", comparison.target
     by_target, by_source = f"{system}/{comparison.target}", f"{system}/{comparison.source}"
     if by_target in keys and len(comparison.related.ranking) == 1:
         return by_target, comparison.related.ranking[0][0]

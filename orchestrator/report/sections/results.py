@@ -106,6 +106,7 @@ def _baseline_title(role: str, group: Sequence[Result]) -> str:
 
 # Column of a results table of two fixed kinds (a colour name) -> its title.
 _SLOTS = {
+    "bare": "No language adapter",
     "proxy-1": "Task language's adapter",
     "proxy-2": "Related language's adapter",
     "proxy-3": "2nd related",

@@ -103,8 +103,8 @@ def _flat(results: Sequence[Result]) -> str:
 
 
 def _state(inputs: ReportInputs) -> list[Block]:
-    """What is missing, failed or broken; empty for a finished campaign."""
-    blocks: list[Block] = []
+    """What is to be read with care, missing, failed or broken; empty for a finished campaign without any."""
+    blocks: list[Block] = [Paragraph(f"{note[:1].upper()}{note[1:]}.", "alarm") for note in inputs.notes]
     if inputs.missing:
         done = len(inputs.steps) - len(inputs.missing)
         text = f"The campaign is not finished: {done} of {counted(len(inputs.steps), 'step')} are done. "

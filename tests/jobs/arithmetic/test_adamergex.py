@@ -20,7 +20,8 @@ def vectors(seed: int, *shape: int) -> torch.Tensor:
 @pytest.mark.parametrize("t", [0.0, 0.5, 1.0, -0.7])
 def test_ia3_is_multiplicative(t):
     task, target, source = (vectors(s, 6, 1) for s in (1, 2, 3))
-    merged = ia3_tensor(task, target, source, t, "l")
+    merged, ratio = ia3_tensor(task, target, source, t, "l")
+    assert ratio == pytest.approx(max(abs(a / b) for a, b in zip(target.flatten(), source.flatten(), strict=True)))
     expected = task.numpy() * (t * (target.numpy() / source.numpy() - 1) + 1)
     np.testing.assert_allclose(merged.numpy(), expected, rtol=1e-6)
 
@@ -36,7 +37,7 @@ def test_ia3_refuses_to_divide_by_zero():
 @settings(max_examples=30, deadline=None)
 def test_equal_reference_adapters_leave_the_task_adapter_as_it_is(t):
     task, reference = vectors(1, 7), vectors(2, 7)
-    torch.testing.assert_close(ia3_tensor(task, reference, reference, t, "l"), task)
+    torch.testing.assert_close(ia3_tensor(task, reference, reference, t, "l")[0], task)
 
 
 def test_a_prefix_is_multiplied_by_the_ratio_of_the_references():

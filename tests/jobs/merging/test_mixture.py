@@ -6,6 +6,7 @@ import json
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from tiny_adapters import save_hub, save_peft
 
 from jobs.adapters.formats import read_adapter
@@ -98,6 +99,51 @@ def test_adamergex_takes_its_roles_from_the_weights(decoder):
         assert_near(mix(Mixture(weights, "adamergex"), decoder, None, "gl"), rule(*states, t))
 
 
+def test_roles_are_kept_by_name_whatever_the_sign_of_t(decoder):
+    kind = next(iter(decoder.values())).kind
+    states = [decoder[key].tensors for key in ("task:en", "language:gl", "language:en")]
+    for t in (-0.4, 0.4):
+        weights = (("task:en", 1.0), ("language:gl", t), ("language:en", -t))
+        assert_near(mix(Mixture(weights, "arimerge"), decoder, None, "gl"), added(*states, t))
+        if kind == "lora":
+            assert_near(mix(Mixture(weights, "adamergex"), decoder, None, "gl"), added(*states, t))
+        elif t < 0:
+            with pytest.raises(
+                InputError, match=r"t: below 0 the multiplicative rule is another function \(got -0.4\)"
+            ):
+                mix(Mixture(weights, "adamergex"), decoder, None, "gl")
+
+
+def test_a_negative_weight_negates_the_up_projection_alone(tmp_path):
+    keys = {"task:en": 1.0, "language:gl": 0.6, "language:en": -0.6}
+    sources = {key: read_adapter(save_peft(tmp_path / str(n), "lora", n)) for n, key in enumerate(keys, 1)}
+    merged = mix(Mixture(tuple(keys.items()), "linear_negate_b"), sources, None, "gl")
+    for name, tensor in merged.tensors.items():
+        sign = -1.0 if "lora_B" in name else 1.0
+        task, target, source = (sources[key].tensors[name].double() for key in keys)
+        torch.testing.assert_close(tensor.double(), task + 0.6 * target + sign * 0.6 * source, rtol=1e-5, atol=1e-6)
+
+
+def test_a_divisor_near_zero_is_recorded_and_told(tmp_path):
+    keys = {"task:en": 1.0, "language:gl": 0.5, "language:en": -0.5}
+    places = {key: save_peft(tmp_path / str(n), "ia3", n) for n, key in enumerate(keys, 1)}
+    file = places["language:en"] / "adapter_model.safetensors"
+    tensors = load_file(file)
+    name = sorted(tensors)[0]
+    tensors[name].view(-1)[0] = 1e-3
+    save_file(tensors, file, {"format": "pt"})
+    largest = float(load_file(places["language:gl"] / "adapter_model.safetensors")[name].view(-1)[0]) / 1e-3
+    (tmp_path / "winner.json").write_text(json.dumps({"weights": keys, "method": "adamergex"}))
+    inputs = {f"{key}@3": path for key, path in places.items()}
+    call = JobCall("m", MergeSpec("gl", "x", BackboneRef("b", "0"), 3), {**inputs, "search": tmp_path}, *[tmp_path] * 3)
+    details = merge(call).details
+    assert details["largest_ratio"]["ratio"] == pytest.approx(abs(largest), rel=1e-5) and abs(largest) > 10
+    assert (
+        "divides by values near zero" in details["notes"][0]
+        and details["largest_ratio"]["tensor"] in details["notes"][0]
+    )
+
+
 def test_the_operators_of_adamergex_can_be_swapped_for_its_ablation(decoder):
     states = [decoder[key].tensors for key in ("task:en", "language:gl", "language:en")]
     weights = (("task:en", 1.0), ("language:gl", 0.4), ("language:en", -0.4))
@@ -124,7 +170,8 @@ def test_a_merge_by_the_unverified_rule_for_prefixes_says_so(tmp_path):
         (Mixture((("en", 0.5), ("gl", 0.6)), "ties"), "TIES does not weigh"),
         (Mixture((("en", 0.5), ("gl", 0.5)), "dare"), "density: the rule.s options do not fit"),
         (Mixture((("en", 0.5), ("gl", 0.5)), "linear", (("density", 0.5),)), "do not fit"),
-        (Mixture((("en", 1.0), ("gl", 0.5)), "adamergex"), "not the weights of AdaMergeX"),
+        (Mixture((("en", 1.0), ("gl", 0.5)), "adamergex"), "not the weights of adamergex"),
+        (Mixture((("task:pt", 1), ("en", 0.5), ("gl", -0.5)), "arimerge"), "a reference of weight t, and one in CODE"),
         (Mixture((("en", 0.5), ("gl", 0.6))), "needs a base"),
     ],
 )
@@ -139,6 +186,9 @@ def test_the_merge_job_writes_a_winner_of_any_rule_and_kind(decoder, tmp_path):
     inputs = {f"{key}@3": decoder[key].path for key in weights}
     call = JobCall("m", MergeSpec("gl", "x", BackboneRef("b", "0"), 3), {**inputs, "search": tmp_path}, *[tmp_path] * 3)
     result = merge(call)
+    largest = result.details.pop("largest_ratio", None)
+    assert (largest is None) == (decoder["task:en"].kind == "lora")
+    result.details.pop("notes", None)
     assert result.details == {"weights": dict(sorted(weights.items())), "method": "adamergex"}
     written = read_adapter(tmp_path)
     expected = mix(read_winner(tmp_path), decoder, None, "gl")

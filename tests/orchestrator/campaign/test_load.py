@@ -191,6 +191,19 @@ def test_related_languages_come_from_the_pool(faults):
     assert "comparisons[0].related.pool[1]: a pool language has no adapter (got it)" in said
 
 
+def test_stated_related_languages_have_adapters_and_are_of_targets(faults):
+    of = {"gl": ["gl", "xh", "en", "es", "es"], "ptt": ["es"], "eu": ["es"]}
+    said = faults({"comparisons.0.related": {"of": of}})
+    assert any("related.of.ptt" in one for one in said), said
+    said = faults({"comparisons.0.related": {"of": {key: of[key] for key in ("gl", "eu")}}})
+    told = "\n".join(said)
+    assert (
+        "a language is not related to itself (got gl)" in told and "a related language has no adapter (got xh)" in told
+    )
+    assert "the task's own language is in the sum already (got en)" in told and "listed twice (got es)" in told
+    assert "related.of.eu: related languages of what is no target (got eu)" in told
+
+
 def test_a_pool_of_the_anchor_alone_is_empty_and_every_target_says_so(tmp_path):
     with pytest.raises(InputError) as caught:
         planned(tmp_path, {"languages.pool": ["en"], "comparisons": [

@@ -8,6 +8,7 @@ import yaml
 from jobs.errors import InputError
 from jobs.spec import EvaluationSpec, LineSpace, LoraConfig, MergeSpec, SearchSpec, TaskAdapterSpec
 from orchestrator.campaign.load import load_campaign
+from orchestrator.campaign.notes import campaign_notes
 from orchestrator.plan.index import index
 from orchestrator.plan.pinned_references import References
 from orchestrator.plan.plan import plan_campaign
@@ -141,6 +142,30 @@ def test_a_baseline_may_ask_in_other_words(tmp_path):
     plain, xlt = (system.evaluations[0][1].spec for system in found.comparisons[0].systems[:2])
     assert xlt.task.prompt == "I want you to act as an expert for Galician.\n{question} {{target}}"
     assert (xlt.task.answer, xlt.data) == (plain.task.answer, plain.data) and plain.task.prompt == "{question}"
+
+
+@pytest.mark.parametrize(("weight", "inputs"), [(0.7, ["task:en", "theta_pre"]), (1, ["task:en", "theta_pre"])])
+def test_task_arithmetic_as_a_baseline_starts_from_theta_pre(tmp_path, weight, inputs):
+    baseline = {"name": "less", "weights": {"task:{source}": weight}, "rule": "task_arithmetic"}
+    found = plan(tmp_path, {"methods": ["adamergex"], "baselines": [baseline]})
+    step = found.comparisons[0].systems[0].evaluations[0][1]
+    assert sorted(dict(step.inputs)) == inputs and dict(step.inputs)["theta_pre"].key == found.steps[0].key
+
+
+def test_arimerge_is_its_own_rule_and_what_is_one_formula_is_said(tmp_path):
+    comparison = {"methods": ["adamergex", "arimerge", "linear-negate-b"], "baselines": ["task-adapter"]}
+    found = plan(tmp_path, comparison)
+    assert [one.search.spec.space.method for one in found.comparisons] == ["adamergex", "arimerge", "linear_negate_b"]
+    (note,) = campaign_notes(found.campaign)
+    assert note.startswith("comparison table: AdaMergeX and AriMerge are one formula for these adapters")
+    assert index(found)["notes"] == [note]
+    assert campaign_notes(plan(tmp_path, {**comparison, "methods": ["adamergex", "linear-negate-b"]}).campaign) == ()
+
+
+def test_arimerge_differs_from_adamergex_where_factors_are_multiplied(tmp_path):
+    ia3 = {"ia3": {"target_modules": ["key"]}, "objective": "causal-lm", "training": TRAINING}
+    found = plan(tmp_path, {"methods": ["adamergex", "arimerge"]}, language_adapter=ia3)
+    assert campaign_notes(found.campaign) == ()
 
 
 @pytest.mark.parametrize(

@@ -73,3 +73,12 @@ def test_the_cldr_pins_its_release_and_refuses_what_it_does_not_cover(tmp_path):
     with pytest.raises(InputError) as caught:
         planned(tmp_path, {**cldr, "languages.pool": ["en", "es", "pt", "fr", "grc", "akk"]})
     assert [f.where for f in caught.value.faults] == ["corpus of grc", "corpus of akk"]
+
+
+def test_a_languages_data_may_be_another_data_set(tmp_path):
+    (tmp_path / "other.jsonl").write_text('{"words": "elsewhere"}\n')
+    other = {"source": "json", "files": f"{tmp_path}/other.jsonl", "text_column": "words", "hold_out": 0.1}
+    before, after = (adapters(planned(tmp_path, changes)) for changes in ({}, {"corpora.elsewhere": {"fr": other}}))
+    assert {name for name in after if after[name] != before[name]} == {"fr-s1", "fr-s2"}
+    with pytest.raises(InputError, match="`elsewhere` does not lead further: fr"):
+        planned(tmp_path, {"corpora.elsewhere": {"fr": {**other, "elsewhere": {"es": other}}}})

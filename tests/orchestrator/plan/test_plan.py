@@ -68,9 +68,11 @@ def test_a_zero_shot_target_is_compared_without_an_adapter_of_its_own(plan):
     related = found.related.chosen[0].code
     assert related in ("es", "pt", "fr")
     assert found.search.spec.space.pairs == (("en", related),)
-    assert [system.role for system in found.systems] == ["proxy", "proxy", "fixed", "arithmetic"]
-    assert [system.languages for system in found.systems[:3]] == [("en",), (related,), ("en", related)]
-    fixed = found.systems[2].evaluations[0][1].spec
+    assert [system.role for system in found.systems] == ["bare", "proxy", "proxy", "fixed", "arithmetic"]
+    assert [system.languages for system in found.systems[:4]] == [(), ("en",), (related,), ("en", related)]
+    bare = found.systems[0].evaluations[0][1]
+    assert bare.spec.weights == () and [role for role, _ in bare.inputs] == ["task"]
+    fixed = found.systems[3].evaluations[0][1].spec
     assert dict(fixed.weights) == {"language:en": 0.5, f"language:{related}": 0.5}
 
 
@@ -78,8 +80,8 @@ def test_an_enhancement_target_is_mixed_with_anchor_and_related_and_scored_alone
     found = comparison(plan, "es", "ner")
     related = found.related.chosen[0].code
     assert found.search.spec.space.pairs == (("en", "es"), (related, "es"))
-    assert [system.role for system in found.systems] == ["proxy", "proxy", "own", "fixed", "arithmetic"]
-    assert found.systems[2].languages == ("es",)
+    assert [system.role for system in found.systems] == ["bare", "proxy", "proxy", "own", "fixed", "arithmetic"]
+    assert found.systems[3].languages == ("es",)
 
 
 def test_the_related_language_is_never_the_target_or_the_anchor(plan):
@@ -203,7 +205,7 @@ def test_several_related_languages_make_several_pairs(folder):
     found = comparison(planned(folder, {"comparisons.0.related": {"top": 2}}), "gl", "text")
     first, second = (one.code for one in found.related.chosen)
     assert found.search.spec.space.pairs == (("en", first), ("en", second))
-    assert [system.role for system in found.systems] == ["proxy", "proxy", "proxy", "fixed", "arithmetic"]
+    assert [system.role for system in found.systems] == ["bare", "proxy", "proxy", "proxy", "fixed", "arithmetic"]
 
 
 MEASURED = """

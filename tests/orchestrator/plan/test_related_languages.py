@@ -1,6 +1,7 @@
 """Where distances come from: the campaign says it, and the selection names it."""
 
 from importlib.util import find_spec
+from math import isnan
 
 import pytest
 
@@ -52,3 +53,23 @@ def test_a_table_that_is_not_there_is_a_fault_of_the_comparison(tmp_path):
 def test_a_source_that_is_not_installed_is_a_fault_of_the_comparison():
     _, (fault,) = chosen("urielplus")
     assert "URIEL+ is asked for and not installed" in str(fault)
+
+
+def test_a_stated_language_is_taken_as_stated_and_said_to_be(tmp_path):
+    (tmp_path / "mine.tsv").write_text(TABLE)
+    found, faults = chosen(tmp_path / "mine.tsv", of={"gl": ("pt", "ca")})
+    assert not faults
+    near, unknown = found["gl"].chosen
+    assert (near.code, near.distance, unknown.code) == ("pt", 0.9, "ca") and isnan(unknown.distance)
+    assert found["gl"].rule == "stated in the campaign"
+
+
+def test_targets_without_a_stated_language_get_the_nearest():
+    related = RelatedSection(of={"ar": ("sw",)})
+    both = ZeroShotSection(name="zs", kind="zero-shot", targets=("ar", "gl"), tasks=("ner",), related=related)
+    found = related_languages(both, ("pt", "es", "sw"), [])
+    assert [one.code for one in found["ar"].chosen] == ["sw"] and [one.code for one in found["gl"].chosen] == ["pt"]
+    assert [found[code].rule for code in ("ar", "gl")] == [
+        "stated in the campaign",
+        "the nearest by syntactic distance",
+    ]

@@ -65,3 +65,25 @@ def test_of_several_proxies_the_better_one_counts():
     )
     found = our_scores(published, [result(*systems, better_proxy="proxy:es", kind="zero-shot", method="", target="fr")])
     assert found == {"proxy": {"fr": 60.0}, "language-arithmetic": {"fr": 61.0}}
+
+
+def test_rows_of_a_kind_of_adapter_are_ours_of_that_kind():
+    published = read_published(TABLES / "language-and-task-arithmetic" / "table-6.yaml")
+    systems = (scored("multilingual", "baseline", 26.0), scored("arithmetic", "arithmetic", 27.0))
+    results = [result(*systems, method="task-adapter", target="sw")]
+    assert our_scores(published, results, "lora") == {
+        "multilingual/lora": {"sw": 26.0},
+        "task-adapter/lora": {"sw": 27.0},
+    }
+    assert set(our_scores(published, results, "kronecker")) == {"multilingual/kronecker", "task-adapter/kronecker"}
+
+
+def test_the_papers_arimerge_is_the_one_that_negates_b_alone_where_that_was_run():
+    published = read_published(TABLES / "adamergex" / "headlines.yaml")
+
+    def of(*methods):
+        return [result(scored("arithmetic", "arithmetic", value), method=name) for name, value in methods]
+
+    assert our_scores(published, of(("arimerge", 40.0)))["arimerge"] == {"gu": 40.0}
+    both = our_scores(published, of(("arimerge", 40.0), ("linear-negate-b", 30.0)))
+    assert both["arimerge"] == {"gu": 30.0} and both["arimerge-of-all-parameters"] == {"gu": 40.0}
