@@ -175,7 +175,12 @@ def record_rows(source: str, path: str, reading: Reading, state: object = None) 
 
 # `where`: the row's place for messages; `group`: rows with the same one stay together in a hold-out.
 ROW = datasets.Features(dict.fromkeys(("where", "row", "group"), datasets.Value("string")))
-_GROUPED_BY = ("context", "premise")
+_GROUPED_BY = ("group", "context", "premise")
+
+
+def shared_text(row: Mapping[str, Any]) -> str:
+    """What a row shares with others: its `group`, else its context, else its premise; "" without any."""
+    return next((str(row[name]) for name in _GROUPED_BY if row.get(name) not in (None, "")), "")
 
 
 def row_text(row: Mapping[str, Any], where: str) -> dict[str, str]:
@@ -184,8 +189,7 @@ def row_text(row: Mapping[str, Any], where: str) -> dict[str, str]:
         text = json.dumps(row, ensure_ascii=False)
     except (TypeError, ValueError) as error:
         raise InputError(Fault("a row that is no JSON object", where, str(error)[:80])) from error
-    shared = next((str(row[name]) for name in _GROUPED_BY if row.get(name)), text)
-    return {"where": where, "row": text, "group": shared}
+    return {"where": where, "row": text, "group": shared_text(row) or text}
 
 
 def row_texts(source: str, path: str, state: object = None) -> Iterator[dict[str, str]]:

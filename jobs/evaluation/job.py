@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from jobs.data.groups import example_groups
 from jobs.errors import Fault, InputError
 from jobs.evaluation.evaluator import Scored, Stack
 from jobs.evaluation.headed_evaluator import HeadedEvaluator
@@ -36,8 +37,8 @@ def evaluate(
     of the columns that the task's metric comes with, in points; of text the loss in nats per token, its exponential
     `perplexity`, and `tokens`; the details then say how many texts reached `max_new_tokens` without ending, and how
     many prompts were cut. Writes `statistics.json` ({"columns", "rows"}: one row per example, for the paired
-    bootstrap) and, but for held-out text, `predictions.jsonl` (each example, gold and predicted). Raises InputError
-    for missing inputs, adapters that do not fit and faulty data.
+    bootstrap, and `groups` where examples share a context) and, but for held-out text, `predictions.jsonl` (each
+    example, gold and predicted). Raises InputError for missing inputs, adapters that do not fit and faulty data.
     """
     spec = call.spec
     held = warm.model.ref if isinstance(warm, LanguageEvaluator) else warm.backbone.ref
@@ -86,7 +87,9 @@ def _metrics(spec: EvaluationSpec, score: LanguageScore) -> dict[str, float]:
 
 
 def _write(call: JobCall[EvaluationSpec], columns: Sequence[str], rows: Any, predictions: Iterable[Any] | None) -> None:
-    document = {"columns": columns, "rows": rows}
+    spec = call.spec
+    groups = example_groups(spec.data, spec.split, spec.task, call.cache)
+    document = {"columns": columns, "rows": rows} | ({"groups": groups} if groups else {})
     (call.output / STATISTICS).write_text(json.dumps(document) + "\n", encoding="utf-8")
     if predictions is not None:
         with (call.output / PREDICTIONS).open("w", encoding="utf-8") as file:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from collections import Counter
@@ -186,6 +187,19 @@ def test_the_job_writes_statistics_and_what_was_predicted(world, tmp_path, kind)
     lines = [json.loads(line) for line in (tmp_path / "predictions.jsonl").open()]
     right = [line["predicted"] in (line["gold"] if kind == "qa" else [line["gold"]]) for line in lines]
     assert 100 * np.mean(right) == pytest.approx(result.metrics["exact_match" if kind == "qa" else "accuracy"])
+
+
+def test_the_job_writes_which_questions_share_a_context(world, tmp_path):
+    rows = rows_of(world, QUESTIONS)[:4]
+    file = tmp_path / "test.jsonl"
+    file.write_text("".join(json.dumps(rows[place]) + "\n" for place in (0, 1, 0, 2, 3, 1)))
+    data = dataclasses.replace(world.data["qa"], revision="sha256:twice", files=(("test", str(file)),))
+    spec = EvaluationSpec("xx", QUESTIONS, data, world.ref, 1, (("language:en", 1.0),), "test", LENGTH)
+    inputs = {"language:en": world.root / "en", "task": world.root / QUESTIONS.name}
+    evaluate(JobCall("e", spec, inputs, tmp_path, tmp_path / "none", world.root / "cache"), world.warm, no_progress)
+    document = json.loads((tmp_path / "statistics.json").read_text())
+    assert [document["groups"].index(name) for name in document["groups"]] == [0, 1, 0, 3, 4, 1]
+    assert document["rows"][0] == document["rows"][2]
 
 
 def test_a_head_with_other_labels_is_refused(world):
