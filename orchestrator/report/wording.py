@@ -51,9 +51,9 @@ def _written(metric: str, value: float, sign: str) -> str:
     return text.replace("-", "−")
 
 
-def interval(metric: str, gain: Gain) -> str:
+def interval(metric: str, low: float, high: float) -> str:
     """`[low, high]`, or a dash."""
-    return DASH if math.isnan(gain.low) else f"[{signed(metric, gain.low)}, {signed(metric, gain.high)}]"
+    return DASH if math.isnan(low) else f"[{signed(metric, low)}, {signed(metric, high)}]"
 
 
 def metric_name(metric: str) -> str:

@@ -14,14 +14,14 @@ from statistics import fmean, stdev
 
 import numpy as np
 
-from jobs.errors import InputError
-from jobs.scoring.bootstrap import paired_bootstrap
+from jobs.errors import Fault, InputError
+from jobs.scoring.bootstrap import Interval, paired_bootstrap
 from jobs.scoring.metrics import Statistics, metric_over
 from orchestrator.plan.index import Comparison, System
 from orchestrator.results.inputs import ReportInputs
 from orchestrator.results.searches import Flatness, Gain, Search, alone_scores, read_flatness, read_search
-
-ALPHA = 0.05  # of p-values that are corrected for all comparisons of a campaign
+from orchestrator.results.significance import resamples_for
+from orchestrator.store.record import Record
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,33 +136,47 @@ def _gain(inputs: ReportInputs, comparison: Comparison, ours: System, theirs: Sy
         return None
     metric, sign = comparison.metric, 1 if comparison.mode == "max" else -1
     value = sign * fmean(a.metrics[metric] - b.metrics[metric] for a, b in pairs)
-    low, high, p, fault = math.nan, math.nan, math.nan, ""
+    named = (theirs.name, theirs.label, theirs.role, value)
     try:
-        columns, left = _statistics(inputs, [record.key for record, _ in pairs])
-        _, right = _statistics(inputs, [record.key for _, record in pairs])
-        found = paired_bootstrap(left, right, metric_over(metric, columns), comparison.mode)
-        low, high, p = found.low, found.high, found.p
+        columns, groups, left, right = _statistics(inputs, pairs)
+        draws = resamples_for(len(inputs.comparisons))
+        found = paired_bootstrap(left, right, metric_over(metric, columns), comparison.mode, groups, draws)
     except (InputError, OSError, ValueError, KeyError) as problem:
-        fault = f"no interval: {problem}"
-    return Gain(theirs.name, theirs.label, theirs.role, value, low, high, len(pairs), fault, p)
+        return Gain(*named, math.nan, math.nan, len(pairs), f"no interval: {problem}")
+    return Gain(
+        *named,
+        found.low,
+        found.high,
+        len(pairs),
+        _unknown(found, "context" if groups else "example"),
+        found.p,
+        found.seeds_low,
+        found.seeds_high,
+        found.units,
+        found.differing,
+        bool(groups),
+    )
 
 
-def _statistics(inputs: ReportInputs, keys: Sequence[str]) -> tuple[tuple[str, ...], list[Statistics]]:
-    """What the columns hold, and one array [examples, columns] a step."""
-    texts = [(inputs.store.fetch(key) / "statistics.json").read_text(encoding="utf-8") for key in keys]
-    documents = [json.loads(text) for text in texts]
-    return tuple(documents[0]["columns"]), [np.asarray(one["rows"], dtype=np.float64) for one in documents]
+def _unknown(found: Interval, unit: str) -> str:
+    """Why there is no interval; "" where there is one."""
+    if not math.isnan(found.low):
+        return ""
+    return f"no interval: one {unit}" if found.units == 1 else f"no interval: all {found.units} {unit}s differ alike"
 
 
-def holm(p_values: Sequence[float]) -> tuple[float, ...]:
-    """Adjusted p-values that bound the chance of any false win (Holm 1979, step-down), in the given order.
+def _statistics(
+    inputs: ReportInputs, pairs: Sequence[tuple[Record, Record]]
+) -> tuple[tuple[str, ...], tuple[str, ...], list[Statistics], list[Statistics]]:
+    """What the columns hold, the groups of the examples, and the arrays [examples, columns] of both systems.
 
-    The i-th smallest of n is multiplied by n - i + 1; none is below a smaller one's, none above 1.
+    Raises InputError for systems whose examples are grouped otherwise.
     """
-    order = sorted(range(len(p_values)), key=lambda i: p_values[i])
-    adjusted = [0.0] * len(p_values)
-    highest = 0.0
-    for place, i in enumerate(order):
-        highest = max(highest, min(1.0, p_values[i] * (len(p_values) - place)))
-        adjusted[i] = highest
-    return tuple(adjusted)
+    keys = [[record.key for record in records] for records in zip(*pairs, strict=True)]
+    texts = [[(inputs.store.fetch(key) / "statistics.json").read_text(encoding="utf-8") for key in own] for own in keys]
+    documents = [[json.loads(text) for text in own] for own in texts]
+    grouped = {tuple(one.get("groups", ())) for own in documents for one in own}
+    if len(grouped) > 1:
+        raise InputError(Fault("the systems' examples have other contexts", todo="score both systems again"))
+    left, right = ([np.asarray(one["rows"], dtype=np.float64) for one in own] for own in documents)
+    return tuple(documents[0][0]["columns"]), grouped.pop(), left, right

@@ -22,8 +22,10 @@ DEFAULT_LAMBDA = 0.5
 class Gain:
     """What arithmetic gains over one system: positive is better whatever the metric's direction.
 
-    `low` and `high`: 95 % interval, paired over test examples and pooled over `seeds`; nan where `fault` says why.
-    `p`: two-sided, of the same bootstrap, before any correction for many comparisons.
+    `low` and `high`: 95 % interval over test examples, pooled over `seeds`; nan where `fault` says why. `p`: two-sided,
+    before any correction for many comparisons. `seeds_low` and `seeds_high`: interval over seeds and examples; nan with
+    one seed. `units`: what was drawn, examples or, where `grouped`, contexts; `differing`: on how many of them the
+    systems differ. See docs/statistics.md.
     """
 
     over: str
@@ -35,6 +37,11 @@ class Gain:
     seeds: int
     fault: str = ""
     p: float = math.nan
+    seeds_low: float = math.nan
+    seeds_high: float = math.nan
+    units: int = 0
+    differing: int = 0
+    grouped: bool = False
 
     @property
     def excludes_zero(self) -> bool:

@@ -20,9 +20,11 @@ from orchestrator.report.document import (
     columns,
     row,
 )
+from orchestrator.report.sections.significance import INTERVAL_NOTE, SEEDS_NOTE, significance_blocks
 from orchestrator.report.wording import (
     DASH,
     comparison_title,
+    counted,
     direction,
     file_stem,
     gain_unit,
@@ -37,10 +39,8 @@ from orchestrator.results.comparisons import Result, ScoredSystem
 from orchestrator.results.inputs import ReportInputs
 from orchestrator.results.searches import Gain
 
-_INTERVAL_NOTE = (
-    "Square brackets: 95 % paired bootstrap interval over the test examples, pooled over seeds; it tells of the test "
-    "set's size, not of new training seeds. ± is the standard deviation over seeds."
-)
+# Fewer differing examples than this are said beside an interval: it is too short then (docs/statistics.md).
+_FEW = 10
 
 
 def grouped(results: Iterable[Result]) -> dict[tuple[str, str], list[Result]]:
@@ -56,10 +56,11 @@ def results_section(inputs: ReportInputs, results: Sequence[Result]) -> Section:
     blocks: list[Block] = [
         Paragraph(
             "Test scores, mean over seeds. The best of a row is **bold**. ◆ marks the better proxy, chosen by its "
-            f"validation score. {_INTERVAL_NOTE} A gain in grey with ≈ lies inside its interval.",
+            f"validation score. {INTERVAL_NOTE} {SEEDS_NOTE} A gain in grey with ≈ lies inside its interval.",
             "note",
         )
     ]
+    blocks += significance_blocks(results)
     blocks += methods_tables(results)
     for (_, title), group in grouped(results).items():
         blocks.append(_table(inputs, group, f"{title} ({direction(group[0].comparison.metric)})"))
@@ -145,10 +146,21 @@ def gain_cell(result: Result, gain: Gain | None) -> Cell:
     if gain is None:
         return Cell(DASH)
     metric = result.comparison.metric
-    small = gain.fault or interval(metric, gain)
+    small = gain.fault or _sureness(metric, gain)
     if not gain.excludes_zero:
         return Cell("≈ " + signed(metric, gain.value), small, "unsure")
     return Cell(signed(metric, gain.value), small, "gain" if gain.low > 0 else "loss")
+
+
+def _sureness(metric: str, gain: Gain) -> str:
+    """The intervals, and how many examples differ where these are few."""
+    unit = "context" if gain.grouped else "example"
+    if gain.units and not gain.differing:
+        return f"the same on every {unit}"
+    parts = [interval(metric, gain.low, gain.high)]
+    parts += [f"seeds {interval(metric, gain.seeds_low, gain.seeds_high)}"] if not math.isnan(gain.seeds_low) else []
+    parts += [f"only {counted(gain.differing, unit)} differ"] if gain.units and gain.differing < _FEW else []
+    return "; ".join(parts)
 
 
 def validation_gain(result: Result) -> Cell:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
 from orchestrator.report.document import Block, Code, Fold, Paragraph, Section, Table, Tiles, columns, row
 from orchestrator.report.sections.results import grouped
+from orchestrator.report.sections.significance import decided, family_of
 from orchestrator.report.wording import baseline, counted, gain_words
-from orchestrator.results.comparisons import ALPHA, Result, holm
+from orchestrator.results.comparisons import Result
 from orchestrator.results.inputs import ReportInputs
 from orchestrator.results.searches import Gain
+from orchestrator.results.significance import Family
 
 _TOLD = 6  # average gains in a sentence; more of them stand in the tables alone
 
@@ -21,8 +22,7 @@ def summary(inputs: ReportInputs, results: Sequence[Result]) -> Section:
     """Counts, wins and the average gain in plain words, then the same as tiles."""
     targets = {result.comparison.target for result in results}
     seeds = max((len(result.comparison.seeds) for result in results), default=0)
-    decided = [(result, gain) for result in results if (gain := baseline(result)) is not None]
-    gains = [gain for _, gain in decided]
+    gains = [gain for _, gain in decided(results)]
     wins = [gain for gain in gains if gain.value > 0]
     sure = [gain for gain in wins if gain.low > 0]
     worse = [gain for gain in gains if gain.high < 0]
@@ -31,30 +31,28 @@ def summary(inputs: ReportInputs, results: Sequence[Result]) -> Section:
         f"{counted(len(results), 'comparison')} of adapter arithmetic with its baselines on "
         f"{counted(len(targets), 'target language')}, {counted(seeds, 'seed')} each. "
     )
-    if decided:
+    if gains:
         text += (
-            f"Arithmetic is ahead in **{len(wins)} of {len(decided)}**; in **{len(sure)}** of them the interval of the "
-            f"gain excludes zero{_corrected(gains)}. {_losses(worse)}{_average_gain(averages)}{_flat(results)}"
+            f"Arithmetic is ahead in **{len(wins)} of {len(gains)}**; in **{len(sure)}** of them the interval of the "
+            f"gain excludes zero{_corrected(family_of(results))}. "
+            f"{_losses(worse)}{_average_gain(averages)}{_flat(results)}"
         )
     else:
         text += "No comparison is scored on test data yet."
     tiles = [
         (str(len(targets)), "target language" + "s" * (len(targets) != 1)),
-        (f"{len(wins)}/{len(decided)}", "comparisons ahead of the baseline"),
-        (f"{len(sure)}/{len(decided)}", "gains whose interval excludes zero"),
+        (f"{len(wins)}/{len(gains)}", "comparisons ahead of the baseline"),
+        (f"{len(sure)}/{len(gains)}", "gains whose interval excludes zero"),
     ]
     tiles += [(average.amount, f"{average.words} than {average.against}") for average in averages[:2]]
     return Section("Summary", (Paragraph(text, "lead"), Tiles(tuple(tiles)), *_state(inputs)))
 
 
-def _corrected(gains: Sequence[Gain]) -> str:
+def _corrected(found: Family) -> str:
     """How many wins are left when all comparisons of the campaign are counted; "" with one."""
-    measured = [gain for gain in gains if not math.isnan(gain.p)]
-    if len(measured) < 2:
+    if found.size < 2:
         return ""
-    adjusted = holm([gain.p for gain in measured])
-    left = sum(p < ALPHA and gain.value > 0 for gain, p in zip(measured, adjusted, strict=True))
-    return f" (in **{left}** after Holm's correction for {len(measured)} comparisons)"
+    return f" (in **{found.wins}** after Holm's correction for {found.size} comparisons)"
 
 
 def _losses(worse: Sequence[Gain]) -> str:

@@ -201,6 +201,43 @@ def test_statistics_of_other_examples_give_a_gain_without_an_interval_and_say_wh
     assert not gain.excludes_zero
 
 
+def _with_groups(made: Synthetic, workspace: Path, prefix: str, groups: list[str]) -> Result:
+    """The made-up campaign with groups in the evaluations of one prefix."""
+    copy_workspace(made, workspace)
+    for key in made.records:
+        if key.startswith(prefix):
+            file = workspace / "artifacts" / key / "statistics.json"
+            file.write_text(json.dumps({**json.loads(file.read_text()), "groups": groups}))
+    return _result(campaign_results(read_inputs(workspace, CAMPAIGN)), "gl", "ner")
+
+
+def test_contexts_are_drawn_whole_and_told_by_their_number(made: Synthetic, tmp_path: Path) -> None:
+    groups = [f"{number:03d}" for number in range(40) for _ in range(3)]
+    found = _with_groups(made, tmp_path / "w", "evaluation/gl-ner", groups).gain("fixed")
+    assert found is not None and (found.units, found.grouped, found.fault) == (40, True, "")
+
+
+def test_all_examples_in_one_context_give_no_interval(made: Synthetic, tmp_path: Path) -> None:
+    found = _with_groups(made, tmp_path / "w", "evaluation/gl-ner", ["one"] * 120).gain("fixed")
+    assert found is not None and found.fault == "no interval: one context" and found.p == 1.0
+
+
+def test_systems_with_other_contexts_are_not_compared(made: Synthetic, tmp_path: Path) -> None:
+    found = _with_groups(made, tmp_path / "w", "evaluation/gl-ner-merge", ["a", "b"] * 60).gain("fixed")
+    assert found is not None and math.isnan(found.p)
+    assert found.fault == "no interval: the systems' examples have other contexts; score both systems again"
+
+
+def test_with_two_seeds_there_is_an_interval_over_seeds_too_and_with_one_there_is_none(
+    results: tuple[Result, ...], tmp_path: Path
+) -> None:
+    gain = _result(results, "gl", "ner").gain("proxy")
+    assert gain is not None and gain.seeds_low <= gain.low < gain.high <= gain.seeds_high
+    make_workspace(tmp_path / "w", without=("evaluation/uk-ner-merge-s51",))
+    alone = _result(campaign_results(read_inputs(tmp_path / "w", CAMPAIGN)), "uk", "ner").gain("proxy")
+    assert alone is not None and math.isnan(alone.seeds_low) and not math.isnan(alone.low)
+
+
 def test_a_campaign_that_never_ran_is_refused_with_advice(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="has not run here"):
         read_inputs(tmp_path, "nothing")
