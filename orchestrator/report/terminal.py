@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.table import Table as TerminalTable
 
 from orchestrator.report.sections.results import gain_cell
-from orchestrator.report.wording import DASH, baseline, comparison_title, score
+from orchestrator.report.wording import DASH, baseline, comparison_title, interval, score
 from orchestrator.results.comparisons import Result, ScoredSystem
 
 
@@ -34,7 +34,9 @@ def _terminal_row(result: Result) -> list[str]:
         result.system("fixed"),
         result.system("arithmetic"),
     )
-    gain = gain_cell(result, baseline(result))
+    decided = baseline(result)
+    gain = gain_cell(result, decided)
+    sure = (decided.fault or interval(result.comparison.metric, decided.low, decided.high)) if decided else ""
     style = {"gain": "green", "loss": "red"}.get(gain.mark, "dim")
     weights = result.search.winner_weights if result.search else ()
     return [
@@ -42,7 +44,7 @@ def _terminal_row(result: Result) -> list[str]:
         escape(comparison_title(result.comparison)),
         *(_terminal_score(result, system) for system in systems),
         f"[{style}]{gain.text}[/]",
-        f"[dim]{escape(gain.small)}[/]",
+        f"[dim]{escape(sure)}[/]".replace("\u00a0", " "),
         " + ".join(f"{weight:g} {code}" for code, weight in weights if weight),
     ]
 

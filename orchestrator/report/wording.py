@@ -52,8 +52,8 @@ def _written(metric: str, value: float, sign: str) -> str:
 
 
 def interval(metric: str, low: float, high: float) -> str:
-    """`[low, high]`, or a dash."""
-    return DASH if math.isnan(low) else f"[{signed(metric, low)}, {signed(metric, high)}]"
+    """`[low, high]` that no line breaks, or a dash."""
+    return DASH if math.isnan(low) else f"[{signed(metric, low)},\u00a0{signed(metric, high)}]"
 
 
 def metric_name(metric: str) -> str:

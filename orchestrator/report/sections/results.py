@@ -60,11 +60,11 @@ def results_section(inputs: ReportInputs, results: Sequence[Result]) -> Section:
             "note",
         )
     ]
-    blocks += significance_blocks(results)
-    blocks += methods_tables(results)
+    told = significance_blocks(results)
+    blocks += [*told[:1], *methods_tables(results)]
     for (_, title), group in grouped(results).items():
         blocks.append(_table(inputs, group, f"{title} ({direction(group[0].comparison.metric)})"))
-    blocks.append(Fold("The scores of every seed", (_seed_table(inputs, results),)))
+    blocks += [Fold("The scores of every seed", (_seed_table(inputs, results),)), *told[1:]]
     return Section("Results", tuple(blocks))
 
 
@@ -158,7 +158,9 @@ def _sureness(metric: str, gain: Gain) -> str:
     if gain.units and not gain.differing:
         return f"the same on every {unit}"
     parts = [interval(metric, gain.low, gain.high)]
-    parts += [f"seeds {interval(metric, gain.seeds_low, gain.seeds_high)}"] if not math.isnan(gain.seeds_low) else []
+    parts += (
+        [f"seeds\u00a0{interval(metric, gain.seeds_low, gain.seeds_high)}"] if not math.isnan(gain.seeds_low) else []
+    )
     parts += [f"only {counted(gain.differing, unit)} differ"] if gain.units and gain.differing < _FEW else []
     return "; ".join(parts)
 

@@ -68,14 +68,18 @@ def test_the_summary_counts_the_wins_that_are_left(inputs, results):
 def test_a_gain_has_its_interval_over_seeds_beside_that_over_examples(results):
     gain = Gain("own", "own", "own", 1.5, 0.5, 2.5, 2, "", 0.01, -0.25, 3.25, 240, 100)
     cell = gain_cell(results[0], gain)
-    assert (cell.text, cell.small, cell.mark) == ("+1.50", "[+0.50, +2.50]; seeds [−0.25, +3.25]", "gain")
+    assert (cell.text, cell.small, cell.mark) == (
+        "+1.50",
+        "[+0.50,\u00a0+2.50]; seeds\u00a0[−0.25,\u00a0+3.25]",
+        "gain",
+    )
     one_seed = dataclasses.replace(gain, seeds_low=math.nan, seeds_high=math.nan)
-    assert gain_cell(results[0], one_seed).small == "[+0.50, +2.50]"
+    assert gain_cell(results[0], one_seed).small == "[+0.50,\u00a0+2.50]"
 
 
 def test_few_and_no_differing_examples_are_said(results):
     few = Gain("own", "own", "own", 1.5, 0.5, 2.5, 1, "", 0.06, units=240, differing=5, grouped=True)
-    assert gain_cell(results[0], few).small == "[+0.50, +2.50]; only 5 contexts differ"
+    assert gain_cell(results[0], few).small == "[+0.50,\u00a0+2.50]; only 5 contexts differ"
     none = Gain("own", "own", "own", 0.0, 0.0, 0.0, 1, "", 1.0, units=240, differing=0)
     assert gain_cell(results[0], none).small == "the same on every example"
 
