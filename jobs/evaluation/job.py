@@ -36,14 +36,15 @@ def evaluate(
     Metrics: all of the task's kind in points, or `mlm_loss` in nats per token and `tokens`. Of a language model: those
     of the columns that the task's metric comes with, in points; of text the loss in nats per token, its exponential
     `perplexity`, and `tokens`; the details then say how many texts reached `max_new_tokens` without ending, and how
-    many prompts were cut. Writes `statistics.json` ({"columns", "rows"}: one row per example, for the paired
-    bootstrap, and `groups` where examples share a context) and, but for held-out text, `predictions.jsonl` (each
-    example, gold and predicted). Raises InputError for missing inputs, adapters that do not fit and faulty data.
+    many prompts were cut, how many examples' choices tie. They name the `precision` of the weights. Writes
+    `statistics.json` ({"columns", "rows"}: one row per example, for the paired bootstrap, and `groups` where examples
+    share a context) and, but for held-out text, `predictions.jsonl` (each example, gold and predicted). Raises
+    InputError for missing inputs, adapters that do not fit and faulty data.
     """
     spec = call.spec
-    held = warm.model.ref if isinstance(warm, LanguageEvaluator) else warm.backbone.ref
-    if held != spec.backbone:
-        got = f"{held.name}, needed: {spec.backbone.name}"
+    held = warm.model if isinstance(warm, LanguageEvaluator) else warm.backbone
+    if held.ref != spec.backbone:
+        got = f"{held.ref.name}, needed: {spec.backbone.name}"
         raise InputError(Fault("the evaluator holds another backbone", call.name, got))
     evaluation = EvaluationSet(spec.task, spec.data, spec.split, spec.max_length, spec.mask_probability)
     found: Scored
@@ -59,7 +60,8 @@ def evaluate(
         rows = [[round(value, 6) for value in row] for row in score.statistics.tolist()]
         _write(call, prepared.columns, rows, None if score.predictions is None else prepared.rows(score.predictions))
     progress(call.name, metrics)
-    return JobResult(metrics, details={"examples": len(found.statistics), **details})
+    precision = str(held.model.dtype).removeprefix("torch.")
+    return JobResult(metrics, details={"examples": len(found.statistics), "precision": precision, **details})
 
 
 def stack_of(call: JobCall[EvaluationSpec]) -> Stack:

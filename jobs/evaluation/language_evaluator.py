@@ -18,6 +18,7 @@ from jobs.merging.mixture import mix
 from jobs.models.language_model import load_language_model
 from jobs.models.peft.model import applied_adapters
 from jobs.runtime.lru import LRUCache
+from jobs.runtime.precision import scoring_precision
 from jobs.spec import BackboneRef, Mixture, is_language_model
 from jobs.tokens.evaluation_sets import EvaluationSet
 
@@ -35,7 +36,7 @@ class LanguageEvaluator:
 
     def __init__(self, backbone: BackboneRef, cache: Path, device: torch.device | str | None = None) -> None:
         """Load the model on `device` (default: a GPU if there is one). `cache` holds tokenized data."""
-        self.model = load_language_model(backbone, device)
+        self.model = load_language_model(backbone, device, scoring_precision)
         self.cache = cache
         self._sets = LRUCache(self._prepare, lambda prepared: 1, _SETS)
         self._adapters: LRUCache[Path, Adapter] = LRUCache(

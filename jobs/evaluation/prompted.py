@@ -17,7 +17,7 @@ from jobs.evaluation.generation import Watch, generate, unwatched
 from jobs.models.language_model import LanguageModel
 from jobs.models.peft.model import token_losses
 from jobs.models.rows import LmRows
-from jobs.scoring.metrics import EXAMPLES, Numbers, Statistics, metric_over
+from jobs.scoring.metrics import EXAMPLES, Numbers, Statistics, choice_points, metric_over
 from jobs.scoring.pieces import pieces
 from jobs.scoring.rouge import Tokens, english_words
 from jobs.scoring.texts import points_of, score_texts
@@ -132,12 +132,6 @@ def choice_scores(prepared: ChoiceSet, model: LanguageModel) -> Statistics:
     return scores / prepared.lengths if prepared.task.choice_score == "mean" else scores
 
 
-def accuracy_statistics(prepared: ChoiceSet, scores: Statistics) -> tuple[tuple[str, ...], Statistics]:
-    """Columns ("examples", "accuracy") and their rows; of equally likely choices the first is taken."""
-    right = 100.0 * (scores.argmax(axis=1) == prepared.gold)
-    return (EXAMPLES, "accuracy"), np.stack([np.ones(len(right)), right], axis=1)
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class LanguageScore(Scored):
     """`predictions`: one JSON object an example. `details`: what the reader of a score should know beside it."""
@@ -153,10 +147,19 @@ def score_prompted(prepared: ChoiceSet | TextSet, model: LanguageModel, watch: W
 
 def _chosen(prepared: ChoiceSet, model: LanguageModel) -> LanguageScore:
     scores = choice_scores(prepared, model)
-    columns, statistics = accuracy_statistics(prepared, scores)
-    rows = zip(prepared.gold.tolist(), scores.argmax(axis=1).tolist(), scores.round(4).tolist(), strict=True)
-    predictions = [{"gold": gold, "predicted": guess, "log_likelihoods": own} for gold, guess, own in rows]
-    details = {"choice_score": prepared.task.choice_score, **_source_details(prepared)}
+    points, tied = choice_points(scores, prepared.gold)
+    columns, statistics = (EXAMPLES, "accuracy"), np.stack([np.ones(len(points)), points], axis=1)
+    rows = zip(prepared.gold.tolist(), scores.argmax(axis=1).tolist(), tied.tolist(), scores.tolist(), strict=True)
+    predictions = [
+        {
+            "gold": gold,
+            "predicted": guess,
+            **({"tied": True} if tie else {}),
+            "log_likelihoods": np.round(own, 4).tolist(),
+        }
+        for gold, guess, tie, own in rows
+    ]
+    details = {"choice_score": prepared.task.choice_score, "ties": int(tied.sum()), **_source_details(prepared)}
     return LanguageScore(_value(prepared.task, columns, statistics), statistics, columns, predictions, details)
 
 

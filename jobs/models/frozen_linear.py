@@ -101,8 +101,10 @@ def _losses(
     total = torch.zeros(len(hidden), 1, device=hidden.device)
     own, peak = torch.zeros_like(total), torch.full_like(total, _LOWEST)
     columns = _COLUMNS.get(hidden.device.type, max(1, _TILE // len(hidden)))
+    if hidden.dtype != weight.dtype:  # a part of the matrix is copied, and that too is bounded
+        columns = min(columns, max(1, _TILE // hidden.shape[1]))
     for start in range(0, len(weight), columns):
-        part = weight[start : start + columns]
+        part = weight[start : start + columns].to(hidden.dtype)
         logits = frozen_linear(hidden, part, None if bias is None else bias[start : start + columns]).float()
         if cap is not None:
             logits = logits.div_(cap).tanh_().mul_(cap)
@@ -116,7 +118,7 @@ def _losses(
         total = total * shrunk + exponentials.sum(1, keepdim=True)
         if expected is not None:
             weighted = exponentials if slope is None else exponentials.mul_(slope)
-            expected.mul_(shrunk).add_(frozen_linear(weighted.to(weight.dtype), part.t(), None))
+            expected.mul_(shrunk).add_(frozen_linear(weighted.to(part.dtype), part.t(), None))
     if gradient is not None and expected is not None:
         label = weight[labels] if cap is None else weight[labels] * _slope(own, cap)
         gradient.copy_(expected / total - label)
@@ -133,7 +135,8 @@ def frozen_cross_entropy(
 ) -> Tensor:
     """Cross-entropy in nats, float32 [M], of logits = hidden [M, n] times weight [V, n] transposed, plus bias [V].
 
-    `cap`: the logits are cap * tanh(logits / cap), as Gemma 2 bounds them. Only `hidden` gets a gradient.
+    `cap`: the logits are cap * tanh(logits / cap), as Gemma 2 bounds them. Only `hidden` gets a gradient. Products are
+    taken in the type of `hidden`, which `bias` has too; the matrix is cast to it a part at a time.
     """
     losses: Tensor = _FrozenCrossEntropy.apply(hidden, weight, bias, labels, cap)  # type: ignore[no-untyped-call]
     return losses

@@ -6,6 +6,7 @@ trained on such a model is PEFT's own. (MAD-X adapters go through `jobs.models.m
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -23,6 +24,7 @@ from jobs.models.files import LOADING, ModelFiles, model_files, no_weights, read
 from jobs.models.frozen_linear import freeze_linear
 from jobs.models.vocabulary_head import VocabularyHead, vocabulary_head
 from jobs.runtime.device_memory import available_bytes, in_gib
+from jobs.runtime.precision import Precision, training_precision
 from jobs.spec import BackboneRef, Objective
 
 Family = Literal["encoder", "decoder", "encoder-decoder"]
@@ -65,13 +67,18 @@ class LanguageModel:
         return int(self.model.config.decoder_start_token_id)
 
 
-def load_language_model(ref: BackboneRef, device: torch.device | str | None = None) -> LanguageModel:
+def load_language_model(
+    ref: BackboneRef,
+    device: torch.device | str | None = None,
+    precision: Callable[[str, bool], Precision] = training_precision,
+) -> LanguageModel:
     """Load the model of `ref`, frozen, on `device` (default: the GPU if there is one, else the CPU).
 
-    Weights are bfloat16 on a GPU and float32 on a CPU. Only safetensors weights are read and no code from the files
-    is run. Raises InputError for a path that is no model directory, files that are not the pinned revision, an
-    architecture without a language-model head, missing weights, a tokenizer that is missing, does not fit or has
-    neither a padding nor an end token, and a head whose logits are made in an unknown way.
+    `precision` of the weights, from the type of the device and whether the model is an encoder: see
+    `jobs.runtime.precision`. Only safetensors weights are read and no code from the files is run. Raises InputError for
+    a path that is no model directory, files that are not the pinned revision, an architecture without a language-model
+    head, missing weights, a tokenizer that is missing, does not fit or has neither a padding nor an end token, and a
+    head whose logits are made in an unknown way.
     """
     files = model_files(ref)
     config = read_config(files)
@@ -80,8 +87,9 @@ def load_language_model(ref: BackboneRef, device: torch.device | str | None = No
     tokenizer = read_tokenizer(files, text_config.vocab_size)
     notes = _ensure_padding(tokenizer, files.named)
     target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    _check_room(files, config, target)
-    model = _model(files, config, family, target)
+    dtype: torch.dtype = getattr(torch, precision(target.type, family == "encoder"))
+    _check_room(files, config, target, dtype)
+    model = _model(files, config, family, dtype)
     model.requires_grad_(False)
     model.eval()
     model.to(target)
@@ -127,7 +135,7 @@ def _ensure_padding(tokenizer: Any, source: str) -> tuple[str, ...]:
 _CLASSES = {"encoder": AutoModelForMaskedLM, "decoder": AutoModelForCausalLM, "encoder-decoder": AutoModelForSeq2SeqLM}
 
 
-def _model(files: ModelFiles, config: Any, family: Family, device: torch.device) -> Any:
+def _model(files: ModelFiles, config: Any, family: Family, dtype: torch.dtype) -> Any:
     # The fused attention of PyTorch leaves out the capping of attention scores that Gemma 2 has.
     capped = getattr(config, "attn_logit_softcapping", None) is not None
     options = {**LOADING, **({"attn_implementation": "eager"} if capped else {})}
@@ -138,7 +146,7 @@ def _model(files: ModelFiles, config: Any, family: Family, device: torch.device)
         model, report = _CLASSES[family].from_pretrained(
             files.folder,
             config=config,
-            dtype=_dtype(device),
+            dtype=dtype,
             use_safetensors=True,
             output_loading_info=True,
             **options,
@@ -154,19 +162,15 @@ def _model(files: ModelFiles, config: Any, family: Family, device: torch.device)
     return model
 
 
-def _check_room(files: ModelFiles, config: Any, device: torch.device) -> None:
+def _check_room(files: ModelFiles, config: Any, device: torch.device, dtype: torch.dtype) -> None:
     """Raise InputError when the weights are more than the device has room for."""
     stored = sum(file.stat().st_size for file in files.folder.glob("*.safetensors"))
-    needed = stored * _dtype(device).itemsize // (config.dtype or torch.float32).itemsize
+    needed = stored * dtype.itemsize // (config.dtype or torch.float32).itemsize
     free = available_bytes(device)
     if needed > free:
         got = f"{in_gib(needed)} of weights, {in_gib(free)} free"
         todo = "use a larger device, or shard the backbone over several"
         raise InputError(Fault("the backbone does not fit the device's memory", f"backbone {files.named}", got, todo))
-
-
-def _dtype(device: torch.device) -> torch.dtype:
-    return torch.bfloat16 if device.type == "cuda" else torch.float32
 
 
 def _max_length(config: Any) -> int:

@@ -81,6 +81,18 @@ def _spans(numbers: Numbers, sentences: Numbers, table: TagTable) -> _Spans:
     return _Spans(starts, ends, kinds)
 
 
+def choice_points(scores: Statistics, gold: Numbers) -> tuple[Statistics, NDArray[np.bool_]]:
+    """Points [examples] of choosing the highest of `scores` [examples, choices], and which examples tie.
+
+    Of k choices that share the highest score exactly each is right by 1/k: 100/k points where `gold` is among them.
+    So a model that tells no choice from another has the score of chance, wherever the right one stands.
+    """
+    best = scores == scores.max(axis=1, keepdims=True)
+    shared = best.sum(axis=1)
+    right = best[np.arange(len(gold)), gold]
+    return 100.0 * right / shared, shared > 1
+
+
 def f1(sums: Statistics) -> Statistics:
     """Micro-averaged F1 in points (0 to 100) from summed span statistics [..., 3]; 0 without any entity."""
     return _ratio(200.0 * sums[..., 0], 2 * sums[..., 0] + sums[..., 1] + sums[..., 2])

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from jobs.data.load import load_records
 from jobs.models.rows import MaskedRows
-from jobs.scoring.metrics import EXAMPLES, Numbers, Statistics, metric_over
+from jobs.scoring.metrics import EXAMPLES, Numbers, Statistics, choice_points, metric_over
 from jobs.spec import TaskAdapterSpec
 from jobs.tasks.heads import classification_head, multiple_choice_head
 from jobs.tasks.protocol import HeadTask, TrainingSet
@@ -50,8 +50,9 @@ def batches(pairs: TokenPairs, backbone: Reader) -> list[Batch]:
 class AccuracySet:
     """Examples that are right or wrong, each of them one row of `found` or several.
 
-    The prediction is the place of the highest output among an example's rows and their outputs; `gold` [examples] are
-    such positions. `told`: an example's columns and its prediction, as people are to read them.
+    The prediction is the place of the highest output among an example's rows and their outputs, the first of equal
+    ones, which share the points (`choice_points`); `gold` [examples] are such positions. `told`: an example's columns
+    and its prediction, as people are to read them.
     """
 
     columns: ClassVar[tuple[str, ...]] = (EXAMPLES, "accuracy")
@@ -64,8 +65,9 @@ class AccuracySet:
 
     def score(self, outputs: Sequence[Tensor]) -> tuple[Statistics, Numbers]:
         """One for every example, and 100 points where the prediction is right."""
-        predictions = _in_order(self.batches, outputs).reshape(len(self.gold), -1).argmax(-1)
-        return np.stack([np.ones(len(self.gold)), 100.0 * (self.gold == predictions)], axis=1), predictions
+        scores = _in_order(self.batches, outputs).reshape(len(self.gold), -1)
+        points, _ = choice_points(scores, self.gold)
+        return np.stack([np.ones(len(self.gold)), points], axis=1), scores.argmax(-1)
 
     def metrics(self, sums: Statistics) -> dict[str, float]:
         """Accuracy in points."""

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections import defaultdict
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -21,11 +19,11 @@ from orchestrator.cli.options import (
     load_file,
     plan_file,
 )
+from orchestrator.report.scoring_notes import scoring_notes
 from orchestrator.report.terminal import results_table
 from orchestrator.report.write import write_report
 from orchestrator.run import ExecutorName, Outcome, RunSettings, run_campaign
 from orchestrator.store.artifacts import open_store
-from orchestrator.store.record import Record
 
 
 def run(
@@ -63,7 +61,7 @@ def report(file: CampaignFile, workspace: Workspace = HERE) -> None:
 
 def _tell(outcome: Outcome, workspace: Path) -> None:
     summary = outcome.summary
-    for note in (*summary.notes, *unfinished_generation_notes(summary.records.values())):
+    for note in (*summary.notes, *scoring_notes(summary.records.values())):
         console.print(f"note: {note}", style="yellow", soft_wrap=True, markup=False)
     console.print(results_table(outcome.report.results))
     executed, reused = summary.count("succeeded"), summary.count("reused")
@@ -73,18 +71,3 @@ def _tell(outcome: Outcome, workspace: Path) -> None:
         console.print(f"failed: {key}: {error}", style="red", soft_wrap=True, markup=False)
     console.print(f"report: {outcome.report.html}", soft_wrap=True)
     console.print(f"MLflow: adapterfleet ui --workspace {workspace}", soft_wrap=True)
-
-
-def unfinished_generation_notes(records: Iterable[Record]) -> list[str]:
-    """One line for each task whose evaluations have texts without an end token, in the order of their names."""
-    counts: dict[tuple[str, int], list[int]] = defaultdict(lambda: [0, 0])
-    for record in records:
-        if "unfinished" in record.details:
-            count = counts[record.spec["task"]["name"], int(record.details["max_new_tokens"])]
-            count[0] += int(record.details["unfinished"])
-            count[1] += int(record.details["examples"])
-    return [
-        f"{task}: {endless:,} of {texts:,} texts reached {most} new tokens without ending, and are scored so"
-        for (task, most), (endless, texts) in sorted(counts.items())
-        if endless
-    ]

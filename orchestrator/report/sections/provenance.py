@@ -12,6 +12,7 @@ from jobs.adapters.loading_code import loading_code, peft_merge_code
 from jobs.adapters.safe_paths import is_peft
 from jobs.spec import BackboneRef
 from orchestrator.report.document import Block, Code, Facts, Fold, Paragraph, Section, Table, columns, row
+from orchestrator.report.scoring_notes import scoring_notes
 from orchestrator.report.wording import DASH, baseline, comparison_title, counted
 from orchestrator.results.comparisons import Result
 from orchestrator.results.inputs import ReportInputs
@@ -53,7 +54,7 @@ def _shown(inputs: ReportInputs, key: str) -> str:
 
 
 def provenance_section(inputs: ReportInputs) -> Section | None:
-    """Versions, revisions and the command to repeat, from the records."""
+    """Versions, revisions, what is to be known of the scores, and the command to repeat, from the records."""
     records = sorted(inputs.records.values(), key=lambda record: str(record.provenance.get("finished", "")))
     if not records:
         return None
@@ -68,13 +69,16 @@ def provenance_section(inputs: ReportInputs) -> Section | None:
     ]
     facts += [("git commit", ", ".join(_values(records, "git_commit"))), ("host", ", ".join(_values(records, "host")))]
     facts += [("executor", ", ".join(_values(records, "executor")))]
+    precisions = sorted({str(r.details["precision"]) for r in records if "precision" in r.details})
+    facts += [("scored in", ", ".join(precisions))]
     facts += [(name, str(version)) for name, version in sorted(dict(latest.get("versions", {})).items())]
     argv = [str(part) for part in latest.get("argv", ())]
     repeat: tuple[Block, ...] = ()
     if argv:
         repeat = (Paragraph("To repeat it:"), Code("sh", shlex.join([Path(argv[0]).name, *argv[1:]])))
     data = Fold(f"Data: {counted(len(_data_rows(inputs)), 'source')}", (_data_table(inputs),))
-    return Section("Provenance", (Facts(tuple(fact for fact in facts if fact[1])), data, *repeat))
+    notes = tuple(Paragraph(f"{note}.") for note in scoring_notes(records))
+    return Section("Provenance", (Facts(tuple(fact for fact in facts if fact[1])), *notes, data, *repeat))
 
 
 def _values(records: Sequence[Record], name: str) -> list[str]:

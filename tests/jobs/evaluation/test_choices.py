@@ -94,3 +94,32 @@ def test_rouge_in_other_languages_needs_a_tokenizer(tmp_path):
         prepare_prompted(EvaluationSet(task, data(tmp_path / "d"), "test", 40), model, tmp_path)
     english = prepare_prompted(EvaluationSet(task, data(tmp_path / "d", "en"), "test", 40), model, tmp_path)
     assert english.tokens("A Cat.") == ["a", "cat"]
+
+
+def test_logits_of_a_model_in_bfloat16_are_products_in_float32(tmp_path):
+    # Near 20, neighbours in bfloat16 stand 0.125 apart: nothing finer would tell two choices from each other.
+    model = load_language_model(make_model(tmp_path / "model", "llama"), "cpu", lambda device, encoder: "bfloat16")
+    weight = model.head.module.weight
+    hidden = torch.randn(50, weight.shape[1], generator=torch.Generator().manual_seed(1)).to(torch.bfloat16)
+    hidden *= 20 / (hidden.float() @ weight.float().t()).abs().amax()
+    labels = torch.arange(50) % len(weight)
+    exact = torch.log_softmax(hidden.double() @ weight.double().t(), -1)
+    expected = -exact[torch.arange(50), labels]
+    found = model.head.losses(hidden, labels).double()
+    assert found.numpy() == pytest.approx(expected.numpy(), abs=1e-4)
+    rounded = torch.log_softmax((hidden @ weight.t()).double(), -1)[torch.arange(50), labels]
+    assert (rounded + expected).abs().max() > 0.01
+
+
+def test_choices_that_tie_share_their_points_and_are_counted(tmp_path):
+    model = load_language_model(make_model(tmp_path / "model", "llama"), "cpu")
+    model.head.module.weight.data.zero_()  # every token is as likely as any other: the two short labels tie
+    task = replace(PICK, max_new_tokens=8)
+    prepared = prepare_prompted(EvaluationSet(task, data(tmp_path / "d"), "test", 40), model, tmp_path)
+    score = score_prompted(prepared, model)
+    gold = [row["gold"] for row in score.predictions]
+    short = [place for place, length in enumerate(prepared.lengths[0]) if length == min(prepared.lengths[0])]
+    assert len(short) == 2 and set(gold) - set(short)
+    assert score.statistics[:, 1].tolist() == [50.0 if one in short else 0.0 for one in gold]
+    assert score.details["ties"] == len(gold)
+    assert all(row["tied"] for row in score.predictions)

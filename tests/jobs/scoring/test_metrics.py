@@ -10,7 +10,7 @@ from seqeval.metrics import f1_score, precision_score, recall_score
 from seqeval.metrics.sequence_labeling import get_entities
 
 from jobs.errors import InputError
-from jobs.scoring.metrics import f1, mlm_loss, precision, recall, span_statistics
+from jobs.scoring.metrics import choice_points, f1, mlm_loss, precision, recall, span_statistics
 
 LABELS = ("O", "B-LOC", "I-LOC", "B-PER", "I-PER", "I-ORG", "B-ORG")
 number = st.integers(0, len(LABELS) - 1)
@@ -59,3 +59,10 @@ def test_masked_lm_loss_is_the_mean_per_token_not_per_block():
     statistics = np.array([[10.0, 2.0], [1.0, 8.0]])
     assert mlm_loss(statistics.sum(axis=0)) == pytest.approx(1.1)
     assert mlm_loss(np.zeros(2)) == 0.0
+
+
+def test_choices_that_tie_share_the_points_of_a_right_answer():
+    scores = np.array([[1.0, 2.0, 0.0], [3.0, 3.0, 0.0], [3.0, 3.0, 0.0], [5.0, 5.0, 5.0]])
+    points, tied = choice_points(scores, np.array([1, 0, 2, 2]))
+    assert points.tolist() == [100.0, 50.0, 0.0, pytest.approx(100 / 3)]
+    assert tied.tolist() == [False, True, True, True]
