@@ -71,7 +71,7 @@ HOMES = {
     "accelerate": ("jobs/banks/sharded",),
     "optuna": ("search_spaces/strategies",),
     "cmaes": ("search_spaces/strategies",),
-    "jinja2": ("orchestrator/report", "orchestrator/lineage"),
+    "jinja2": ("orchestrator/report", "orchestrator/lineage", "jobs/tokens"),
     "seqeval": ("jobs/scoring",),
     "sentencepiece": ("jobs/scoring",),
 }

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from jobs.data.load import describe, load_rows
+from jobs.data.load import describe, example_hash, load_rows
 from jobs.data.reading import Faults
 from jobs.data.template import Filled, Template
 from jobs.errors import Fault, InputError
@@ -21,13 +23,21 @@ class PromptedText:
     """`answers`: the texts that are right, the first of them the one that is trained on.
 
     `choices`: the texts whose likelihoods are compared, none where the answer is generated; `gold`: the place of the
-    right one, -1 without choices.
+    right one, -1 without choices. `examples`: (prompt, answer) of the worked examples that stand before it.
+    `asked_among_them`: whether one of those drawn asks the same as the prompt, and gave its place to another.
     """
 
     prompt: Filled
     answers: tuple[str, ...]
     choices: tuple[str, ...] = ()
     gold: int = -1
+    examples: tuple[tuple[str, str], ...] = ()
+    asked_among_them: bool = False
+
+    @property
+    def answer(self) -> str:
+        """The right choice, or the first of the right answers."""
+        return self.choices[self.gold] if self.choices else self.answers[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +69,37 @@ def prompted_texts(data: DataRef, split: Split, task: TaskRef, cache: Path | Non
 
     A classification's label is one of `task.labels`, a number that `data.label_names` names, or a place in
     `task.choices`; a multiple choice's is a place. Raises InputError with every faulty row: a column that a template
-    names and the row lacks, an empty answer, a label without a choice, choices that are equal.
+    names and the row lacks, an empty answer, a label without a choice, choices that are equal; and when the train split
+    that worked examples are drawn from has too few.
     """
+    texts = _texts(data, split, task, cache)
+    return texts if task.examples is None else [_shown(one, task.examples.count, _drawn(task, cache)) for one in texts]
+
+
+def _shown(text: PromptedText, count: int, drawn: Sequence[tuple[str, str]]) -> PromptedText:
+    """`text` after `count` of `drawn`, none of which asks the same: no question is shown its own answer."""
+    others = (one for one in drawn if one[0] != text.prompt.text)
+    same = any(prompt == text.prompt.text for prompt, _ in drawn[:count])
+    return replace(text, examples=tuple(islice(others, count)), asked_among_them=same)
+
+
+@lru_cache(maxsize=32)
+def _drawn(task: TaskRef, cache: Path | None) -> tuple[tuple[str, str], ...]:
+    """(prompt, answer) of the examples to show and of one to spare, all with prompts of their own.
+
+    They are those whose hashes with the seed are lowest, so neither the order of the data nor repeated rows count.
+    """
+    wanted = task.examples
+    assert wanted is not None
+    rows = {one.prompt.text: one.answer for one in _texts(wanted.data, "train", task, cache)}
+    if len(rows) < wanted.count:
+        where, got = f"task {task.name}: examples from {describe(wanted.data)}", f"{len(rows)}, wanted: {wanted.count}"
+        raise InputError(Fault("too few rows to draw worked examples from", where, got, "lower `count`"))
+    ordered = sorted(rows.items(), key=lambda row: example_hash((str(wanted.seed), *row)))
+    return tuple(ordered[: wanted.count + 1])
+
+
+def _texts(data: DataRef, split: Split, task: TaskRef, cache: Path | None) -> list[PromptedText]:
     templates = Templates.of(task)
     faults = Faults(f"{describe(data)} {split}")
     found = []

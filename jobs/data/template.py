@@ -20,6 +20,17 @@ class Filled:
     text: str
     spans: tuple[tuple[int, int], ...]
 
+    def between(self, before: str, after: str) -> Filled:
+        """The same with a text before and one after it."""
+        shift = len(before)
+        return Filled(f"{before}{self.text}{after}", tuple((start + shift, end + shift) for start, end in self.spans))
+
+    def stripped(self) -> Filled:
+        """The same without white space around it."""
+        text, shift = self.text.strip(), len(self.text) - len(self.text.lstrip())
+        places = [tuple(min(max(0, place - shift), len(text)) for place in span) for span in self.spans]
+        return Filled(text, tuple((start, end) for start, end in places))
+
 
 @dataclass(frozen=True, slots=True)
 class Template:
@@ -48,6 +59,12 @@ class Template:
         """The columns that are named, each once."""
         return tuple(dict.fromkeys(piece for piece, is_column in self.pieces if is_column))
 
+    @property
+    def ends_in_white_space(self) -> bool:
+        """Whether what is written last is white space: a tokenizer then gives it a token of its own."""
+        last, is_column = self.pieces[-1] if self.pieces else ("", False)
+        return not is_column and last != last.rstrip()
+
     def fill(self, row: Mapping[str, Any], where: str = "") -> Filled:
         """The text for one example. Raises InputError for a column that it lacks or that holds no single value."""
         text, spans = "", []
@@ -59,12 +76,18 @@ class Template:
         return Filled(text, tuple(spans))
 
     def fill_all(self, row: Mapping[str, Any], where: str = "") -> tuple[str, ...]:
-        """Every text for one example: several where the template is one column that holds a list. Raises as `fill`."""
-        if len(self.pieces) == 1 and self.pieces[0][1]:
-            column = self.pieces[0][0]
+        """Every text for one example: several where the template has one column and that holds a list.
+
+        Raises as `fill`.
+        """
+        places = [place for place, (_, is_column) in enumerate(self.pieces) if is_column]
+        if len(places) == 1:
+            column = self.pieces[places[0]][0]
             value = _value(row, column, where)
             if isinstance(value, list):
-                return tuple(dict.fromkeys(_single(column, one, where) for one in value))
+                texts = [piece for piece, _ in self.pieces]
+                before, after = "".join(texts[: places[0]]), "".join(texts[places[0] + 1 :])
+                return tuple(dict.fromkeys(f"{before}{_single(column, one, where)}{after}" for one in value))
         return (self.fill(row, where).text,)
 
 
@@ -94,5 +117,5 @@ def _single(column: str, value: Any, where: str) -> str:
         return str(int(value))
     if isinstance(value, int | float) and not isinstance(value, bool):
         return str(value)
-    todo = "a template needs strings or numbers; a list may stand alone as the answer"
+    todo = "a template needs strings or numbers; an answer with one column may have a list in it"
     raise InputError(Fault(f"the column {column!r} holds no text", where, repr(value)[:60], todo))

@@ -14,6 +14,7 @@ from torch import Tensor
 from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaList
 
 from jobs.models.language_model import LanguageModel
+from jobs.scoring.texts import until_stop
 from jobs.tokens.evaluation_sets import by_length
 from jobs.tokens.ragged_file import Ids
 
@@ -29,11 +30,13 @@ Watch = Callable[[dict[str, float]], None]
 class Generated:
     """`texts`: what was written after each prompt, without special tokens and white space around it.
 
-    `unfinished` [prompts]: true where `max_new_tokens` were written and no end token. `tokens`: new tokens in all.
+    `unfinished` [prompts]: true where `max_new_tokens` were written and neither an end token nor a stop string.
+    `stopped` [prompts]: true where a stop string ended the text. `tokens`: new tokens in all.
     """
 
     texts: list[str]
     unfinished: NDArray[np.bool_]
+    stopped: NDArray[np.bool_]
     tokens: int
 
 
@@ -42,41 +45,66 @@ def unwatched(values: dict[str, float]) -> None:
 
 
 @torch.inference_mode()
-def generate(model: LanguageModel, prompts: Sequence[Ids], max_new_tokens: int, watch: Watch = unwatched) -> Generated:
+def generate(
+    model: LanguageModel,
+    prompts: Sequence[Ids],
+    max_new_tokens: int,
+    watch: Watch = unwatched,
+    stop: Sequence[str] = (),
+    end: int | None = None,
+) -> Generated:
     """Continue every prompt greedily until an end token or `max_new_tokens`, under whatever adapters are applied.
+
+    A text also ends before the first of the `stop` strings (`jobs.scoring.texts.until_stop`), and its row writes no
+    more once it holds one, wherever that lies in its tokens. `end`: an end token beside those of the model.
 
     `prompts`: token ids, specials included. Decoders are padded on the left, so that the last token of every prompt
     is followed by its own first new one, and positions are counted without padding: a prompt's text does not depend
     on its batch. The model's own defaults (sampling, repetition penalty) are not used. `watch` is told about once a
     second, within batches too.
     """
-    texts, unfinished = [""] * len(prompts), np.zeros(len(prompts), dtype=np.bool_)
+    texts = [""] * len(prompts)
+    unfinished, stopped = np.zeros(len(prompts), dtype=np.bool_), np.zeros(len(prompts), dtype=np.bool_)
     pulse = _Pulse(len(prompts), watch)
-    ends = _end_ids(model)
+    ends = _end_ids(model) | ({end} if end is not None else set())
     lengths = np.array([len(prompt) + max_new_tokens for prompt in prompts], dtype=np.int64)
     for chosen in by_length(lengths, model.device, _TOKENS):
-        new = _continued(model, [prompts[place] for place in chosen], max_new_tokens, pulse)
+        new = _continued(model, [prompts[place] for place in chosen], max_new_tokens, pulse, stop, ends)
         for place, ids in zip(chosen, new, strict=True):
             kept, ended = _until_end(ids, ends)
-            texts[place] = model.tokenizer.decode(
-                kept, skip_special_tokens=True, clean_up_tokenization_spaces=False
-            ).strip()
-            unfinished[place] = not ended
+            text, stopped[place] = until_stop(_written(model, kept), stop)
+            texts[place] = text.strip()
+            unfinished[place] = not (ended or stopped[place])
             pulse.tokens += len(kept)
         pulse.next_batch(len(chosen))
     pulse.report()
-    return Generated(texts, unfinished, pulse.tokens)
+    return Generated(texts, unfinished, stopped, pulse.tokens)
 
 
-def _continued(model: LanguageModel, prompts: Sequence[Ids], max_new_tokens: int, pulse: _Pulse) -> list[list[int]]:
+def _written(model: LanguageModel, ids: Sequence[int]) -> str:
+    text: str = model.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    return text
+
+
+def _continued(
+    model: LanguageModel,
+    prompts: Sequence[Ids],
+    max_new_tokens: int,
+    pulse: _Pulse,
+    stop: Sequence[str],
+    ends: frozenset[int],
+) -> list[list[int]]:
+    """New tokens of each prompt, up to those that its stop string was complete with."""
     left = model.family == "decoder"
     ids, mask = padded(prompts, model.pad_id, left, model.device)
+    start = ids.shape[1] if left else 1
+    stops = _Stops(model, len(prompts), start, stop, ends)
     greedy = GenerationConfig(
         max_new_tokens=max_new_tokens,
         do_sample=False,
         num_beams=1,
         pad_token_id=model.pad_id,
-        eos_token_id=sorted(_end_ids(model)),
+        eos_token_id=sorted(ends),
         bos_token_id=model.tokenizer.bos_token_id,
         decoder_start_token_id=None if left else model.start_id,
     )
@@ -85,10 +113,10 @@ def _continued(model: LanguageModel, prompts: Sequence[Ids], max_new_tokens: int
         attention_mask=mask,
         generation_config=greedy,
         use_model_defaults=False,
-        stopping_criteria=StoppingCriteriaList([pulse]),
+        stopping_criteria=StoppingCriteriaList([pulse, stops] if stop else [pulse]),
     )
-    start = ids.shape[1] if left else 1
-    return [row.tolist() for row in found[:, start:].cpu()]
+    rows: list[list[int]] = found[:, start:].tolist()
+    return [row[: stops.lengths.get(place, len(row))] for place, row in enumerate(rows)]
 
 
 def padded(rows: Sequence[Ids], pad: int, left: bool, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -113,6 +141,32 @@ def _end_ids(model: LanguageModel) -> frozenset[int]:
     own = model.model.generation_config.eos_token_id
     named = own if isinstance(own, list) else [own]
     return frozenset(token for token in (*named, model.tokenizer.eos_token_id) if token is not None)
+
+
+class _Stops(StoppingCriteria):  # type: ignore[misc]
+    """Ends the rows of a batch that have written a stop string. `lengths`: row -> new tokens until then.
+
+    Whole texts are read, never single tokens: a string may begin in the middle of one and end in another, and what a
+    token stands for may depend on those before it.
+    """
+
+    def __init__(self, model: LanguageModel, rows: int, start: int, stop: Sequence[str], ends: frozenset[int]) -> None:
+        self.lengths: dict[int, int] = {}
+        self._model, self._start, self._stop, self._ends = model, start, stop, ends
+        self._writing = set(range(rows))
+
+    def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Tensor:
+        new: list[list[int]] = input_ids[:, self._start :].tolist()
+        for place in sorted(self._writing):
+            row = new[place]
+            if row[-1] in self._ends:
+                self._writing.remove(place)
+            elif until_stop(_written(self._model, row), self._stop)[1]:
+                self._writing.remove(place)
+                self.lengths[place] = len(row)
+        done = torch.zeros(len(new), dtype=torch.bool, device=input_ids.device)
+        done[list(self.lengths)] = True
+        return done
 
 
 class _Pulse(StoppingCriteria):  # type: ignore[misc]

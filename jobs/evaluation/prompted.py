@@ -4,6 +4,7 @@ each example, predictions.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from jobs.models.rows import LmRows
 from jobs.scoring.metrics import EXAMPLES, Numbers, Statistics, choice_points, metric_over
 from jobs.scoring.pieces import pieces
 from jobs.scoring.rouge import Tokens, english_words
-from jobs.scoring.texts import points_of, score_texts
+from jobs.scoring.texts import points_of, score_texts, until_stop
 from jobs.spec import TaskRef, metric_of
 from jobs.tokens.batches import Example
 from jobs.tokens.evaluation_sets import EvaluationSet, by_length, check_length
@@ -74,7 +75,8 @@ def prepare_prompted(evaluation: EvaluationSet, model: LanguageModel, cache: Pat
     source = prompt_tokens(prompt_request(evaluation, model), cache)
     if task.choices:
         return _choices(task, source, model)
-    answers = [text.answers for text in prompted_texts(evaluation.data, evaluation.split, task, cache)]
+    texts = prompted_texts(evaluation.data, evaluation.split, task, cache)
+    answers = [tuple(answer.strip() for answer in text.answers) for text in texts]
     language = evaluation.data.language
     return TextSet(task, language, [one.prompt for one in source], answers, rouge_tokens(task, language), source)
 
@@ -165,18 +167,25 @@ def _chosen(prepared: ChoiceSet, model: LanguageModel) -> LanguageScore:
 
 def _written(prepared: TextSet, model: LanguageModel, watch: Watch) -> LanguageScore:
     task = prepared.task
-    written = generate(model, prepared.prompts, task.max_new_tokens, watch)
+    written = generate(model, prepared.prompts, task.max_new_tokens, watch, task.stop, prepared.source.end)
     points = points_of(task, prepared.language, prepared.tokens)
     columns, statistics = score_texts(written.texts, prepared.answers, points)
     rows = zip(prepared.answers, written.texts, written.unfinished.tolist(), strict=True)
     predictions = [{"answers": gold, "predicted": text, "unfinished": endless} for gold, text, endless in rows]
     details = {
         "unfinished": int(written.unfinished.sum()),
+        **({"stopped": int(written.stopped.sum()), **_holding(task, prepared.answers)} if task.stop else {}),
         "max_new_tokens": task.max_new_tokens,
         "new_tokens": written.tokens,
         **_source_details(prepared),
     }
     return LanguageScore(_value(task, columns, statistics), statistics, columns, predictions, details)
+
+
+def _holding(task: TaskRef, answers: Sequence[Sequence[str]]) -> dict[str, int]:
+    """How many examples have no right answer without a stop string in it: none that is written can be that."""
+    lost = sum(all(until_stop(answer, task.stop)[1] for answer in own) for own in answers)
+    return {"answers_with_stop": lost} if lost else {}
 
 
 def _value(task: TaskRef, columns: tuple[str, ...], statistics: Statistics) -> float:
@@ -189,4 +198,9 @@ def _source_details(prepared: ChoiceSet | TextSet) -> dict[str, Any]:
         "unknown_share": source.unknown_share,
         "cut_prompts": source.cut_prompts,
         "cut_answers": source.cut_answers,
+        **({} if prepared.task.examples is None else _shown(source)),
     }
+
+
+def _shown(source: PromptSet) -> dict[str, int]:
+    return {"lost_examples": source.lost_examples, "asked_among_examples": source.asked_among_them}

@@ -22,6 +22,16 @@ from jobs.spec import TaskRef, metric_of
 Points = Callable[[str, Sequence[str]], dict[str, float]]
 
 
+def until_stop(text: str, stop: Sequence[str]) -> tuple[str, bool]:
+    """What stands before the first of `stop` in `text`, and whether there is one.
+
+    White space at the beginning does not count: an answer that begins on a new line is not cut to nothing.
+    """
+    begun = text.lstrip()
+    places = [place for one in stop if (place := begun.find(one)) >= 0]
+    return (begun[: min(places)], True) if places else (text, False)
+
+
 def exact_match(prediction: str, answers: Sequence[str]) -> dict[str, float]:
     """100 when the prediction is one of the answers, apart from Unicode form (NFC) and white space."""
     return {"exact_match": 100.0 * (_plain(prediction) in map(_plain, answers))}

@@ -53,6 +53,7 @@ from jobs.spec.tasks import METRICS as METRICS
 from jobs.spec.tasks import AnswerRules as AnswerRules
 from jobs.spec.tasks import ChoiceScore as ChoiceScore
 from jobs.spec.tasks import Direction as Direction
+from jobs.spec.tasks import ExamplesRef as ExamplesRef
 from jobs.spec.tasks import Objective as Objective
 from jobs.spec.tasks import TaskKind as TaskKind
 from jobs.spec.tasks import TaskRef as TaskRef

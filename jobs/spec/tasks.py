@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from jobs.spec.references import DataRef
+
 TaskKind = Literal[
     "masked-lm", "causal-lm", "prefix-lm", "ner", "classification", "qa", "multiple-choice", "generation"
 ]
@@ -15,17 +17,28 @@ AnswerRules = Literal["squad", "mlqa"]
 
 
 @dataclass(frozen=True, slots=True)
+class ExamplesRef:
+    """Worked examples before a question: `count` rows of the train split of `data`, drawn by `seed`."""
+
+    data: DataRef
+    count: int
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class TaskRef:
     """A task: its kind fixes head and metric. The kinds that end in "-lm" score held-out text, without a task adapter.
 
     `metric`: one of the kind's metrics, "" for its first. `prompt`: with a decoder or T5-like backbone, the text that
     the model is given, with `{column}` for the example's fields; `answer`: the text that it must write, likewise.
     `choices`: the answers whose likelihoods are compared, one per label (classification, multiple choice by a language
-    model). `max_new_tokens`: where generation stops. `stride`: tokens that neighbouring windows of a long context share
-    (extractive questions), 0 for no windows. `answer_rules`: how answers are made comparable, see `jobs.scoring.squad`.
-    `choice_score`: whether a choice's likelihood is the sum over its tokens or their mean. `rouge_tokenizer`:
-    "sha256:..." of the SentencePiece model whose pieces ROUGE counts in other languages than English,
-    `rouge_tokenizer_path` where it lies.
+    model). `max_new_tokens`: where generation stops. `stop`: texts of which the first one that is written ends an
+    answer; it is no part of it. `examples` stand before every question, in training as in scoring. `chat`: whether
+    question and answer are turns of the tokenizer's own chat template. `stride`: tokens that neighbouring windows of a
+    long context share (extractive questions), 0 for no windows. `answer_rules`: how answers are made comparable, see
+    `jobs.scoring.squad`. `choice_score`: whether a choice's likelihood is the sum over its tokens or their mean.
+    `rouge_tokenizer`: "sha256:..." of the SentencePiece model whose pieces ROUGE counts in other languages than
+    English, `rouge_tokenizer_path` where it lies.
     """
 
     name: str
@@ -41,6 +54,9 @@ class TaskRef:
     choice_score: ChoiceScore = "sum"
     rouge_tokenizer: str = ""
     rouge_tokenizer_path: str = field(default="", compare=False, metadata={"identity": False})
+    stop: tuple[str, ...] = ()
+    examples: ExamplesRef | None = None
+    chat: bool = False
 
 
 Direction = Literal["max", "min"]

@@ -1,8 +1,9 @@
 """Prompts and answers as token ids, cached and memory-mapped.
 
 A decoder reads prompt, answer and end token in one row; a T5-like model's encoder reads the prompt and its decoder
-writes answer and end token. A prompt that is too long loses the last tokens of its longest column, so that the
-instruction, the question and whatever else stands around it stay; how many were cut is kept with the file.
+writes answer and end token. A prompt that is too long loses its worked examples, the first ones first, then the last
+tokens of its longest column, so that the instruction, the question and whatever else stands around it stay; how many
+were cut is kept with the file.
 """
 
 from __future__ import annotations
@@ -13,15 +14,17 @@ from pathlib import Path
 from typing import Any
 
 from jobs.data.prompts import PromptedText, prompted_texts
+from jobs.data.template import Filled
 from jobs.errors import Fault, InputError
 from jobs.spec import BackboneRef, DataRef, Split, TaskRef
 from jobs.spec.identity import key_of
 from jobs.tokens.ragged_file import Ids, RaggedFile, RaggedRows, write_ragged
 from jobs.tokens.text_blocks import mapped
 from jobs.tokens.tokenizer import load_tokenizer, unknown_ids
+from jobs.tokens.wording import Wording, wording_of
 
 # Raised when the same texts give other examples than before.
-VERSION = 1
+VERSION = 2
 _AT_ONCE = 500
 _COLUMNS = ("prompt", "answer", "choices", "choice_lengths", "gold")
 _SHORTEST = 8
@@ -62,7 +65,9 @@ class PromptSet(RaggedRows[PromptTokens]):
     """The examples of a split, with what the caller may want to state about them.
 
     `cut_prompts`, `cut_answers`: how many examples lost tokens of their prompt, of an answer or a choice.
-    `unknown_share` (of the prompts' tokens: unknown ones and single bytes).
+    `lost_examples`: how many worked examples had no room; `asked_among_them`: how many questions are asked by one that
+    was drawn, and are shown another. `unknown_share` (of the prompts' tokens: unknown ones and single bytes). `end`:
+    the token after an answer.
     """
 
     def __init__(self, file: RaggedFile) -> None:
@@ -70,6 +75,9 @@ class PromptSet(RaggedRows[PromptTokens]):
         super().__init__(file)
         self.cut_prompts = int(file.meta["cut_prompts"])
         self.cut_answers = int(file.meta["cut_answers"])
+        self.lost_examples = int(file.meta["lost_examples"])
+        self.asked_among_them = int(file.meta["asked_among_them"])
+        self.end = int(file.meta["end"])
         self.unknown_share = float(file.meta["unknown"]) / max(1, int(file.meta["tokens"]))
 
     def _value(self, place: int) -> PromptTokens:
@@ -87,6 +95,7 @@ def prompt_tokens(request: PromptRequest, cache: Path) -> PromptSet:
         todo = "raise max_length, or lower max_new_tokens"
         raise InputError(Fault("no room for a prompt", f"task {task.name}", got, todo))
     texts = [task.kind, task.prompt, task.answer, list(task.choices), list(task.labels), task.max_new_tokens]
+    texts += [task.examples, task.chat]
     where = [request.data, request.split, request.backbone, request.max_length, request.one_row]
     path = (
         cache / "tokenized" / f"prompts-{request.data.language}-{request.split}-{key_of(VERSION, *texts, *where)}.arrow"
@@ -97,30 +106,45 @@ def prompt_tokens(request: PromptRequest, cache: Path) -> PromptSet:
 def _build(request: PromptRequest, path: Path, cache: Path) -> None:
     texts = prompted_texts(request.data, request.split, request.task, cache)
     tokenizer = load_tokenizer(request.backbone)
-    if tokenizer.eos_token_id is None:
-        todo = "save a tokenizer with an end token: without one nothing stops a generation"
-        raise InputError(Fault("the tokenizer has no end token", f"backbone {request.backbone.name}", todo=todo))
-    meta = {"cut_prompts": 0, "cut_answers": 0, "unknown": 0, "tokens": 0}
-    write_ragged(path, _COLUMNS, _Rows(request, tokenizer, meta).of(texts), meta)
+    wording = wording_of(request.task.chat, tokenizer, request.backbone)
+    counted = ("cut_prompts", "cut_answers", "lost_examples", "asked_among_them", "unknown", "tokens")
+    meta = {**dict.fromkeys(counted, 0), "end": wording.end}
+    write_ragged(path, _COLUMNS, _Rows(request, tokenizer, wording, meta).of(texts), meta)
 
 
 class _Rows:
     """Rows of the file from texts; `meta` is counted up on the way."""
 
-    def __init__(self, request: PromptRequest, tokenizer: Any, meta: dict[str, int]) -> None:
-        self._request, self._tokenizer, self._meta = request, tokenizer, meta
+    def __init__(self, request: PromptRequest, tokenizer: Any, wording: Wording, meta: dict[str, int]) -> None:
+        self._request, self._tokenizer, self._wording, self._meta = request, tokenizer, wording, meta
         self._unknown = unknown_ids(tokenizer)
         self._before, self._after = _specials(tokenizer, request.one_row)
 
     def of(self, texts: Sequence[PromptedText]) -> Iterator[list[list[int]]]:
         for start in range(0, len(texts), _AT_ONCE):
             part = texts[start : start + _AT_ONCE]
-            prompts = self._encode([one.prompt.text for one in part], offsets=True)
-            continuations = self._continuations(part, prompts["input_ids"])
-            for one, ids, offsets, follow in zip(
-                part, prompts["input_ids"], prompts["offset_mapping"], continuations, strict=True
+            asked = self._with_room([self._wording.asked(one, one.examples) for one in part], part)
+            prompts = self._encode([one.text for one in asked], offsets=True)
+            continuations = self._continuations(part, asked, prompts["input_ids"])
+            for one, words, ids, offsets, follow in zip(
+                part, asked, prompts["input_ids"], prompts["offset_mapping"], continuations, strict=True
             ):
-                yield self._row(one, self._fit(ids, offsets, one), follow)
+                self._meta["asked_among_them"] += one.asked_among_them
+                yield self._row(one, self._fit(ids, offsets, words), follow)
+
+    def _with_room(self, asked: list[Filled], part: Sequence[PromptedText]) -> list[Filled]:
+        """`asked` with fewer worked examples where all of them are too long."""
+        shown = [len(one.examples) for one in part]
+        long = [place for place, count in enumerate(shown) if count]
+        while long:
+            ids = self._encode([asked[place].text for place in long])["input_ids"]
+            long = [place for place, own in zip(long, ids, strict=True) if len(own) > self._room and shown[place]]
+            for place in long:
+                shown[place] -= 1
+                self._meta["lost_examples"] += 1
+                kept = part[place].examples[-shown[place] :] if shown[place] else ()
+                asked[place] = self._wording.asked(part[place], kept)
+        return asked
 
     def _encode(self, texts: Sequence[str], offsets: bool = False) -> Any:
         return self._tokenizer(
@@ -131,14 +155,16 @@ class _Rows:
             verbose=False,
         )
 
-    def _continuations(self, part: Sequence[PromptedText], prompts: Sequence[list[int]]) -> list[list[list[int]]]:
+    def _continuations(
+        self, part: Sequence[PromptedText], asked: Sequence[Filled], prompts: Sequence[list[int]]
+    ) -> list[list[list[int]]]:
         """For each example the ids of its choices, or of its first answer, as they follow the prompt."""
-        wanted = [one.choices or one.answers[:1] for one in part]
+        wanted = [[self._wording.answered(text) for text in one.choices or one.answers[:1]] for one in part]
         alone = iter(self._encode([text for texts in wanted for text in texts])["input_ids"])
         if not self._request.one_row:
             return [[next(alone) for _ in texts] for texts in wanted]
         whole = iter(
-            self._encode([one.prompt.text + text for one, own in zip(part, wanted, strict=True) for text in own])[
+            self._encode([words.text + text for words, own in zip(asked, wanted, strict=True) for text in own])[
                 "input_ids"
             ]
         )
@@ -147,16 +173,21 @@ class _Rows:
             for prompt, own in zip(prompts, wanted, strict=True)
         ]
 
-    def _fit(self, ids: list[int], offsets: Sequence[tuple[int, int]], one: PromptedText) -> list[int]:
-        room = self._request.room - len(self._before) - len(self._after)
+    @property
+    def _room(self) -> int:
+        return self._request.room - len(self._before) - len(self._after)
+
+    def _fit(self, ids: list[int], offsets: Sequence[tuple[int, int]], asked: Filled) -> list[int]:
+        if ids[: len(self._before)] == self._before:  # a chat template writes the begin token itself
+            ids, offsets = ids[len(self._before) :], offsets[len(self._before) :]
         self._meta["tokens"] += len(ids)
         self._meta["unknown"] += sum(map(self._unknown.__contains__, ids))
-        self._meta["cut_prompts"] += len(ids) > room
-        return [*self._before, *shortened(ids, offsets, one.prompt.spans, room), *self._after]
+        self._meta["cut_prompts"] += len(ids) > self._room
+        return [*self._before, *shortened(ids, offsets, asked.spans, self._room), *self._after]
 
     def _row(self, one: PromptedText, prompt: list[int], follow: list[list[int]]) -> list[list[int]]:
         most = self._request.task.max_new_tokens
-        answer = [*follow[max(0, one.gold)], self._tokenizer.eos_token_id]
+        answer = [*follow[max(0, one.gold)], self._wording.end]
         self._meta["cut_answers"] += len(answer) > most or any(len(ids) > most for ids in follow)
         choices = [ids[:most] for ids in follow] if one.choices else []
         return [prompt, answer[:most], [i for ids in choices for i in ids], list(map(len, choices)), [one.gold]]

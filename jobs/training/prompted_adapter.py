@@ -140,6 +140,9 @@ class PromptedTraining:
             "best_by": self._spec.training.best_by,
             "cut_prompts": sum(source.cut_prompts for source in sources),
             "cut_answers": sum(source.cut_answers for source in sources),
+            **(
+                {} if self._spec.task.examples is None else {"lost_examples": sum(one.lost_examples for one in sources)}
+            ),
             **({"on_top_of": self._spec.language} if self.below else {}),
         }
         return {**details, **({"notes": list(self.model.notes)} if self.model.notes else {})}

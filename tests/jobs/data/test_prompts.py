@@ -63,11 +63,14 @@ def test_values_are_written_as_people_write_them():
     assert Template.parse("{whole} {part} {number} {text}").fill(row).text == "18 2.5 7 {not a column}"
 
 
-def test_a_list_stands_for_several_answers_and_in_no_other_text():
+def test_a_list_stands_for_several_answers_also_with_text_around_it_and_beside_no_other_column():
     row = {"answers": {"text": ["a", "b", "a"]}}
     assert Template.parse("{answers.text}").fill_all(row) == ("a", "b")
     assert Template.parse("{answers.text}").fill_all({"answers": {"text": []}}) == ()
-    assert "holds no text" in faults(Template.parse("It is {answers.text}").fill_all, row)[0]
+    assert Template.parse(" {answers.text}.").fill_all(row) == (" a.", " b.")
+    assert Template.parse("{{{answers.text}").fill_all(row) == ("{a", "{b")
+    assert "holds no text" in faults(Template.parse("{n}: {answers.text}").fill_all, {**row, "n": 1})[0]
+    assert "holds no text" in faults(Template.parse("{answers.text}").fill, row)[0]
 
 
 @given(st.text(max_size=30))

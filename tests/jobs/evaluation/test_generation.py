@@ -139,3 +139,43 @@ def test_padding_stands_on_the_side_that_is_asked_for():
     assert ids.tolist() == [[5, 6, 7], [1, 1, 8]]
     assert mask.tolist() == [[1, 1, 1], [0, 0, 1]]
     assert padded(rows, 1, False, torch.device("cpu"))[0].tolist() == [[5, 6, 7], [8, 1, 1]]
+
+
+def first_of(text, stop):
+    """Where the first of `stop` stands in `text`, found character by character; None without one."""
+    return next((at for at in range(len(text)) if any(text[at:].startswith(one) for one in stop)), None)
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt2", "mt5"])
+def test_a_stop_string_across_tokens_ends_its_own_row_alone(models, name):
+    model = models(name)
+    written = [plain_loop(model, prompt, NEW, end=-1) for prompt in PROMPTS]
+    texts = [text_of(model, ids) for ids in written]
+    # From the middle of the second word to the middle of the third: no token holds it.
+    words = texts[0].split()
+    stop = (f"{words[1][1:]} {words[2][:2]}", "no text has this")
+    found = generate(model, [np.array(prompt) for prompt in PROMPTS], NEW, stop=stop)
+    places = [first_of(text, stop) for text in texts]
+    assert places[0] is not None and None in places
+    assert found.texts == [text[:place].strip() for text, place in zip(texts, places, strict=True)]
+    assert found.stopped.tolist() == [place is not None for place in places]
+    assert found.unfinished.tolist() == [place is None for place in places]
+    needed = [
+        next(n for n in range(1, NEW + 1) if n == NEW or first_of(text_of(model, ids[:n]), stop) is not None)
+        for ids in written
+    ]
+    assert found.tokens == sum(needed) < NEW * len(PROMPTS)
+    alone = [generate(model, [np.array(prompt)], NEW, stop=stop) for prompt in PROMPTS]
+    assert [one.texts[0] for one in alone] == found.texts
+
+
+def test_an_end_token_before_a_stop_string_ends_the_text(models):
+    model = models("llama")
+    written = plain_loop(model, PROMPTS[0], NEW, end=-1)
+    ended = with_end(model, written[1])
+    stop = (text_of(model, written[2:3]),)
+    found = generate(ended, [np.array(PROMPTS[0])], NEW, stop=stop)
+    assert found.texts == [text_of(model, written[: written.index(written[1])])]
+    assert not found.stopped[0] and not found.unfinished[0]
+    further = generate(model, [np.array(PROMPTS[0])], NEW, end=written[1])
+    assert (further.texts, further.tokens) == (found.texts, found.tokens)

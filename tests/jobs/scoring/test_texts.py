@@ -7,7 +7,7 @@ from jobs.errors import InputError
 from jobs.scoring.bootstrap import paired_bootstrap
 from jobs.scoring.metrics import LOSS_COLUMNS, SPAN_COLUMNS, metric_over
 from jobs.scoring.rouge import english_words, rouge
-from jobs.scoring.texts import exact_match, points_of, score_texts
+from jobs.scoring.texts import exact_match, points_of, score_texts, until_stop
 from jobs.spec import TaskRef
 
 
@@ -73,3 +73,18 @@ def test_predictions_and_examples_must_pair_up():
         score_texts(["a"], [["a"], ["b"]], exact_match)
     with pytest.raises(InputError, match=r"without an answer.*1"):
         score_texts(["a", "b"], [["a"], []], exact_match)
+
+
+@pytest.mark.parametrize(
+    ("text", "stop", "kept"),
+    [
+        (" 18\n\nQuestion: 4", ("Question:", "\n\n"), "18"),
+        ("\n\n 18\nmore", ("\n",), "18"),  # an answer on a new line is no empty answer
+        (" 18 apples", ("\n",), None),
+        ("\n", ("\n",), None),
+        ("Question: 4", ("Question:",), ""),
+        ("aab", ("b", "ab"), "a"),
+    ],
+)
+def test_a_text_ends_before_the_first_stop_string(text, stop, kept):
+    assert until_stop(text, stop) == ((text, False) if kept is None else (kept, True))
