@@ -14,7 +14,7 @@ from jobs.errors import Fault, InputError
 from jobs.models.flat_layout import Layout
 from jobs.spec import JobResult, LanguageAdapterSpec, LanguageCall
 from jobs.spec.identity import key_of
-from jobs.tokens.batches import BatchOrder, Example
+from jobs.tokens.batches import BatchOrder, Example, window_of
 from jobs.tokens.streams import Stream
 from jobs.tokens.text_blocks import TextBlocks
 from jobs.training import checkpoint
@@ -80,24 +80,29 @@ def start_language(
     spec = call.spec
     check_corpus(spec, corpus.train)
     layout = Layout.of(theta_pre.tensors)
-    learner = Learner(layout.flatten(theta_pre.tensors).to(device), layout.decayed, spec.training, "min")
+    training = spec.training.over(stream.order.rows)
+    learner = Learner(layout.flatten(theta_pre.tensors).to(device), layout.decayed, training, "min")
     held_out = stream.held_out(corpus.validation, spec.training.evaluation_examples)
-    return LanguageLearner(call, spec, theta_pre, layout, learner, stream, held_out, corpus_details(spec, corpus.train))
+    details = corpus_details(spec, corpus.train, stream.order)
+    return LanguageLearner(call, spec, theta_pre, layout, learner, stream, held_out, details)
 
 
 def order_of(spec: LanguageAdapterSpec, corpus: Corpus) -> BatchOrder:
     """The order in which a language's blocks are visited, within its budget of tokens."""
     lengths = _within_budget(corpus.train.lengths, spec.training.max_tokens)
-    return BatchOrder(lengths, spec.training.batch_size, spec.seed, spec.language)
+    window = window_of(spec.training.batching, whole=0)
+    return BatchOrder(lengths, spec.training.batch_size, spec.seed, spec.language, window)
 
 
-def corpus_details(spec: LanguageAdapterSpec, blocks: TextBlocks) -> dict[str, Any]:
+def corpus_details(spec: LanguageAdapterSpec, blocks: TextBlocks, order: BatchOrder) -> dict[str, Any]:
     """What a record says of a corpus."""
     details: dict[str, Any] = {
         "unknown_share": blocks.unknown_share,
         "corpus_blocks": len(blocks),
         "corpus_tokens": blocks.tokens,
         "backbone_dropout": spec.training.backbone_dropout,
+        "validation_limit": spec.training.evaluation_examples,
+        **spec.training.length_over(order.rows),
     }
     if blocks.unknown_share >= MANY_UNKNOWN:
         details["warning"] = f"the tokenizer does not know {blocks.unknown_share:.0%} of the corpus's tokens"

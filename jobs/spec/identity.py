@@ -16,7 +16,11 @@ def identity(value: Any) -> Any:
     """A spec's identity as JSON values: fields outside identity (see `jobs.spec.identity.location`) are left out."""
     if hasattr(value, "__dataclass_fields__"):
         kept = [item for item in fields(value) if item.metadata.get(IDENTITY, True)]
-        return {item.name: identity(getattr(value, item.name)) for item in kept}
+        return {
+            item.name: identity(getattr(value, item.name))
+            for item in kept
+            if LATER not in item.metadata or getattr(value, item.name) != item.default
+        }
     if isinstance(value, tuple | list):
         return [identity(item) for item in value]
     return value
@@ -28,12 +32,20 @@ def key_of(*values: Any) -> str:
     return hashlib.sha256(document.encode()).hexdigest()[:32]
 
 
-IDENTITY = "identity"
+IDENTITY, LATER = "identity", "later"
 
 
 def location(default: Any = "") -> Any:
     """A field outside identity: a path or address, not a part of what is computed."""
     return field(default=default, compare=False, metadata={IDENTITY: False})
+
+
+def later(default: Any) -> Any:
+    """A field that an earlier version did not have: at its default, which means what was before, no key has it.
+
+    Fingerprints leave every default out; checkpoints and tokenized texts, whose keys are of `key_of`, only these.
+    """
+    return field(default=default, metadata={LATER: True})
 
 
 def fingerprint(payload: Mapping[str, Any]) -> str:

@@ -16,11 +16,14 @@ from numpy.typing import NDArray
 
 from jobs.models.row_dropout import RowDropout, RowsDropout
 from jobs.models.rows import MaskedRows, Rows
+from jobs.spec import Batching, TaskAdapterSpec
 
 Ints = NDArray[np.integer[Any]]
 
 _GOLDEN = (5**0.5 - 1) / 2
 _ORDER, _MASKS, _DROPOUT = 0, 1, 2
+# Batches that rows of a task are sorted in.
+TASK_WINDOW = 50
 
 
 class Example(NamedTuple):
@@ -46,14 +49,20 @@ class Example(NamedTuple):
 class BatchOrder:
     """The order in which `lengths.size` rows are visited: shuffled every epoch, rows of like length together.
 
+    Inside every `window` batches of the shuffled epoch (0: the whole epoch) rows are sorted by length and cut into
+    batches. A window of one batch is no sorting at all. Whole epochs are for blocks of a corpus, which are equally
+    long but for a token; rows of a task are sorted in small windows, so that what comes after what is chance.
+
     The n-th batch of every language has about the same rank by length, the fractional part of n times the golden
     ratio, so that the rows of a bank that meet in a batch are alike and little is padded.
     """
 
-    def __init__(self, lengths: Ints, batch_size: int, seed: int, key: str) -> None:
+    def __init__(self, lengths: Ints, batch_size: int, seed: int, key: str, window: int = 0) -> None:
         """`key` names the stream, e.g. the language."""
+        self.rows = len(lengths)
         self._lengths = lengths
         self._batch_size = batch_size
+        self._window = window
         self._stream = (seed, stream_number(key))
         self.batches_per_epoch = max(1, len(lengths) // batch_size)
         self._epoch = -1
@@ -75,8 +84,19 @@ class BatchOrder:
         count = self.batches_per_epoch
         rng = np.random.default_rng([*self._stream, _ORDER, epoch])
         rows = np.resize(rng.permutation(len(self._lengths)), count * self._batch_size)
-        by_length = rows[np.argsort(self._lengths[rows], kind="stable")].reshape(count, self._batch_size)
-        numbers = np.arange(epoch * count, (epoch + 1) * count)
+        if self._window == 1:
+            return rows.reshape(count, self._batch_size)
+        window = min(self._window or count, count)
+        parts = [
+            self._sorted(rows[first * self._batch_size : (first + window) * self._batch_size], epoch * count + first)
+            for first in range(0, count, window)
+        ]
+        return np.concatenate(parts)
+
+    def _sorted(self, rows: NDArray[np.int64], first: int) -> NDArray[np.int64]:
+        """Batches of `rows`, alike in length; the first of them has the number `first`."""
+        by_length = rows[np.argsort(self._lengths[rows], kind="stable")].reshape(-1, self._batch_size)
+        numbers = np.arange(first, first + len(by_length))
         ranks = np.argsort(np.argsort((numbers * _GOLDEN) % 1.0, kind="stable"), kind="stable")
         batches: NDArray[np.int64] = by_length[ranks]
         return batches
@@ -94,6 +114,17 @@ class BatchOrder:
             example._replace(dropout=RowDropout(seed, rate))
             for example, seed in zip(examples, seeds.tolist(), strict=True)
         ]
+
+
+def task_order(lengths: Ints, spec: TaskAdapterSpec) -> BatchOrder:
+    """The order of a task's training rows."""
+    window = window_of(spec.training.batching, TASK_WINDOW)
+    return BatchOrder(lengths, spec.training.batch_size, spec.seed, f"{spec.task.name}:{spec.language}", window)
+
+
+def window_of(batching: Batching, whole: int) -> int:
+    """The window of a `BatchOrder`; `whole`: that of sorting by length."""
+    return whole if batching == "by_length" else 1
 
 
 def stream_number(key: str) -> int:

@@ -75,10 +75,17 @@ NO_LABELS = torch.empty(0, dtype=torch.long)
 
 
 def first_validation(data: DataRef, most: int) -> DataRef:
-    """The data with at most `most` validation examples, the first ones."""
+    """The data with at most `most` validation examples, the first ones; all of them where `most` is 0."""
+    if not most:
+        return data
     limits = dict(data.limits)
     limits["validation"] = min(most, limits.get("validation", most))
     return replace(data, limits=tuple(sorted(limits.items())))
+
+
+def validation_of(every: Sequence[DataRef], most: int) -> list[DataRef]:
+    """Several languages' data with at most `most` validation examples together, an equal share of each; 0: all."""
+    return [first_validation(data, max(1, most // len(every)) if most else 0) for data in every]
 
 
 def by_length(lengths: Numbers, device: torch.device, tokens: Mapping[str, int] = _TOKENS) -> Iterator[Numbers]:

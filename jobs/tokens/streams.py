@@ -81,8 +81,8 @@ class Stream:
         return self.order.dropped(examples, number, self.dropout)
 
     def held_out(self, blocks: Sequence[Ints], most: int) -> list[Example]:
-        """The first `most` of other `blocks`, prepared as every evaluation prepares them."""
-        return [self.examples.fixed(blocks[row], row) for row in range(min(most, len(blocks)))]
+        """The first `most` (0: all) of other `blocks`, prepared as every evaluation prepares them."""
+        return [self.examples.fixed(blocks[row], row) for row in range(min(most or len(blocks), len(blocks)))]
 
 
 def causal(block: Ints) -> Example:

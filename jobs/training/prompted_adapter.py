@@ -33,8 +33,8 @@ from jobs.spec import (
     no_progress,
 )
 from jobs.spec.identity import key_of
-from jobs.tokens.batches import BatchOrder, Example
-from jobs.tokens.evaluation_sets import EvaluationSet, check_length, first_validation
+from jobs.tokens.batches import Example, task_order
+from jobs.tokens.evaluation_sets import EvaluationSet, check_length, validation_of
 from jobs.tokens.lm_batches import collate
 from jobs.tokens.prompt_tokens import PromptSet, prompt_tokens
 from jobs.training.initial import language_below, theta_pre_of
@@ -75,16 +75,13 @@ class PromptedTraining:
         self.injected = InjectedModel(model, self._theta_pre)
         self.below = language_below(call, spec)
         vector = self.injected.layout.flatten(self._theta_pre.tensors).to(model.device)
-        better = "min" if spec.training.best_by == "loss" else metric_of(spec.task)[1]
-        self.learner = Learner(vector, self.injected.layout.decayed, spec.training, better)
         sources = [self._tokens(data, "train") for data in (spec.data, *spec.more_data)]
         self._rows = [row for source in sources for row in _examples(source, model)]
-        key = f"{spec.task.name}:{spec.language}"
+        better = "min" if spec.training.best_by == "loss" else metric_of(spec.task)[1]
+        self.learner = Learner(vector, self.injected.layout.decayed, spec.training.over(len(self._rows)), better)
         lengths = np.array([row.tokens for row in self._rows])
-        self._order = BatchOrder(lengths, spec.training.batch_size, spec.seed, key)
-        # The first `evaluation_examples` of the validation splits, shared by all languages.
-        share = max(1, spec.training.evaluation_examples // (1 + len(spec.more_data)))
-        held_out = [first_validation(data, share) for data in (spec.data, *spec.more_data)]
+        self._order = task_order(lengths, spec)
+        held_out = validation_of((spec.data, *spec.more_data), spec.training.evaluation_examples)
         self._held_out = [row for data in held_out for row in _examples(self._tokens(data, "validation"), model)]
         self._scored = [] if spec.training.best_by == "loss" else [self._prepared(data) for data in held_out]
         self.details = self._described(sources)
@@ -137,6 +134,8 @@ class PromptedTraining:
             "backbone_dropout": 0.0,
             "train_examples": len(self._rows),
             "validation_examples": len(self._held_out),
+            "validation_limit": self._spec.training.evaluation_examples,
+            **self._spec.training.length_over(len(self._rows)),
             "best_by": self._spec.training.best_by,
             "cut_prompts": sum(source.cut_prompts for source in sources),
             "cut_answers": sum(source.cut_answers for source in sources),

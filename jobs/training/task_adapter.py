@@ -15,7 +15,7 @@ from jobs.scoring.metrics import metric_over
 from jobs.spec import BottleneckConfig, JobCall, JobResult, Progress, TaskAdapterSpec, metric_of, no_progress
 from jobs.spec.identity import key_of
 from jobs.tasks.table import task_of
-from jobs.tokens.batches import BatchOrder, collate
+from jobs.tokens.batches import collate, task_order
 from jobs.tokens.evaluation_sets import EvaluationSet, check_length, first_validation
 from jobs.training.headed import HeadedEncoder, InjectedEncoder, StackedEncoder
 from jobs.training.learner import Learner
@@ -72,15 +72,20 @@ class TaskTrainer:
         self._call, self._spec, self._task, self._encoder = call, spec, task_of(spec.task), encoder
         self._layout = Layout.of(encoder.initial)
         vector = self._layout.flatten(encoder.initial).to(encoder.model.device)
-        self.learner = Learner(vector, self._layout.decayed, spec.training, metric_of(spec.task)[1])
         self._train = self._task.training(spec, call.cache)
+        rows = len(self._train.lengths)
+        self.learner = Learner(vector, self._layout.decayed, spec.training.over(rows), metric_of(spec.task)[1])
         data = first_validation(spec.data, spec.training.evaluation_examples)
         evaluation = EvaluationSet(spec.task, data, "validation", spec.training.max_length)
         self._held_out = self._task.evaluation(evaluation, encoder.model, call.cache)
-        key = f"{spec.task.name}:{spec.language}"
-        self._order = BatchOrder(self._train.lengths, spec.training.batch_size, spec.seed, key)
+        self._order = task_order(self._train.lengths, spec)
         self.loop = Loop(call, key_of(spec, list(self._layout.shapes)))
-        self.details: dict[str, Any] = {**self._train.details, **encoder.details}
+        self.details: dict[str, Any] = {
+            **self._train.details,
+            **encoder.details,
+            **spec.training.length_over(rows),
+            "validation_limit": spec.training.evaluation_examples,
+        }
         self.details |= self.loop.resume(self.learner)
 
     def write(self) -> None:
@@ -104,5 +109,6 @@ class TaskTrainer:
         tensors = self._layout.split(self.learner.vector[None])
         outputs = [self._encoder.outputs(batch.rows, tensors).float().cpu() for batch in self._held_out.batches]
         statistics, _ = self._held_out.score(outputs)
+        self.details["validation_examples"] = len(statistics)
         metric = metric_over(metric_of(self._spec.task)[0], self._held_out.columns)
         return float(metric(statistics.sum(axis=0)))

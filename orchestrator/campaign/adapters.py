@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from jobs.spec import (
     AdapterConfig,
+    Batching,
     BestBy,
     BottleneckConfig,
     Ia3Config,
@@ -23,12 +25,15 @@ from orchestrator.campaign.fields import Positive, Share, StrictModel
 Activation = Literal["gelu_new", "gelu", "relu", "swish", "tanh"]
 KINDS = ("lora", "ia3", "kronecker", "prefix")
 Modules = Annotated[tuple[str, ...], Field(min_length=1)]
+Count = Annotated[int, Field(ge=0)]
+LENGTHS = ("optimizer_steps", "epochs")
 
 
-class TrainingSection(StrictModel):
-    """How each adapter is trained; see jobs.spec.TrainingConfig."""
+class TrainingFields(StrictModel):
+    """What may be said of a training; see jobs.spec.TrainingConfig."""
 
-    optimizer_steps: Positive
+    optimizer_steps: Positive | None = Field(None, description="length of the training; or give `epochs`")
+    epochs: Positive | None = Field(None, description="length in passes over the data; or give `optimizer_steps`")
     batch_size: Positive = 16
     gradient_accumulation: Positive = 1
     learning_rate: Annotated[float, Field(gt=0)] = 1e-4
@@ -38,19 +43,55 @@ class TrainingSection(StrictModel):
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
     mask_probability: Annotated[float, Field(gt=0, lt=1)] = 0.15
-    evaluate_every: Positive = 100
-    evaluation_examples: Positive = 1000
+    evaluate_every: Positive | Literal["epoch"] = Field(100, description="optimizer steps, or epoch")
+    evaluation_examples: Count = Field(1000, description="validation data that choose the checkpoint; 0: all")
     patience: Annotated[int, Field(ge=0)] = 0
-    max_tokens: Annotated[int, Field(ge=0)] = 0
+    max_tokens: Count = 0
     best_by: BestBy = Field("loss", description="prompted tasks: keep the lowest loss or the best metric")
     backbone_dropout: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.0, description="bottleneck adapters: dropout of the frozen backbone; the published script leaves 0.1 on"
     )
+    batching: Batching = Field("by_length", description="shuffled: batches of any rows, as the published scripts make")
+
+    @model_validator(mode="after")
+    def _one_length(self) -> Self:
+        if self.optimizer_steps is not None and self.epochs is not None:
+            raise ValueError("give `optimizer_steps` or `epochs`, not both")
+        return self
+
+
+class TrainingSection(TrainingFields):
+    """How each adapter is trained, and for how long."""
+
+    @model_validator(mode="after")
+    def _some_length(self) -> Self:
+        if self.optimizer_steps is None and self.epochs is None:
+            raise ValueError("a length is missing: give `optimizer_steps` or `epochs`")
+        return self
 
     @property
     def config(self) -> TrainingConfig:
         """The same values as specs know them."""
-        return TrainingConfig(**self.model_dump())
+        return training_config(self.model_dump())
+
+
+class TaskTrainingSection(TrainingSection):
+    """How task adapters are trained: their checkpoints are chosen on all validation data, unless a limit is given."""
+
+    evaluation_examples: Count = Field(0, description="validation data that choose the checkpoint; 0: all")
+
+    def config_for(self, own: TrainingFields | None) -> TrainingConfig:
+        """The values of one task, whose `own` settings stand in place of these, field by field."""
+        given = own.model_dump(include=own.model_fields_set) if own else {}
+        base = self.model_dump(exclude=set(LENGTHS) if given.keys() & set(LENGTHS) else set())
+        return training_config({**base, **given})
+
+
+def training_config(values: Mapping[str, Any]) -> TrainingConfig:
+    """The values of a file's section as specs know them."""
+    lengths = {name: values.get(name) or 0 for name in LENGTHS}
+    every = 0 if values["evaluate_every"] == "epoch" else values["evaluate_every"]
+    return TrainingConfig(**{**values, **lengths, "evaluate_every": every})
 
 
 class LoraSection(StrictModel):
@@ -150,7 +191,7 @@ class TaskAdapterSection(StrictModel):
     reduction_factor: Positive = 16
     non_linearity: Activation = "gelu_new"
     init_seed: int = 42
-    training: TrainingSection
+    training: TaskTrainingSection
 
     def config(self, language: LanguageAdapterSection) -> AdapterConfig:
         """The adapter's shape. Adapters that are merged with language adapters have their shape."""

@@ -9,6 +9,7 @@ from jobs.banks.sharded.deepspeed_config import check_extra
 from jobs.errors import Fault, InputError
 from jobs.files.yaml_document import Document, Location, nearest
 from jobs.spec import is_language_model
+from orchestrator.campaign.adapters import TrainingFields
 from orchestrator.campaign.comparisons import (
     ComparisonSection,
     EnhancementSection,
@@ -167,11 +168,15 @@ def _deepspeed(campaign: Campaign, document: Document) -> Iterator[Fault]:
 
 def _dropout(campaign: Campaign, document: Document) -> Iterator[Fault]:
     sections = {"language_adapter": campaign.language_adapter, "task_adapter": campaign.task_adapter}
-    for key, section in sections.items():
-        rate = section.training.backbone_dropout if section else 0.0
-        if rate and not campaign.language_adapter.stacked:
+    trainings: list[tuple[Location, TrainingFields]] = [
+        ((key, "training"), section.training) for key, section in sections.items() if section
+    ]
+    of_tasks = enumerate(task.training for task in campaign.tasks)
+    trainings += [(("tasks", place, "training"), training) for place, training in of_tasks if training]
+    for where, training in trainings:
+        if (rate := training.backbone_dropout) and not campaign.language_adapter.stacked:
             what, todo = "backbone_dropout is for bottleneck adapters alone", "leave it out; `lora` has a `dropout`"
-            yield Fault(what, document.where((key, "training", "backbone_dropout")), str(rate), todo)
+            yield Fault(what, document.where((*where, "backbone_dropout")), str(rate), todo)
 
 
 def _twice(campaign: Campaign, document: Document) -> Iterator[Fault]:

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from jobs.data.cldr_ner import LABELS as CLDR_LABELS
 from jobs.spec import HEAD_COLUMNS, METRICS, AnswerRules, TaskKind, TaskRef, is_language_model
-from orchestrator.campaign.adapters import LanguageAdapterSection
+from orchestrator.campaign.adapters import LanguageAdapterSection, TrainingFields
 from orchestrator.campaign.data import DataSection
 from orchestrator.campaign.fields import LanguageCode, Name
 from orchestrator.campaign.prompts import PromptFields, prompt_faults
@@ -34,6 +34,9 @@ class TaskSection(PromptFields):
     labels: tuple[str, ...] = Field((), description="IOB2 labels (with source cldr they are known), or classes")
     metric: str = Field("", description="one of the kind's metrics; default: its first")
     max_length: Tokens = Field(0, description="tokens of a row; 0: as `task_adapter.training` and `search` say")
+    training: TrainingFields | None = Field(
+        None, description="in place of what `task_adapter.training` says, field by field, e.g. {epochs: 3}"
+    )
     stride: Tokens = Field(0, description="qa: tokens that neighbouring windows of a long context share; 0: no windows")
     answer_rules: AnswerRules = Field("squad", description="qa: how answers are made comparable")
 
@@ -62,6 +65,8 @@ class TaskSection(PromptFields):
 
 def _data_faults(task: TaskSection) -> Iterator[str]:
     if is_language_model(task.kind):
+        if task.training:
+            yield f"nothing is trained for a {task.kind} task: leave `training` out"
         if task.data or task.evaluation_data or task.labels:
             yield f"{task.kind} is scored on the corpora: leave `data`, `evaluation_data` and `labels` out"
         return
@@ -100,6 +105,8 @@ def _option_faults(task: TaskSection) -> Iterator[str]:
         yield f"`metric` of a {task.kind} task is one of {', '.join(metrics)}"
     if task.kind != "qa" and (task.stride or task.answer_rules != "squad"):
         yield "`stride` and `answer_rules` are of qa tasks"
+    if task.max_length and task.training and "max_length" in task.training.model_fields_set:
+        yield "`max_length` of the task is that of its training too: give one of them"
     if 0 < task.max_length < 8:
         yield "`max_length` is at least 8 tokens, or 0"
     if task.max_length and 2 * task.stride >= task.max_length:

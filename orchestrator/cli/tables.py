@@ -10,6 +10,7 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
+from jobs.spec import TaskAdapterSpec, TrainingSpec
 from orchestrator.cli.options import numbers
 from orchestrator.execution.progress import values_text
 from orchestrator.plan.plan import Plan
@@ -24,13 +25,13 @@ def plan_table(plan: Plan, store: ArtifactStore, costs: CostModel) -> Table:
     """One row per job: steps, reused, new, and what the new ones will cost on one core."""
     title = f"campaign {plan.campaign.campaign}: {len(plan.steps)} steps"
     columns = numbers("steps", "reused", "new", "estimated seconds of one core")
-    table = Table("job", *columns, title=title, title_justify="left")
+    table = Table("job", *columns, "trained for", title=title, title_justify="left")
     groups: dict[str, list[Step]] = defaultdict(list)
     for step in plan.steps:
         groups[step.job].append(step)
     rows = [_plan_row(job, steps, store, costs) for job, steps in groups.items()]
     for job, total, new, seconds in rows:
-        table.add_row(job, str(total), str(total - new), str(new), _seconds(seconds))
+        table.add_row(job, str(total), str(total - new), str(new), _seconds(seconds), _lengths(groups[job]))
     known = [seconds for *_, seconds in rows if seconds is not None]
     table.add_section()
     all_new = sum(new for _, _, new, _ in rows)
@@ -90,6 +91,16 @@ def _plan_row(
     seconds = [costs.seconds(step) for step in new]
     known = [value for value in seconds if value is not None]
     return job, len(steps), len(new), sum(known) if len(known) == len(seconds) else None
+
+
+def _lengths(steps: Iterable[Step]) -> str:
+    """Of trainings: `3 epochs`, or what each of several tasks is trained for."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for spec in (step.spec for step in steps if isinstance(step.spec, TrainingSpec)):
+        found[spec.training.length].append(spec.task.name if isinstance(spec, TaskAdapterSpec) else "")
+    if len(found) == 1:
+        return next(iter(found))
+    return "; ".join(f"{length} ({', '.join(dict.fromkeys(names))})" for length, names in found.items())
 
 
 def _seconds(value: float | None) -> str:

@@ -107,7 +107,7 @@ def training_facts(training: TrainingConfig, seed: int) -> Facts:
     """How it was trained."""
     batch = training.batch_size * training.gradient_accumulation
     return [
-        ("optimizer steps", f"{training.optimizer_steps:,}"),
+        ("length", training.length),
         ("batch", f"{batch} sequences of at most {training.max_length} tokens"),
         ("learning rate", f"{training.learning_rate:g}"),
         ("seed", str(seed)),

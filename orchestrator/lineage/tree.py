@@ -219,7 +219,10 @@ def _facts(record: Record) -> Iterator[tuple[str, str]]:
         if name.startswith("validation") and record.job != "search":
             yield name.replace("_", " "), f"{value:.4g}"
     if "training" in record.spec:
-        yield "optimizer steps", str(record.spec["training"]["optimizer_steps"])
+        if epochs := record.spec["training"].get("epochs"):
+            yield "epochs", str(epochs)
+        steps = record.spec["training"]["optimizer_steps"] or record.details["optimizer_steps_asked"]
+        yield "optimizer steps", str(steps)
 
 
 def _pool(record: Record) -> list[str]:

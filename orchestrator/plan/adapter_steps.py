@@ -85,7 +85,7 @@ class AdapterSteps:
     def _task_spec(self, task: TaskSection, seed: int, code: str) -> TaskAdapterSpec:
         section = self.campaign.task_adapter
         assert section is not None and task.data is not None
-        training = section.training.config
+        training = section.training.config_for(task.training)
         codes = (task.sources or (task.language,)) if code == MULTILINGUAL else (code,)
         data = [self.references.data(task.data, one, ("train", "validation"), task.name) for one in codes]
         return TaskAdapterSpec(

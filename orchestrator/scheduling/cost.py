@@ -5,13 +5,15 @@ Costs are from like steps of this workspace, from what the user says, else from 
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from jobs.spec import SearchSpace, SearchSpec, TrainingConfig, TrainingSpec
+from jobs.spec import SearchSpace, SearchSpec, TaskAdapterSpec, TrainingConfig, TrainingSpec
+from jobs.spec.identity import canonical_json
 from orchestrator.store.record import Record
 from orchestrator.store.step import Step
 from search_spaces.mixtures.spaces import size
@@ -30,21 +32,26 @@ _DEFAULTS = TrainingConfig(optimizer_steps=1, batch_size=1)
 class CostModel:
     """`seen`: mean seconds per unit of work of each (job, backbone). `assumed`: job -> seconds a step, or a trial.
 
-    A unit is a token of training, a candidate scored for one seed, or the whole step of any other job.
+    A unit is a token of training, a candidate scored for one seed, or the whole step of any other job. `rows`: how many
+    rows trainings had of their data (`_data_key`), from which the length of epochs follows.
     """
 
     seen: Mapping[tuple[str, str], float]
     assumed: Mapping[str, float] = field(default_factory=dict)
+    rows: Mapping[str, int] = field(default_factory=dict)
 
     def seconds(self, step: Step) -> float | None:
         """Estimated seconds of one step alone on one core or GPU; None where nothing is known."""
         backbone = step.spec.backbone
         if step.job in self.assumed:
-            return self.assumed[step.job] * (_units(step) if isinstance(step.spec, SearchSpec) else 1.0)
+            return self.assumed[step.job] * (_search_units(step.spec) if isinstance(step.spec, SearchSpec) else 1.0)
+        units = self._units(step)
+        if units is None:
+            return None
         known = self.seen.get((step.job, backbone.revision))
         if known is not None:
-            return known * _units(step)
-        return _guess(step) if backbone.name == EMBEDDED else None
+            return known * units
+        return _guess(step, units) if backbone.name == EMBEDDED else None
 
     def source(self, step: Step) -> str:
         """Where the estimate of such a step comes from."""
@@ -53,6 +60,19 @@ class CostModel:
         if (step.job, step.spec.backbone.revision) in self.seen:
             return "measured in this workspace"
         return "constants of the embedded backbone on one CPU core"
+
+    def _units(self, step: Step) -> float | None:
+        """The work of a step; None for epochs over data whose rows nobody has counted."""
+        spec = step.spec
+        if isinstance(spec, TrainingSpec):
+            training = spec.training
+            if training.epochs:
+                rows = self.rows.get(_data_key(json.loads(canonical_json(spec)))) or _most_rows(spec)
+                if rows is None:
+                    return None
+                training = training.over(rows)
+            return _tokens({name: getattr(training, name) for name in TrainingConfig.__dataclass_fields__})
+        return _search_units(spec) if isinstance(spec, SearchSpec) else 1.0
 
 
 def cost_model(records: Iterable[Record], assumed: Mapping[str, float] | None = None) -> CostModel:
@@ -63,7 +83,10 @@ def cost_model(records: Iterable[Record], assumed: Mapping[str, float] | None = 
     trials took on their evaluators, however many there were; one that the cache of scores answered tells nothing.
     """
     runs: dict[tuple[str, str, str], list[Record]] = defaultdict(list)
+    rows: dict[str, int] = {}
     for record in (record for record in records if _recorded_units(record)):
+        if counted := record.details.get("train_rows"):
+            rows[_data_key(record.spec)] = int(counted)
         start = f"{record.provenance.get('host')} {record.provenance['started']}" if _shares(record) else record.key
         runs[record.job, record.spec["backbone"]["revision"], start].append(record)
     seconds: dict[tuple[str, str], list[tuple[float, float]]] = defaultdict(list)
@@ -71,7 +94,7 @@ def cost_model(records: Iterable[Record], assumed: Mapping[str, float] | None = 
         taken = max(_recorded_seconds(record) for record in together)
         seconds[job, backbone].append((taken, sum(map(_recorded_units, together))))
     means = {key: sum(s for s, _ in runs) / sum(u for _, u in runs) for key, runs in seconds.items()}
-    return CostModel(means, assumed or {})
+    return CostModel(means, assumed or {}, rows)
 
 
 def trials(spec: SearchSpec) -> int:
@@ -98,27 +121,39 @@ def _recorded_seconds(record: Record) -> float:
 
 def _recorded_units(record: Record) -> float:
     if "training" in record.spec:
-        return _tokens(record.spec["training"])
+        asked = record.spec["training"]["optimizer_steps"] or record.details["optimizer_steps_asked"]
+        return _tokens({**record.spec["training"], "optimizer_steps": asked})
     if record.job == "search":
         computed = float(record.details.get("cost", {}).get("computed", 0.0))
         return computed * len(record.objectives) * len(record.spec["seeds"])
     return 1.0
 
 
-def _units(step: Step) -> float:
-    spec = step.spec
-    if isinstance(spec, TrainingSpec):
-        return _tokens({name: getattr(spec.training, name) for name in TrainingConfig.__dataclass_fields__})
-    if isinstance(spec, SearchSpec):
-        return float(trials(spec) * len(spec.seeds))
-    return 1.0
+def _search_units(spec: SearchSpec) -> float:
+    return float(trials(spec) * len(spec.seeds))
 
 
-def _guess(step: Step) -> float:
+def _data_key(spec: Mapping[str, Any]) -> str:
+    """What the number of training rows follows from, of a spec as plain JSON."""
+    names = ("corpus", "data", "more_data", "task", "objective", "backbone")
+    lengths = {name: spec["training"].get(name) for name in ("max_length", "max_tokens")}
+    return canonical_json({**{name: spec[name] for name in names if name in spec}, **lengths})
+
+
+def _most_rows(spec: TrainingSpec) -> int | None:
+    """The limits of a task's training data, where all of it has one: a question of many windows counts once."""
+    if not isinstance(spec, TaskAdapterSpec):
+        return None
+    limits = [dict(one.limits).get("train") for one in (spec.data, *spec.more_data)]
+    known = [limit for limit in limits if limit is not None]
+    return sum(known) if len(known) == len(limits) else None
+
+
+def _guess(step: Step, units: float) -> float:
     if step.job in TOKENS_PER_SECOND:
-        return _units(step) / TOKENS_PER_SECOND[step.job]
+        return units / TOKENS_PER_SECOND[step.job]
     if isinstance(step.spec, SearchSpec):
-        return SECONDS_PER_TRIAL * _units(step)
+        return SECONDS_PER_TRIAL * units
     return SECONDS[step.job]
 
 

@@ -88,7 +88,7 @@ def open_corpus(call: LanguageCall) -> ShardedCorpus:
     refuse_backbone_dropout(spec.training.backbone_dropout, call.name)
     stream = Stream(train, order_of(spec, Blocks(train, held_out)), causal_lm(), adapter_dropout(spec.adapter))
     rows = stream.held_out(held_out, spec.training.evaluation_examples)
-    return ShardedCorpus(stream, rows, corpus_details(spec, train))
+    return ShardedCorpus(stream, rows, corpus_details(spec, train, stream.order))
 
 
 class _Language:
@@ -98,7 +98,7 @@ class _Language:
         self._call, self._spec, self._corpus, self._engine, self._team = call, call.spec, corpus, engine, team
         self._theta_pre: Adapter = read_adapter(call.inputs["theta_pre"])
         check_same_shape(engine.layout, self._theta_pre.tensors, str(call.inputs["theta_pre"]))
-        self._course = TrainingState(call.spec.training, "min")
+        self._course = TrainingState(call.spec.training.over(corpus.stream.order.rows), "min")
         self._identity = key_of(call.spec, list(engine.layout.shapes))
         self._best = engine.layout.flatten(self._theta_pre.tensors)
         zeros = torch.zeros_like(self._best)

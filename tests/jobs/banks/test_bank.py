@@ -65,6 +65,14 @@ def test_a_language_learns_and_reports(fleet):
     assert saved(call.checkpoint)[0].finished
 
 
+def test_epochs_of_a_corpus_count_its_blocks(fleet):
+    call = fleet.call("ad", _change(optimizer_steps=0, epochs=2, evaluate_every=0, evaluation_examples=0))
+    result = _train([call])["ad"]
+    steps = -(-result.details["corpus_blocks"] // 4)
+    assert result.metrics["optimizer_steps"] == result.details["optimizer_steps_asked"] == 2 * steps
+    assert [step for step, _ in result.series["validation_loss"]] == [steps, 2 * steps]
+
+
 def test_plain_adapters_loads_the_result_under_the_language_s_name(fleet):
     call = fleet.call("ab", _change(optimizer_steps=5))
     _train([call])

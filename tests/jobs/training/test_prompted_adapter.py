@@ -150,6 +150,13 @@ def test_a_bank_on_ray_trains_prompted_task_adapters_like_any_other(fleet):
     assert (call.output / "adapter_model.safetensors").exists()
 
 
+def test_epochs_and_all_validation_rows(fleet):
+    result, _ = fleet.train("epochs", fleet.spec(steps=0, epochs=2, evaluate_every=0, evaluation_examples=0))
+    # 40 rows in batches of 8, 12 held out
+    assert [step for step, _ in result.series["validation_loss"]] == [5, 10]
+    assert result.details["validation_examples"] == 12 and result.details["train_rows"] == 40
+
+
 def test_what_lacks_is_said(fleet):
     with pytest.raises(InputError, match="theta_pre"):
         fleet.run("nothing", fleet.spec(), {})

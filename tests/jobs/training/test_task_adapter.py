@@ -110,6 +110,22 @@ def test_a_stopped_training_goes_on_bit_for_bit(fleet, trained, language_adapter
         assert (call.output / name).read_bytes() == (trained[0].output / name).read_bytes()
 
 
+def test_epochs_are_the_optimizer_steps_that_they_come_to(fleet, language_adapter):
+    short = dataclasses.replace(TRAINING, evaluate_every=0, evaluation_examples=0, warmup_ratio=0.2)
+    epochs = fleet.task_call(language_adapter, dataclasses.replace(short, optimizer_steps=0, epochs=2), run="epochs")
+    rows = len(TaskTrainer(epochs, headed_encoder(epochs))._train.lengths)
+    steps = 2 * -(-rows // 8)
+    result = train_task(epochs)
+    assert result.details["train_rows"] == rows and result.details["optimizer_steps_asked"] == steps
+    assert [step for step, _ in result.series["validation_f1"]] == [steps // 2, steps]
+    assert result.details["validation_examples"] == 40 and result.details["validation_limit"] == 0
+    same = dataclasses.replace(short, optimizer_steps=steps, evaluate_every=steps // 2, evaluation_examples=40)
+    plain = fleet.task_call(language_adapter, same, run="plain")
+    train_task(plain)
+    names = ("adapter.safetensors", "model_head.safetensors")
+    assert all((epochs.output / name).read_bytes() == (plain.output / name).read_bytes() for name in names)
+
+
 def test_the_language_adapter_stays_as_it_was(trained, language_adapter):
     call, _ = trained
     assert not set(load_file(call.output / "adapter.safetensors")) & set(

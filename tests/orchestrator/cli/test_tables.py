@@ -27,10 +27,20 @@ def test_the_plan_counts_reused_and_new_steps_per_job(tmp_path):
     store = ArtifactStore(tmp_path / "ws")
     commit(store, next(s for s in plan.steps if s.job == "language-adapter"))
     table = plan_table(plan, store, cost_model(store.records()))
-    assert row(table, "language-adapter") == ["language-adapter", "8", "1", "7", "14"]
+    assert row(table, "language-adapter") == ["language-adapter", "8", "1", "7", "14", "10 optimizer steps"]
     assert row(table, "task-adapter")[:4] == ["task-adapter", "2", "0", "2"]
     assert row(table, "all")[:4] == ["all", str(len(plan.steps)), "1", str(len(plan.steps) - 1)]
     assert row(table, "task-adapter")[4] == "unknown" == row(table, "all")[4]
+
+
+def test_the_plan_says_how_long_each_task_is_trained(tmp_path):
+    own = {"task_adapter.training": {"epochs": 3}, "tasks.0.training": {"epochs": 100}}
+    plan = planned(tmp_path, own)
+    table = plan_table(plan, ArtifactStore(tmp_path / "ws"), cost_model(()))
+    assert row(table, "task-adapter")[5] == "100 epochs"
+    del own["tasks.0.training"]
+    table = plan_table(planned(tmp_path, own), ArtifactStore(tmp_path / "ws"), cost_model(()))
+    assert row(table, "task-adapter")[5] == "3 epochs"
 
 
 def test_every_step_can_be_listed(tmp_path):
