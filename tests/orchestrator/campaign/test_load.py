@@ -113,7 +113,7 @@ def test_required_keys_are_named(faults):
     said = faults({"languages": ..., "language_adapter.training": {}, "comparisons.0.targets": ...})
     assert [one.split(": ", 1)[1] for one in said] == [
         "languages: a required key is missing",
-        "language_adapter.training: a length is missing: give `optimizer_steps` or `epochs`",
+        "language_adapter.training: a length is missing: give `optimizer_steps` or `epochs` (got {})",
         "comparisons[0].targets: a required key is missing",
     ]
 
