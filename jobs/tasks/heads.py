@@ -18,10 +18,13 @@ from jobs.models.encoder import activation_named
 from jobs.models.language_model import LanguageModel
 from jobs.models.madx import Activation
 from jobs.models.madx_backbone import Backbone
+from jobs.models.row_dropout import Dropout
 
 _TENSOR = re.compile(r"heads\.\*\.(\d+)\.(weight|bias)")
 _KNOWN = ("tagging", "classification", "multiple_choice", "question_answering")
 _Layer = tuple[Tensor, Tensor | None]
+# Of the dropout before a head's first layer: beyond those of any backbone.
+HEAD_SITE = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,10 +106,12 @@ class HeadLayers:
     layers: tuple[_Layer, ...]
     activation: Activation
 
-    def __call__(self, hidden: Tensor) -> Tensor:
-        """[..., hidden] -> outputs [..., width]."""
+    def __call__(self, hidden: Tensor, drop: Dropout | None = None) -> Tensor:
+        """[..., hidden] -> outputs [..., width]. `drop`: masks of the positions [...], in training."""
         for number, (weight, bias) in enumerate(self.layers):
-            hidden = torch.nn.functional.linear(self.activation(hidden) if number else hidden, weight, bias)
+            hidden = self.activation(hidden) if number else hidden
+            hidden = hidden if drop is None else drop(hidden, HEAD_SITE + number)
+            hidden = torch.nn.functional.linear(hidden, weight, bias)
         return hidden
 
 

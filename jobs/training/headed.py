@@ -19,7 +19,7 @@ from jobs.models.madx import BankWeights, bank_weights, check_fits, check_suppor
 from jobs.models.madx_backbone import Backbone
 from jobs.models.peft.encoder import check_inside, hidden_states, require_encoder
 from jobs.models.peft.model import InjectedModel, applied_adapters
-from jobs.models.row_dropout import refuse_backbone_dropout
+from jobs.models.row_dropout import Dropout, refuse_backbone_dropout
 from jobs.models.rows import Rows
 from jobs.spec import BottleneckConfig, JobCall, TaskAdapterSpec, adapter_dropout
 from jobs.tasks.heads import HeadLayers, layers_of, new_head
@@ -118,11 +118,18 @@ class StackedEncoder(HeadedEncoder):
         stack, head = (self._language, bank_weights(own, _activation(self.adapter))), self._layers(tensors)
         device = self._encoder.device.type
         with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
-            return head(self._encoder.hidden_states(rows, stack)[0])
+            return head(self._encoder.hidden_states(rows, stack)[0], _drop(rows))
 
     def trained(self, tensors: Mapping[str, Tensor]) -> Adapter:
         """An AdapterHub adapter with a flexible head."""
         return named(self.adapter, self.adapter.name, *self._split(tensors))
+
+
+def _drop(rows: Rows) -> Dropout | None:
+    """The masks of the head at the wanted positions [K]."""
+    if rows.dropout is None:
+        return None
+    return rows.dropout.positions(rows.ids.shape[1]).reshape(1, -1).at(rows.positions).reshape(-1)
 
 
 def _frozen(adapter: Adapter, device: torch.device) -> BankWeights:

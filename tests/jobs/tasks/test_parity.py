@@ -25,8 +25,9 @@ from jobs.errors import InputError
 from jobs.evaluation.job import evaluate
 from jobs.evaluation.madx_evaluator import WarmEvaluator
 from jobs.models.madx_backbone import load_backbone
+from jobs.models.row_dropout import RowsDropout
 from jobs.spec import BottleneckConfig, EvaluationSpec, JobCall, no_progress
-from jobs.tasks.heads import new_head
+from jobs.tasks.heads import HEAD_SITE, head_layers, new_head
 from jobs.tasks.table import TASKS as TABLE
 from jobs.tokens.evaluation_sets import EvaluationSet
 from jobs.tokens.token_pairs import ASKED
@@ -80,6 +81,37 @@ def plain_model(world, task):
 def scored(world, task):
     stack = stack_of(tuple((world.root / code, weight) for code, weight in WEIGHTS.items()), world.root / task.name)
     return world.warm.evaluate(EvaluationSet(task, world.data[task.kind], "test", LENGTH), stack)
+
+
+class Masks(torch.nn.Module):
+    """In place of a dropout of the library's head: our masks for positions [rows, length]."""
+
+    def __init__(self, masks, site):
+        super().__init__()
+        self.masks, self.site = masks, site
+
+    def forward(self, x):
+        return self.masks(x, self.site)
+
+
+@pytest.mark.parametrize("task", TASKS.values(), ids=list(TASKS))
+def test_a_head_drops_where_the_library_s_drops(world, task):
+    """The same masks in both: the same outputs, at positions that a batch asks for."""
+    head = plain_model(world, task).heads[task.name]
+    found = [int(name) for name, one in head.named_children() if isinstance(one, torch.nn.Dropout)]
+    rows = RowsDropout(torch.arange(3, dtype=torch.int32), torch.full((3,), 0.4))
+    for site, place in enumerate(found, start=HEAD_SITE):
+        head.set_submodule(str(place), Masks(rows.positions(7), site))
+    hidden = torch.randn(3, 7, world.warm.backbone.model.config.hidden_size, generator=torch.Generator().manual_seed(1))
+    layers = list(head.children())
+    expected = torch.nn.Sequential(*layers)(hidden)
+    own = head_layers(read_adapter(world.root / task.name), torch.device("cpu"))
+    assert len(own.layers) == len(found)
+    where = torch.tensor([0, 3, 8, 13, 20])
+    masks = rows.positions(7).reshape(1, -1).at(where[None]).reshape(-1)
+    got = own(hidden.reshape(-1, hidden.shape[-1])[where], masks)
+    torch.testing.assert_close(got, expected.reshape(-1, expected.shape[-1])[where])
+    assert not torch.allclose(got, own(hidden.reshape(-1, hidden.shape[-1])[where]))
 
 
 def rows_of(world, task):

@@ -12,9 +12,12 @@ from tiny_fleet import TASK, Fleet
 from jobs.banks.bank import train_languages
 from jobs.errors import InputError
 from jobs.evaluation.madx_evaluator import WarmEvaluator
+from jobs.models.encoder import FrozenEncoder, activation_named
+from jobs.models.madx import bank_weights
 from jobs.models.madx_backbone import load_backbone
 from jobs.spec import TrainingConfig
 from jobs.tasks import tagging
+from jobs.tasks.heads import HEAD_SITE
 from jobs.tokens.batches import collate
 from jobs.tokens.evaluation_sets import EvaluationSet
 from jobs.tokens.token_labels import token_labels
@@ -124,6 +127,34 @@ def test_epochs_are_the_optimizer_steps_that_they_come_to(fleet, language_adapte
     train_task(plain)
     names = ("adapter.safetensors", "model_head.safetensors")
     assert all((epochs.output / name).read_bytes() == (plain.output / name).read_bytes() for name in names)
+
+
+def test_dropout_reaches_the_head(fleet, language_adapter):
+    """The outputs are those of the head on what the backbone gives under its dropout, with masks of the head's own."""
+    training = dataclasses.replace(TRAINING, backbone_dropout=0.3)
+    trainer = TaskTrainer(call := fleet.task_call(language_adapter, training, run="dropout"), headed_encoder(call))
+    examples = trainer._order.dropped([one for row in range(5) for one in trainer._train.rows(row)], 0, 0.3)
+    rows = collate([examples], 1, torch.device("cpu")).rows
+    tensors = trainer._layout.split(trainer.learner.vector[None])
+    with torch.no_grad():
+        got = trainer._encoder.outputs(rows, tensors)
+        own, _ = trainer._encoder._split(tensors)
+        weights = bank_weights(own, activation_named("gelu_new"))
+        hidden = FrozenEncoder(load_backbone(fleet.backbone, "cpu")).hidden_states(
+            rows, (trainer._encoder._language, weights)
+        )[0]
+        places = [(row, place) for row, one in enumerate(examples) for place in one.positions.tolist()]
+        masked = torch.stack(
+            [
+                rows.dropout.positions(rows.ids.shape[1])(
+                    torch.ones(len(examples), rows.ids.shape[1], hidden.shape[1]), HEAD_SITE
+                )[row, place]
+                for row, place in places
+            ]
+        )
+        weight, bias = tensors["heads.*.1.weight"][0], tensors["heads.*.1.bias"][0]
+        torch.testing.assert_close(got, (hidden * masked) @ weight.T + bias)
+    assert masked.unique().tolist() == pytest.approx([0.0, 1 / 0.7])
 
 
 def test_the_language_adapter_stays_as_it_was(trained, language_adapter):
