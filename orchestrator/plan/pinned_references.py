@@ -7,6 +7,7 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 
 from jobs.backbones import embedded_backbone
+from jobs.backbones.catalogue import PACKAGED
 from jobs.data.cldr import covered_languages
 from jobs.data.resolve import DataRequest, data_ref
 from jobs.errors import Fault, InputError, raise_all
@@ -28,7 +29,11 @@ class References:
         self._covered: frozenset[str] | None = None
 
     def backbone(self, section: BackboneSection) -> BackboneRef:
-        """Local directories are checked and pinned by their files' hash, hub names by the commit given."""
+        """Directories are checked and pinned by their files' hash, models made from wheels by that of what they become,
+        hub names by the commit given.
+        """
+        if section.name in PACKAGED and not section.path:
+            return BackboneRef(section.name, PACKAGED[section.name].digest, section.name)
         if section.name != "embedded" and not section.path:
             return BackboneRef(section.name, section.revision, section.name)
         folder = Path(section.path).resolve() if section.path else embedded_backbone()
