@@ -25,10 +25,10 @@ _UPPER = 0.975  # of a 95 % interval
 class Interval:
     """A gain, positive when `a` is better, and what is known of it.
 
-    `low`, `high`: 95 % interval over test examples; nan where it cannot be known: one unit alone, or units that all
-    differ alike. `seeds_low`, `seeds_high`: over training seeds too; nan with one seed. `p`: two-sided, that the
-    systems are alike. `units`: what was drawn, examples or groups of them; `differing`: on how many of them the
-    systems' statistics differ.
+    `low`, `high`: 95 % interval over test examples; nan where it cannot be known: one unit alone, units that all differ
+    alike, none that differs. `seeds_low`, `seeds_high`: over training seeds too; nan with one seed. `p`: two-sided,
+    that the systems are alike. `units`: what was drawn, examples or groups of them; `differing`: on how many of them
+    the systems' statistics differ.
     """
 
     gain: float
@@ -56,28 +56,35 @@ def paired_bootstrap(
 
     Interval: gain ± t(units - 1) x standard error, the latter from units drawn with replacement, the same ones for
     both systems and all seeds (Koehn 2004, "Statistical Significance Tests for Machine Translation Evaluation"), times
-    sqrt(units / (units - 1)) (Hesterberg 2015, "What Teachers Should Know About the Bootstrap"). p: the share of
-    random trades of the systems' results, unit by unit, that give as large a difference (Noreen 1989; Yeh 2000,
-    arXiv cs/0008005), the observed one counted in. Raises InputError when the shapes differ.
+    sqrt(units / (units - 1)) (Hesterberg 2015, "What Teachers Should Know About the Bootstrap") and, after Agresti and
+    Min 2005 ("Simple Improved Confidence Intervals for Comparing Matched Proportions"), by one more differing unit than
+    there are, sqrt((differing + 1) / differing). p: the share of random trades of the systems' results, unit by unit,
+    that give as large a difference (Noreen 1989; Yeh 2000, arXiv cs/0008005), the observed one counted in. Raises
+    InputError when the shapes differ.
     """
     left, right = (_grouped(part, groups) for part in _three_dimensional(a, b))
     of_seeds = (1.0 if better == "max" else -1.0) * (metric(left.sum(axis=1)) - metric(right.sum(axis=1)))
     gain, units = float(of_seeds.mean()), left.shape[1]
     p = _chance(left, right, metric, resamples)
     differing = int(np.count_nonzero((left != right).any(axis=(0, 2))))
-    half, both = _halves(left, right, metric, of_seeds, resamples) if units > 1 else (math.nan, math.nan)
+    scale = units / (units - 1) * (differing + 1) / differing if units > 1 and differing else math.nan
+    half, both = _halves(left, right, metric, of_seeds, resamples, scale)
     return Interval(gain, gain - half, gain + half, p, units, differing, gain - both, gain + both)
 
 
-def _halves(a: Statistics, b: Statistics, metric: Metric, of_seeds: Statistics, resamples: int) -> tuple[float, float]:
-    """Half the width of the interval over examples, and of that over seeds too."""
-    seeds, units, _ = a.shape
+def _halves(
+    a: Statistics, b: Statistics, metric: Metric, of_seeds: Statistics, resamples: int, scale: float
+) -> tuple[float, float]:
+    """Half the width of the interval over examples, and of that over seeds too; nan where `scale` is."""
+    if math.isnan(scale):
+        return math.nan, math.nan
     gains = _resampled(a, b, metric, resamples)
-    scale = units / (units - 1)
-    examples = scale * float(gains.mean(axis=1).var())
-    if examples <= 1e-18 * float(np.square(of_seeds).mean()) and of_seeds.any():
+    examples, units = scale * float(gains.mean(axis=1).var()), a.shape[1]
+    if examples <= 1e-18 * float(np.square(of_seeds).mean()):
         return math.nan, math.nan  # every unit differs alike, which says nothing of others
-    both = _half_over_seeds(of_seeds, scale * gains.var(axis=0), examples, units) if seeds > 1 else math.nan
+    both = math.nan
+    if len(of_seeds) > 1:
+        both = _half_over_seeds(of_seeds, scale * gains.var(axis=0), examples, units)
     return _t(units) * math.sqrt(examples), both
 
 

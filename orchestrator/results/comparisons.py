@@ -162,7 +162,10 @@ def _unknown(found: Interval, unit: str) -> str:
     """Why there is no interval; "" where there is one."""
     if not math.isnan(found.low):
         return ""
-    return f"no interval: one {unit}" if found.units == 1 else f"no interval: all {found.units} {unit}s differ alike"
+    if found.units == 1:
+        return f"no interval: one {unit}"
+    alike = "differ alike" if found.differing else "are the same"
+    return f"no interval: all {found.units} {unit}s {alike}"
 
 
 def _statistics(

@@ -39,7 +39,7 @@ from orchestrator.results.comparisons import Result, ScoredSystem
 from orchestrator.results.inputs import ReportInputs
 from orchestrator.results.searches import Gain
 
-# Fewer differing examples than this are said beside an interval: it is too short then (docs/statistics.md).
+# Fewer differing examples than this are said beside an interval, which rests on them alone.
 _FEW = 10
 
 
@@ -155,8 +155,6 @@ def gain_cell(result: Result, gain: Gain | None) -> Cell:
 def _sureness(metric: str, gain: Gain) -> str:
     """The intervals, and how many examples differ where these are few."""
     unit = "context" if gain.grouped else "example"
-    if gain.units and not gain.differing:
-        return f"the same on every {unit}"
     parts = [interval(metric, gain.low, gain.high)]
     parts += (
         [f"seeds\u00a0{interval(metric, gain.seeds_low, gain.seeds_high)}"] if not math.isnan(gain.seeds_low) else []
