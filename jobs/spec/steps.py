@@ -121,7 +121,8 @@ class MergeSpec:
 
     By default theta_pre + sum of w_i (theta_i - theta_pre): language arithmetic (arXiv 2404.15737).
     Inputs: `search`, `theta_pre` where the rule needs it, and those that the keys of the search's space stand for.
-    `best_for`: of a joint search the best candidate for this objective alone, in place of the winner.
+    `best_for`: of a joint search the best candidate for this objective alone, in place of the winner. `pair`: of a
+    search over several pairs the best candidate of this one.
     """
 
     target: str
@@ -129,6 +130,7 @@ class MergeSpec:
     backbone: BackboneRef
     seed: int
     best_for: str = ""
+    pair: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

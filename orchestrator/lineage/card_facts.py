@@ -21,6 +21,8 @@ def search_facts(spec: MergeSpec, search: Record) -> tuple[list[tuple[str, str]]
     if "objectives" in search.details:
         return _joint_facts(spec, search)
     winner: dict[str, Any] = search.details["winner"]
+    if spec.pair:
+        winner = search.details["candidates"][search.details["best_of"]["+".join(spec.pair)]]
     scores = ", ".join(f"{plain_number(score)} (seed {seed})" for seed, score in sorted(winner["scores"].items()))
     task = search.spec["task"]
     metric, _ = metric_named(task["kind"], task.get("metric", ""))

@@ -14,7 +14,7 @@ from orchestrator.plan.adapter_steps import AdapterSteps
 from orchestrator.store.step import Step, make_step
 from search_spaces.relatedness.selection import Selection
 
-SystemRole = Literal["proxy", "own", "fixed", "baseline", "bare", "arithmetic"]
+SystemRole = Literal["proxy", "own", "fixed", "baseline", "bare", "pair", "arithmetic"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +59,18 @@ class PlannedComparison:
 
 
 def merges_of(
-    adapters: AdapterSteps, search: Step, target: str, task: str, best_for: str = ""
+    adapters: AdapterSteps,
+    search: Step,
+    target: str,
+    task: str,
+    best_for: str = "",
+    pair: tuple[str, ...] = (),
 ) -> tuple[tuple[int, Step], ...]:
-    """Every seed's merge, named by `target` and `task`: the search's winner, or its best for one objective alone."""
+    """Every seed's merge, named by `target` and `task`: the search's winner, or its best for one objective or pair."""
     merges = []
     for seed in adapters.campaign.seeds:
         own = {role: step for role, step in search.inputs if ":" in role and role.endswith(f"@{seed}")}
-        spec = MergeSpec(target, task, adapters.backbone, seed, best_for)
+        spec = MergeSpec(target, task, adapters.backbone, seed, best_for, pair)
         merges.append((seed, make_step(spec, {"search": search, "theta_pre": adapters.theta_pre, **own})))
     return tuple(merges)
 

@@ -148,9 +148,15 @@ def counted(count: int, thing: str) -> str:
 
 
 def system_colours(comparison: Comparison) -> dict[str, str]:
-    """System name -> colour name, by place in the row: the task language's proxy first, then the related ones."""
+    """System name -> colour name, by place in the row: the task language's proxy first, then the related ones.
+
+    Likewise the best of the pair with the task's language, then those of the related ones.
+    """
     colours: dict[str, str] = {}
     for system in comparison.systems:
-        others = sum(colour.startswith("proxy") for colour in colours.values())
-        colours[system.name] = f"proxy-{min(4, 1 + others)}" if system.role in ("proxy", "baseline") else system.role
+        kind = {"baseline": "proxy"}.get(system.role, system.role)
+        others = sum(colour.startswith(kind) for colour in colours.values())
+        if kind == "pair" and not others and system.languages[0] != comparison.source:
+            others = 1
+        colours[system.name] = f"{kind}-{min(4, 1 + others)}" if kind in ("proxy", "pair") else kind
     return colours

@@ -45,7 +45,10 @@ class ScoredSystem:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One comparison's results; fields are None or empty where steps are still missing."""
+    """One comparison's results; fields are None or empty where steps are still missing.
+
+    `pairs`: the best candidate of each pair with its gain over the own adapter.
+    """
 
     comparison: Comparison
     target_name: str
@@ -54,6 +57,7 @@ class Result:
     better_proxy: str
     gains: tuple[Gain, ...]
     flatness: Flatness | None
+    pairs: tuple[tuple[System, Gain], ...] = ()
 
     def system(self, role: str) -> ScoredSystem | None:
         """The first system of a role."""
@@ -85,7 +89,7 @@ def _result(inputs: ReportInputs, comparison: Comparison) -> Result:
     gains = _gains(inputs, comparison, better)
     flatness = read_flatness(inputs, comparison, search, gains) if search else None
     name = inputs.language(comparison.target)
-    return Result(comparison, name, systems, search, better, gains, flatness)
+    return Result(comparison, name, systems, search, better, gains, flatness, _pair_gains(inputs, comparison))
 
 
 def _scored(inputs: ReportInputs, metric: str, system: System, alone: Mapping[str, float]) -> ScoredSystem:
@@ -123,6 +127,13 @@ def _gains(inputs: ReportInputs, comparison: Comparison, better_proxy: str) -> t
     baselines = [s for s in comparison.systems if s.name == better_proxy or s.role in ("own", "fixed", "baseline")]
     gains = (_gain(inputs, comparison, ours, baseline) for baseline in baselines)
     return tuple(gain for gain in gains if gain is not None)
+
+
+def _pair_gains(inputs: ReportInputs, comparison: Comparison) -> tuple[tuple[System, Gain], ...]:
+    own = [system for system in comparison.systems if system.role == "own"]
+    pairs = [system for system in comparison.systems if system.role == "pair"]
+    found = ((pair, _gain(inputs, comparison, pair, own[0])) for pair in pairs if own)
+    return tuple((pair, gain) for pair, gain in found if gain is not None)
 
 
 def _gain(inputs: ReportInputs, comparison: Comparison, ours: System, theirs: System) -> Gain | None:

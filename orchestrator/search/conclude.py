@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from jobs.spec import JobCall, JobResult, Mixture, Progress, SearchSpec, TrialScores, metric_of
+from jobs.spec import JobCall, JobResult, Mixture, MixtureSpace, Progress, SearchSpec, TrialScores, metric_of
 from orchestrator.search.joint import judged_jointly
 from orchestrator.search.score_cache import ScoreCache
 from orchestrator.search.scores import ScoredTrial
@@ -43,7 +43,7 @@ def search_progress(session: Session) -> dict[str, float]:
 
 
 def conclude(session: Session) -> JobResult:
-    """Choose the winner and write `winner.json`.
+    """Choose the winner and write `winner.json`, with the best of each pair where there are several.
 
     The best mean over seeds among the candidates scored on the whole validation set, or the best by a joint search's
     choice; ties go to lambda nearest 0.5, then to the earlier pair: a mixture that is no better than another is not
@@ -62,8 +62,11 @@ def conclude(session: Session) -> JobResult:
     rows = [_row(one) for one in whole]
     details = judged_jointly(session, whole, rows, ties) if spec.is_joint else _judged(session, whole, rows, ties)
     row = details["winner"]
-    best_for = {"best_for": details["best_for"]} if spec.is_joint else {}
-    text = json.dumps({**row, **best_for}, indent=1, sort_keys=True)
+    also = {"best_for": details["best_for"]} if spec.is_joint else {}
+    if best_of := _best_of_pairs(session, whole, ties):
+        details["best_of"] = best_of
+        also["best_of"] = {pair: mixture_json(whole[at].trial.candidate.mixture) for pair, at in best_of.items()}
+    text = json.dumps({**row, **also}, indent=1, sort_keys=True)
     (session.call.output / WINNER_FILE).write_text(text + "\n", encoding="utf-8")
     details |= {"evaluations": len(rows), "cost": _cost(session)}
     return JobResult(metrics={f"validation_{details['metric']}": row["mean"]}, details=details)
@@ -78,6 +81,23 @@ def _judged(
     constant = len({one["mean"] for one in rows}) == 1 and len(rows) > 1
     details = {"candidates": rows, "winner": rows[winner], "metric": metric, "mode": mode, "constant": constant}
     return details | _against_default(session, whole[winner], whole)
+
+
+def _best_of_pairs(session: Session, whole: list[ScoredTrial], ties: list[tuple[float, ...]]) -> dict[str, int]:
+    """The number of the best candidate of each pair ("en+gl"), where a search has several.
+
+    An adapter alone belongs to every pair that has it.
+    """
+    space, best = session.spec.space, {}
+    for pair in space.pairs if isinstance(space, MixtureSpace) and len(space.pairs) > 1 else ():
+        own = [at for at, one in enumerate(whole) if set(_used(one.trial.candidate.mixture)) <= set(pair)]
+        if own:
+            best["+".join(pair)] = min(own, key=lambda at: (-session.value(whole[at]), *ties[at]))
+    return best
+
+
+def _used(mixture: Mixture) -> list[str]:
+    return [key for key, weight in mixture.weights if weight]
 
 
 def _ordered(spec: SearchSpec, whole: list[ScoredTrial]) -> list[ScoredTrial]:

@@ -68,7 +68,8 @@ def step_name(spec: Spec) -> str:
                 ]
             )
         case MergeSpec():
-            return f"{spec.target}-{spec.task}-{'best-' if spec.best_for else ''}s{spec.seed}"
+            which = "best-" if spec.best_for else "".join(f"{'.'.join(spec.pair)}-" for _ in spec.pair[:1])
+            return f"{spec.target}-{spec.task}-{which}s{spec.seed}"
         case EvaluationSpec():
             parts = "-".join(role.removeprefix("language:") + ("" if w == 1 else f"{w:g}") for role, w in spec.weights)
             parts = parts if len(parts) <= LONGEST_PARTS else f"{len(spec.weights)}adapters"

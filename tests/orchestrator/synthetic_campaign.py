@@ -128,11 +128,14 @@ class Synthetic:
             role = "own" if code == target else "proxy"
             systems.append(self.system(target, task, role, {code: 1.0}, -2.2 + 0.7 * sources.index(code)))
         systems.append(self.system(target, task, "fixed", dict.fromkeys(pairs[0], 0.5), -0.1))
+        for pair in pairs if len(pairs) > 1 else ():
+            best = {str(seed): self.merge(target, task, search, seed, pair) for seed in self.seeds}
+            systems.append(self.system(target, task, "pair", {}, -0.3 - 0.4 * pairs.index(pair), best, pair))
         merges = {str(seed): self.merge(target, task, search, seed) for seed in self.seeds}
         systems.append(self.system(target, task, "arithmetic", {}, 0.0, merges))
         return {
             "name": kind, "kind": kind, "target": target, "task": task.name, "task_kind": task.kind, "metric": metric,
-            "mode": mode, "seeds": list(self.seeds), "search": search.key,
+            "source": "en", "mode": mode, "seeds": list(self.seeds), "search": search.key,
             "merges": {seed: step.key for seed, step in merges.items()}, "systems": systems,
             "related": {
                 "by": "syntactic", "rule": "the nearest by syntactic distance",
@@ -166,10 +169,11 @@ class Synthetic:
         mean = sum(scores.values()) / len(scores)
         return {"weights": weights, "pair": list(pair), "lambda": value, "scores": scores, "mean": mean}
 
-    def merge(self, target: str, task: TaskRef, search: Step, seed: int) -> Step:
+    def merge(self, target: str, task: TaskRef, search: Step, seed: int, pair: tuple[str, ...] = ()) -> Step:
         adapters = {role: step for role, step in search.inputs if role.endswith(f"@{seed}") and "language" in role}
         step = make_step(
-            MergeSpec(target, task.name, BACKBONE, seed), {"search": search, "theta_pre": self.theta, **adapters}
+            MergeSpec(target, task.name, BACKBONE, seed, pair=pair),
+            {"search": search, "theta_pre": self.theta, **adapters},
         )
         found = self.records.get(search.key)
         weights = found.details["winner"]["weights"] if found else {}
@@ -178,7 +182,7 @@ class Synthetic:
 
     def system(
         self, target: str, task: TaskRef, role: str, weights: dict[str, float], quality: float,
-        merges: dict[str, Step] | None = None,
+        merges: dict[str, Step] | None = None, pair: tuple[str, ...] = (),
     ) -> dict[str, Any]:  # fmt: skip
         evaluations = {}
         for seed in self.seeds:
@@ -193,7 +197,10 @@ class Synthetic:
             step = self.commit(make_step(spec, inputs), JobResult(metrics), statistics=document)
             evaluations[str(seed)] = step.key
         name = f"{role}:{'+'.join(weights)}" if weights and role != "own" else role
-        return {"name": name, "label": name, "role": role, "languages": list(weights), "evaluations": evaluations}
+        if pair:
+            name, weights = f"pair:{'+'.join(pair)}", dict.fromkeys(pair, 0.5)
+        label = f"LA({', '.join(pair)})" if pair else name
+        return {"name": name, "label": label, "role": role, "languages": list(weights), "evaluations": evaluations}
 
 
 def tensors(name: str, place: int, seed: int) -> dict[str, Any]:

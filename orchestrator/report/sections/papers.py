@@ -146,7 +146,7 @@ def _systems(published: Published, result: Result) -> Iterator[tuple[str, float]
             yield method, gain.value
         return
     for system in result.systems:
-        if not system.done or (system.role == "proxy" and system.name != result.better_proxy):
+        if not system.done or system.role == "pair" or (system.role == "proxy" and system.name != result.better_proxy):
             continue
         names = {"arithmetic": method, "proxy": "proxy", "own": "own", "fixed": "half"}
         yield names.get(system.role, system.name), system.mean

@@ -114,6 +114,10 @@ _SLOTS = {
     "proxy-4": "3rd related",
     "own": "Own adapter (MAD-X)",
     "fixed": "Arithmetic, lambda 0.5",
+    "pair-1": "LA(task language, target)",
+    "pair-2": "LA(related, target)",
+    "pair-3": "LA(2nd related, target)",
+    "pair-4": "LA(3rd related, target)",
     "arithmetic": "Arithmetic, searched",
 }
 
@@ -192,6 +196,7 @@ def system_label(inputs: ReportInputs, system: ScoredSystem) -> str:
         "proxy": f"{names} adapter",
         "own": "own adapter (MAD-X)",
         "fixed": f"lambda 0.5, {names}",
+        "pair": f"arithmetic of {names}",
         "arithmetic": "arithmetic, searched",
     }.get(system.role, system.label)
 
@@ -205,10 +210,12 @@ def gains_section(results: Sequence[Result]) -> Section | None:
             rows = [(result, gain) for result in group if (gain := result.gain(role)) is not None]
             if rows:
                 figures.append(_gain_figure(name, title, over, rows))
+        figures += _pair_figures(name, title, group)
     if not figures:
         return None
     note = Paragraph(
         "Gain of searched arithmetic on test data, positive is better for F1 and loss alike, with 95 % intervals. "
+        "LA(a, b): the best candidate of one pair, chosen on validation data among that pair's alone. "
         "Pale bars: the interval includes zero.",
         "note",
     )
@@ -225,6 +232,22 @@ def _gain_figure(name: str, title: str, over: str, rows: Sequence[tuple[Result, 
     stem = file_stem("gain", name, rows[0][0].comparison.task, rows[0][1].role)
     told = ", ".join(f"{bar.label} {bar.text}" for bar in bars)
     return FigureRef(stem, panel, f"Gain over {over}, {title}: {told}")
+
+
+def _pair_figures(name: str, title: str, group: Sequence[Result]) -> list[FigureRef]:
+    """The best of each pair over the own adapter, a bar for each pair of every target."""
+    found = [(result, system, gain) for result in group for system, gain in result.pairs]
+    if not found:
+        return []
+    metric = found[0][0].comparison.metric
+    bars = tuple(
+        GainBar(f"{r.target_name}, {s.label}", g.value, g.low, g.high, g.excludes_zero, signed(metric, g.value))
+        for r, s, g in found
+    )
+    panel = GainPanel(f"{title}, each pair over the own adapter", f"gain in {gain_unit(metric)}", bars)
+    told = ", ".join(f"{bar.label} {bar.text}" for bar in bars)
+    alt = f"Gain of each pair's best over the own adapter, {title}: {told}"
+    return [FigureRef(file_stem("gain", name, found[0][0].comparison.task, "pairs"), panel, alt)]
 
 
 _Scores = dict[str, dict[str, float]]  # system -> target -> mean over seeds

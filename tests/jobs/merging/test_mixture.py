@@ -193,3 +193,12 @@ def test_the_merge_job_writes_a_winner_of_any_rule_and_kind(decoder, tmp_path):
     written = read_adapter(tmp_path)
     expected = mix(read_winner(tmp_path), decoder, None, "gl")
     assert_equal(written, dict(expected.tensors))
+
+
+def test_the_merge_job_takes_the_best_of_a_pair(decoder, tmp_path):
+    best = {"en+gl": {"weights": {"en": 0.25, "gl": 0.75}}, "es+gl": {"weights": {"gl": 1.0}}}
+    (tmp_path / "winner.json").write_text(json.dumps({"weights": {"gl": 1.0}, "best_of": best}))
+    assert dict(read_winner(tmp_path, pair=("en", "gl")).weights) == {"en": 0.25, "gl": 0.75}
+    assert dict(read_winner(tmp_path).weights) == {"gl": 1.0}
+    with pytest.raises(InputError, match="no readable winner of the search.*run the search again"):
+        read_winner(tmp_path, pair=("pt", "gl"))

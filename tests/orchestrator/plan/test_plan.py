@@ -80,8 +80,26 @@ def test_an_enhancement_target_is_mixed_with_anchor_and_related_and_scored_alone
     found = comparison(plan, "es", "ner")
     related = found.related.chosen[0].code
     assert found.search.spec.space.pairs == (("en", "es"), (related, "es"))
-    assert [system.role for system in found.systems] == ["bare", "proxy", "proxy", "own", "fixed", "arithmetic"]
+    roles = ["bare", "proxy", "proxy", "own", "fixed", "pair", "pair", "arithmetic"]
+    assert [system.role for system in found.systems] == roles
     assert found.systems[3].languages == ("es",)
+
+
+def test_the_best_of_each_pair_is_merged_and_tested_where_an_enhancement_has_several(plan, tmp_path):
+    found = comparison(plan, "es", "ner")
+    pairs = [system for system in found.systems if system.role == "pair"]
+    assert [system.languages for system in pairs] == list(found.search.spec.space.pairs)
+    assert [system.label for system in pairs] == [f"LA({a}, {b})" for a, b in found.search.spec.space.pairs]
+    for system in pairs:
+        for seed, evaluation in system.evaluations:
+            merge = dict(evaluation.inputs)["merge"]
+            assert merge.spec.pair == system.languages and merge.spec.seed == seed
+            assert merge.name == f"es-ner-{'.'.join(system.languages)}-s{seed}"
+            assert dict(merge.inputs)["search"] is found.search
+    write_file(tmp_path, {"search": {"strategy": "coarse", "evaluations": 30}})
+    campaign = load_campaign(tmp_path / "campaign.yaml")
+    searched = comparison(plan_campaign(campaign, References(tmp_path / "cache")), "es", "ner")
+    assert not [system for system in searched.systems if system.role == "pair"]
 
 
 def test_the_related_language_is_never_the_target_or_the_anchor(plan):
@@ -282,4 +300,4 @@ def test_a_thousand_languages_three_tasks_and_three_seeds_are_planned(tmp_path, 
     assert facts["distinct"] == sum(facts["jobs"].values())
     assert facts["jobs"]["language-adapter"] == 3 * len(codes)
     assert facts["jobs"]["task-adapter"] == 6
-    assert facts["jobs"]["search"] == targets and facts["jobs"]["merge"] == 3 * targets
+    assert facts["jobs"]["search"] == targets and facts["jobs"]["merge"] == 3 * targets * 3

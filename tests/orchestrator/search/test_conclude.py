@@ -36,6 +36,29 @@ def test_the_best_mean_wins_and_every_candidate_is_kept(call):
     assert result.metrics == {"validation_f1": winner["mean"]}
 
 
+def test_the_best_of_each_pair_stands_beside_the_winner(call):
+    details = run_search(call, score, no_progress).details
+    winner = json.loads((call.output / WINNER_FILE).read_text())
+    assert winner["best_of"] == {
+        "en+pt": {"weights": {"en": 0.25, "pt": 0.75}},
+        "en+es": {"weights": {"en": 0.25, "es": 0.75}},
+    }
+    assert [details["candidates"][at]["pair"][1] for at in details["best_of"].values()] == ["pt", "es"]
+
+
+def test_an_adapter_alone_can_be_the_best_of_every_pair_that_has_it(call):
+    run_search(call, lambda trial: TrialScores(dict.fromkeys((1, 2), trial.candidate.lambda_)), no_progress)
+    winner = json.loads((call.output / WINNER_FILE).read_text())
+    assert winner["best_of"] == {"en+pt": {"weights": {"en": 1.0}}, "en+es": {"weights": {"en": 1.0}}}
+
+
+def test_with_one_pair_the_winner_is_its_best(call):
+    one = dataclasses.replace(
+        call, spec=dataclasses.replace(SPEC, space=MixtureSpace((("en", "pt"),), (0.0, 0.5, 1.0)))
+    )
+    assert "best_of" not in run_search(one, score, no_progress).details
+
+
 def test_losses_are_minimised(call):
     spec = dataclasses.replace(SPEC, task=TaskRef("text", "masked-lm"))
     result = run_search(dataclasses.replace(call, spec=spec), score, no_progress)

@@ -5,9 +5,14 @@ from __future__ import annotations
 import dataclasses
 import math
 
+import pytest
+
 from orchestrator.plan.index import Comparison, System
-from orchestrator.report.sections.results import methods_tables
-from orchestrator.results.comparisons import Result, ScoredSystem
+from orchestrator.report.document import Gallery, Table
+from orchestrator.report.sections.results import gains_section, methods_tables, results_section
+from orchestrator.results.comparisons import Result, ScoredSystem, campaign_results
+from orchestrator.results.inputs import read_inputs
+from tests.orchestrator.synthetic_campaign import CAMPAIGN, make_workspace
 
 
 def result(target: str, method: str, scores: dict[str, float], name: str = "") -> Result:
@@ -78,3 +83,27 @@ def test_the_best_are_all_that_share_the_best_score_unless_everyone_does() -> No
     falling = result("gl", "add", {"a": 2.0, "add": 1.0})
     losses = dataclasses.replace(falling, comparison=dataclasses.replace(falling.comparison, mode="min"))
     assert losses.best == {"arithmetic"}
+
+
+def test_the_best_of_each_pair_has_its_column_and_its_bar_over_the_own_adapter(tmp_path) -> None:
+    made = make_workspace(tmp_path / "w")
+    inputs = read_inputs(made.workspace, CAMPAIGN)
+    results = campaign_results(inputs)
+    tables = [block for block in results_section(inputs, results).blocks if isinstance(block, Table)]
+    table = next(one for one in tables if one.caption.startswith("NER F1, enhancement"))
+    titles = [column.title for column in table.columns]
+    scores = dict(zip(titles, table.rows[0], strict=True))
+    for title, pair in (("LA(task language, target)", "pair:en+es"), ("LA(related, target)", "pair:pt+es")):
+        (system,) = (s for r in results for s in r.systems if s.name == pair and r.comparison.task == "ner")
+        assert scores[title].text == f"{system.mean:.2f}"
+    section = gains_section(results)
+    assert section is not None
+    figures = [figure for block in section.blocks if isinstance(block, Gallery) for figure in block.figures]
+    (shown,) = (one.panel for one in figures if one.name == "gain-enhancement-ner-pairs")
+    assert [bar.label for bar in shown.bars] == [
+        "Spanish, LA(en, es)", "Spanish, LA(pt, es)", "Hindi, LA(en, hi)", "Hindi, LA(fr, hi)",
+    ]  # fmt: skip
+    first = next(r for r in results if r.comparison.target == "es" and r.comparison.task == "ner")
+    means = {system.name: system.mean for system in first.systems}
+    assert shown.bars[1].value == pytest.approx(means["pair:pt+es"] - means["own"])
+    assert shown.bars[1].low < shown.bars[1].value < shown.bars[1].high
