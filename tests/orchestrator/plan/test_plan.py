@@ -85,7 +85,7 @@ def test_an_enhancement_target_is_mixed_with_anchor_and_related_and_scored_alone
     assert found.systems[3].languages == ("es",)
 
 
-def test_the_best_of_each_pair_is_merged_and_tested_where_an_enhancement_has_several(plan, tmp_path):
+def test_the_best_of_each_pair_is_merged_and_tested_where_an_enhancement_has_several(plan, folder):
     found = comparison(plan, "es", "ner")
     pairs = [system for system in found.systems if system.role == "pair"]
     assert [system.languages for system in pairs] == list(found.search.spec.space.pairs)
@@ -96,9 +96,7 @@ def test_the_best_of_each_pair_is_merged_and_tested_where_an_enhancement_has_sev
             assert merge.spec.pair == system.languages and merge.spec.seed == seed
             assert merge.name == f"es-ner-{'.'.join(system.languages)}-s{seed}"
             assert dict(merge.inputs)["search"] is found.search
-    write_file(tmp_path, {"search": {"strategy": "coarse", "evaluations": 30}})
-    campaign = load_campaign(tmp_path / "campaign.yaml")
-    searched = comparison(plan_campaign(campaign, References(tmp_path / "cache")), "es", "ner")
+    searched = comparison(planned(folder, {"search": {"strategy": "coarse", "evaluations": 30}}), "es", "ner")
     assert not [system for system in searched.systems if system.role == "pair"]
 
 
