@@ -17,6 +17,7 @@ from jobs.errors import Fault, raise_all
 
 CONFIG = "config.json"
 TOKENIZER_CONFIG = "tokenizer_config.json"
+CHAT_TEMPLATE = "chat_template.jinja"
 GENERATION_CODE = "custom_generate"
 # Text models that transformers builds from its own code, without parts of other types and without fetched kernels.
 MODEL_TYPES = frozenset({
@@ -83,6 +84,12 @@ def checked_model_files(folder: Path, named: str) -> dict[str, Any]:
         faults.append(Fault("the directory brings code of its own", where, GENERATION_CODE, todo))
     raise_all(faults[:_MOST_FAULTS])
     return config or {}
+
+
+def has_chat_template(folder: Path) -> bool:
+    """Whether the tokenizer in `folder`, whose files have been checked, brings one."""
+    document = _document(folder / TOKENIZER_CONFIG, "", []) or {}
+    return bool(document.get("chat_template")) or (folder / CHAT_TEMPLATE).is_file()
 
 
 def _document(file: Path, where: str, faults: list[Fault]) -> dict[str, Any] | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -15,6 +15,7 @@ from jobs.spec import Method as Rule
 from orchestrator.campaign.fields import Distance, LanguageCode, Name, Positive, StrictModel
 from orchestrator.campaign.methods import KEY, Method, is_searched, parse_line, stacked_keys
 from orchestrator.campaign.presets import PRESETS
+from orchestrator.campaign.prompts import ExamplesSection, Stop, examples_faults
 
 Bound = Annotated[float, Field(gt=0, le=1)]
 
@@ -68,6 +69,9 @@ class MethodSection(StrictModel):
     )
     lambdas: tuple[float, float] = Field((0.0, 1.0), description="lowest and highest lambda that is searched")
     prompt: str = Field("", description="a baseline's own words to ask the task in; {target} is the target's name")
+    stop: tuple[Stop, ...] = Field((), description="a baseline's own stop strings, in place of the task's")
+    examples: ExamplesSection | None = Field(None, description="a baseline's own worked examples")
+    chat: bool = Field(False, description="a baseline asks in the tokenizer's chat template, or (false) does not")
 
     @model_validator(mode="after")
     def _prompt_can_be_filled(self) -> MethodSection:
@@ -75,14 +79,26 @@ class MethodSection(StrictModel):
             Template.parse(self.prompt, "`prompt`")
         except InputError as faulty:
             raise ValueError(str(faulty.faults[0])) from faulty
+        if self.examples and (faults := list(examples_faults(self.examples))):
+            raise ValueError("; ".join(faults))
         return self
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """How a baseline asks otherwise than the task: what of this the file gives."""
+        given = self.model_fields_set & {"prompt", "stop", "examples", "chat"}
+        return {
+            name: getattr(self, name)
+            for name in sorted(given)
+            if name not in ("prompt", "examples") or getattr(self, name)
+        }
 
     @property
     def method(self) -> Method:
         """The same as the planner's type."""
         options = tuple(self.options.items())
         weights = tuple((key, str(value)) for key, value in self.weights.items())
-        return Method(self.name, self.label or self.name, weights, self.rule, options, self.lambdas, prompt=self.prompt)
+        return Method(self.name, self.label or self.name, weights, self.rule, options, self.lambdas, asked=self.asked)
 
 
 def _preset(name: str) -> str:
@@ -150,8 +166,8 @@ class MixtureSection(_Compared):
     @model_validator(mode="after")
     def _methods_and_baselines(self) -> MixtureSection:
         _check_baselines(chosen_methods(self.baselines))
-        if alone := [one.name for one in chosen_methods(self.methods) if one.prompt or stacked_keys(one)]:
-            raise ValueError(f"`prompt` and stacked adapters are of baselines: {', '.join(alone)}")
+        if alone := [one.name for one in chosen_methods(self.methods) if one.asked or stacked_keys(one)]:
+            raise ValueError(f"words to ask in and stacked adapters are of baselines: {', '.join(alone)}")
         names = [one.name for one in (*chosen_methods(self.methods), *chosen_methods(self.baselines))]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"named twice: {', '.join(twice)}")

@@ -22,7 +22,7 @@ def same_formulas(
 ) -> Iterator[tuple[Method, Method]]:
     """Pairs of methods that make the same adapter of the same adapters at every lambda; `space`: the comparison's."""
     for one, other in combinations(methods, 2):
-        asked = one.prompt == other.prompt
+        asked = one.asked == other.asked
         if asked and formula(one, adapter, space) == formula(other, adapter, space):
             yield one, other
 

@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Literal
+from typing import Any, Literal
 
 from jobs.errors import Fault, InputError
 from jobs.spec import Method as Rule
@@ -47,8 +47,9 @@ class Method:
     """A way to combine adapters. `lambdas`: (lowest, highest), searched in the campaign's lambda step.
 
     `rule`: how the weighted adapters become one. `options`: the rule's parameters; the value "lambda" is searched.
-    `role`: what it is as a baseline; of several proxies the one that is better on validation data counts. `prompt`: of
-    a baseline that asks in other words than the task; `{target}` stands for the target's English name.
+    `role`: what it is as a baseline; of several proxies the one that is better on validation data counts. `asked`: of a
+    baseline that asks otherwise than the task: its `prompt`, `stop`, `examples`, `chat`; in the first two `{target}`
+    stands for the target.
     """
 
     name: str
@@ -58,7 +59,7 @@ class Method:
     options: tuple[tuple[str, float | str], ...] = ()
     lambdas: tuple[float, float] = (0.0, 1.0)
     role: BaselineRole = "baseline"
-    prompt: str = ""
+    asked: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from orchestrator.campaign.comparisons import MixtureSection, chosen_methods
+from jobs.data.template import Template
+from orchestrator.campaign.comparisons import MethodSection, MixtureSection, chosen_methods
 from orchestrator.campaign.formulas import same_formulas
 from orchestrator.campaign.leaks import leak_notes
 from orchestrator.campaign.schema import Campaign
 
 
 def campaign_notes(campaign: Campaign) -> tuple[str, ...]:
-    """One sentence each: test data that something was chosen by, and methods that are one formula."""
-    return tuple(dict.fromkeys((*leak_notes(campaign), *_same_formulas(campaign))))
+    """One sentence each: test data that something was chosen by, methods that are one formula, prompts that end in
+    white space."""
+    return tuple(dict.fromkeys((*leak_notes(campaign), *_same_formulas(campaign), *_prompts_in_white_space(campaign))))
 
 
 def _same_formulas(campaign: Campaign) -> Iterator[str]:
@@ -25,3 +27,17 @@ def _same_formulas(campaign: Campaign) -> Iterator[str]:
                     f"comparison {section.name}: {one.label} and {other.label} are one formula for these adapters: "
                     "what differs between their columns is no evidence for either"
                 )
+
+
+def _prompts_in_white_space(campaign: Campaign) -> Iterator[str]:
+    prompts = [(f"task {task.name}", task.prompt) for task in campaign.tasks]
+    for comparison in campaign.comparisons:
+        if isinstance(comparison, MixtureSection):
+            own = [one for one in comparison.baselines if isinstance(one, MethodSection)]
+            prompts += [(f"comparison {comparison.name}, baseline {one.name}", one.prompt) for one in own]
+    for where, prompt in prompts:
+        if Template.parse(prompt).ends_in_white_space:
+            yield (
+                f"{where}: `prompt` ends in white space, which becomes a token that no model has seen before an "
+                "answer: let `answer` or each of `choices` begin with it"
+            )

@@ -6,7 +6,7 @@ Names on the hub are asked for; labelled files are read.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from jobs.data.resolve import DIRECTORY
@@ -84,7 +84,8 @@ def _read(one: _Set, cache: Path) -> None:
 
     task, data, split = one.task, one.data, one.split
     if task.prompt:
-        prompted_texts(data, split, task, cache)
+        here = task.examples is None or _lies_here(task.examples.data)
+        prompted_texts(data, split, task if here else replace(task, examples=None), cache)
     elif task.kind == "ner":
         check_tags(load_ner(data, split, cache), task.labels, f"{describe(data)} {split}")
     elif task.kind == "qa" and Path(one.backbone.path).is_dir():

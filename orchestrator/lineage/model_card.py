@@ -153,6 +153,13 @@ _STACKED = (
 def _task(spec: TaskAdapterSpec, result: JobResult, below: str) -> Content:
     task, data = spec.task, (spec.data, *spec.more_data)
     asked = [("prompt", task.prompt), ("answer", task.answer), *(("choice", choice) for choice in task.choices)]
+    asked += [("ends before", text) for text in task.stop]
+    asked += [("in", "turns of the tokenizer's chat template")] if task.chat else []
+    if task.examples is not None:
+        shown = (
+            f"{task.examples.count} worked examples from {data_words(task.examples.data)}, seed {task.examples.seed}"
+        )
+        asked += [("after", shown)]
     return {
         "front": _front(spec.backbone, [one.language for one in data], data, _library(spec.adapter)),
         "title": f"Task adapter: {task.name} in {spec.language}",

@@ -9,6 +9,7 @@ from jobs.spec import (
     Choice,
     DataRef,
     EvaluationSpec,
+    ExamplesRef,
     InitialAdapterSpec,
     LanguageAdapterSpec,
     Option,
@@ -18,6 +19,7 @@ from jobs.spec import (
     Split,
     StrategySpec,
     TaskAdapterSpec,
+    TaskRef,
     is_language_model,
 )
 from orchestrator.campaign.methods import MULTILINGUAL
@@ -89,7 +91,7 @@ class AdapterSteps:
         codes = (task.sources or (task.language,)) if code == MULTILINGUAL else (code,)
         data = [self.references.data(task.data, one, ("train", "validation"), task.name) for one in codes]
         return TaskAdapterSpec(
-            task=task.ref,
+            task=self._task_ref(task),
             language=code,
             data=data[0],
             backbone=self.backbone,
@@ -98,6 +100,18 @@ class AdapterSteps:
             seed=seed,
             more_data=tuple(data[1:]),
         )
+
+    def _task_ref(self, task: TaskSection) -> TaskRef:
+        """The task as specs know it, with the data of its worked examples; what they lack joins the faults."""
+        shown = task.examples
+        if task.chat:
+            self.references.check_chat(self.backbone, f"task {task.name}: chat")
+        if shown is None:
+            return task.ref
+        section = shown.data or task.data
+        assert section is not None, "a task with a prompt has data"
+        data = self.references.data(section, shown.language or task.language, ("train",), f"{task.name}: examples")
+        return replace(task.ref, examples=ExamplesRef(data, shown.count, shown.seed))
 
     def task_input(self, task: TaskSection, seed: int) -> dict[str, Step]:
         """The task adapter that is stacked on whatever language adapter is scored; empty where nothing is."""
@@ -113,7 +127,7 @@ class AdapterSteps:
     def objective(self, target: str, task: TaskSection) -> SearchObjective:
         """What candidates are scored by: the target's validation data for the task."""
         data = self._evaluation_data(task, target, "validation")
-        return SearchObjective(target, task.ref, data, task.max_length or self.campaign.search.max_length)
+        return SearchObjective(target, self._task_ref(task), data, task.max_length or self.campaign.search.max_length)
 
     def joint_search_spec(
         self, objectives: tuple[SearchObjective, ...], space: SearchSpace, choice: Choice
@@ -154,7 +168,7 @@ class AdapterSteps:
         split: Split = "test"
         spec = EvaluationSpec(
             target=target,
-            task=task.ref,
+            task=self._task_ref(task),
             data=self._evaluation_data(task, target, split),
             backbone=self.backbone,
             seed=seed,

@@ -102,10 +102,8 @@ class _Mixtures:
         (lines,) = self._branches(method) or ((),)
         weights = {key: line.constant for key, line in lines}
         summed = {key: weight for key, weight in weights.items() if not is_stacked(key)}
-        if method.prompt and not self.task.prompt:
-            where = f"comparison {self.section.name}, baseline {method.name}"
-            raise InputError(Fault("the task is not asked in words", where, self.task.name, "drop `prompt`"))
-        task = asked_otherwise(self.task, method.prompt, self.target)
+        self._check_asked(method)
+        task = asked_otherwise(self.task, method.asked, self.target)
         steps = []
         for seed in self.adapters.campaign.seeds:
             used = {"task" if is_stacked(key) else key: self._adapter(key, seed) for key in weights}
@@ -115,6 +113,14 @@ class _Mixtures:
             steps.append((seed, self.adapters.evaluation(self.target, task, seed, summed, used, space)))
         codes = tuple(key.partition(":")[2] for key in weights)
         return PlannedSystem(method.name, method.label, method.role, codes, tuple(steps))
+
+    def _check_asked(self, method: Method) -> None:
+        where = f"comparison {self.section.name}, baseline {method.name}"
+        if method.asked and not self.task.prompt:
+            todo = f"drop {', '.join(f'`{key}`' for key in method.asked)}"
+            raise InputError(Fault("the task is not asked in words", where, self.task.name, todo))
+        if method.asked.get("stop") and self.task.choices:
+            raise InputError(Fault("choices are weighed, not written", where, self.task.name, "drop `stop`"))
 
     def _space(self, method: Method) -> tuple[Option, ...]:
         """The section's space, unless the method has one of its own."""

@@ -12,7 +12,7 @@ from jobs.data.cldr import covered_languages
 from jobs.data.resolve import DataRequest, data_ref
 from jobs.errors import Fault, InputError, raise_all
 from jobs.files.digest import directory_digest
-from jobs.models.config_gate import checked_model_files
+from jobs.models.config_gate import checked_model_files, has_chat_template
 from jobs.spec import BackboneRef, DataRef, Split
 from orchestrator.campaign.data import BackboneSection, DataSection
 from search_spaces.relatedness.codes import resolve_language
@@ -42,6 +42,13 @@ class References:
             raise InputError(Fault("no model directory", "backbone.path", str(folder), todo))
         checked_model_files(folder, str(folder))
         return BackboneRef(folder.name, directory_digest(folder), str(folder))
+
+    def check_chat(self, backbone: BackboneRef, where: str) -> None:
+        """Note a backbone on this machine that brings no chat template; what is on the hub is known in the step."""
+        folder = Path(backbone.path)
+        if folder.is_dir() and not has_chat_template(folder):
+            todo = "leave it out, or take a backbone that was tuned for chats"
+            self.faults.append(Fault("the tokenizer has no chat template", where, backbone.name, todo))
 
     def data(self, section: DataSection, language: str, needed: tuple[Split, ...], purpose: str) -> DataRef:
         """One language's data. `needed`: splits that must be there, from files of their own or by `hold_out`.

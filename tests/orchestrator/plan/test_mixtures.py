@@ -236,7 +236,7 @@ def test_a_method_of_ones_own_takes_a_few_lines(tmp_path):
             "methods: unknown key; it belongs to mixture",
         ),
         ({"methods": ["add"], "space": "kronecker"}, "no such space.*choose factors or delta"),
-        ({"methods": ["mad-x"]}, "`prompt` and stacked adapters are of baselines: mad-x"),
+        ({"methods": ["mad-x"]}, "words to ask in and stacked adapters are of baselines: mad-x"),
         ({"methods": ["add"], "baselines": [{"name": "x", "weights": {"task:en": 1}, "rule": "ties"}]}, "weighted sum"),
         ({"methods": ["add"], "baselines": [{"name": "x", "weights": {"stacked:en": 0.5}}]}, "stacked, with weight 1"),
         ({"methods": ["add"], "baselines": [{"name": "x", "weights": {}, "prompt": "{a"}]}, "a lone {"),
