@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import islice
@@ -72,7 +72,7 @@ def prompted_texts(data: DataRef, split: Split, task: TaskRef, cache: Path | Non
     names and the row lacks, an empty answer, a label without a choice, choices that are equal; and when the train split
     that worked examples are drawn from has too few.
     """
-    texts = _texts(data, split, task, cache)
+    texts = list(_texts(data, split, task, cache))
     return texts if task.examples is None else [_shown(one, task.examples.count, _drawn(task, cache)) for one in texts]
 
 
@@ -91,25 +91,33 @@ def _drawn(task: TaskRef, cache: Path | None) -> tuple[tuple[str, str], ...]:
     """
     wanted = task.examples
     assert wanted is not None
-    rows = {one.prompt.text: one.answer for one in _texts(wanted.data, "train", task, cache)}
-    if len(rows) < wanted.count:
-        where, got = f"task {task.name}: examples from {describe(wanted.data)}", f"{len(rows)}, wanted: {wanted.count}"
+    lowest: list[tuple[int, str, str]] = []
+    for one in _texts(wanted.data, "train", task, cache):
+        found = (example_hash((str(wanted.seed), one.prompt.text)), one.prompt.text, one.answer)
+        if len(lowest) <= wanted.count or found < lowest[-1]:
+            # Of one prompt with several answers the first by the alphabet stays.
+            known = [row for row in lowest if row[1] != found[1]]
+            same = [row for row in lowest if row[1] == found[1]]
+            lowest = sorted([*known, min([*same, found])])[: wanted.count + 1]
+    if len(lowest) < wanted.count:
+        where, got = (
+            f"task {task.name}: examples from {describe(wanted.data)}",
+            f"{len(lowest)}, wanted: {wanted.count}",
+        )
         raise InputError(Fault("too few rows to draw worked examples from", where, got, "lower `count`"))
-    ordered = sorted(rows.items(), key=lambda row: example_hash((str(wanted.seed), *row)))
-    return tuple(ordered[: wanted.count + 1])
+    return tuple((prompt, answer) for _, prompt, answer in lowest)
 
 
-def _texts(data: DataRef, split: Split, task: TaskRef, cache: Path | None) -> list[PromptedText]:
+def _texts(data: DataRef, split: Split, task: TaskRef, cache: Path | None) -> Iterator[PromptedText]:
+    """One by one. Raises InputError at its end when a row was faulty."""
     templates = Templates.of(task)
     faults = Faults(f"{describe(data)} {split}")
-    found = []
     for where, row in load_rows(data, split, cache):
         try:
-            found.append(_example(row, where, task, data, templates))
+            yield _example(row, where, task, data, templates)
         except InputError as error:
             faults.add(*error.faults)
     faults.raise_any()
-    return found
 
 
 def _example(row: Mapping[str, Any], where: str, task: TaskRef, data: DataRef, templates: Templates) -> PromptedText:

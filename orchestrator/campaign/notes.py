@@ -13,7 +13,8 @@ from orchestrator.campaign.schema import Campaign
 
 def campaign_notes(campaign: Campaign) -> tuple[str, ...]:
     """One sentence each: test data that something was chosen by, methods that are one formula, prompts that end in
-    white space."""
+    white space.
+    """
     return tuple(dict.fromkeys((*leak_notes(campaign), *_same_formulas(campaign), *_prompts_in_white_space(campaign))))
 
 

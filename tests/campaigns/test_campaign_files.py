@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from orchestrator.campaign.warnings import campaign_warnings
 
 from jobs.spec import EvaluationSpec, LanguageAdapterSpec, SearchSpec
 from orchestrator.campaign.load import load_campaign
@@ -74,6 +75,14 @@ def test_a_campaign_file_plans_and_has_a_cost(plans, file):
     assert plan.comparisons and all(step.fingerprint for step in plan.steps)
     assert sum(costs.seconds(step) or 0.0 for step in plan.steps) > 0
     assert all(trials(step.spec) > 0 for step in plan.steps if isinstance(step.spec, SearchSpec))
+    assert not list(campaign_warnings(plan.campaign))
+
+
+@pytest.mark.parametrize("file", FILES, ids=named)
+def test_an_answer_that_is_written_ends_and_begins_apart_from_its_prompt(plans, file):
+    for task in plans(file).campaign.tasks:
+        assert not task.answer or (task.stop and task.answer.startswith(" "))
+        assert all(choice.startswith(" ") for choice in task.choices)
 
 
 @pytest.mark.parametrize("file", FILES, ids=named)

@@ -6,6 +6,8 @@ import json
 
 import pytest
 from data_files import json_lines
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerFast
 
 from jobs.backbones import embedded_backbone
 from jobs.data.prompts import prompted_texts
@@ -192,3 +194,31 @@ def test_the_end_of_an_answer_is_the_tokenizer_s_without_a_chat():
     tokenizer = load_tokenizer(BACKBONE)
     assert wording_of(False, tokenizer, BACKBONE).end == tokenizer.eos_token_id
     assert json.loads((embedded_backbone() / "tokenizer_config.json").read_text())["eos_token"] == "</s>"
+
+
+def byte_level(folder):
+    """A small tokenizer of GPT-2's kind, trained on a text in which answers follow a colon."""
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bpe.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=400, special_tokens=["<s>", "</s>"], initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
+    )
+    bpe.train_from_iterator(["Question: What is 8 and 8?\nAnswer: 16 apples entailment"] * 20, trainer)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=bpe, bos_token="<s>", eos_token="</s>")
+    tokenizer.save_pretrained(folder / "bytes")
+    return BackboneRef("bytes", "sha256:2", str(folder / "bytes"))
+
+
+def read_as(source, asked, folder, backbone):
+    (only,) = tokens(source, asked, folder, backbone)
+    return [int(i) for i in (*only.prompt, *only.answer) if i not in load_tokenizer(backbone).all_special_ids]
+
+
+def test_an_answer_that_begins_with_the_space_joins_its_prompt_and_one_after_a_space_need_not(tmp_path):
+    source, backbone = data(tmp_path), byte_level(tmp_path)
+    joined, apart = task(answer=" {sum} apples"), task(prompt="{question}\nAnswer: ", answer="{sum} apples")
+    for one in (BACKBONE, backbone):
+        whole = load_tokenizer(one)("What is 8 and 8?\nAnswer: 16 apples", add_special_tokens=False)["input_ids"]
+        assert read_as(source, joined, tmp_path, one) == whole
+    assert read_as(source, apart, tmp_path, backbone) != whole  # the space is a token of its own

@@ -9,8 +9,8 @@ from jobs.scoring.pieces import pieces_digest
 from jobs.spec import EvaluationSpec, SearchSpec, TaskAdapterSpec
 from jobs.spec.identity import canonical_json
 from orchestrator.campaign.load import load_campaign
-from orchestrator.campaign.tasks import TaskSection
 from orchestrator.campaign.notes import campaign_notes
+from orchestrator.campaign.tasks import TaskSection
 from tests.orchestrator.campaign_files import planned, write_file
 
 DATA = {"source": "json", "files": "${data}/ner-{language}-{split}.jsonl"}
