@@ -60,6 +60,7 @@ def peft_loading_code(backbone: BackboneRef, adapter: str) -> str:
 # The classes of transformers whose head a task adapter's directory fills.
 _HEADED: dict[TaskKind, str] = {
     "ner": "AutoModelForTokenClassification",
+    "pos": "AutoModelForTokenClassification",
     "classification": "AutoModelForSequenceClassification",
     "qa": "AutoModelForQuestionAnswering",
     "multiple-choice": "AutoModelForMultipleChoice",

@@ -11,16 +11,20 @@ import datasets
 
 from jobs.data.reading import Faults, conll_rows, json_rows, text_lines
 from jobs.data.records import ROW, Reading, format_of, record_rows, row_texts
-from jobs.data.sentences import sentence_faults
+from jobs.data.sentences import Scheme, mended, sentence_faults
 from jobs.errors import Fault, InputError
 from jobs.spec import DataRef
 
 TEXT = datasets.Features({"text": datasets.Value("string")})
 SENTENCE = datasets.Features(
-    {"tokens": datasets.List(datasets.Value("string")), "tags": datasets.List(datasets.Value("string"))}
+    {
+        "tokens": datasets.List(datasets.Value("string")),
+        "tags": datasets.List(datasets.Value("string")),
+        "repaired": datasets.Value("int64"),
+    }
 )
 # Raised when rows are read otherwise than before, so that no stale table is used.
-_VERSION = 1
+_VERSION = 2
 
 
 def text_table(data: DataRef, path: Path, cache: Path | None) -> datasets.Dataset:
@@ -31,9 +35,10 @@ def text_table(data: DataRef, path: Path, cache: Path | None) -> datasets.Datase
     return _table(text_rows, TEXT, {"column": data.text_column}, data, path, cache)
 
 
-def sentence_table(data: DataRef, path: Path, cache: Path | None) -> datasets.Dataset:
-    """The sentences of one file as columns `tokens` and `tags`. Raises InputError as `text_table` does."""
-    arguments = {"columns": (data.tokens_column, data.labels_column), "names": data.label_names}
+def sentence_table(scheme: Scheme, data: DataRef, path: Path, cache: Path | None) -> datasets.Dataset:
+    """The sentences of one file as columns `tokens`, `tags`, `repaired`. Raises InputError as `text_table` does."""
+    columns = data.tokens_column, data.labels_column
+    arguments = {"columns": columns, "names": data.label_names, "scheme": scheme}
     return _table(sentence_rows, SENTENCE, arguments, data, path, cache)
 
 
@@ -98,16 +103,15 @@ def _texts(source: str, path: Path, column: str, faults: Faults) -> Iterator[tup
 
 
 def sentence_rows(
-    source: str, path: str, columns: tuple[str, str], names: tuple[str, ...], state: object = None
-) -> Iterator[dict[str, list[str]]]:
-    """Rows {"tokens", "tags"} of a JSON or CoNLL file. Raises InputError at its end when a row was faulty."""
+    source: str, path: str, columns: tuple[str, str], names: tuple[str, ...], scheme: Scheme, state: object = None
+) -> Iterator[dict[str, Any]]:
+    """Rows of a JSON or CoNLL file, as `SENTENCE` has them. Raises InputError at its end when a row was faulty."""
     faults = Faults(path)
     for where, tokens, tags in _sentences(source, Path(path), columns, faults):
-        tags = named(tags, names)
-        found = sentence_faults(tokens, tags, names, where)
-        faults.add(*found)
+        tags, repaired = mended(named(tags, names), scheme)
+        faults.add(*sentence_faults(tokens, tags, names, where, scheme))
         if not faults.count:
-            yield {"tokens": tokens, "tags": tags}
+            yield {"tokens": tokens, "tags": tags, "repaired": repaired}
     faults.raise_any()
 
 

@@ -13,7 +13,7 @@ from jobs.data.files import SENTENCE, named
 from jobs.data.hub_source import hub_table, kept_table
 from jobs.data.reading import Faults
 from jobs.data.records import ROW, Reading, format_of, row_text
-from jobs.data.sentences import sentence_faults
+from jobs.data.sentences import Scheme, mended, sentence_faults
 from jobs.errors import Fault, InputError
 from jobs.spec import DataRef, Split
 
@@ -44,18 +44,18 @@ def hub_texts(data: DataRef, split: Split, cache: Path | None) -> datasets.Datas
     return table if len(kept) == len(table) else table.select(kept)
 
 
-def hub_sentences(data: DataRef, split: Split, cache: Path | None) -> datasets.Dataset:
-    """The sentences as columns `tokens` and `tags` (strings). Raises InputError with every faulty row."""
-    return kept_table("sentences", split, data, cache, lambda: _sentences(data, split, cache))
+def hub_sentences(scheme: Scheme, data: DataRef, split: Split, cache: Path | None) -> datasets.Dataset:
+    """The sentences as columns `tokens`, `tags` (strings), `repaired`. Raises InputError with every faulty row."""
+    return kept_table("tagged", (split, scheme), data, cache, lambda: _sentences(scheme, data, split, cache))
 
 
-def _sentences(data: DataRef, split: Split, cache: Path | None) -> datasets.Dataset:
+def _sentences(scheme: Scheme, data: DataRef, split: Split, cache: Path | None) -> datasets.Dataset:
     table, where = hub_table(data, split, cache), f"{data.dataset} {data.subset} {split}"
     tokens = _column(table, data.tokens_column, "tokens_column", where)
     labels = _column(table, data.labels_column, "labels_column", where)
     names = _class_names(table.features[labels]) or data.label_names
     faults = Faults(where)
-    rows = list(_checked(table.select_columns([tokens, labels]), (tokens, labels), names, faults))
+    rows = list(_checked(table.select_columns([tokens, labels]), (tokens, labels), names, scheme, faults))
     faults.raise_any()
     return _made(rows, SENTENCE)
 
@@ -97,12 +97,12 @@ def _records(data: DataRef, reading: Reading, split: Split, cache: Path | None) 
 
 
 def _checked(
-    table: datasets.Dataset, columns: tuple[str, str], names: tuple[str, ...], faults: Faults
+    table: datasets.Dataset, columns: tuple[str, str], names: tuple[str, ...], scheme: Scheme, faults: Faults
 ) -> Iterator[dict[str, Any]]:
     for number, row in enumerate(table):
-        tokens, tags = row[columns[0]], named(row[columns[1]], names)
-        faults.add(*sentence_faults(tokens, tags, names, f"{faults.path}: row {number}"))
-        yield {"tokens": tokens, "tags": tags}
+        tokens, (tags, repaired) = row[columns[0]], mended(named(row[columns[1]], names), scheme)
+        faults.add(*sentence_faults(tokens, tags, names, f"{faults.path}: row {number}", scheme))
+        yield {"tokens": tokens, "tags": tags, "repaired": repaired}
 
 
 def _class_names(feature: Any) -> tuple[str, ...]:

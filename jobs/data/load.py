@@ -19,10 +19,10 @@ from jobs.data.files import record_table, row_table, sentence_table, text_table
 from jobs.data.hub import hub_records, hub_rows, hub_sentences, hub_texts
 from jobs.data.hub_source import hub_splits
 from jobs.data.records import Reading, format_of
-from jobs.data.sentences import Sentence
+from jobs.data.sentences import Sentence, scheme_of
 from jobs.data.slices import plain_name
 from jobs.errors import Fault, InputError
-from jobs.spec import DataRef, Split, TaskRef
+from jobs.spec import DataRef, Split, TaskKind, TaskRef
 
 
 def load_text(data: DataRef, split: Split, cache: Path | None = None) -> Sequence[str]:
@@ -38,15 +38,19 @@ def load_text(data: DataRef, split: Split, cache: Path | None = None) -> Sequenc
     return _filled(table["text"], data, split)
 
 
-def load_ner(data: DataRef, split: Split, cache: Path | None = None) -> Sequence[Sentence]:
+def load_tagged(data: DataRef, split: Split, cache: Path | None = None, kind: TaskKind = "ner") -> Sequence[Sentence]:
     """The labelled sentences of one split, in the data's order. Arguments and errors as for `load_text`.
 
-    Tags are IOB2 strings; integers are named by the data set's own classes or by `label_names`.
+    Tags are strings, of entities in IOB2 (`data.repair` mends stray I- tags); integers are named by the data set's own
+    classes or by `label_names`.
     """
     if data.source == "cldr":
         return _filled(list(_limited(cldr_ner.sentences(data.language, split), data, split)), data, split)
-    table = _part(data, split, cache, (sentence_table, hub_sentences), "tokens")
-    return _filled([Sentence(tuple(row["tokens"]), tuple(row["tags"])) for row in table], data, split)
+    scheme = scheme_of(kind, data.repair)
+    readers = partial(sentence_table, scheme), partial(hub_sentences, scheme)
+    table = _part(data, split, cache, readers, "tokens")
+    found = [Sentence(tuple(row["tokens"]), tuple(row["tags"]), row["repaired"]) for row in table]
+    return _filled(found, data, split)
 
 
 def load_rows(data: DataRef, split: Split, cache: Path | None = None) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -49,6 +49,7 @@ class DataRequest:
     columns: tuple[tuple[str, str], ...] = ()
     directory: str = ""
     rows: RowFilter | None = None
+    repair: bool = False
     where: str = ""
 
 
@@ -87,6 +88,7 @@ def data_ref(request: DataRequest, cache: Path) -> DataRef:
         columns=request.columns,
         directory=directory,
         rows=rows,
+        repair=request.repair,
         files=found[1],
     )
 

@@ -1,29 +1,59 @@
-"""A sentence with one IOB2 tag per word, and the check that it is one."""
+"""A sentence with one tag per word, and the check that it is one: IOB2 of entities, any names of parts of speech."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from jobs.data.reading import Faults
 from jobs.errors import Fault
+from jobs.spec import TaskKind
 
 _TAG = re.compile(r"O|[BI]-\S+")
+# The universal parts of speech (Nivre et al. 2016, Universal Dependencies).
+UPOS = (
+    "ADJ", "ADP", "ADV", "AUX", "CCONJ", "DET", "INTJ", "NOUN", "NUM", "PART", "PRON", "PROPN", "PUNCT", "SCONJ", "SYM",
+    "VERB", "X",
+)  # fmt: skip
+# How tags are read: IOB2 or a fault, IOB2 with its stray I- tags mended, or names that stand for themselves.
+Scheme = Literal["iob2", "repaired", "names"]
+
+
+def scheme_of(kind: TaskKind, repair: bool) -> Scheme:
+    """How a task of this kind reads its tags."""
+    if kind == "pos":
+        return "names"
+    return "repaired" if repair else "iob2"
 
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
-    """Words and their IOB2 tags, equally many, at least one."""
+    """Words and their tags, equally many, at least one. `repaired`: how many of the tags were mended."""
 
     tokens: tuple[str, ...]
     tags: tuple[str, ...]
+    repaired: int = 0
 
 
-def sentence_faults(tokens: object, tags: object, names: Sequence[str], where: str) -> list[Fault]:
+def mended(tags: object, scheme: Scheme) -> tuple[object, int]:
+    """`tags` as the scheme reads them, and how many of them it changed; what are no tags come back as they are.
+
+    "repaired": an I- that continues nothing of its type becomes a B-, which is how conlleval and the default of seqeval
+    read it, so the entities that are counted stay the same.
+    """
+    if scheme != "repaired" or not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
+        return tags, 0
+    before = ["O", *tags]
+    stray = [tag.startswith("I-") and last[2:] != tag[2:] for last, tag in zip(before, tags, strict=False)]
+    return [f"B-{tag[2:]}" if bad else tag for tag, bad in zip(tags, stray, strict=True)], sum(stray)
+
+
+def sentence_faults(tokens: object, tags: object, names: Sequence[str], where: str, scheme: Scheme) -> list[Fault]:
     """What keeps `tokens` and `tags` from being a sentence; an empty list when nothing does.
 
-    `names`: the tags that are allowed; when empty, any IOB2 tag is.
+    `names`: the tags that are allowed; when empty, any tag of the scheme is.
     """
     faults = [*_word_faults(tokens, "token", where), *_word_faults(tags, "tag", where)]
     if faults or not isinstance(tokens, Sequence) or not isinstance(tags, Sequence):
@@ -33,7 +63,7 @@ def sentence_faults(tokens: object, tags: object, names: Sequence[str], where: s
     if len(tokens) != len(tags):
         got = f"{len(tokens)} tokens, {len(tags)} tags"
         return [Fault("tokens and tags differ in number", where, got, "give one tag per token")]
-    return _tag_faults(tags, names, where)
+    return _name_faults(tags, names, where) if scheme == "names" else _tag_faults(tags, names, where)
 
 
 def _word_faults(words: object, kind: str, where: str) -> list[Fault]:
@@ -48,6 +78,15 @@ def _word_faults(words: object, kind: str, where: str) -> list[Fault]:
     return []
 
 
+def _name_faults(tags: Sequence[str], names: Sequence[str], where: str) -> list[Fault]:
+    for number, tag in enumerate(tags, 1):
+        if not tag.strip() or (names and tag not in names):
+            what = "a tag outside label_names" if names else "no tag"
+            todo = f"known: {', '.join(names)}" if names else "give every word a tag"
+            return [Fault(what, f"{where}, token {number}", repr(tag), todo)]
+    return []
+
+
 def _tag_faults(tags: Sequence[str], names: Sequence[str], where: str) -> list[Fault]:
     previous = "O"
     for number, tag in enumerate(tags, 1):
@@ -57,7 +96,8 @@ def _tag_faults(tags: Sequence[str], names: Sequence[str], where: str) -> list[F
             return [Fault("a tag outside label_names", f"{where}, token {number}", tag, f"known: {', '.join(names)}")]
         if tag.startswith("I-") and previous[2:] != tag[2:]:
             got = f"{tag} after {previous}"
-            return [Fault("invalid IOB2", f"{where}, token {number}", got, f"an entity begins with B-{tag[2:]}")]
+            todo = f"an entity begins with B-{tag[2:]}; `repair: true` on the data reads it so"
+            return [Fault("invalid IOB2", f"{where}, token {number}", got, todo)]
         previous = tag
     return []
 

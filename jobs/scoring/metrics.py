@@ -17,6 +17,7 @@ Metric = Callable[[Statistics], Statistics]
 
 SPAN_COLUMNS = ("true_positives", "false_positives", "false_negatives")
 LOSS_COLUMNS = ("nll", "tokens")
+WORD_COLUMNS = ("right", "words")
 # The first column, all ones, of statistics whose other columns are points of single examples.
 EXAMPLES = "examples"
 
@@ -93,6 +94,18 @@ def choice_points(scores: Statistics, gold: Numbers) -> tuple[Statistics, NDArra
     return 100.0 * right / shared, shared > 1
 
 
+def word_statistics(gold: Numbers, predicted: Numbers, sentences: Numbers) -> Statistics:
+    """[sentences, 2]: words whose label number is right, and words. Arguments as for `span_statistics`."""
+    count = int(sentences[-1]) + 1 if len(sentences) else 0
+    right = np.bincount(sentences, gold == predicted, count)
+    return np.stack([right, np.bincount(sentences, minlength=count).astype(np.float64)], axis=1)
+
+
+def word_accuracy(sums: Statistics) -> Statistics:
+    """Accuracy over words in points (0 to 100) from summed word statistics [..., 2]."""
+    return _ratio(100.0 * sums[..., 0], sums[..., 1])
+
+
 def f1(sums: Statistics) -> Statistics:
     """Micro-averaged F1 in points (0 to 100) from summed span statistics [..., 3]; 0 without any entity."""
     return _ratio(200.0 * sums[..., 0], 2 * sums[..., 0] + sums[..., 1] + sums[..., 2])
@@ -116,11 +129,14 @@ def mlm_loss(sums: Statistics) -> Statistics:
 def metric_over(name: str, columns: Sequence[str]) -> Metric:
     """The metric `name` as a function of sums of statistics with these `columns`.
 
-    Span counts give "f1", "precision" and "recall"; summed losses give the mean loss, whatever it is called; with the
-    columns ("examples", a, b, ...) the metrics a, b, ... are means over examples. Raises KeyError for others.
+    Span counts give "f1", "precision" and "recall"; words give "accuracy"; summed losses give the mean loss, whatever
+    it is called; with the columns ("examples", a, b, ...) the metrics a, b, ... are means over examples. Raises
+    KeyError for others.
     """
     if tuple(columns) == SPAN_COLUMNS:
         return {"f1": f1, "precision": precision, "recall": recall}[name]
+    if tuple(columns) == WORD_COLUMNS:
+        return {"accuracy": word_accuracy}[name]
     if tuple(columns) == LOSS_COLUMNS:
         return mlm_loss
     if columns[0] != EXAMPLES or name not in columns[1:]:

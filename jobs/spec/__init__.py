@@ -50,6 +50,7 @@ from jobs.spec.steps import TaskAdapterSpec as TaskAdapterSpec
 from jobs.spec.steps import TrainingSpec as TrainingSpec
 from jobs.spec.tasks import HEAD_COLUMNS as HEAD_COLUMNS
 from jobs.spec.tasks import METRICS as METRICS
+from jobs.spec.tasks import TAGGING as TAGGING
 from jobs.spec.tasks import AnswerRules as AnswerRules
 from jobs.spec.tasks import ChoiceScore as ChoiceScore
 from jobs.spec.tasks import Direction as Direction

@@ -45,7 +45,8 @@ class DataRef:
     `dataset` and `subset`: name and configuration on the hub, e.g. "wikimedia/wikipedia", "20231101.gl".
     `directory`: of the repository, in place of a subset, where its commit has no card. `rows`: those that are kept.
     `splits`: (split, the data set's name for it) pairs; a name may end in a slice, e.g. "validation[:595]".
-    `columns`: (our name, the data set's) pairs for the columns of labelled rows that are called otherwise.
+    `columns`: (our name, the data set's) pairs for the columns of labelled rows that are called otherwise. `repair`:
+    of entity tags, an I- that continues nothing of its type begins an entity, as it does for the scorer.
     """
 
     source: DataSource
@@ -64,4 +65,5 @@ class DataRef:
     directory: str = ""
     rows: RowFilter | None = None
     share: float = 1.0
+    repair: bool = False
     files: tuple[tuple[str, str], ...] = location(())

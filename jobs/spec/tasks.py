@@ -8,8 +8,10 @@ from typing import Literal
 from jobs.spec.references import DataRef
 
 TaskKind = Literal[
-    "masked-lm", "causal-lm", "prefix-lm", "ner", "classification", "qa", "multiple-choice", "generation"
+    "masked-lm", "causal-lm", "prefix-lm", "ner", "pos", "classification", "qa", "multiple-choice", "generation"
 ]
+# The kinds that label every word of a sentence.
+TAGGING: tuple[TaskKind, ...] = ("ner", "pos")
 # How the likelihoods of choices are compared: sums over their tokens, or means per token.
 ChoiceScore = Literal["sum", "mean"]
 Objective = Literal["masked-lm", "causal-lm", "prefix-lm"]
@@ -67,6 +69,7 @@ METRICS: dict[TaskKind, tuple[tuple[str, Direction], ...]] = {
     "causal-lm": (("lm_loss", "min"),),
     "prefix-lm": (("lm_loss", "min"),),
     "ner": (("f1", "max"),),
+    "pos": (("accuracy", "max"),),
     "classification": (("accuracy", "max"),),
     "qa": (("f1", "max"), ("exact_match", "max")),
     "multiple-choice": (("accuracy", "max"),),

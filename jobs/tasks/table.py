@@ -12,11 +12,12 @@ from jobs.tasks.masked_lm import MaskedSet, masked_set
 from jobs.tasks.pairs import CLASSIFICATION, MULTIPLE_CHOICE
 from jobs.tasks.protocol import HeadTask, ScoredSet
 from jobs.tasks.question_answering import QUESTION_ANSWERING
-from jobs.tasks.tagging import TAGGING
+from jobs.tasks.tagging import WORDS
 from jobs.tokens.evaluation_sets import EvaluationSet, Reader, check_length
 
 TASKS: dict[TaskKind, HeadTask] = {
-    "ner": TAGGING,
+    "ner": WORDS,
+    "pos": WORDS,
     "classification": CLASSIFICATION,
     "qa": QUESTION_ANSWERING,
     "multiple-choice": MULTIPLE_CHOICE,

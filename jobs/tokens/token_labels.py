@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jobs.data.load import describe, load_ner
+from jobs.data.load import describe, load_tagged
 from jobs.data.sentences import Sentence, check_tags
 from jobs.errors import Fault, InputError
 from jobs.spec import BackboneRef, DataRef, Split, TaskRef
@@ -16,8 +17,9 @@ from jobs.tokens.ragged_file import Ids, RaggedFile, RaggedRows, write_ragged
 from jobs.tokens.text_blocks import mapped
 from jobs.tokens.tokenizer import load_tokenizer, unknown_ids
 
+_LOG = logging.getLogger(__name__)
 # Raised when the same sentences give other examples than before.
-VERSION = 1
+VERSION = 2
 IGNORED = -100
 NOWHERE = -1
 _SENTENCES_AT_ONCE = 1000
@@ -43,7 +45,7 @@ class TokenExamples(RaggedRows[TokenExample]):
     """The examples of a split, with what the caller may want to state about them.
 
     `words`, `lost_words` (beyond `max_length` or without a piece), `unknown_share`
-    (of the pieces: unknown ones and single bytes).
+    (of the pieces: unknown ones and single bytes), `repaired` (tags that were mended).
     """
 
     def __init__(self, file: RaggedFile) -> None:
@@ -51,6 +53,7 @@ class TokenExamples(RaggedRows[TokenExample]):
         super().__init__(file)
         self.words = int(file.meta["words"])
         self.lost_words = int(file.meta["lost_words"])
+        self.repaired = int(file.meta["repaired"])
         self.unknown_share = float(file.meta["unknown"]) / max(1, int(file.meta["pieces"]))
         self.lengths = file.lengths("input_ids")
 
@@ -65,16 +68,19 @@ def token_labels(
 
     Raises InputError for a tag that is not among `task.labels`, with sentence numbers counted from 0.
     """
-    key = key_of("token_labels", VERSION, data, split, list(task.labels), backbone, max_length)
+    key = key_of("token_labels", VERSION, data, split, [task.kind, *task.labels], backbone, max_length)
     path = cache / "tokenized" / f"{task.kind}-{data.language}-{split}-{key}.arrow"
 
     def build() -> None:
-        sentences = load_ner(data, split, cache)
+        sentences = load_tagged(data, split, cache, task.kind)
         numbers = {label: number for number, label in enumerate(task.labels)}
         check_tags(sentences, numbers, f"{describe(data)} {split}")
-        meta = {"words": 0, "lost_words": 0, "pieces": 0, "unknown": 0}
+        meta = {"words": 0, "lost_words": 0, "pieces": 0, "unknown": 0, "repaired": 0}
         rows = _rows(sentences, numbers, load_tokenizer(backbone), max_length, meta)
         write_ragged(path, _COLUMNS, rows, meta)
+        if meta["repaired"]:
+            where = f"{describe(data)} {split}"
+            _LOG.warning("%s: %d I- tags that continue nothing are read as B-", where, meta["repaired"])
 
     return TokenExamples(mapped(path, build))
 
@@ -99,6 +105,7 @@ def _rows(
             gold = [numbers[tag] for tag in sentence.tags]
             starts = _starts(word_ids, len(gold))
             meta["words"] += len(gold)
+            meta["repaired"] += sentence.repaired
             meta["lost_words"] += starts.count(NOWHERE)
             meta["pieces"] += sum(word is not None for word in word_ids)
             meta["unknown"] += sum(map(unknown.__contains__, ids))

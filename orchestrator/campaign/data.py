@@ -78,6 +78,7 @@ class DataSection(StrictModel):
         default_factory=dict, description="our name -> the data set's, e.g. {premise: sentence1, hypothesis: sentence2}"
     )
     label_names: tuple[str, ...] = Field((), description="names of integer labels, in order")
+    repair: bool = Field(False, description="ner: an I- tag that continues nothing begins an entity, as for the scorer")
     hold_out: Share = Field(0.0, description="share of train for validation, and as much for test, where missing")
     limits: dict[Literal["train", "validation", "test"], Positive] = Field(default_factory=dict)
     elsewhere: dict[LanguageCode, DataSection] = Field(

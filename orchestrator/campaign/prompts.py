@@ -14,7 +14,7 @@ from jobs.backbones import embedded_backbone
 from jobs.data.template import Template
 from jobs.errors import InputError
 from jobs.scoring.pieces import pieces_digest
-from jobs.spec import ChoiceScore, TaskKind, is_language_model
+from jobs.spec import TAGGING, ChoiceScore, TaskKind, is_language_model
 from orchestrator.campaign.data import DataSection
 from orchestrator.campaign.fields import LanguageCode, Positive, StrictModel
 from search_spaces.relatedness.codes import resolve_language
@@ -113,7 +113,7 @@ def prompt_faults(fields: PromptFields, kind: TaskKind, labels: tuple[str, ...],
         if given := sorted(set(PromptFields.model_fields) & fields.model_fields_set - {"prompt"}):
             yield f"{', '.join(f'`{name}`' for name in given)} belong to a task with a `prompt`"
         return
-    if is_language_model(kind) or kind == "ner":
+    if is_language_model(kind) or kind in TAGGING:
         yield f"a {kind} task has no `prompt`"
         return
     if kind in CHOOSING:

@@ -8,7 +8,8 @@ from typing import Annotated, Any
 from pydantic import Field, model_validator
 
 from jobs.data.cldr_ner import LABELS as CLDR_LABELS
-from jobs.spec import HEAD_COLUMNS, METRICS, AnswerRules, TaskKind, TaskRef, is_language_model
+from jobs.data.sentences import UPOS
+from jobs.spec import HEAD_COLUMNS, METRICS, TAGGING, AnswerRules, TaskKind, TaskRef, is_language_model
 from orchestrator.campaign.adapters import LanguageAdapterSection, TrainingFields
 from orchestrator.campaign.data import DataSection
 from orchestrator.campaign.fields import LanguageCode, Name
@@ -31,7 +32,9 @@ class TaskSection(PromptFields):
     evaluation_data: DataSection | None = Field(
         None, description="validation and test data of the targets, e.g. XQuAD where `data` is SQuAD; default: `data`"
     )
-    labels: tuple[str, ...] = Field((), description="IOB2 labels (with source cldr they are known), or classes")
+    labels: tuple[str, ...] = Field(
+        (), description="IOB2 labels (with source cldr they are known), parts of speech (default: UPOS), or classes"
+    )
     metric: str = Field("", description="one of the kind's metrics; default: its first")
     max_length: Tokens = Field(0, description="tokens of a row; 0: as `task_adapter.training` and `search` say")
     training: TrainingFields | None = Field(
@@ -55,10 +58,10 @@ class TaskSection(PromptFields):
 
     @property
     def ref(self) -> TaskRef:
-        """The task as specs know it; the CLDR's labels where the file gives none."""
-        from_cldr = self.kind == "ner" and not self.labels
+        """The task as specs know it; the CLDR's labels, or the universal parts of speech, where the file gives none."""
+        known: dict[TaskKind, tuple[str, ...]] = {"ner": tuple(CLDR_LABELS), "pos": UPOS}
         metric = "" if self.metric == METRICS[self.kind][0][0] else self.metric
-        labels = tuple(CLDR_LABELS) if from_cldr else self.labels
+        labels = self.labels or known.get(self.kind, ())
         options: dict[str, Any] = {"stride": self.stride, "answer_rules": self.answer_rules, **self.prompt_of_ref()}
         return TaskRef(self.name, self.kind, labels, metric, **options)
 
@@ -73,12 +76,14 @@ def _data_faults(task: TaskSection) -> Iterator[str]:
     if task.data is None:
         yield f"a {task.kind} task needs `data`"
         return
-    known = ("json", "conll", "hub", "cldr") if task.kind == "ner" else ("json", "hub")
+    known = {"ner": ("json", "conll", "hub", "cldr"), "pos": ("json", "conll", "hub")}.get(task.kind, ("json", "hub"))
     for key, data in _data_sets(task):
         if data.source not in known:
             yield f"`{key}` of a {task.kind} task comes from {' or '.join(known)}, not {data.source}"
-        if data.columns and task.kind == "ner":
-            yield f"`{key}.columns` is of other kinds: a ner task has `tokens_column` and `labels_column`"
+        if data.columns and task.kind in TAGGING:
+            yield f"`{key}.columns` is of other kinds: a {task.kind} task has `tokens_column` and `labels_column`"
+        if data.repair and task.kind != "ner":
+            yield f"`{key}.repair` is of ner tasks, whose tags are IOB2"
 
 
 def _data_sets(task: TaskSection) -> Iterator[tuple[str, DataSection]]:
@@ -124,7 +129,7 @@ def model_faults(task: TaskSection, adapter: LanguageAdapterSection) -> Iterator
         yield "prompt", "bottleneck adapters sit on encoders, which cannot be asked in words", todo
     elif not task.prompt and not is_language_model(task.kind):
         writes = adapter.objective != "masked-lm" or adapter.prefix is not None
-        if writes and (task.kind == "ner" or task.kind in HEAD_COLUMNS):
+        if writes and (task.kind in TAGGING or task.kind in HEAD_COLUMNS):
             why = "prefixes sit on decoders" if adapter.prefix else f"a model that learns {adapter.objective} has none"
             todo = "give the task a `prompt`, or train lora, ia3 or bottleneck adapters on an encoder by masked-lm"
             yield "kind", f"{task.kind} without a `prompt` needs a head on an encoder: {why}", todo
@@ -132,7 +137,7 @@ def model_faults(task: TaskSection, adapter: LanguageAdapterSection) -> Iterator
 
 
 def _head_faults(task: TaskSection) -> Iterator[tuple[str, str, str]]:
-    if task.kind == "ner":
+    if task.kind in TAGGING:
         return
     if task.kind not in HEAD_COLUMNS:
         todo = "give `language_adapter` the section lora, ia3, kronecker or prefix, and a decoder or T5-like backbone"

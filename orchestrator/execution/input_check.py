@@ -14,6 +14,7 @@ from jobs.data.sentences import check_tags
 from jobs.errors import Fault, InputError, raise_all
 from jobs.files.digest import DIGEST_PREFIX
 from jobs.spec import (
+    TAGGING,
     BackboneRef,
     DataRef,
     EvaluationSpec,
@@ -79,15 +80,15 @@ def _lies_here(data: DataRef) -> bool:
 
 def _read(one: _Set, cache: Path) -> None:
     """As the steps read it. Raises InputError with every faulty row."""
-    from jobs.data.load import describe, load_ner, load_records
+    from jobs.data.load import describe, load_records, load_tagged
     from jobs.data.prompts import prompted_texts
 
     task, data, split = one.task, one.data, one.split
     if task.prompt:
         here = task.examples is None or _lies_here(task.examples.data)
         prompted_texts(data, split, task if here else replace(task, examples=None), cache)
-    elif task.kind == "ner":
-        check_tags(load_ner(data, split, cache), task.labels, f"{describe(data)} {split}")
+    elif task.kind in TAGGING:
+        check_tags(load_tagged(data, split, cache, task.kind), task.labels, f"{describe(data)} {split}")
     elif task.kind == "qa" and Path(one.backbone.path).is_dir():
         from jobs.tokens.token_windows import token_windows
 

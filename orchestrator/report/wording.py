@@ -27,6 +27,7 @@ _JOINT = {"joint_regret": "greatest loss", "joint_mean": "mean gain", "joint_wor
 _METRICS = {**_LOSSES, **_POINTS, **_JOINT}
 _TASKS = {
     "ner": "NER",
+    "pos": "Part-of-speech",
     "classification": "Classification",
     "qa": "QA",
     "multiple-choice": "Multiple choice",

@@ -11,8 +11,9 @@ import pytest
 from data_files import SENTENCES, data_folder, json_lines, ref, row, write
 from hypothesis import given
 from hypothesis import strategies as st
+from seqeval.metrics.sequence_labeling import get_entities
 
-from jobs.data.load import cut, example_hash, load_ner, load_text
+from jobs.data.load import cut, example_hash, load_tagged, load_text
 from jobs.data.sentences import Sentence
 from jobs.errors import InputError
 from jobs.spec import DataRef
@@ -33,13 +34,13 @@ def test_json_lines_and_a_json_array_give_the_same_sentences(tmp_path):
     lines = json_lines(tmp_path / "a.jsonl", map(row, SENTENCES))
     array = write(tmp_path / "a.json", json.dumps(list(map(row, SENTENCES)), indent=1))
     for path in (lines, array):
-        assert list(load_ner(ref("json", path), "train", tmp_path)) == SENTENCES
+        assert list(load_tagged(ref("json", path), "train", tmp_path)) == SENTENCES
 
 
 def test_other_column_names_and_numbered_labels_are_read(tmp_path):
     rows = [{"w": list(s.tokens), "t": [LABELS.index(tag) for tag in s.tags], "extra": 1} for s in SENTENCES]
     data = ref("json", json_lines(tmp_path / "a.jsonl", rows), tokens_column="w", labels_column="t", label_names=LABELS)
-    assert list(load_ner(data, "train", tmp_path)) == SENTENCES
+    assert list(load_tagged(data, "train", tmp_path)) == SENTENCES
 
 
 @pytest.mark.parametrize("separator", ["\t", " "])
@@ -47,15 +48,15 @@ def test_conll_reads_the_first_and_the_last_column(tmp_path, separator):
     text = "-DOCSTART- -X- O\n\n# sent_id = 1\n" + "\n".join(
         "".join(f"{separator.join((t, 'NN', g))}\n" for t, g in zip(s.tokens, s.tags, strict=True)) for s in SENTENCES
     )
-    assert list(load_ner(ref("conll", write(tmp_path / "a.conll", text)), "train", tmp_path)) == SENTENCES
+    assert list(load_tagged(ref("conll", write(tmp_path / "a.conll", text)), "train", tmp_path)) == SENTENCES
 
 
 def test_conll_columns_can_be_named_by_place(tmp_path):
     text = "1\tVigo\tB-LOC\tx\ty\r\n2\tnova\tI-LOC\tx\ty\r\n"
     data = ref("conll", write(tmp_path / "a.iob2", text), tokens_column="1", labels_column="2")
-    assert load_ner(data, "train", tmp_path) == [Sentence(("Vigo", "nova"), ("B-LOC", "I-LOC"))]
+    assert load_tagged(data, "train", tmp_path) == [Sentence(("Vigo", "nova"), ("B-LOC", "I-LOC"))]
     wrong = ref("conll", tmp_path / "a.iob2", tokens_column="word")
-    assert "0 is the first" in faults(load_ner, wrong, "train", tmp_path)[0]
+    assert "0 is the first" in faults(load_tagged, wrong, "train", tmp_path)[0]
 
 
 def hub_layout(folder):
@@ -78,7 +79,7 @@ def hub_layout(folder):
 
 def test_a_directory_in_the_hubs_layout_is_read_and_its_class_labels_are_named(tmp_path):
     data = hub_layout(tmp_path / "wikiner")
-    assert load_ner(data, "train", tmp_path / "cache") == SENTENCES
+    assert load_tagged(data, "train", tmp_path / "cache") == SENTENCES
     assert list(load_text(data, "train", tmp_path / "cache")) == [" ".join(s.tokens) for s in SENTENCES]
 
 
@@ -89,13 +90,13 @@ def test_the_hubs_own_names_of_splits_and_faults_of_columns(tmp_path):
         return DataRef("hub", "gl", "sha256:0", "wikiner", changes.pop("subset", "gl"), files=base.files, **changes)
 
     cache = tmp_path / "cache"
-    assert load_ner(changed(splits=(("validation", "dev"),)), "validation", cache) == SENTENCES
-    assert "no column 'words'" in faults(load_ner, changed(tokens_column="words"), "train", cache)[0]
+    assert load_tagged(changed(splits=(("validation", "dev"),)), "validation", cache) == SENTENCES
+    assert "no column 'words'" in faults(load_tagged, changed(tokens_column="words"), "train", cache)[0]
     assert "holds no strings" in faults(load_text, changed(text_column="ner_tags"), "train", cache)[0]
     named = tuple((split, split) for split in ("train", "validation", "test"))
-    assert "cannot be loaded" in faults(load_ner, changed(subset="xx", splits=named), "train", cache)[0]
-    assert "no test split" in faults(load_ner, changed(), "test", cache)[0]
-    assert "cannot be read" in faults(load_ner, changed(subset="xx"), "train", cache)[0]
+    assert "cannot be loaded" in faults(load_tagged, changed(subset="xx", splits=named), "train", cache)[0]
+    assert "no test split" in faults(load_tagged, changed(), "test", cache)[0]
+    assert "cannot be read" in faults(load_tagged, changed(subset="xx"), "train", cache)[0]
     assert len(load_text(changed(limits=(("train", 2),)), "train", cache)) == 2
 
 
@@ -105,13 +106,13 @@ def test_a_card_cannot_name_files_outside_its_directory(tmp_path):
     card = "---\nconfigs:\n- config_name: gl\n  data_files:\n  - split: train\n    path: ../secret.jsonl\n---\n"
     write(tmp_path / "set" / "README.md", card)
     data = DataRef("hub", "gl", "0", "set", "gl", files=(("directory", str(tmp_path / "set")),))
-    assert "outside its data set's directory" in faults(load_ner, data, "train", tmp_path / "cache")[0]
+    assert "outside its data set's directory" in faults(load_tagged, data, "train", tmp_path / "cache")[0]
 
 
 def test_the_embedded_corpora_and_sentences_are_read():
     data = DataRef("cldr", "gl", "babel", limits=(("validation", 20),))
-    assert len(load_text(data, "validation")) == len(load_ner(data, "validation")) == 20
-    assert load_ner(data, "test")[0].tags
+    assert len(load_text(data, "validation")) == len(load_tagged(data, "validation")) == 20
+    assert load_tagged(data, "test")[0].tags
 
 
 def test_a_text_file_is_one_text_a_line_without_blank_ones(tmp_path):
@@ -141,7 +142,7 @@ def test_all_faults_of_a_json_file_come_at_once_with_their_rows(tmp_path):
     rows += [{"tokens": [], "ner_tags": []}, {"tokens": ["a"], "ner_tags": [9]}]
     path = json_lines(tmp_path / "a.jsonl", rows)
     path.write_text(path.read_text() + '{"tokens": [\n[1]\n')
-    found = faults(load_ner, ref("json", path, label_names=LABELS), "train", tmp_path)
+    found = faults(load_tagged, ref("json", path, label_names=LABELS), "train", tmp_path)
     expected = {
         2: "no column 'ner_tags'",
         3: "differ in number",
@@ -175,12 +176,12 @@ def test_text_that_is_no_string_or_no_utf8_is_a_fault(tmp_path):
 
 @pytest.mark.parametrize("array", ["[1, 2]", '[{"tokens": ', "[" * 100_000])
 def test_broken_json_arrays_are_refused(tmp_path, array):
-    assert faults(load_ner, ref("json", write(tmp_path / "a.json", array)), "train", tmp_path)
+    assert faults(load_tagged, ref("json", write(tmp_path / "a.json", array)), "train", tmp_path)
 
 
 def test_conll_lines_without_tag_and_unknown_tags_are_faults(tmp_path):
     path = write(tmp_path / "a.conll", "Ana B-PER\nalone\n\nVigo LOC\n")
-    found = faults(load_ner, ref("conll", path), "train", tmp_path)
+    found = faults(load_tagged, ref("conll", path), "train", tmp_path)
     assert "a.conll:2" in found[0] and "a.conll:4" in found[1]
 
 
@@ -189,7 +190,7 @@ def test_absent_files_splits_and_empty_data_are_refused(tmp_path):
     empty = write(tmp_path / "empty.txt", "\n\n")
     assert "is empty" in faults(load_text, ref("text", empty), "train", tmp_path)[0]
     assert "set hold_out" in faults(load_text, ref("text", empty), "test", tmp_path)[0]
-    assert "no labelled words" in faults(load_ner, ref("text", empty), "train", tmp_path)[0]
+    assert "no labelled words" in faults(load_tagged, ref("text", empty), "train", tmp_path)[0]
     assert "no raw text" in faults(load_text, ref("conll", empty), "train", tmp_path)[0]
 
 
@@ -223,7 +224,7 @@ def test_only_absent_splits_are_held_out(tmp_path):
 
 def test_sentences_are_held_out_by_their_words_alone(tmp_path):
     rows = [{"tokens": [f"w{n}"], "ner_tags": [tag]} for n in range(20) for tag in ("O", "B-LOC")]
-    found = parts(ref("json", json_lines(tmp_path / "a.jsonl", rows), hold_out=0.2), tmp_path, load_ner)
+    found = parts(ref("json", json_lines(tmp_path / "a.jsonl", rows), hold_out=0.2), tmp_path, load_tagged)
     words = [{s.tokens for s in sentences} for sentences in found.values()]
     assert [len(sentences) for sentences in found.values()] == [24, 8, 8]
     assert not words[0] & words[1] and not words[1] & words[2]
@@ -276,11 +277,85 @@ def test_real_named_entity_files_are_read(tmp_path):
         files = tuple((s, str(data_folder() / "uner" / language / f"{s}.jsonl")) for s in ("train", "test"))
         data = DataRef("json", language, "0", files=files)
         rows = Path(files[0][1]).read_text(encoding="utf-8").splitlines()
-        assert len(load_ner(data, "train", tmp_path)) == len(rows) >= 600
-        assert {tag[2:] for s in load_ner(data, "test", tmp_path) for tag in s.tags} == {"", "LOC", "ORG", "PER"}
+        assert len(load_tagged(data, "train", tmp_path)) == len(rows) >= 600
+        assert {tag[2:] for s in load_tagged(data, "test", tmp_path) for tag in s.tags} == {"", "LOC", "ORG", "PER"}
 
 
 def test_real_texts_are_held_out(tmp_path):
     path = data_folder() / "text" / "udhr" / "tam" / "train.jsonl"
     found = parts(ref("json", path, hold_out=0.1), tmp_path)
     assert all(found.values()) and len(found["train"]) > 40
+
+
+# Stray tags.
+
+
+def spans_of_seqeval(tags):
+    return [(kind, start, end) for kind, start, end in get_entities(list(tags))]
+
+
+STRAY = [
+    (["I-LOC", "I-LOC", "O"], ["B-LOC", "I-LOC", "O"], 1),
+    (["B-PER", "I-LOC", "I-LOC"], ["B-PER", "B-LOC", "I-LOC"], 1),
+    (["O", "I-LOC", "O", "I-PER"], ["O", "B-LOC", "O", "B-PER"], 2),
+    (["I-PER", "I-LOC", "I-PER"], ["B-PER", "B-LOC", "B-PER"], 3),
+    (["B-PER", "I-PER", "B-PER"], ["B-PER", "I-PER", "B-PER"], 0),
+]
+
+
+def test_stray_tags_are_read_as_the_scorer_reads_them_and_counted(tmp_path):
+    rows = [{"tokens": [f"w{n}" for n in range(len(tags))], "ner_tags": tags} for tags, _, _ in STRAY]
+    path = json_lines(tmp_path / "a.jsonl", rows)
+    found = load_tagged(ref("json", path, repair=True), "train", tmp_path)
+    assert [(list(one.tags), one.repaired) for one in found] == [(tags, count) for _, tags, count in STRAY]
+    for one, (written, _, _) in zip(found, STRAY, strict=True):
+        assert spans_of_seqeval(one.tags) == spans_of_seqeval(written)
+    assert [one.repaired for one in load_tagged(ref("json", path, repair=True), "train", tmp_path)] == [1, 1, 2, 3, 0]
+
+
+def test_the_refusal_of_a_stray_tag_names_the_option_that_reads_it(tmp_path):
+    path = json_lines(tmp_path / "a.jsonl", [{"tokens": ["a"], "ner_tags": ["I-LOC"]}])
+    (found,) = faults(load_tagged, ref("json", path), "train", tmp_path)
+    assert "invalid IOB2" in found and "`repair: true`" in found
+    conll = write(tmp_path / "a.conll", "Vigo\tI-LOC\n\n")
+    (only,) = load_tagged(ref("conll", conll, repair=True), "train", tmp_path)
+    assert (only.tags, only.repaired) == (("B-LOC",), 1)
+    wrong = json_lines(tmp_path / "b.jsonl", [{"tokens": ["a", "b"], "ner_tags": ["I-LOC", "LOC"]}])
+    assert "not an IOB2 tag" in faults(load_tagged, ref("json", wrong, repair=True), "train", tmp_path)[0]
+
+
+def test_a_data_set_of_the_hub_is_mended_too(tmp_path):
+    (tmp_path / "set").mkdir()
+    rows = [{"tokens": ["a", "b"], "ner_tags": ["O", "I-LOC"]}]
+    json_lines(tmp_path / "set" / "train.jsonl", rows)
+    data = DataRef("hub", "gl", "0", "set", files=(("directory", str(tmp_path / "set")),), repair=True)
+    (only,) = load_tagged(data, "train", tmp_path / "cache")
+    assert (only.tags, only.repaired) == (("O", "B-LOC"), 1)
+
+
+# Parts of speech.
+
+
+def test_parts_of_speech_are_names_that_stand_for_themselves(tmp_path):
+    rows = [{"words": ["Es", "regnet", "."], "upos": ["PRON", "VERB", "PUNCT"]}]
+    path = json_lines(tmp_path / "a.jsonl", rows)
+    data = ref("json", path, tokens_column="words", labels_column="upos")
+    (only,) = load_tagged(data, "train", tmp_path, "pos")
+    assert only == Sentence(("Es", "regnet", "."), ("PRON", "VERB", "PUNCT"))
+    numbered = json_lines(tmp_path / "b.jsonl", [{"tokens": ["Es"], "ner_tags": [1]}])
+    (named,) = load_tagged(ref("json", numbered, label_names=("NOUN", "PRON")), "train", tmp_path, "pos")
+    assert named.tags == ("PRON",)
+    conll = write(tmp_path / "a.conllu", "# text = Es regnet\n1\tEs\tes\tPRON\n2\tregnet\tregnen\tVERB\n\n")
+    columns = {"tokens_column": "1", "labels_column": "3"}
+    (read,) = load_tagged(ref("conll", conll, **columns), "train", tmp_path, "pos")
+    assert read == Sentence(("Es", "regnet"), ("PRON", "VERB"))
+
+
+@pytest.mark.parametrize(
+    ("tags", "names", "fault"),
+    [(["NOUN", " "], (), "no tag"), (["NOUN", "VRB"], ("NOUN", "VERB"), "a tag outside label_names")],
+)
+def test_a_word_without_a_part_of_speech_is_a_fault(tmp_path, tags, names, fault):
+    path = json_lines(tmp_path / "a.jsonl", [{"tokens": ["a", "b"], "ner_tags": tags}])
+    (found,) = faults(load_tagged, ref("json", path, label_names=names), "train", tmp_path, "pos")
+    assert fault in found and "token 2" in found

@@ -17,7 +17,7 @@ from tiny_backbone import make_backbone
 
 from jobs.adapters.adapter import named
 from jobs.adapters.adapterhub import read_adapter, write_adapter
-from jobs.data.load import load_ner
+from jobs.data.load import load_tagged
 from jobs.errors import InputError
 from jobs.evaluation.evaluator import Evaluator
 from jobs.evaluation.job import evaluate
@@ -107,7 +107,7 @@ def merged_directory(world, tmp_path, weights):
 def reference_predictions(world, model):
     """One sentence at a time, the first piece of each word, with the library's own forward pass."""
     tokenizer, predicted = world.warm.backbone.tokenizer, []
-    for sentence in load_ner(world.sentences, "test"):
+    for sentence in load_tagged(world.sentences, "test"):
         encoded = tokenizer(list(sentence.tokens), is_split_into_words=True, return_tensors="pt")
         with torch.no_grad():
             logits = model(input_ids=encoded["input_ids"]).logits[0]
@@ -124,7 +124,7 @@ def test_ner_equals_a_fresh_model_with_the_merged_adapter(world, tmp_path):
     model.set_active_adapters(adapters.composition.Stack("merged", "entities"))
     model.active_head = "entities"
     expected = reference_predictions(world, model)
-    gold = [list(sentence.tags) for sentence in load_ner(world.sentences, "test")]
+    gold = [list(sentence.tags) for sentence in load_tagged(world.sentences, "test")]
 
     stack = stack_of(tuple((world.paths[code], w) for code, w in weights.items()), world.paths["task"])
     score = world.warm.evaluate(ner_set(world), stack)
@@ -212,7 +212,7 @@ def test_the_evaluation_job_writes_statistics_and_predictions(world, tmp_path):
 def test_words_beyond_the_longest_input_count_as_missed(world):
     short = EvaluationSet(NER, world.sentences, "test", 6)
     stack = stack_of(((world.paths["en"], 1.0),), world.paths["task"])
-    assert world.warm.prepared(short).lost_words > 0
+    assert world.warm.prepared(short).details()["lost_words"] > 0
     full, cut = world.warm.evaluate(ner_set(world), stack), world.warm.evaluate(short, stack)
     gold_spans = [score.statistics[:, [0, 2]].sum() for score in (full, cut)]
     assert gold_spans[0] == gold_spans[1]

@@ -2,8 +2,10 @@
 
 import pytest
 
+from jobs.data.sentences import UPOS
 from jobs.errors import InputError
 from jobs.spec import EvaluationSpec, SearchSpec, TaskAdapterSpec, metric_of
+from jobs.spec.identity import canonical_json
 from orchestrator.campaign.load import load_campaign
 from tests.orchestrator.campaign_files import planned, write_data, write_file
 
@@ -37,6 +39,10 @@ def refused(tmp_path, task):
         ({**COPA, "max_length": 4}, "`max_length` is at least 8 tokens"),
         ({**COPA, "evaluation_data": {"source": "cldr"}}, "`evaluation_data` of a multiple-choice task comes from"),
         ({**NLI, "kind": "ner", "labels": []}, "a ner task on other data than cldr needs `labels`"),
+        ({**QA, "data": {**DATA, "repair": True}}, "`data.repair` is of ner tasks"),
+        ({**COPA, "kind": "pos", "data": {"source": "cldr"}}, "`data` of a pos task comes from json or conll or hub"),
+        ({**COPA, "kind": "pos", "data": {**DATA, "columns": {"a": "b"}}}, "a pos task has `tokens_column`"),
+        ({**COPA, "kind": "pos", "prompt": "{tokens}", "answer": "x"}, "a pos task has no `prompt`"),
         ({**NLI, "kind": "masked-lm"}, "masked-lm is scored on the corpora: leave `data`"),
     ],
 )
@@ -117,3 +123,21 @@ def test_targets_without_data_are_all_named_before_anything_is_trained(tmp_path)
     for language in ("gl", "es"):
         for split in ("validation", "test"):
             assert f"qa of {language}: no {split} file for {language}" in said
+
+
+def test_parts_of_speech_have_the_universal_labels_unless_the_file_gives_others(tmp_path):
+    task = {"name": "pos", "kind": "pos", "language": "en", "data": DATA}
+    (section,) = load_campaign(write_file(tmp_path, with_task(task))).tasks
+    assert section.ref.labels == UPOS
+    (other,) = load_campaign(write_file(tmp_path, with_task({**task, "labels": ["N", "V"]}))).tasks
+    assert other.ref.labels == ("N", "V")
+
+
+def test_tags_are_mended_where_the_data_say_so_and_it_is_part_of_what_a_step_is(tmp_path):
+    def sentences(data):
+        plan = planned(tmp_path, {"tasks.0.data": data})
+        return {step.spec.data for step in plan.steps if isinstance(step.spec, TaskAdapterSpec)}
+
+    (plain,), (mended,) = sentences(DATA), sentences({**DATA, "repair": True})
+    assert (plain.repair, mended.repair) == (False, True)
+    assert "repair" not in canonical_json(plain) and "repair" in canonical_json(mended)
