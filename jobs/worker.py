@@ -16,6 +16,7 @@ from jobs.evaluation.job import evaluate
 from jobs.evaluation.language_evaluator import LanguageEvaluator
 from jobs.evaluation.madx_evaluator import WarmEvaluator
 from jobs.merging.job import merge
+from jobs.runtime.machine import device_type, machine_facts
 from jobs.scoring.bootstrap import jackknife
 from jobs.scoring.metrics import metric_over
 from jobs.spec import (
@@ -52,6 +53,10 @@ class Worker:
 
     def run(self, call: JobCall[Any], progress: Progress) -> JobResult:
         """Carry out any step but a search. Raises what the job raises."""
+        result = self._run(call, progress)
+        return replace(result, details={**result.details, "machine": machine_facts()})
+
+    def _run(self, call: JobCall[Any], progress: Progress) -> JobResult:
         spec: Spec = call.spec
         match spec:
             case InitialAdapterSpec():
@@ -83,7 +88,8 @@ class Worker:
         scores = {seed: evaluator.evaluate(mixture, seed) for seed in spec.seeds}
         name, _ = metric_of(wanted.task)
         folds = {s: jackknife(score.statistics, metric_over(name, score.columns)) for s, score in scores.items()}
-        return TrialScores({seed: s.value for seed, s in scores.items()}, folds, time.perf_counter() - started)
+        seconds = time.perf_counter() - started
+        return TrialScores({seed: s.value for seed, s in scores.items()}, folds, seconds, device_type())
 
     def _evaluator(
         self, task: TaskRef, call: JobCall[EvaluationSpec | SearchSpec]

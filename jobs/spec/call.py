@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 from jobs.spec.steps import LanguageAdapterSpec, Spec
 
@@ -70,8 +70,10 @@ class TrialScores:
 
     `folds`: seed -> the scores without each of some equal, consecutive parts of the examples, from which the standard
     error of a difference between two candidates follows. `seconds`: what it took; 0 for scores that were kept.
+    `device`: the type of device that computed them.
     """
 
     values: Mapping[int, float]
     folds: Mapping[int, tuple[float, ...]] = field(default_factory=dict)
     seconds: float = 0.0
+    device: Literal["cpu", "cuda"] = "cpu"

@@ -157,12 +157,16 @@ class EvaluationSpec:
 Spec = InitialAdapterSpec | LanguageAdapterSpec | TaskAdapterSpec | SearchSpec | MergeSpec | EvaluationSpec
 TrainingSpec = LanguageAdapterSpec | TaskAdapterSpec  # what trains an adapter, in banks
 
-# The directory and MLflow name of each job, and the integer that is raised by hand when its meaning changes.
+# The directory and MLflow name of each job, and the integer that is raised by hand when its meaning changes. Version 2:
+# - task adapters: rows of like length meet in windows of 50 batches, not of an epoch; dropout reaches the head;
+# - searches and evaluations: answers end at stop strings, likelihoods come from float32 logits, ties share points, an
+#   encoder is scored in one precision whatever its adapters;
+# - merges: rules keep their roles at negative t, task arithmetic on any mixture starts at theta_pre.
 JOBS: dict[type[Any], tuple[str, int]] = {
     InitialAdapterSpec: ("initial-adapter", 1),
     LanguageAdapterSpec: ("language-adapter", 1),
-    TaskAdapterSpec: ("task-adapter", 1),
-    SearchSpec: ("search", 1),
-    MergeSpec: ("merge", 1),
-    EvaluationSpec: ("evaluation", 1),
+    TaskAdapterSpec: ("task-adapter", 2),
+    SearchSpec: ("search", 2),
+    MergeSpec: ("merge", 2),
+    EvaluationSpec: ("evaluation", 2),
 }

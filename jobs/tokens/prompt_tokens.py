@@ -20,7 +20,7 @@ from jobs.spec import BackboneRef, DataRef, Split, TaskRef
 from jobs.spec.identity import key_of
 from jobs.tokens.ragged_file import Ids, RaggedFile, RaggedRows, write_ragged
 from jobs.tokens.text_blocks import mapped
-from jobs.tokens.tokenizer import load_tokenizer, unknown_ids
+from jobs.tokens.tokenizer import load_tokenizer, tokenizer_identity, unknown_ids
 from jobs.tokens.wording import Wording, wording_of
 
 # Raised when the same texts give other examples than before.
@@ -96,7 +96,7 @@ def prompt_tokens(request: PromptRequest, cache: Path) -> PromptSet:
         raise InputError(Fault("no room for a prompt", f"task {task.name}", got, todo))
     texts = [task.kind, task.prompt, task.answer, list(task.choices), list(task.labels), task.max_new_tokens]
     texts += [task.examples, task.chat]
-    where = [request.data, request.split, request.backbone, request.max_length, request.one_row]
+    where = [request.data, request.split, tokenizer_identity(request.backbone), request.max_length, request.one_row]
     path = (
         cache / "tokenized" / f"prompts-{request.data.language}-{request.split}-{key_of(VERSION, *texts, *where)}.arrow"
     )

@@ -17,7 +17,7 @@ from jobs.errors import Fault, InputError
 from jobs.spec import BackboneRef, DataRef, LanguageAdapterSpec, Objective, Split
 from jobs.spec.identity import key_of
 from jobs.tokens.ragged_file import Ids, RaggedFile, RaggedRows, write_ragged
-from jobs.tokens.tokenizer import load_tokenizer, unknown_ids
+from jobs.tokens.tokenizer import load_tokenizer, tokenizer_identity, unknown_ids
 
 # Raised when the same text gives other blocks than before.
 VERSION = 1
@@ -91,7 +91,7 @@ def _kept(
 ) -> TextBlocks:
     if max_length < 8:
         raise InputError(Fault("max_length must be at least 8", "max_length", str(max_length)))
-    key = key_of(f"{name}_blocks", VERSION, data, split, backbone, max_length)
+    key = key_of(f"{name}_blocks", VERSION, data, split, tokenizer_identity(backbone), max_length)
     path = cache / "tokenized" / f"{name}-{data.language}-{split}-{key}.arrow"
 
     def build() -> None:

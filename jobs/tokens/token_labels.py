@@ -15,7 +15,7 @@ from jobs.spec import BackboneRef, DataRef, Split, TaskRef
 from jobs.spec.identity import key_of
 from jobs.tokens.ragged_file import Ids, RaggedFile, RaggedRows, write_ragged
 from jobs.tokens.text_blocks import mapped
-from jobs.tokens.tokenizer import load_tokenizer, unknown_ids
+from jobs.tokens.tokenizer import load_tokenizer, tokenizer_identity, unknown_ids
 
 _LOG = logging.getLogger(__name__)
 # Raised when the same sentences give other examples than before.
@@ -68,7 +68,8 @@ def token_labels(
 
     Raises InputError for a tag that is not among `task.labels`, with sentence numbers counted from 0.
     """
-    key = key_of("token_labels", VERSION, data, split, [task.kind, *task.labels], backbone, max_length)
+    words = [task.kind, *task.labels]
+    key = key_of("token_labels", VERSION, data, split, words, tokenizer_identity(backbone), max_length)
     path = cache / "tokenized" / f"{task.kind}-{data.language}-{split}-{key}.arrow"
 
     def build() -> None:

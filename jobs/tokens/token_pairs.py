@@ -13,7 +13,7 @@ from jobs.spec import BackboneRef, DataRef, Split, TaskKind, TaskRef
 from jobs.spec.identity import key_of
 from jobs.tokens.ragged_file import Ids, RaggedFile, RaggedRows, write_ragged
 from jobs.tokens.text_blocks import mapped
-from jobs.tokens.tokenizer import load_tokenizer, unknown_ids
+from jobs.tokens.tokenizer import load_tokenizer, tokenizer_identity, unknown_ids
 
 # Raised when the same rows give other examples than before.
 VERSION = 1
@@ -64,7 +64,9 @@ def token_pairs(
     example, one after the other, (premise and question, choice), labelled 1 when the choice is the right one.
     Raises InputError for faulty rows, and for a tokenizer that cannot join two texts.
     """
-    key = key_of("token_pairs", VERSION, data, split, [task.kind, *task.labels], backbone, max_length)
+    key = key_of(
+        "token_pairs", VERSION, data, split, [task.kind, *task.labels], tokenizer_identity(backbone), max_length
+    )
     path = cache / "tokenized" / f"{task.kind}-{data.language}-{split}-{key}.arrow"
 
     def build() -> None:

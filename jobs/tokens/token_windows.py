@@ -17,7 +17,7 @@ from jobs.spec.identity import key_of
 from jobs.tokens.ragged_file import Ids, RaggedFile, RaggedRows, write_ragged
 from jobs.tokens.text_blocks import mapped
 from jobs.tokens.token_pairs import pair_tokenizer
-from jobs.tokens.tokenizer import unknown_ids
+from jobs.tokens.tokenizer import tokenizer_identity, unknown_ids
 
 # Raised when the same questions give other windows than before.
 VERSION = 1
@@ -98,7 +98,7 @@ def token_windows(
     InputError for faulty rows, for a stride of half the window or more, and, without a stride, for contexts that are
     longer than one window.
     """
-    key = key_of("token_windows", VERSION, data, split, task.stride, backbone, max_length)
+    key = key_of("token_windows", VERSION, data, split, task.stride, tokenizer_identity(backbone), max_length)
     path = cache / "tokenized" / f"{task.kind}-{data.language}-{split}-{key}.arrow"
 
     def build() -> None:

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from jobs.runtime.machine import machine_facts
+from jobs.runtime.precision import training_precision
 from jobs.spec import JobResult, TrainingConfig
 
 Curve = list[tuple[float, float]]
@@ -97,6 +99,9 @@ class TrainingState:
             "share_seconds": progress.share_seconds,
             "tokens_per_second": progress.tokens / max(progress.seconds, 1e-9),
         }
+        machine = machine_facts()
+        # Of the frozen backbone's weights, or under MAD-X adapters of its products; adapters learn in float32.
+        details = {**details, "precision": training_precision(machine["device"], False), "machine": machine}
         return JobResult(metrics, {"train_loss": progress.train_curve, value_name: progress.validation_curve}, details)
 
     def batch_made(self, loss: float, tokens: int) -> None:

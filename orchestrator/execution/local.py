@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from jobs.files.call_directories import CallDirectories
+from jobs.runtime.machine import device_type
 from jobs.runtime.shutdown import ShutdownRequested
 from jobs.runtime.step_log import Send, failure, logged, no_log
 from jobs.spec import JobResult, LanguageAdapterSpec, SearchSpec, TrialScores
@@ -112,7 +113,7 @@ class LocalExecutor:
             def score(trial: Trial) -> TrialScores:
                 return worker.score(call, trial.candidate.mixture, trial.share, trial.objective)
 
-            result = run_search(call, score, self._progress, ScoreCache(call.cache / SCORES))
+            result = run_search(call, score, self._progress, ScoreCache(call.cache / SCORES), device_type())
         else:
             result = worker.run(call, self._progress)
         return self._directories.stage_out(call, result)

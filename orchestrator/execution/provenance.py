@@ -11,7 +11,19 @@ from typing import Any
 
 from jobs.runtime.redaction import redacted_words
 
-VERSIONED = ("torch", "transformers", "adapters", "peft", "ray", "datasets", "mlflow", "lang2vec", "babel", "numpy")
+VERSIONED = (
+    "torch",
+    "transformers",
+    "tokenizers",
+    "adapters",
+    "peft",
+    "ray",
+    "datasets",
+    "mlflow",
+    "lang2vec",
+    "babel",
+    "numpy",
+)
 
 
 def execution_facts() -> dict[str, Any]:

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from jobs.runtime.machine import Device, library_versions, scoring_context
 from jobs.spec import JobCall, JobResult, Mixture, MixtureSpace, Progress, SearchSpec, TrialScores, metric_of
 from orchestrator.search.joint import judged_jointly
 from orchestrator.search.score_cache import ScoreCache
@@ -22,10 +23,14 @@ Score = Callable[[Trial], TrialScores]
 
 
 def run_search(
-    call: JobCall[SearchSpec], score: Score, progress: Progress, cache: ScoreCache | None = None
+    call: JobCall[SearchSpec],
+    score: Score,
+    progress: Progress,
+    cache: ScoreCache | None = None,
+    device: Device = "cpu",
 ) -> JobResult:
-    """Score one trial after another; go on where an earlier try stopped."""
-    session = Session(call, cache)
+    """Score one trial after another; go on where an earlier try stopped, if its `device` was of the same type."""
+    session = Session(call, cache, device)
     while (trial := session.ask()) is not None:
         session.tell(trial, score(trial))
         progress(call.name, search_progress(session))
@@ -68,8 +73,15 @@ def conclude(session: Session) -> JobResult:
         also["best_of"] = {pair: mixture_json(whole[at].trial.candidate.mixture) for pair, at in best_of.items()}
     text = json.dumps({**row, **also}, indent=1, sort_keys=True)
     (session.call.output / WINNER_FILE).write_text(text + "\n", encoding="utf-8")
-    details |= {"evaluations": len(rows), "cost": _cost(session)}
+    details |= {"evaluations": len(rows), "cost": _cost(session), "computed": _computed(finished)}
     return JobResult(metrics={f"validation_{details['metric']}": row["mean"]}, details=details)
+
+
+def _computed(finished: list[ScoredTrial]) -> dict[str, Any]:
+    """What the scores were computed on and with."""
+    devices = sorted({part.device for one in finished for part in one.each})
+    contexts = [scoring_context(device) for device in devices]
+    return {"devices": devices, "precision": [one["precision"] for one in contexts], "versions": library_versions()}
 
 
 def _judged(

@@ -10,7 +10,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from jobs.spec import JobCall, SearchSpec
+from jobs.runtime.machine import Device
+from jobs.spec import JOBS, JobCall, SearchSpec
 from jobs.spec.identity import canonical_json
 from orchestrator.search.score_cache import SCORES, ScoreCache
 from orchestrator.search.trial_log import SETTINGS_FILE, TRIALS_FILE
@@ -26,17 +27,19 @@ from search_spaces.strategies.strategy import Trial
 Asked = tuple[str, tuple[tuple[str, str], ...]]
 LARGEST = 2000  # candidates whose kept scores are counted
 MOST_LINES = 5
+DEVICES: tuple[Device, ...] = ("cpu", "cuda")  # which of them will score is not known before
 LONGEST_VALUE = 60
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Earlier:
-    """A search of the workspace, finished or not. `trials`: how many it has scores of."""
+    """A search of the workspace, finished or not. `trials`: how many it has scores of; `version`: its job's."""
 
     key: str
     finished: bool
     trials: int
     spec: Mapping[str, Any]
+    version: int | None = None
 
 
 def earlier_searches(store: ArtifactStore) -> list[Earlier]:
@@ -97,7 +100,9 @@ def _change_line(store: ArtifactStore, step: Step, now: Any, alike: Sequence[Ear
     reused = "which scores are kept shows when its adapters are there"
     if known is not None:
         reused = f"{known} of {among} candidates have scores that are kept"
-    what = changed or "its adapters"
+    version = JOBS[SearchSpec][1]
+    anew = earlier.version is not None and earlier.version != version
+    what = changed or (f"how searches are made, version {earlier.version} -> {version}" if anew else "its adapters")
     return f"{step.key} begins beside {earlier.key} ({state}), whose settings were others: {what}; {reused}"
 
 
@@ -117,8 +122,9 @@ def _kept_scores(store: ArtifactStore, step: Step) -> tuple[int | None, int]:
     nowhere = store.staging(step)
     call = JobCall(step.key, spec, inputs, nowhere, nowhere, store.cache)
     names = [one.name for one in spec.objectives] if spec.is_joint else [""]
-    trials = ([Trial(Candidate(mixture), 1.0, name) for name in names] for mixture in mixtures)
-    return sum(all(cache.find(call, trial) is not None for trial in each) for each in trials), len(mixtures)
+    trials = [[Trial(Candidate(mixture), 1.0, name) for name in names] for mixture in mixtures]
+    kept = [[all(cache.find(call, trial, device) for trial in each) for each in trials] for device in DEVICES]
+    return max(map(sum, kept)), len(mixtures)
 
 
 def _asked(spec: Mapping[str, Any]) -> Asked:
@@ -132,7 +138,10 @@ def _finished(file: Path) -> Earlier | None:
         record = read_record(file.parent)
     except CorruptArtifactError:
         return None  # the execution says so, and computes it again
-    return Earlier(record.key, True, len(record.details.get("candidates", ())), record.spec) if record else None
+    if record is None:
+        return None
+    scored, version = len(record.details.get("candidates", ())), record.payload["version"]
+    return Earlier(record.key, True, scored, record.spec, version)
 
 
 def _settings(file: Path) -> Mapping[str, Any] | None:

@@ -1,8 +1,9 @@
 """Scores that were computed before, by digest: a repeated candidate costs nothing, in another campaign too.
 
 A score's key covers the bytes of every adapter, the rule with its weights and options, the backbone, the evaluation
-set and the metric. Each process appends to files of its own, and a torn or changed line is not there, so that writers
-need no lock and a killed one spoils nothing.
+set and the metric, how evaluations are made (their job's version), and what numbers depend on beside: precision, type
+of device, versions of the libraries. Each process appends to files of its own, and a torn or changed line is not
+there, so that writers need no lock and a killed one spoils nothing.
 """
 
 from __future__ import annotations
@@ -18,8 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from jobs.files.digest import sha256
+from jobs.runtime.machine import Device, scoring_context
 from jobs.spec import (
     JOBS,
+    EvaluationSpec,
     JobCall,
     SearchObjective,
     SearchSpec,
@@ -49,18 +52,19 @@ class ScoreCache:
         self._known: dict[str, dict[str, _Seen]] = {}
         self._writer = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}.jsonl"
 
-    def find(self, call: JobCall[SearchSpec], trial: Trial) -> TrialScores | None:
-        """The scores of every seed of the search `call`, or None."""
-        known = self._scores(self._context(call, trial))
+    def find(self, call: JobCall[SearchSpec], trial: Trial, device: Device) -> TrialScores | None:
+        """The scores of every seed of the search `call`, as a `device` of this type computes them, or None."""
+        known = self._scores(self._context(call, trial, device))
         found = {seed: known.get(self._key(call, trial, seed)) for seed in call.spec.seeds}
         if any(seen is None for seen in found.values()):
             return None
         whole = {seed: seen for seed, seen in found.items() if seen is not None}
-        return TrialScores({s: value for s, (value, _) in whole.items()}, {s: folds for s, (_, folds) in whole.items()})
+        values, folds = {s: value for s, (value, _) in whole.items()}, {s: folds for s, (_, folds) in whole.items()}
+        return TrialScores(values, folds, device=device)
 
     def add(self, call: JobCall[SearchSpec], trial: Trial, scores: TrialScores) -> None:
         """Keep finite scores."""
-        context = self._context(call, trial)
+        context = self._context(call, trial, scores.device)
         lines = []
         for seed, value in scores.values.items():
             key = self._key(call, trial, seed)
@@ -81,12 +85,13 @@ class ScoreCache:
                 self._known[context].update(_read(file))
         return self._known[context]
 
-    def _context(self, call: JobCall[SearchSpec], trial: Trial) -> str:
+    def _context(self, call: JobCall[SearchSpec], trial: Trial, device: Device) -> str:
         """What all scores on one evaluation set share: a directory's name."""
         spec, objective = call.spec, _objective(call, trial)
         return fingerprint(
             {
-                "version": JOBS[SearchSpec][1],
+                "versions": [JOBS[SearchSpec][1], JOBS[EvaluationSpec][1]],
+                "computed": scoring_context(device),
                 "backbone": spec.backbone,
                 "task": objective.task,
                 "metric": metric_of(objective.task)[0],

@@ -11,6 +11,7 @@ import math
 from collections import deque
 from dataclasses import replace
 
+from jobs.runtime.machine import Device
 from jobs.spec import JobCall, SearchSpec, TrialScores
 from jobs.spec.identity import canonical_json
 from orchestrator.search.score_cache import ScoreCache
@@ -28,10 +29,10 @@ _EPSILON = 1e-9
 class Session:
     """Asks a strategy for trials and tells it their scores; finished trials go to the log and the cache."""
 
-    def __init__(self, call: JobCall[SearchSpec], cache: ScoreCache | None = None) -> None:
-        """`call`: the search step. Trials of an earlier try are in its checkpoint."""
-        self.call, self.spec = call, call.spec
-        self.log = TrialLog(call.checkpoint)
+    def __init__(self, call: JobCall[SearchSpec], cache: ScoreCache | None = None, device: Device = "cpu") -> None:
+        """`call`: the search step. Trials of an earlier try are in its checkpoint. `device`: what will score."""
+        self.call, self.spec, self._device = call, call.spec, device
+        self.log = TrialLog(call.checkpoint, device)
         self.log.keep_settings(canonical_json(self.spec))
         self._cache = cache
         self.space_size = size(self.spec.space)
@@ -66,7 +67,7 @@ class Session:
                 self._parts.extend(self._parts_of(trial))
             part = self._parts.popleft()
             if trial_key(part) not in self.log.scores:
-                known = self._cache.find(self.call, part) if self._cache else None
+                known = self._cache.find(self.call, part, self._device) if self._cache else None
                 if known is None:
                     return part
                 self.log.add(part, known, hit=True)

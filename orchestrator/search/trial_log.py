@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from jobs.files.atomic import write_text
+from jobs.runtime.machine import Device, scoring_context
 from jobs.spec import Mixture, TrialScores
+from jobs.spec.identity import fingerprint
 from orchestrator.store.jsonl import dump_line, parse_line
 from search_spaces.strategies.strategy import Trial
 
@@ -18,15 +21,23 @@ SETTINGS_FILE = "search.json"  # what the trials are of: beside them, so that a 
 
 
 class TrialLog:
-    """Trials by key, in the order in which they were finished. `hits`: those that the score cache answered."""
+    """Trials by key, in the order in which they were finished. `hits`: those that the score cache answered.
 
-    def __init__(self, checkpoint: Path) -> None:
-        """Read what an earlier try left; a line that is torn or changed counts as not there."""
+    `others`: how many trials the file has that were computed otherwise (another type of device, precision or version of
+    a library): they count as not there, so that all scores of a search can be compared.
+    """
+
+    def __init__(self, checkpoint: Path, device: Device = "cpu") -> None:
+        """Read what an earlier try left; a line that is torn or changed counts as not there. `device`: of this try."""
         self._file = checkpoint / TRIALS_FILE
         self.scores: dict[str, TrialScores] = {}
         self.hits: set[str] = set()
-        for key, scores, hit in _read_trials(self._file):
-            self.scores[key] = scores
+        self.others = 0
+        for key, scores, hit, context in _read_trials(self._file):
+            if context != _context(device):
+                self.others += 1
+                continue
+            self.scores[key] = replace(scores, device=device)
             self.hits |= {key} if hit else set()
         self._torn = self._file.is_file() and not self._file.read_bytes().endswith(b"\n")
 
@@ -38,7 +49,8 @@ class TrialLog:
         line: dict[str, Any] = {"trial": key, "scores": {str(seed): value for seed, value in scores.values.items()}}
         if scores.folds:
             line["folds"] = {str(seed): folds for seed, folds in scores.folds.items()}
-        line |= {"seconds": round(scores.seconds, 4)} | ({"hit": True} if hit else {})
+        line |= {"seconds": round(scores.seconds, 4), "computed": _context(scores.device)}
+        line |= {"hit": True} if hit else {}
         self._file.parent.mkdir(parents=True, exist_ok=True)
         with self._file.open("a", encoding="utf-8") as stream:
             stream.write("\n" * self._torn + dump_line(line) + "\n")
@@ -73,7 +85,11 @@ def mixture_json(mixture: Mixture) -> dict[str, Any]:
     return {"weights": dict(mixture.weights), **rule, **options}
 
 
-def _read_trials(file: Path) -> Iterator[tuple[str, TrialScores, bool]]:
+def _context(device: Device) -> str:
+    return fingerprint(scoring_context(device))[:12]
+
+
+def _read_trials(file: Path) -> Iterator[tuple[str, TrialScores, bool, str]]:
     if not file.is_file():
         return
     for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
@@ -82,4 +98,5 @@ def _read_trials(file: Path) -> Iterator[tuple[str, TrialScores, bool]]:
             continue  # torn by a kill, or damaged: its trial is run again
         values = {int(seed): value for seed, value in trial["scores"].items()}
         folds = {int(seed): tuple(folds) for seed, folds in trial.get("folds", {}).items()}
-        yield trial["trial"], TrialScores(values, folds, trial.get("seconds", 0.0)), trial.get("hit", False)
+        scores = TrialScores(values, folds, trial.get("seconds", 0.0))
+        yield trial["trial"], scores, trial.get("hit", False), trial.get("computed", "")

@@ -92,7 +92,7 @@ class RayExecutor:
         self._pool = WorkerPool(resources, self._mailbox.name)
         storage = workspace / "ray"
         self._banks = BankRunner(resources, storage, self._mailbox.name, self._metrics, self._startup_log)
-        self._searches = SearchRunner(storage, resources.attempts, self._is_shutting_down, self._startup_log)
+        self._searches = SearchRunner(storage, resources, self._is_shutting_down, self._startup_log)
         self._running: dict[str, float] = {}
         self._settling = Debounce()
 

@@ -16,6 +16,7 @@ from typing import Any
 from jobs.banks.sharded.memory_model import Parallelism
 from jobs.files.call_directories import CallDirectories
 from jobs.ray.train import BankResources, train_bank
+from jobs.runtime.machine import Device
 from jobs.spec import JobResult
 from orchestrator.campaign.resources import ResourcesSection
 from orchestrator.execution.executor import StepFinished, StepProgress, Work
@@ -136,16 +137,14 @@ class SearchRunner(Runner):
     """One Tune run at a time over warm workers; the next takes all searches that wait by then."""
 
     def __init__(
-        self, storage: Path, attempts: int, shutting_down: Callable[[], bool], startup_log: StartupLog
+        self, storage: Path, resources: ResourcesSection, shutting_down: Callable[[], bool], startup_log: StartupLog
     ) -> None:
         """`storage`: where Ray keeps its own results; `shutting_down`: whether no more trials may begin."""
         super().__init__("search")
-        self._storage, self._attempts, self._shutting_down, self._startup_log = (
-            str(storage),
-            attempts,
-            shutting_down,
-            startup_log,
-        )
+        self._storage, self._attempts = str(storage), resources.attempts
+        self._shutting_down, self._startup_log = shutting_down, startup_log
+        # A worker that asks for no GPU sees none.
+        self._device: Device = "cuda" if resources.gpus_per_evaluator else "cpu"
         self._directories = CallDirectories()
         self._events: SimpleQueue[StepFinished | StepProgress] = SimpleQueue()
         self._lent = 0
@@ -177,7 +176,7 @@ class SearchRunner(Runner):
                 self._events.put(StepFinished(session.call.name, result, time.time() - started, started))
 
         cache = ScoreCache(here[0].cache / SCORES)
-        sessions = [Session(call, cache) for call in here]
+        sessions = [Session(call, cache, self._device) for call in here]
         tuning = Tuning(name, self._storage, self._attempts, self._shutting_down)
         before = sum(session.log.seconds for session in sessions)
         if run_searches(sessions, workers, on_trial, tuning) and warm:

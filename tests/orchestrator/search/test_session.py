@@ -6,9 +6,12 @@ import random
 
 import pytest
 
+from jobs.runtime import machine
 from jobs.spec import (
+    JOBS,
     BackboneRef,
     DataRef,
+    EvaluationSpec,
     JobCall,
     LineSpace,
     Mixture,
@@ -190,13 +193,71 @@ def test_scores_are_known_to_other_searches_by_the_bytes_of_the_adapters(tmp_pat
     assert search("fewer lambdas", dataclasses.replace(spec, strategy=StrategySpec("coarse")))[0] == 0
 
 
+def other_libraries(monkeypatch, **versions):
+    """The library versions of another installation."""
+    monkeypatch.setattr(machine, "library_versions", lambda: {**KNOWN, **versions})
+
+
+KNOWN = machine.library_versions()
+
+
+def test_scores_of_another_device_precision_or_library_are_not_taken(tmp_path, monkeypatch):
+    call = make_call(tmp_path, search_spec(PAIRS, StrategySpec()), adapters(tmp_path / "adapters"))
+    trial = Session(call).ask()
+    ScoreCache(tmp_path / "scores").add(call, trial, score(trial))
+
+    def found(device="cpu"):
+        return ScoreCache(tmp_path / "scores").find(call, trial, device)
+
+    assert found().values == score(trial).values and found("cuda") is None
+    ScoreCache(tmp_path / "scores").add(call, trial, dataclasses.replace(score(trial), device="cuda"))
+    assert found("cuda").device == "cuda" and found().device == "cpu"
+    for name in ("tokenizers", "torch", "transformers"):
+        other_libraries(monkeypatch, **{name: "0.0.1"})
+        assert found() is None
+    other_libraries(monkeypatch)
+    assert found() is not None
+    monkeypatch.setattr(machine, "scoring_precision", lambda device, encoder: "bfloat16")
+    assert found() is None
+
+
+@pytest.mark.parametrize("job", [SearchSpec, EvaluationSpec])
+def test_scores_of_another_version_of_the_evaluator_are_not_taken(tmp_path, monkeypatch, job):
+    call = make_call(tmp_path, search_spec(PAIRS, StrategySpec()), adapters(tmp_path / "adapters"))
+    trial = Session(call).ask()
+    ScoreCache(tmp_path / "scores").add(call, trial, score(trial))
+    monkeypatch.setitem(JOBS, job, (JOBS[job][0], JOBS[job][1] + 1))
+    assert ScoreCache(tmp_path / "scores").find(call, trial, "cpu") is None
+
+
+def test_a_search_that_goes_on_elsewhere_scores_its_trials_anew(tmp_path, monkeypatch):
+    """What a CPU scored and what a GPU scores, or another library, never stand in one curve."""
+    call = make_call(tmp_path, search_spec(PAIRS, StrategySpec()))
+    started = Session(call)
+    for _ in range(5):
+        trial = started.ask()
+        started.tell(trial, score(trial))
+    assert len(Session(call).log.scores) == 5
+    elsewhere = Session(call, device="cuda")
+    assert not elsewhere.log.scores and elsewhere.log.others == 5
+
+    def on_a_gpu(trial):
+        return dataclasses.replace(score(trial), device="cuda")
+
+    result = run_search(call, on_a_gpu, no_progress, device="cuda")
+    assert result.details["computed"]["devices"] == ["cuda"] and result.details["cost"]["computed"] == 41
+    assert len(Session(call, device="cuda").log.scores) == 41 and len(Session(call).log.scores) == 5
+    other_libraries(monkeypatch, tokenizers="0.0.1")
+    assert not Session(call).log.scores
+
+
 def test_torn_lines_and_other_writers_spoil_no_score(tmp_path):
     call = make_call(tmp_path, search_spec(PAIRS, StrategySpec()), adapters(tmp_path / "adapters"))
     session = Session(call)
     trials = [session.ask() for _ in range(3)]
     writers = [ScoreCache(tmp_path / "scores") for _ in range(2)]
     for writer in writers:
-        assert writer.find(call, trials[0]) is None
+        assert writer.find(call, trials[0], "cpu") is None
     writers[0].add(call, trials[0], score(trials[0]))
     writers[1].add(call, trials[0], score(trials[0]))
     writers[1].add(call, trials[1], score(trials[1]))
@@ -204,9 +265,9 @@ def test_torn_lines_and_other_writers_spoil_no_score(tmp_path):
     for file in (tmp_path / "scores").glob("*/*.jsonl"):
         file.write_text(file.read_text() + '{"key": "abc", "val')
     reader = ScoreCache(tmp_path / "scores")
-    assert reader.find(call, trials[0]).values == score(trials[0]).values
-    assert reader.find(call, trials[0]).folds == score(trials[0]).folds
-    assert reader.find(call, trials[1]) is not None and reader.find(call, trials[2]) is None
+    assert reader.find(call, trials[0], "cpu").values == score(trials[0]).values
+    assert reader.find(call, trials[0], "cpu").folds == score(trials[0]).folds
+    assert reader.find(call, trials[1], "cpu") is not None and reader.find(call, trials[2], "cpu") is None
 
 
 def test_a_metric_that_never_changes_is_said_and_the_plainest_mixture_wins(tmp_path):
