@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from jobs.spec.identity import later
+
 
 @dataclass(frozen=True, slots=True)
 class BottleneckConfig:
     """A MAD-X bottleneck adapter after each layer's feed-forward block ("Pfeiffer"), with or without NICE.
 
     Bottleneck width = hidden size // `reduction_factor`. `invertible_reduction_factor` 0 means no invertible
-    adapter (task adapters). `init_seed` gives every language of a campaign the same theta_pre.
+    adapter (task adapters). `init_seed` gives every language of a campaign the same theta_pre. `leave_out`: layers that
+    have no adapter, counted from 0, or from the end as -1, -2 and so on; MAD-X 2.0 leaves out the last one.
     """
 
     reduction_factor: int = 2
     invertible_reduction_factor: int = 2
     non_linearity: str = "gelu_new"
     init_seed: int = 42
+    leave_out: tuple[int, ...] = later(())
 
 
 @dataclass(frozen=True, slots=True)

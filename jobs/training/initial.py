@@ -36,16 +36,31 @@ from jobs.spec import (
 INITIAL_NAME = "theta_pre"
 
 
-def library_config(config: BottleneckConfig) -> SeqBnConfig:
-    """The `adapters` configuration: "Pfeiffer" position, with NICE where `invertible_reduction_factor` is not 0."""
+def library_config(config: BottleneckConfig, left_out: Sequence[int] = ()) -> SeqBnConfig:
+    """The `adapters` configuration: "Pfeiffer" position, with NICE where `invertible_reduction_factor` is not 0.
+
+    `left_out`: the layers of `config.leave_out`, counted from 0.
+    """
     common = {
         "reduction_factor": config.reduction_factor,
         "non_linearity": config.non_linearity,
         "init_weights_seed": config.init_seed,
+        "leave_out": list(left_out),
     }
     if config.invertible_reduction_factor:
         return SeqBnInvConfig(inv_adapter_reduction_factor=config.invertible_reduction_factor, **common)
     return SeqBnConfig(**common)
+
+
+def _left_out(config: BottleneckConfig, layers: int) -> list[int]:
+    """Layers without an adapter, counted from 0. Raises InputError for one that the backbone lacks, and for all."""
+    where, has = "language_adapter: leave_out", f"the backbone has {layers} layers, 0 to {layers - 1}"
+    if strange := [layer for layer in config.leave_out if not -layers <= layer < layers]:
+        raise InputError(Fault("there is no such layer", where, str(strange[0]), has))
+    found = sorted({layer % layers for layer in config.leave_out})
+    if len(found) == layers:
+        raise InputError(Fault("no layer is left for an adapter", where, todo=has))
+    return found
 
 
 def initial_bottleneck(backbone: Backbone, config: BottleneckConfig, name: str) -> Adapter:
@@ -53,14 +68,15 @@ def initial_bottleneck(backbone: Backbone, config: BottleneckConfig, name: str) 
 
     The same backbone shapes and config give the same tensors, whatever was drawn before. As in the published
     code, the library restarts its generator for every bottleneck, so all layers begin with equal matrices.
-    Raises InputError for a config that the library refuses.
+    Raises InputError for a config that the library refuses, and for layers to leave out that there are not.
     """
     model = backbone.model
+    left_out = _left_out(config, model.config.num_hidden_layers)
     with torch.random.fork_rng():
         # The library leaves a seed of 0 alone and draws the invertible part from the generator as it stands.
         torch.manual_seed(config.init_seed)
         try:
-            model.add_adapter(name, config=library_config(config))
+            model.add_adapter(name, config=library_config(config, left_out))
         except (KeyError, ValueError, TypeError) as error:
             model.delete_adapter(name)
             raise InputError(Fault("the adapter library refuses this configuration", "adapter", str(error))) from error

@@ -142,6 +142,9 @@ class LanguageAdapterSection(StrictModel):
     reduction_factor: Positive = 2
     invertible_reduction_factor: Positive = 2
     non_linearity: Activation = "gelu_new"
+    leave_out: tuple[Count, ...] | Literal["last"] = Field(
+        (), description="bottlenecks: layers without one, counted from 0; last: as MAD-X 2.0"
+    )
     init_seed: int = 42
     objective: Objective = Field("masked-lm", description="causal-lm and prefix-lm: decoders and T5-like backbones")
     training: TrainingSection
@@ -151,7 +154,8 @@ class LanguageAdapterSection(StrictModel):
         named = [kind for kind in KINDS if getattr(self, kind) is not None]
         if len(named) > 1:
             raise ValueError(f"one kind of adapter, not {' and '.join(named)}")
-        bottleneck = {"reduction_factor", "invertible_reduction_factor", "non_linearity"} & self.model_fields_set
+        own = {"reduction_factor", "invertible_reduction_factor", "non_linearity", "leave_out"}
+        bottleneck = own & self.model_fields_set
         if named and bottleneck:
             raise ValueError(
                 f"{', '.join(sorted(bottleneck))} belong to bottleneck adapters: leave out beside {named[0]}"
@@ -181,7 +185,11 @@ class LanguageAdapterSection(StrictModel):
         if self.prefix:
             return PrefixConfig(self.prefix.length, self.init_seed)
         return BottleneckConfig(
-            self.reduction_factor, self.invertible_reduction_factor, self.non_linearity, self.init_seed
+            self.reduction_factor,
+            self.invertible_reduction_factor,
+            self.non_linearity,
+            self.init_seed,
+            leave_out=(-1,) if self.leave_out == "last" else tuple(sorted(set(self.leave_out))),
         )
 
 

@@ -98,6 +98,9 @@ def adapter_facts(adapter: AdapterConfig) -> Facts:
     facts = [("bottleneck", f"reduction factor {adapter.reduction_factor}, {adapter.non_linearity}")]
     if adapter.invertible_reduction_factor:
         facts.append(("invertible adapter", f"NICE, reduction factor {adapter.invertible_reduction_factor}"))
+    if adapter.leave_out:
+        names = ("the last" if layer == -1 else str(layer) for layer in adapter.leave_out)
+        facts.append(("layers without a bottleneck", ", ".join(names)))
     return [*facts, ("initialization seed", str(adapter.init_seed))]
 
 

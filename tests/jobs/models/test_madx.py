@@ -23,7 +23,11 @@ from jobs.models.rows import MaskedRows, Rows
 from jobs.spec import BottleneckConfig
 from jobs.training.initial import initial_bottleneck
 
-CONFIGS = {"madx": BottleneckConfig(), "plain": BottleneckConfig(16, 0, "relu", 3)}
+CONFIGS = {
+    "madx": BottleneckConfig(),
+    "plain": BottleneckConfig(16, 0, "relu", 3),
+    "without the last layer": BottleneckConfig(leave_out=(-1,)),
+}
 
 
 @pytest.fixture(scope="module", params=["xlm-roberta", "bert"])

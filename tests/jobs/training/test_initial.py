@@ -8,8 +8,9 @@ from tiny_backbone import make_backbone
 from jobs.adapters.adapter import named
 from jobs.adapters.adapterhub import read_adapter, write_adapter
 from jobs.errors import InputError
+from jobs.merging.mixture import mix
 from jobs.models.madx_backbone import load_backbone
-from jobs.spec import BottleneckConfig, InitialAdapterSpec, JobCall
+from jobs.spec import BottleneckConfig, InitialAdapterSpec, JobCall, Mixture
 from jobs.tasks.heads import new_head, tagging_head
 from jobs.training.initial import initial_adapter, initial_bottleneck
 
@@ -88,3 +89,46 @@ def test_plain_adapters_loads_an_adapter_with_its_head(backbone, tmp_path):
     model = load_backbone(backbone.ref, "cpu").model
     assert model.load_adapter(str(tmp_path)) == "ner"
     assert model.get_labels_dict("ner") == dict(enumerate(labels))
+
+
+@pytest.mark.parametrize(("leave_out", "left"), [((-1,), {0}), ((0,), {1}), ((1,), {0})])
+def test_layers_that_are_left_out_have_no_adapter_and_the_library_reads_which(backbone, tmp_path, leave_out, left):
+    _initial(backbone, tmp_path, BottleneckConfig(leave_out=leave_out))
+    adapter = read_adapter(tmp_path)
+    assert adapter.settings["leave_out"] == sorted({0, 1} - left)
+    model = load_backbone(backbone.ref, "cpu").model
+    model.load_adapter(str(tmp_path))
+    own = {name: value for name, value in model.state_dict().items() if ".theta_pre." in name}
+    assert {int(name.split("layer.")[1][0]) for name in own if "layer." in name} == left
+    assert len(own) == len(adapter.tensors) and any("invertible" in name for name in own)
+    assert all(torch.equal(adapter.tensors[n.replace(".theta_pre.", ".*.")], value) for n, value in own.items())
+
+
+@pytest.mark.parametrize(
+    ("leave_out", "said"),
+    [
+        ((2,), "there is no such layer.*2.*the backbone has 2 layers"),
+        ((0, 1), "no layer is left"),
+        ((0, -1), "no layer is left"),
+    ],
+)
+def test_layers_that_are_not_there_are_refused(backbone, leave_out, said):
+    with pytest.raises(InputError, match=said):
+        initial_bottleneck(backbone, BottleneckConfig(leave_out=leave_out), "x")
+
+
+def test_adapters_without_a_layer_are_merged_and_only_with_their_like(backbone, tmp_path):
+    sources = {}
+    for name, config in (("a", (-1,)), ("b", (-1,)), ("c", ())):
+        base = initial_bottleneck(backbone, BottleneckConfig(leave_out=config), name)
+        draw = torch.Generator().manual_seed(len(sources))
+        sources[name] = named(base, name, {k: torch.randn(v.shape, generator=draw) for k, v in base.tensors.items()})
+    mixture = Mixture((("a", 0.25), ("b", 0.75)), "linear")
+    merged = mix(mixture, {name: sources[name] for name in "ab"}, None, "x")
+    write_adapter(named(merged, "ab", merged.tensors), tmp_path / "ab")
+    again = read_adapter(tmp_path / "ab")
+    assert again.settings["leave_out"] == [1] and set(again.tensors) == set(sources["a"].tensors)
+    for name, tensor in again.tensors.items():
+        torch.testing.assert_close(tensor, 0.25 * sources["a"].tensors[name] + 0.75 * sources["b"].tensors[name])
+    with pytest.raises(InputError, match="leave_out"):
+        mix(Mixture((("a", 0.5), ("c", 0.5)), "linear"), {name: sources[name] for name in "ac"}, None, "x")

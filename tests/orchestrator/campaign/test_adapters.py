@@ -21,6 +21,8 @@ def section(**keys):
     ("keys", "config"),
     [
         ({}, BottleneckConfig()),
+        ({"leave_out": "last"}, BottleneckConfig(leave_out=(-1,))),
+        ({"leave_out": [11, 0, 11]}, BottleneckConfig(leave_out=(0, 11))),
         ({"lora": {"rank": 4, "target_modules": ["q"]}}, LoraConfig(4, 4.0, ("q",))),
         ({"lora": {"rank": 4, "alpha": 8, "target_modules": ["q"]}, "init_seed": 7}, LoraConfig(4, 8.0, ("q",), 7)),
         ({"ia3": {"target_modules": ["k", "f"], "feedforward_modules": ["f"]}}, Ia3Config(("k", "f"), ("f",))),
@@ -47,6 +49,11 @@ def test_task_adapters_have_the_shape_of_what_they_are_merged_with():
             "one kind of adapter, not lora and prefix",
         ),
         ({"prefix": {"length": 5}, "reduction_factor": 4}, "reduction_factor belong to bottleneck adapters"),
+        (
+            {"lora": {"rank": 4, "target_modules": ["q"]}, "leave_out": "last"},
+            "leave_out belong to bottleneck adapters",
+        ),
+        ({"leave_out": [-1]}, "greater than or equal to 0"),
         ({"ia3": {"target_modules": ["k"], "feedforward_modules": ["f"]}}, "must be among target_modules: f"),
         ({"lora": {"rank": 4, "target_modules": []}}, "at least 1 item"),
     ],
