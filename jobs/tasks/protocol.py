@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 from torch import Tensor
 
 from jobs.models.rows import MaskedRows
@@ -27,6 +28,20 @@ class TrainingSet:
     lengths: Ints
     rows: Callable[[int], Sequence[Example]]
     details: Mapping[str, Any]
+
+
+def joined(parts: Sequence[TrainingSet]) -> TrainingSet:
+    """The examples of several languages one after the other; counts in their details are summed."""
+    if len(parts) == 1:
+        return parts[0]
+    ends = np.cumsum([len(part.lengths) for part in parts])
+
+    def rows(number: int) -> Sequence[Example]:
+        place = int(np.searchsorted(ends, number, side="right"))
+        return parts[place].rows(number - int(ends[place]) + len(parts[place].lengths))
+
+    details = {name: sum(part.details[name] for part in parts) for name in parts[0].details}
+    return TrainingSet(np.concatenate([part.lengths for part in parts]), rows, details)
 
 
 class ScoredSet(Protocol):

@@ -43,8 +43,12 @@ class HeadedEncoder(ABC):
         self.initial: Mapping[str, Tensor] = {**adapter.tensors, **self.head.tensors}
         self.details: Mapping[str, Any] = {}
 
+    def group(self, source: int) -> int:
+        """Which rows may share a pass with those of this source, a place among the spec's data: all of them."""
+        return 0
+
     @abstractmethod
-    def outputs(self, rows: Rows, tensors: Mapping[str, Tensor]) -> Tensor:
+    def outputs(self, rows: Rows, tensors: Mapping[str, Tensor], group: int = 0) -> Tensor:
         """The head's outputs [K, width] at the wanted positions of one group, under `tensors`, each [1, *shape]."""
 
     @abstractmethod
@@ -81,7 +85,7 @@ class InjectedEncoder(HeadedEncoder):
         on_top = {"on_top_of": spec.language} if self._below else {}
         self.details = {"backbone_dropout": 0.0, **on_top}
 
-    def outputs(self, rows: Rows, tensors: Mapping[str, Tensor]) -> Tensor:
+    def outputs(self, rows: Rows, tensors: Mapping[str, Tensor], group: int = 0) -> Tensor:
         """See `HeadedEncoder`."""
         head = self._layers(tensors)
         with applied_adapters(self._language_model, self._below), self._injected.acting(tensors, rows.dropout):
@@ -96,26 +100,34 @@ class InjectedEncoder(HeadedEncoder):
 
 
 class StackedEncoder(HeadedEncoder):
-    """A bottleneck adapter and its head on top of the frozen language adapter of the task's language."""
+    """A bottleneck adapter and its head on top of the frozen language adapter of each row's language."""
 
     def __init__(self, call: JobCall[TaskAdapterSpec], backbone: Backbone) -> None:
-        """Input `language:<code>`. Raises InputError for a language adapter that does not fit the backbone."""
+        """Inputs `language:<code>`. Raises InputError for a language adapter that does not fit the backbone."""
         spec = call.spec
-        language = read_adapter(call.inputs[f"language:{spec.language}"])
+        codes = [one.language for one in (spec.data, *spec.more_data)] if spec.more_data else [spec.language]
+        languages = [read_adapter(call.inputs[f"language:{code}"]) for code in codes]
         assert isinstance(spec.adapter, BottleneckConfig)
         adapter = initial_bottleneck(backbone, spec.adapter, spec.task.name)
-        check_supported(language)
-        check_supported(adapter)
-        check_fits(language, backbone.model.config.hidden_size, backbone.model.config.num_hidden_layers)
+        for one in (*languages, adapter):
+            check_supported(one)
+            check_fits(one, backbone.model.config.hidden_size, backbone.model.config.num_hidden_layers)
         super().__init__(backbone, spec, adapter, spec.training.backbone_dropout)
-        self._language = _frozen(language, backbone.device)
+        self._languages = [_frozen(one, backbone.device) for one in languages]
         self._encoder = FrozenEncoder(backbone)
-        self.details = {"backbone_dropout": self.dropout, "language_adapter": language.name}
+        self.details = {
+            "backbone_dropout": self.dropout,
+            "language_adapter": ", ".join(one.name for one in languages),
+        }
 
-    def outputs(self, rows: Rows, tensors: Mapping[str, Tensor]) -> Tensor:
+    def group(self, source: int) -> int:
+        """Rows of one language alone: they have its adapter below."""
+        return source
+
+    def outputs(self, rows: Rows, tensors: Mapping[str, Tensor], group: int = 0) -> Tensor:
         """See `HeadedEncoder`."""
         own, _ = self._split(tensors)
-        stack, head = (self._language, bank_weights(own, _activation(self.adapter))), self._layers(tensors)
+        stack, head = (self._languages[group], bank_weights(own, _activation(self.adapter))), self._layers(tensors)
         device = self._encoder.device.type
         with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
             return head(self._encoder.hidden_states(rows, stack)[0], _drop(rows))

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from jobs.adapters.formats import write_adapter
-from jobs.errors import Fault, InputError
 from jobs.models.flat_layout import Layout
 from jobs.models.language_model import load_language_model
 from jobs.models.madx_backbone import load_backbone
 from jobs.scoring.metrics import metric_over
-from jobs.spec import BottleneckConfig, JobCall, JobResult, Progress, TaskAdapterSpec, metric_of, no_progress
+from jobs.spec import BottleneckConfig, DataRef, JobCall, JobResult, Progress, TaskAdapterSpec, metric_of, no_progress
 from jobs.spec.identity import key_of
+from jobs.tasks.protocol import ScoredSet, joined
 from jobs.tasks.table import task_of
-from jobs.tokens.batches import collate, task_order
-from jobs.tokens.evaluation_sets import EvaluationSet, check_length, first_validation
+from jobs.tokens.batches import Example, collate, task_order
+from jobs.tokens.evaluation_sets import EvaluationSet, check_length, validation_of
 from jobs.training.headed import HeadedEncoder, InjectedEncoder, StackedEncoder
 from jobs.training.learner import Learner
 from jobs.training.loop import Loop
@@ -34,6 +39,9 @@ def train_task(call: JobCall[TaskAdapterSpec], progress: Progress = no_progress)
       directory is written, and `PeftModel.from_pretrained` puts the head into `AutoModelForTokenClassification` or
       its like.
 
+    `more_data`: rows of further languages in one stream with the others; a stack has each row's own language adapter
+    below it (inputs `language:<code>` of all of them).
+
     The weights with the best metric on the validation split are kept. Training that was killed goes on from
     `call.checkpoint`. Raises InputError for what the user can mend.
     """
@@ -49,11 +57,6 @@ def train_task(call: JobCall[TaskAdapterSpec], progress: Progress = no_progress)
 def headed_encoder(call: JobCall[TaskAdapterSpec]) -> HeadedEncoder:
     """The encoder that the task's kind of adapter is trained in."""
     spec = call.spec
-    if spec.more_data:
-        todo = "several languages' data are for adapters that are asked in words"
-        raise InputError(
-            Fault("a task adapter with a head is trained in one language", f"task {spec.task.name}", todo=todo)
-        )
     if isinstance(spec.adapter, BottleneckConfig):
         backbone = load_backbone(spec.backbone)
         check_length(spec.training.max_length, backbone, "training.max_length")
@@ -72,12 +75,12 @@ class TaskTrainer:
         self._call, self._spec, self._task, self._encoder = call, spec, task_of(spec.task), encoder
         self._layout = Layout.of(encoder.initial)
         vector = self._layout.flatten(encoder.initial).to(encoder.model.device)
-        self._train = self._task.training(spec, call.cache)
+        data = (spec.data, *spec.more_data)
+        parts = [self._task.training(replace(spec, data=one, more_data=()), call.cache) for one in data]
+        self._train, self._ends = joined(parts), np.cumsum([len(part.lengths) for part in parts])
         rows = len(self._train.lengths)
         self.learner = Learner(vector, self._layout.decayed, spec.training.over(rows), metric_of(spec.task)[1])
-        data = first_validation(spec.data, spec.training.evaluation_examples)
-        evaluation = EvaluationSet(spec.task, data, "validation", spec.training.max_length)
-        self._held_out = self._task.evaluation(evaluation, encoder.model, call.cache)
+        self._held_out = [self._scored(one) for one in validation_of(data, spec.training.evaluation_examples)]
         self._order = task_order(self._train.lengths, spec)
         self.loop = Loop(call, key_of(spec, list(self._layout.shapes)))
         self.details: dict[str, Any] = {
@@ -94,21 +97,39 @@ class TaskTrainer:
 
     def learn_batch(self, number: int) -> None:
         """One gradient of the mean loss over the batch's examples."""
-        rows = [example for row in self._order[number].tolist() for example in self._train.rows(row)]
-        examples = self._order.dropped(rows, number, self._encoder.dropout)
-        model = self._encoder.model
-        batch = collate([examples], model.tokenizer.pad_token_id, model.device)
+        numbers = [(row, example) for row in self._order[number].tolist() for example in self._train.rows(row)]
+        examples = self._order.dropped([example for _, example in numbers], number, self._encoder.dropout)
+        groups: dict[int, list[Example]] = defaultdict(list)
+        for (row, _), example in zip(numbers, examples, strict=True):
+            source = int(np.searchsorted(self._ends, row, side="right"))
+            groups[self._encoder.group(source)].append(example)
         vector = self.learner.vector.clone().requires_grad_()
-        loss = self._task.loss(self._encoder.outputs(batch.rows, self._layout.split(vector[None])).float(), batch)
+        loss = self._mean_loss(groups, self._layout.split(vector[None]))
         (gradient,) = torch.autograd.grad(loss, vector)
         self.learner.learn(gradient, loss.item(), sum(example.tokens for example in examples))
 
+    def _mean_loss(self, groups: Mapping[int, Sequence[Example]], tensors: Mapping[str, Tensor]) -> Tensor:
+        """Mean over all labels, as the loss of each kind of task is; every group has a pass of its own."""
+        model, losses, labels = self._encoder.model, [], []
+        for group, examples in groups.items():
+            batch = collate([examples], model.tokenizer.pad_token_id, model.device)
+            losses.append(self._task.loss(self._encoder.outputs(batch.rows, tensors, group).float(), batch))
+            labels.append(len(batch.labels))
+        return torch.stack(losses) @ (torch.tensor(labels, device=model.device) / sum(labels))
+
     @torch.no_grad()
     def held_out_value(self) -> float:
-        """The task's metric on the held-out examples, as every evaluation counts it."""
+        """The task's metric on the held-out examples of all languages, as every evaluation counts it."""
         tensors = self._layout.split(self.learner.vector[None])
-        outputs = [self._encoder.outputs(batch.rows, tensors).float().cpu() for batch in self._held_out.batches]
-        statistics, _ = self._held_out.score(outputs)
-        self.details["validation_examples"] = len(statistics)
-        metric = metric_over(metric_of(self._spec.task)[0], self._held_out.columns)
-        return float(metric(statistics.sum(axis=0)))
+        sums, examples = np.zeros(len(self._held_out[0].columns)), 0
+        for source, held_out in enumerate(self._held_out):
+            group = self._encoder.group(source)
+            outputs = [self._encoder.outputs(one.rows, tensors, group).float().cpu() for one in held_out.batches]
+            statistics, _ = held_out.score(outputs)
+            sums, examples = sums + statistics.sum(axis=0), examples + len(statistics)
+        self.details["validation_examples"] = examples
+        return float(metric_over(metric_of(self._spec.task)[0], self._held_out[0].columns)(sums))
+
+    def _scored(self, data: DataRef) -> ScoredSet:
+        evaluation = EvaluationSet(self._spec.task, data, "validation", self._spec.training.max_length)
+        return self._task.evaluation(evaluation, self._encoder.model, self._call.cache)

@@ -17,7 +17,6 @@ from orchestrator.campaign.comparisons import (
     ZeroShotSection,
     chosen_methods,
 )
-from orchestrator.campaign.methods import MULTILINGUAL
 from orchestrator.campaign.schema import Campaign, trained_languages
 from orchestrator.campaign.tasks import TaskSection, model_faults
 from search_spaces.relatedness.codes import resolve_language
@@ -84,6 +83,10 @@ def _adapterless(campaign: Campaign, trained: Sequence[str], document: Document)
         if task.language not in trained:
             where = document.where(("tasks", number, "language"))
             yield Fault("the task's language has no adapter", where, task.language, "add it to `languages.pool`")
+        for place, code in enumerate(task.sources if task.trained_on == "sources" else ()):
+            if code not in trained:
+                where = document.where(("tasks", number, "sources", place))
+                yield Fault("the task's language has no adapter", where, code, "add it to `languages.pool`")
 
 
 def _stated(
@@ -152,9 +155,6 @@ def _without_head(
             if not any(name.startswith(("task:", "stacked:")) for name in names):
                 what = f"a system without a task adapter has no head (task {headed[0]})"
                 yield Fault(what, where, method.name, "give task:{source} a weight, or drop it")
-            if f"task:{MULTILINGUAL}" in names:
-                what = f"a task adapter with a head is trained in one language (task {headed[0]})"
-                yield Fault(what, where, method.name, "take the mean over task:{sources}")
 
 
 def _deepspeed(campaign: Campaign, document: Document) -> Iterator[Fault]:

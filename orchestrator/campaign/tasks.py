@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -28,6 +28,9 @@ class TaskSection(PromptFields):
     kind: TaskKind
     language: LanguageCode = Field("en", description="language of the task's training data, and the anchor")
     sources: tuple[LanguageCode, ...] = Field((), description="all languages with training data, for mixtures of them")
+    trained_on: Literal["language", "sources"] = Field(
+        "language", description="sources: one stacked task adapter for all, each row on its own language's adapter"
+    )
     data: DataSection | None = Field(None, description="labelled data; masked-lm uses the corpora")
     evaluation_data: DataSection | None = Field(
         None, description="validation and test data of the targets, e.g. XQuAD where `data` is SQuAD; default: `data`"
@@ -112,6 +115,8 @@ def _option_faults(task: TaskSection) -> Iterator[str]:
         yield "`stride` and `answer_rules` are of qa tasks"
     if task.max_length and task.training and "max_length" in task.training.model_fields_set:
         yield "`max_length` of the task is that of its training too: give one of them"
+    if task.trained_on == "sources" and len(task.sources) < 2:
+        yield "`trained_on: sources` needs two `sources` or more"
     if 0 < task.max_length < 8:
         yield "`max_length` is at least 8 tokens, or 0"
     if task.max_length and 2 * task.stride >= task.max_length:
@@ -124,6 +129,9 @@ def model_faults(task: TaskSection, adapter: LanguageAdapterSection) -> Iterator
     Bottleneck adapters sit on an encoder, with a head; adapters of PEFT's kinds on an encoder, with a head, or on a
     model that is asked in words.
     """
+    if task.trained_on == "sources" and not adapter.stacked:
+        todo = "take the baseline `multilingual`: it is trained on all `sources`"
+        yield "trained_on", "task adapters of this kind are merged, one of each language", todo
     if task.prompt and adapter.stacked:
         todo = "give `language_adapter` the section lora, ia3, kronecker or prefix, and a decoder or T5-like backbone"
         yield "prompt", "bottleneck adapters sit on encoders, which cannot be asked in words", todo

@@ -108,7 +108,8 @@ def card(spec: Spec, inputs: Mapping[str, Record], result: JobResult, exported: 
 def stacked_on(spec: Spec, inputs: Mapping[str, Record]) -> str:
     """The key of the other adapter that the card's code loads too; "" for an adapter that is used alone."""
     if isinstance(spec, TaskAdapterSpec):
-        language = inputs.get(f"language:{spec.language}")
+        code = spec.data.language if spec.more_data else spec.language
+        language = inputs.get(f"language:{code}")
         return language.key if language else ""
     if not isinstance(spec, MergeSpec) or _in_peft(inputs):
         return ""
@@ -179,8 +180,10 @@ def _task_lead(spec: TaskAdapterSpec, use: str) -> str:
         return f"{kind} that answers prompts of {task}. {use}"
     if not isinstance(spec.adapter, BottleneckConfig):
         return f"{kind} with a head for {task}, trained in `{spec.language}`. {use}"
+    named = ", ".join(one.language for one in (spec.data, *spec.more_data)) if spec.more_data else spec.language
+    below = "each row's own language's" if spec.more_data else "that language's"
     return (
-        f"A task adapter with its head for {task}, trained in `{spec.language}` on top of that language's frozen "
+        f"A task adapter with its head for {task}, trained in `{named}` on top of {below} frozen "
         "adapter. For another language, stack it on that language's adapter or merge instead."
     )
 

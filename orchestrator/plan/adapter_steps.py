@@ -70,10 +70,12 @@ class AdapterSteps:
         return self._trained[code, seed, budget]
 
     def task(self, task: TaskSection, seed: int, code: str = "") -> Step:
-        """The adapter of a task, trained in `code` (default: the task's language), or in all its `sources`."""
-        code = code or task.language
+        """The adapter of a task, trained in `code` (default: as the task says), or in all its `sources`."""
+        code = code or (task.language if task.trained_on == "language" else MULTILINGUAL)
         if (task.name, code, seed) not in self._tasks:
-            below = {f"language:{code}": self.language(code, seed)} if self.stacked else {"theta_pre": self.theta_pre}
+            below = {"theta_pre": self.theta_pre}
+            if self.stacked:
+                below = {f"language:{one}": self.language(one, seed) for one in _codes(task, code)}
             self._tasks[task.name, code, seed] = make_step(self._task_spec(task, seed, code), below)
         return self._tasks[task.name, code, seed]
 
@@ -88,8 +90,7 @@ class AdapterSteps:
         section = self.campaign.task_adapter
         assert section is not None and task.data is not None
         training = section.training.config_for(task.training)
-        codes = (task.sources or (task.language,)) if code == MULTILINGUAL else (code,)
-        data = [self.references.data(task.data, one, ("train", "validation"), task.name) for one in codes]
+        data = [self.references.data(task.data, one, ("train", "validation"), task.name) for one in _codes(task, code)]
         return TaskAdapterSpec(
             task=self._task_ref(task),
             language=code,
@@ -183,3 +184,8 @@ class AdapterSteps:
     def _evaluation_data(self, task: TaskSection, target: str, split: Split) -> DataRef:
         """One split of the target's data; of kinds that score held-out text, the corpora."""
         return self.references.data(task.target_data or self.campaign.corpora, target, (split,), task.name)
+
+
+def _codes(task: TaskSection, code: str) -> tuple[str, ...]:
+    """The languages of a task adapter called `code`."""
+    return (task.sources or (task.language,)) if code == MULTILINGUAL else (code,)

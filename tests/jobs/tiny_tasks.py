@@ -60,10 +60,12 @@ def choice(rng):
 _ROWS = {"classification": pair, "qa": question, "multiple-choice": choice}
 
 
-def write_rows(directory: Path, kind: str, counts=(("train", 240), ("validation", 40), ("test", 40))) -> DataRef:
+def write_rows(
+    directory: Path, kind: str, counts=(("train", 240), ("validation", 40), ("test", 40)), seed=3
+) -> DataRef:
     """JSON lines of one kind, always the same ones."""
     directory.mkdir(parents=True, exist_ok=True)
-    rng, files = np.random.default_rng(3), []
+    rng, files = np.random.default_rng(seed), []
     for split, count in counts:
         path = directory / f"{kind}-{split}.jsonl"
         path.write_text("\n".join(json.dumps(_ROWS[kind](rng)) for _ in range(count)), encoding="utf-8")

@@ -141,7 +141,7 @@ def test_dropout_reaches_the_head(fleet, language_adapter):
         own, _ = trainer._encoder._split(tensors)
         weights = bank_weights(own, activation_named("gelu_new"))
         hidden = FrozenEncoder(load_backbone(fleet.backbone, "cpu")).hidden_states(
-            rows, (trainer._encoder._language, weights)
+            rows, (trainer._encoder._languages[0], weights)
         )[0]
         places = [(row, place) for row, one in enumerate(examples) for place in one.positions.tolist()]
         masked = torch.stack(

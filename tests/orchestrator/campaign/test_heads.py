@@ -53,7 +53,18 @@ def test_the_task_adapter_starts_from_theta_pre_and_the_merge_is_scored_without_
             "comparisons[0].baselines[0]: a system without a task adapter has no head",
         ),
         (campaign(methods=["language-arithmetic-own"]), "comparisons[0].methods[0]: a system without a task adapter"),
-        (campaign(baselines=["multilingual"]), "a task adapter with a head is trained in one language (task nli)"),
+        (
+            {**campaign(), "tasks": [{**NLI, "sources": ["en", "es"], "trained_on": "sources"}]},
+            "tasks[0].trained_on: task adapters of this kind are merged, one of each language",
+        ),
+        (
+            {
+                "tasks": [{**NLI, "trained_on": "sources"}],
+                "comparisons.0.tasks": ["nli"],
+                "comparisons.1.tasks": ["nli"],
+            },
+            "`trained_on: sources` needs two `sources` or more",
+        ),
         (
             campaign(kind="enhancement", methods=None),
             "comparisons[0].kind: language adapters of this kind carry no head",
@@ -62,3 +73,25 @@ def test_the_task_adapter_starts_from_theta_pre_and_the_merge_is_scored_without_
 )
 def test_systems_without_a_head_are_refused(tmp_path, changes, said):
     assert said in refused(tmp_path, changes)
+
+
+def test_a_multilingual_adapter_with_a_head_learns_from_all_sources(tmp_path):
+    changes = campaign(baselines=["multilingual"], methods=["add-all"])
+    changes["tasks"] = [{**NLI, "sources": ["en", "es", "fr"]}]
+    found = [s for s in planned(tmp_path, changes).steps if s.job == "task-adapter" and s.spec.more_data]
+    (step,) = found
+    assert [one.language for one in (step.spec.data, *step.spec.more_data)] == ["en", "es", "fr"]
+    assert [role for role, _ in step.inputs] == ["theta_pre"]
+
+
+def test_a_stacked_task_adapter_of_several_sources_stands_on_all_their_language_adapters(tmp_path):
+    task = {**NLI, "sources": ["en", "es"], "trained_on": "sources"}
+    changes = {"tasks": [task], "comparisons.0.tasks": ["nli"], "comparisons.1.tasks": ["nli"], "seeds": [1]}
+    plan = planned(tmp_path, changes)
+    (step,) = [step for step in plan.steps if step.job == "task-adapter"]
+    assert dict(step.inputs).keys() == {"language:en", "language:es"} and step.name == "nli-multilingual-s1"
+    scored = [step for step in plan.steps if step.job == "evaluation"]
+    assert scored and all(dict(one.inputs)["task"] is step for one in scored)
+    changes["languages.pool"] = ["en", "pt", "fr"]
+    changes["comparisons.1.targets"] = ["pt"]
+    assert "tasks[0].sources[1]: the task's language has no adapter" in refused(tmp_path, changes)
