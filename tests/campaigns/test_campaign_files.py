@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from orchestrator.campaign.warnings import campaign_warnings
 
 from jobs.spec import EvaluationSpec, LanguageAdapterSpec, SearchSpec
 from orchestrator.campaign.load import load_campaign
+from orchestrator.campaign.notes import campaign_notes
 from orchestrator.plan.pinned_references import References
 from orchestrator.plan.plan import plan_campaign
 from orchestrator.scheduling.cost import cost_model, trials
@@ -75,7 +75,7 @@ def test_a_campaign_file_plans_and_has_a_cost(plans, file):
     assert plan.comparisons and all(step.fingerprint for step in plan.steps)
     assert sum(costs.seconds(step) or 0.0 for step in plan.steps) > 0
     assert all(trials(step.spec) > 0 for step in plan.steps if isinstance(step.spec, SearchSpec))
-    assert not list(campaign_warnings(plan.campaign))
+    assert not campaign_notes(plan.campaign)
 
 
 @pytest.mark.parametrize("file", FILES, ids=named)
