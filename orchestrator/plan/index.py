@@ -79,12 +79,16 @@ class RelatedChoice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """One target and task with the systems that are scored on it, as the plan laid it out."""
+    """One target and task with the systems that are scored on it, as the plan laid it out.
+
+    `budget`: tokens that the target's own adapter was trained on; 0 where the section has no budgets.
+    """
 
     name: str
     kind: str
     section: str = ""
     method: str = ""
+    budget: int = 0
     published: str = ""
     source: str = ""
     target: str
@@ -162,6 +166,7 @@ def _comparison(planned: PlannedComparison) -> Comparison:
         kind=section.kind,
         section=section.name,
         method=planned.method.name if planned.method else "",
+        budget=planned.budget,
         published=section.published,
         source=planned.source,
         target=planned.target,

@@ -109,4 +109,14 @@ class ParetoPanel:
     reference: int
 
 
-Panel = ParetoPanel | LambdaPanel | GainPanel | TrainingPanel | HeatPanel | DensityPanel
+@dataclass(frozen=True, slots=True)
+class BudgetPanel:
+    """Test score against a budget of tokens, on a logarithmic axis (paper, Fig. 4); `dashed` need no budget."""
+
+    title: str
+    x_label: str
+    curves: tuple[Curve, ...]
+    dashed: tuple[tuple[str, float, str], ...]
+
+
+Panel = BudgetPanel | ParetoPanel | LambdaPanel | GainPanel | TrainingPanel | HeatPanel | DensityPanel

@@ -15,7 +15,16 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
 from orchestrator.plots.palette import COLOURS, themed
-from orchestrator.plots.panels import DensityPanel, GainPanel, HeatPanel, LambdaPanel, Panel, ParetoPanel, TrainingPanel
+from orchestrator.plots.panels import (
+    BudgetPanel,
+    DensityPanel,
+    GainPanel,
+    HeatPanel,
+    LambdaPanel,
+    Panel,
+    ParetoPanel,
+    TrainingPanel,
+)
 
 LIGHT = {name: light for name, (light, _) in COLOURS.items()}
 _STYLE: dict[str, Any] = {
@@ -113,6 +122,30 @@ def _lambda_curves(panel: LambdaPanel) -> Figure:
     axes.margins(y=0.14)
     axes.locator_params(axis="y", nbins=5)
     return figure
+
+
+def _budgets(panel: BudgetPanel) -> Figure:
+    figure, axes = _axes(3.35, 2.35, panel.title, 9 * min(1.0, 1.1 * _TITLE_LETTERS / len(panel.title)))
+    axes.set_xlabel(panel.x_label)
+    axes.set_xscale("log")
+    for _, level, colour in panel.dashed:
+        axes.axhline(level, color=LIGHT[colour], linewidth=1.3, linestyle=(0, (4, 3)))
+    for curve in panel.curves:
+        xs, ys, spread = map(np.asarray, (curve.xs, curve.ys, curve.deviation))
+        axes.fill_between(xs, ys - spread, ys + spread, color=LIGHT[curve.colour], alpha=0.14, linewidth=0)
+        axes.plot(xs, ys, "o-", markersize=4, color=LIGHT[curve.colour], linewidth=1.9 if curve.strong else 1.4)
+    budgets = sorted({x for curve in panel.curves for x in curve.xs})
+    axes.set_xticks(budgets, [_short(x) for x in budgets])
+    axes.minorticks_off()
+    axes.margins(x=0.06, y=0.14)
+    axes.locator_params(axis="y", nbins=5)
+    return figure
+
+
+def _short(tokens: float) -> str:
+    """ "200", "10 k", "2.5 M", "1 G"."""
+    size, unit = next((pair for pair in ((1e9, " G"), (1e6, " M"), (1e3, " k")) if tokens >= pair[0]), (1.0, ""))
+    return f"{tokens / size:g}{unit}"
 
 
 def _gain_bars(panel: GainPanel) -> Figure:
@@ -262,6 +295,7 @@ def _side_by_side(axes: Axes, panel: ParetoPanel, scores: Any) -> None:
 
 _DRAWINGS: dict[type[Any], Callable[[Any], Figure]] = {
     ParetoPanel: _pareto,
+    BudgetPanel: _budgets,
     LambdaPanel: _lambda_curves,
     GainPanel: _gain_bars,
     TrainingPanel: _training,

@@ -11,6 +11,7 @@ from jobs.files.atomic import write_text
 from orchestrator.plots.palette import inline
 from orchestrator.report.document import Document, FigureRef, Section, figures
 from orchestrator.report.render import markdown, page
+from orchestrator.report.sections.budgets import budgets_section
 from orchestrator.report.sections.cost import cost_section, search_section
 from orchestrator.report.sections.joint import joint_section
 from orchestrator.report.sections.lambda_curves import lambda_section, related_section
@@ -67,6 +68,7 @@ def build(inputs: ReportInputs, results: Sequence[Result], folder: Path) -> Docu
         results_section(inputs, results) if results else None,
         papers_section(inputs, results),
         gains_section(results),
+        budgets_section(results),
         lambda_section(inputs, results),
         joint_section(joint),
         search_section([*(one for one in results if not one.comparison.is_joint), *map(as_result, joint)]),

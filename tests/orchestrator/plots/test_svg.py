@@ -7,6 +7,7 @@ import pytest
 
 from orchestrator.plots.palette import COLOURS
 from orchestrator.plots.panels import (
+    BudgetPanel,
     Curve,
     DensityPanel,
     GainBar,
@@ -22,7 +23,9 @@ NAN = float("nan")
 XS = (0.0, 0.5, 1.0)
 CURVE = Curve("en + es", XS, (3.1, 3.0, 3.2), (0.1, 0.0, 0.1), "arithmetic", True)
 BARS = (GainBar("Galician", 1.2, 0.4, 2.0, True, "+1.20"), GainBar("X", -1, NAN, NAN, False, "−1"))
+TOKENS = Curve("own adapter", (200.0, 10_000.0, 2_500_000.0), (30.0, 40.0, 41.0), (1.0, 0.0, 0.5), "own", False)
 PANELS: dict[str, Panel] = {
+    "budget": BudgetPanel("Galician, NER", "tokens", (TOKENS,), (("English", 35.0, "proxy-1"),)),
     "lambda": LambdaPanel("Galician", "lambda", (CURVE,), (("English", 3.2, "proxy-1"),), (0.5, 3.0)),
     "gain": GainPanel("Gains", "F1", BARS),
     "training": TrainingPanel("Galician", "3.00", (CURVE,), ((0.5, 3.0),), (2.9, 3.3)),
@@ -77,3 +80,8 @@ def test_a_curve_that_leaves_0_to_1_is_shown_whole() -> None:
     words = ElementTree.fromstring(draw(LambdaPanel("X", "l", (curve,), (), (1.8, 0.2)))).itertext()
     numbers = [float(word) for word in words if re.fullmatch(r"[0-9.]+", word.strip())]
     assert any(1.4 < number < 1.9 for number in numbers) and not any(0.4 < number < 0.7 for number in numbers)
+
+
+def test_budgets_stand_at_their_places_on_a_logarithmic_axis() -> None:
+    words = list(ElementTree.fromstring(draw(PANELS["budget"])).itertext())
+    assert {"200", "10 k", "2.5 M"} <= {word.strip() for word in words}
