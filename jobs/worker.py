@@ -10,6 +10,7 @@ from typing import Any
 
 from jobs.adapters.formats import adapter_format, is_adapter
 from jobs.banks.bank import train_languages
+from jobs.data.groups import example_groups
 from jobs.evaluation.evaluator import Evaluator
 from jobs.evaluation.headed_evaluator import HeadedEvaluator
 from jobs.evaluation.job import evaluate
@@ -18,6 +19,7 @@ from jobs.evaluation.madx_evaluator import WarmEvaluator
 from jobs.merging.job import merge
 from jobs.runtime.machine import device_type, machine_facts
 from jobs.scoring.bootstrap import jackknife
+from jobs.scoring.folds import fold_numbers, fold_scores
 from jobs.scoring.metrics import metric_over
 from jobs.spec import (
     BackboneRef,
@@ -87,9 +89,16 @@ class Worker:
         evaluator = Evaluator(self._evaluator(wanted.task, call), data, inputs)
         scores = {seed: evaluator.evaluate(mixture, seed) for seed in spec.seeds}
         name, _ = metric_of(wanted.task)
-        folds = {s: jackknife(score.statistics, metric_over(name, score.columns)) for s, score in scores.items()}
-        seconds = time.perf_counter() - started
-        return TrialScores({seed: s.value for seed, s in scores.items()}, folds, seconds, device_type())
+        metrics = {seed: metric_over(name, score.columns) for seed, score in scores.items()}
+        values = {seed: score.value for seed, score in scores.items()}
+        if not spec.folds:
+            parts = {seed: jackknife(score.statistics, metrics[seed]) for seed, score in scores.items()}
+            return TrialScores(values, parts, time.perf_counter() - started, device_type())
+        groups = example_groups(wanted.data, "validation", wanted.task, call.cache)
+        numbers = fold_numbers(len(scores[spec.seeds[0]].statistics), groups, spec.folds, spec.fold_seed)
+        found = {seed: fold_scores(score.statistics, metrics[seed], numbers) for seed, score in scores.items()}
+        without, alone = ({seed: one[which] for seed, one in found.items()} for which in (0, 1))
+        return TrialScores(values, without, time.perf_counter() - started, device_type(), alone)
 
     def _evaluator(
         self, task: TaskRef, call: JobCall[EvaluationSpec | SearchSpec]

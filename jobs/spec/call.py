@@ -69,11 +69,13 @@ class TrialScores:
     """What one candidate of a search scored. `values`: seed -> score on validation data, or on the first part of it.
 
     `folds`: seed -> the scores without each of some equal, consecutive parts of the examples, from which the standard
-    error of a difference between two candidates follows. `seconds`: what it took; 0 for scores that were kept.
-    `device`: the type of device that computed them.
+    error of a difference between two candidates follows; of a search with folds these are the parts. `seconds`: what
+    it took; 0 for scores that were kept. `device`: the type of device that computed them. `held_out`: seed -> the
+    scores on each fold alone, () without folds.
     """
 
     values: Mapping[int, float]
     folds: Mapping[int, tuple[float, ...]] = field(default_factory=dict)
     seconds: float = 0.0
     device: Literal["cpu", "cuda"] = "cpu"
+    held_out: Mapping[int, tuple[float, ...]] = field(default_factory=dict)

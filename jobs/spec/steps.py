@@ -82,6 +82,9 @@ class SearchSpec:
 
     `also`: further objectives of one joint search. Then every candidate is scored for all of them, `choice` says which
     one wins, and task adapters are the inputs `task.<name>@<seed>`. The first start is what gains are counted from.
+
+    `folds`: parts of the validation set, drawn by `fold_seed`, each left out in turn while a candidate is chosen on the
+    others; 0 for a choice on the whole set.
     """
 
     target: str
@@ -95,6 +98,8 @@ class SearchSpec:
     strategy: StrategySpec = GRID
     also: tuple[SearchObjective, ...] = ()
     choice: Choice = "regret"
+    folds: int = 0
+    fold_seed: int = 0
 
     @property
     def is_joint(self) -> bool:

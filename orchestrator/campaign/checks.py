@@ -27,6 +27,7 @@ def campaign_faults(campaign: Campaign, document: Document) -> Iterator[Fault]:
     yield from _twice(campaign, document)
     yield from _deepspeed(campaign, document)
     yield from _dropout(campaign, document)
+    yield from _folds(campaign, document)
     if not campaign.languages.pool and not campaign.languages.best_covered:
         yield Fault("no languages", document.where(("languages",)), "", "name a `pool` or `best_covered`")
     if any(not is_language_model(task.kind) for task in campaign.tasks) and campaign.task_adapter is None:
@@ -46,6 +47,17 @@ def campaign_faults(campaign: Campaign, document: Document) -> Iterator[Fault]:
         yield from wrong.faults
         return
     yield from _adapterless(campaign, trained, document)
+
+
+def _folds(campaign: Campaign, document: Document) -> Iterator[Fault]:
+    section, where = campaign.search, document.where(("search", "folds"))
+    if section.folds == 1:
+        yield Fault("one fold leaves nothing to choose on", where, "1", "give 2 or more, or 0 for the whole set")
+    if section.folds and section.strategy not in ("grid", "coarse"):
+        todo = "take strategy grid or coarse, or leave `folds` out"
+        yield Fault("folds need every candidate on the whole validation set", where, section.strategy, todo)
+    if section.folds and any(comparison.kind == "joint" for comparison in campaign.comparisons):
+        yield Fault("a joint comparison chooses on the whole validation set", where, todo="leave `folds` out")
 
 
 def _unknown_tasks(

@@ -71,6 +71,9 @@ class SearchSection(StrictModel):
     finalists: Annotated[int, Field(ge=1)] = Field(3, description="of the best, scored on the whole validation set")
     ahead: Annotated[int, Field(ge=1)] = Field(4, description="trials on their way of a model-based strategy")
     seed: int = 0
+    folds: Annotated[int, Field(ge=0)] = Field(
+        0, description="choose by this many folds of the validation set, each left out in turn; 0: on the whole set"
+    )
 
 
 class Campaign(StrictModel):

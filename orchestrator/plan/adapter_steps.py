@@ -28,6 +28,7 @@ from orchestrator.campaign.tasks import TaskSection
 from orchestrator.plan.pinned_references import References
 from orchestrator.plan.searches import joint_strategy, planned_strategy, search_faults
 from orchestrator.store.step import Step, make_step
+from search_spaces.mixtures.spaces import size
 
 
 @dataclass(slots=True)
@@ -123,7 +124,10 @@ class AdapterSteps:
         section = self.campaign.search
         strategy = planned_strategy(section, space, (target,))
         self.references.faults += search_faults(section, space, strategy, target)
-        return self._search_of((self.objective(target, task),), space, strategy)
+        spec = self._search_of((self.objective(target, task),), space, strategy)
+        if not section.folds or size(space) == 1:
+            return spec
+        return replace(spec, folds=section.folds, fold_seed=section.seed)
 
     def objective(self, target: str, task: TaskSection) -> SearchObjective:
         """What candidates are scored by: the target's validation data for the task."""

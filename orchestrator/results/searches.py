@@ -64,6 +64,20 @@ class LambdaCurve:
 
 
 @dataclass(frozen=True, slots=True)
+class FoldChoice:
+    """A choice by folds: each fold's mixture and lambda (nan off one line), with its score on the examples left out.
+
+    `score`: their mean, which tells what the way of choosing is worth. `spread`: the lambdas' standard deviation.
+    """
+
+    mixtures: tuple[tuple[tuple[str, float], ...], ...]
+    lambdas: tuple[float, ...]
+    held_out: tuple[float, ...]
+    score: float
+    spread: float
+
+
+@dataclass(frozen=True, slots=True)
 class Search:
     """A finished search on validation data. `found_at`: the evaluation (from 1) that first saw the winner."""
 
@@ -83,6 +97,7 @@ class Search:
     hits: int = 0
     space: int | None = None
     constant: bool = False
+    folds: FoldChoice | None = None
 
     @property
     def on_line(self) -> bool:
@@ -158,6 +173,20 @@ def search_of(record: Record, mode: str, candidates: list[dict[str, Any]], winne
         hits=int(cost.get("hits", 0)),
         space=cost.get("space"),
         constant=bool(record.details.get("constant", False)),
+        folds=_fold_choice(record.details.get("folds")),
+    )
+
+
+def _fold_choice(details: Mapping[str, Any] | None) -> FoldChoice | None:
+    if details is None:
+        return None
+    choices, spread = details["choices"], details["spread"]
+    return FoldChoice(
+        mixtures=tuple(tuple(sorted(one["weights"].items())) for one in choices),
+        lambdas=tuple(float(one.get("lambda", math.nan)) for one in choices),
+        held_out=tuple(float(one["held_out"]) for one in choices),
+        score=float(details["score"]),
+        spread=math.nan if spread is None else float(spread),
     )
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from jobs.runtime.machine import Device, library_versions, scoring_context
 from jobs.spec import JobCall, JobResult, Mixture, MixtureSpace, Progress, SearchSpec, TrialScores, metric_of
+from orchestrator.search.fold_choice import chosen_by_folds
 from orchestrator.search.joint import judged_jointly
 from orchestrator.search.score_cache import ScoreCache
 from orchestrator.search.scores import ScoredTrial
@@ -51,8 +52,9 @@ def conclude(session: Session) -> JobResult:
     """Choose the winner and write `winner.json`, with the best of each pair where there are several.
 
     The best mean over seeds among the candidates scored on the whole validation set, or the best by a joint search's
-    choice; ties go to lambda nearest 0.5, then to the earlier pair: a mixture that is no better than another is not
-    preferred for being extreme. Raises ArithmeticError for a score that is no number.
+    choice, or by folds (see `orchestrator.search.fold_choice`); ties go to lambda nearest 0.5, then to the earlier
+    pair: a mixture that is no better than another is not preferred for being extreme. Raises ArithmeticError for a
+    score that is no number.
     """
     spec, finished = session.spec, session.finished
     unusable = [one.trial.candidate for one in finished if not one.finite]
@@ -87,11 +89,12 @@ def _computed(finished: list[ScoredTrial]) -> dict[str, Any]:
 def _judged(
     session: Session, whole: list[ScoredTrial], rows: list[dict[str, Any]], ties: list[tuple[float, ...]]
 ) -> dict[str, Any]:
-    """The candidates, the winner by its mean, and the winner against the default."""
+    """The candidates, the winner by its mean or by folds, and the winner against the default."""
     metric, mode = metric_of(session.spec.task)
-    winner = min(range(len(whole)), key=lambda at: (-session.value(whole[at]), *ties[at]))
+    winner, folds = _best(session, whole, ties, range(len(whole)))
     constant = len({one["mean"] for one in rows}) == 1 and len(rows) > 1
     details = {"candidates": rows, "winner": rows[winner], "metric": metric, "mode": mode, "constant": constant}
+    details |= {"folds": folds} if folds else {}
     return details | _against_default(session, whole[winner], whole)
 
 
@@ -104,8 +107,21 @@ def _best_of_pairs(session: Session, whole: list[ScoredTrial], ties: list[tuple[
     for pair in space.pairs if isinstance(space, MixtureSpace) and len(space.pairs) > 1 else ():
         own = [at for at, one in enumerate(whole) if set(_used(one.trial.candidate.mixture)) <= set(pair)]
         if own:
-            best["+".join(pair)] = min(own, key=lambda at: (-session.value(whole[at]), *ties[at]))
+            best["+".join(pair)], _ = _best(session, whole, ties, own, pair)
     return best
+
+
+def _best(
+    session: Session,
+    whole: list[ScoredTrial],
+    ties: list[tuple[float, ...]],
+    among: Sequence[int],
+    pair: tuple[str, ...] = (),
+) -> tuple[int, dict[str, Any]]:
+    """The number of the candidate that is chosen of `among`, and what is kept of the folds, if there are such."""
+    if session.spec.folds:
+        return chosen_by_folds(session.spec, whole, ties, among, pair)
+    return min(among, key=lambda at: (-session.value(whole[at]), *ties[at])), {}
 
 
 def _used(mixture: Mixture) -> list[str]:

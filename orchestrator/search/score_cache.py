@@ -39,7 +39,7 @@ from search_spaces.strategies.strategy import Trial
 SCORES = "scores"  # the folder inside a workspace's cache
 # Files of an artifact that say what an adapter computes.
 _SAID_BY = (".safetensors", "_config.json")
-_Seen = tuple[float, tuple[float, ...]]
+_Seen = tuple[float, tuple[float, ...], tuple[float, ...]]  # the score, without each part, on each fold
 
 
 class ScoreCache:
@@ -59,8 +59,9 @@ class ScoreCache:
         if any(seen is None for seen in found.values()):
             return None
         whole = {seed: seen for seed, seen in found.items() if seen is not None}
-        values, folds = {s: value for s, (value, _) in whole.items()}, {s: folds for s, (_, folds) in whole.items()}
-        return TrialScores(values, folds, device=device)
+        values, folds = ({s: seen[0] for s, seen in whole.items()}, {s: seen[1] for s, seen in whole.items()})
+        held_out = {seed: seen[2] for seed, seen in whole.items()} if call.spec.folds else {}
+        return TrialScores(values, folds, device=device, held_out=held_out)
 
     def add(self, call: JobCall[SearchSpec], trial: Trial, scores: TrialScores) -> None:
         """Keep finite scores."""
@@ -69,9 +70,10 @@ class ScoreCache:
         for seed, value in scores.values.items():
             key = self._key(call, trial, seed)
             if math.isfinite(value) and key not in self._scores(context):
-                folds = tuple(scores.folds.get(seed, ()))
-                self._scores(context)[key] = (value, folds)
-                lines.append(dump_line({"key": key, "value": value, "folds": folds}) + "\n")
+                folds, held_out = tuple(scores.folds.get(seed, ())), tuple(scores.held_out.get(seed, ()))
+                self._scores(context)[key] = (value, folds, held_out)
+                line = {"key": key, "value": value, "folds": folds} | ({"held_out": held_out} if held_out else {})
+                lines.append(dump_line(line) + "\n")
         if lines:
             file = self._folder / context / self._writer
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -98,6 +100,7 @@ class ScoreCache:
                 "data": replace(objective.data, share=trial.share),
                 "max_length": objective.max_length,
                 "mask_probability": spec.mask_probability,
+                **({"folds": spec.folds, "fold_seed": spec.fold_seed} if spec.folds else {}),
             }
         )[:32]
 
@@ -148,5 +151,6 @@ def _read(file: Path) -> dict[str, _Seen]:
     for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
         entry = parse_line(line)
         if entry is not None:  # torn by a kill, damaged, or being written this moment
-            found[str(entry["key"])] = (float(entry["value"]), tuple(map(float, entry["folds"])))
+            folds, held_out = (tuple(map(float, entry.get(name, ()))) for name in ("folds", "held_out"))
+            found[str(entry["key"])] = (float(entry["value"]), folds, held_out)
     return found

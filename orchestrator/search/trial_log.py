@@ -49,6 +49,8 @@ class TrialLog:
         line: dict[str, Any] = {"trial": key, "scores": {str(seed): value for seed, value in scores.values.items()}}
         if scores.folds:
             line["folds"] = {str(seed): folds for seed, folds in scores.folds.items()}
+        if scores.held_out:
+            line["held_out"] = {str(seed): folds for seed, folds in scores.held_out.items()}
         line |= {"seconds": round(scores.seconds, 4), "computed": _context(scores.device)}
         line |= {"hit": True} if hit else {}
         self._file.parent.mkdir(parents=True, exist_ok=True)
@@ -97,6 +99,8 @@ def _read_trials(file: Path) -> Iterator[tuple[str, TrialScores, bool, str]]:
         if trial is None:
             continue  # torn by a kill, or damaged: its trial is run again
         values = {int(seed): value for seed, value in trial["scores"].items()}
-        folds = {int(seed): tuple(folds) for seed, folds in trial.get("folds", {}).items()}
-        scores = TrialScores(values, folds, trial.get("seconds", 0.0))
+        folds, held_out = (
+            {int(seed): tuple(parts) for seed, parts in trial.get(name, {}).items()} for name in ("folds", "held_out")
+        )
+        scores = TrialScores(values, folds, trial.get("seconds", 0.0), held_out=held_out)
         yield trial["trial"], scores, trial.get("hit", False), trial.get("computed", "")

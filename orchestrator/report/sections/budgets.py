@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from orchestrator.plots.panels import BudgetPanel, Curve
 from orchestrator.report.document import FigureRef, Gallery, LegendMark, Paragraph, Section, foldable
-from orchestrator.report.wording import counted, file_stem, metric_name, score, system_colours, task_title
+from orchestrator.report.wording import counted, file_stem, score, system_colours, task_title
 from orchestrator.results.comparisons import Result, ScoredSystem
 
 _Place = tuple[str, str, str, str]
@@ -47,8 +47,7 @@ def _figure(place: _Place, group: Sequence[Result]) -> FigureRef:
         curves.append(Curve(system.label, xs, means, spreads, colours[system.name], strong))
     told = "; ".join(f"{curve.label} {_points(first.metric, curve)}" for curve in curves)
     title = f"{group[0].target_name}, {task_title(first)}"
-    label = f"tokens of the own adapter; {metric_name(first.metric)}"
-    panel = BudgetPanel(title, label, tuple(curves), tuple(dashed))
+    panel = BudgetPanel(title, "tokens of the own adapter", tuple(curves), tuple(dashed))
     return FigureRef(file_stem("budgets", *place), panel, f"{title} by {counted(len(group), 'budget')}: {told}")
 
 

@@ -20,6 +20,7 @@ from orchestrator.report.document import (
     foldable,
     row,
 )
+from orchestrator.report.sections.folds import folds_blocks
 from orchestrator.report.sections.results import validation_gain
 from orchestrator.report.wording import (
     DASH,
@@ -107,7 +108,7 @@ def search_section(results: Sequence[Result]) -> Section | None:
     said = (Paragraph(f"Every candidate scored the same for {'; '.join(silent)}. Nothing could be chosen.", "alarm"),)
     figures = tuple(_best_so_far(result) for result in searched if result.search and len(result.search.best_so_far) > 1)
     gallery = foldable(Gallery(figures, (("best so far", "arithmetic", "line"),), "small")) if figures else ()
-    return Section("Search", (note, *(said if silent else ()), _cost_table(searched), *gallery))
+    return Section("Search", (note, *(said if silent else ()), _cost_table(searched), *folds_blocks(results), *gallery))
 
 
 def _cost_table(results: Sequence[Result]) -> Table:

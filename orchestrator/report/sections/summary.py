@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from orchestrator.report.document import Block, Code, Fold, Paragraph, Section, Table, Tiles, columns, row
+from orchestrator.report.sections.folds import folds_sentence
 from orchestrator.report.sections.results import grouped
 from orchestrator.report.sections.significance import decided, family_of
 from orchestrator.report.wording import baseline, counted, gain_words
@@ -35,7 +36,7 @@ def summary(inputs: ReportInputs, results: Sequence[Result]) -> Section:
         text += (
             f"Arithmetic is ahead in **{len(wins)} of {len(gains)}**; in **{len(sure)}** of them the interval of the "
             f"gain excludes zero{_corrected(family_of(results))}. "
-            f"{_losses(worse)}{_average_gain(averages)}{_flat(results)}"
+            f"{_losses(worse)}{_average_gain(averages)}{_flat(results)}{folds_sentence(results)}"
         )
     else:
         text += "No comparison is scored on test data yet."
