@@ -124,12 +124,14 @@ def _half_over_seeds(of_seeds: Statistics, variances: Statistics, examples: floa
     `of_seeds`: the gain of each seed; `variances`: of each over draws of examples, `examples`: of their mean. Howe 1974
     ("Approximate Confidence Limits on the Mean of X + Y Where X and Y Are Two Tabled Independent Random Variables",
     JASA 69): the root of the sum of both halves squared, each with its own t. What seeds and examples share, their
-    interaction, is in both variances and counts once.
+    interaction, is in both variances and counts among the seeds' alone, whose few values t then answers for. Never less
+    than over examples.
     """
     seeds = len(of_seeds)
     shared = (float(variances.mean()) - examples) / (seeds - 1)
-    over_seeds = max(0.0, float(of_seeds.var(ddof=1)) / seeds - shared)
-    return math.hypot(_t(seeds) * math.sqrt(over_seeds), _t(units) * math.sqrt(examples))
+    over_seeds, alone = float(of_seeds.var(ddof=1)) / seeds, max(0.0, examples - max(0.0, shared))
+    both = math.hypot(_t(seeds) * math.sqrt(over_seeds), _t(units) * math.sqrt(alone))
+    return max(both, _t(units) * math.sqrt(examples))
 
 
 def _t(count: int) -> float:

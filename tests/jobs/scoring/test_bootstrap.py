@@ -184,10 +184,10 @@ def test_over_seeds_the_interval_is_that_of_crossed_random_effects(spread):
     of_examples = wider * table.mean(axis=0).var(ddof=1) / examples
     residual = table - table.mean(axis=0) - table.mean(axis=1, keepdims=True) + gain
     interaction = wider * (residual**2).sum() / ((seeds - 1) * (examples - 1)) / (seeds * examples)
-    of_seeds = max(0.0, table.mean(axis=1).var(ddof=1) / seeds - interaction)
-    half = math.hypot(
-        stats.t.ppf(0.975, seeds - 1) * math.sqrt(of_seeds), stats.t.ppf(0.975, examples - 1) * math.sqrt(of_examples)
-    )
+    of_seeds = table.mean(axis=1).var(ddof=1) / seeds
+    t_seeds, t_examples = stats.t.ppf(0.975, seeds - 1), stats.t.ppf(0.975, examples - 1)
+    both = math.hypot(t_seeds * math.sqrt(of_seeds), t_examples * math.sqrt(of_examples - interaction))
+    half = max(both, t_examples * math.sqrt(of_examples))
     found = paired_bootstrap([_answers(own) for own in a], [_answers(own) for own in b], accuracy)
     assert [found.seeds_low, found.seeds_high] == pytest.approx([gain - half, gain + half], abs=0.05 * half)
     assert found.seeds_low <= found.low + 1e-9 and found.high - 1e-9 <= found.seeds_high

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from pathlib import Path
 
+import numpy as np
 import peft
 import pytest
 import torch
@@ -19,8 +21,10 @@ from jobs.errors import InputError
 from jobs.merging.mixture import mix
 from jobs.models.peft.encoder import hidden_states
 from jobs.models.peft.model import InjectedModel
+from jobs.scoring.folds import fold_numbers
 from jobs.spec import (
     BottleneckConfig,
+    EvaluationSpec,
     InitialAdapterSpec,
     JobCall,
     LineSpace,
@@ -326,3 +330,31 @@ def test_a_bottleneck_language_adapter_is_no_part_of_a_lora_mixture(xlmr, merged
     inputs = {"task:xx": merged["task"], "language:yy": tmp_path / "mad-x"}
     with pytest.raises(InputError, match="kinds differ"):
         xlmr.score("mixed", "classification", inputs, {"task:xx": 1.0, "language:yy": 0.5})
+
+
+def test_a_search_with_folds_scores_every_fold_of_whole_contexts(xlmr, tmp_path):
+    _, directory = xlmr.train("folds", xlmr.spec("qa", steps=20))
+    rows = [json.loads(line) for line in Path(dict(xlmr.data["qa"].files)["validation"]).read_text().splitlines()]
+    file = tmp_path / "validation.jsonl"
+    file.write_text("".join(json.dumps(rows[place]) + "\n" for place in (*range(12), *range(12), *range(6))))
+    data = dataclasses.replace(xlmr.data["qa"], revision="sha256:thrice", files=(("validation", str(file)),))
+    mixture = Mixture((("task:xx", 1.0),), "linear")
+    space = LineSpace(((("task:xx", 1.0, 0.0),),), (0.5,), "linear")
+    spec = SearchSpec("xx", ALL_TASKS["qa"], data, xlmr.backbone, space, (1,), LENGTH, folds=3, fold_seed=5)
+    call = JobCall("s", spec, {"task:xx@1": directory}, tmp_path, tmp_path, xlmr.folder / "cache")
+    found = xlmr.worker.score(call, mixture)
+    tested = EvaluationSpec("xx", spec.task, data, xlmr.backbone, 1, (("task:xx", 1.0),), "validation", LENGTH)
+    _, output = xlmr.run("folds-scored", tested, {"task:xx": directory})
+    document = json.loads((output / "statistics.json").read_text())
+    points = {context: [] for context in document["groups"]}
+    for context, row in zip(document["groups"], document["rows"], strict=True):
+        points[context].append(row[1])
+    assert len(points) == 12 and found.values[1] == pytest.approx(np.mean([row[1] for row in document["rows"]]))
+    # By their sums the folds are 4 whole contexts each; every question is in one of them.
+    dealt = fold_numbers(30, document["groups"], 3, 5)
+    for fold, (without, alone) in enumerate(zip(found.folds[1], found.held_out[1], strict=True)):
+        inside = {context for context, number in zip(document["groups"], dealt, strict=True) if number == fold}
+        assert len(inside) == 4
+        assert alone == pytest.approx(np.mean([p for context in inside for p in points[context]]))
+        assert without == pytest.approx(np.mean([p for context in points.keys() - inside for p in points[context]]))
+    assert xlmr.worker.score(dataclasses.replace(call, spec=dataclasses.replace(spec, folds=0)), mixture).held_out == {}

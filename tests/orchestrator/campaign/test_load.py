@@ -62,6 +62,15 @@ def test_dropout_of_a_backbone_under_lora_is_refused(faults):
     )
 
 
+def test_folds_that_cannot_choose_are_refused(faults):
+    (said,) = faults({"search.folds": 1})
+    assert "search.folds: one fold leaves nothing to choose on (got 1); give 2 or more, or 0 for the whole set" in said
+    (said,) = faults({"search": {"folds": 5, "strategy": "halving", "evaluations": 30}})
+    assert "search.folds: folds need every candidate on the whole validation set (got halving)" in said
+    (said,) = faults({"search.folds": 5, "comparisons.0.kind": "joint"})
+    assert "search.folds: a joint comparison chooses on the whole validation set; leave `folds` out" in said
+
+
 def test_a_wrong_type_says_what_was_given(faults, tmp_path):
     (said,) = faults({"language_adapter.training.optimizer_steps": "many"})
     assert said.startswith(f"campaign.yaml:{line_of(tmp_path, 'many')}: language_adapter.training.optimizer_steps: ")

@@ -93,3 +93,26 @@ def test_adaptive_searches_start_with_what_needs_no_search(folder):
 def test_searches_that_cannot_work_are_refused_before_anything_runs(folder, search, message):
     with pytest.raises(InputError, match=message):
         planned(folder, search)
+
+
+def test_lambda_is_chosen_by_folds_from_the_file_to_the_report(folder, tmp_path):
+    plan = planned(folder, "lambda_step: 0.5, folds: 3, seed: 7", top=1)
+    store = ArtifactStore(tmp_path)
+    summary = execute(plan.steps, store, LocalExecutor(), lambda event: None, {}, write_card)
+    assert not summary.errors
+    write_index(plan, campaign_folder(store.root, "small"))
+    report = write_report(store.root, "small").markdown.read_text(encoding="utf-8")
+    for comparison in plan.comparisons:
+        assert (comparison.search.spec.folds, comparison.search.spec.fold_seed) == (3, 7)
+        details = store.find(comparison.search).details
+        lambdas = [one["lambda"] for one in details["folds"]["choices"]]
+        assert details["winner"]["lambda"] == sorted(lambdas)[1]
+        merged = store.find(comparison.merges[0][1])
+        assert merged.details["weights"] == details["winner"]["weights"]
+        assert ", ".join(f"{value:g}" for value in lambdas) in report
+    assert "2 searches chose by 3 folds; the folds' lambdas have a standard deviation of" in report
+    assert "Choice by folds" in report and "Cross-validated" in report
+
+
+def test_without_folds_no_search_has_them(folder):
+    assert {one.search.spec.folds for one in planned(folder, "lambda_step: 0.5, seed: 7").comparisons} == {0}
