@@ -74,6 +74,7 @@ HOMES = {
     "cmaes": ("search_spaces/strategies",),
     "jinja2": ("orchestrator/report", "orchestrator/lineage", "jobs/tokens"),
     "seqeval": ("jobs/scoring",),
+    "sacrebleu": ("jobs/scoring",),
     "sentencepiece": ("jobs/scoring",),
 }
 # Files that use what a library keeps for itself; tests hold them against the pinned version.

@@ -16,7 +16,7 @@ from jobs.evaluation.headed_evaluator import HeadedEvaluator
 from jobs.evaluation.language_evaluator import LanguageEvaluator
 from jobs.evaluation.madx_evaluator import WarmEvaluator
 from jobs.evaluation.prompted import LanguageScore
-from jobs.scoring.metrics import EXAMPLES, LOSS_COLUMNS, metric_over
+from jobs.scoring.metrics import LOSS_COLUMNS, metric_over, metrics_of
 from jobs.spec import EvaluationSpec, JobCall, JobResult, Mixture, Progress, metric_of
 from jobs.tokens.evaluation_sets import EvaluationSet
 
@@ -85,7 +85,7 @@ def _metrics(spec: EvaluationSpec, score: LanguageScore) -> dict[str, float]:
     if score.columns == LOSS_COLUMNS:
         perplexity = math.exp(min(score.value, _LARGEST_EXPONENT))
         return {metric_of(spec.task)[0]: score.value, "perplexity": perplexity, "tokens": float(sums[1])}
-    return {name: float(metric_over(name, score.columns)(sums)) for name in score.columns if name != EXAMPLES}
+    return {name: float(metric_over(name, score.columns)(sums)) for name in metrics_of(score.columns)}
 
 
 def _write(call: JobCall[EvaluationSpec], columns: Sequence[str], rows: Any, predictions: Iterable[Any] | None) -> None:

@@ -18,6 +18,8 @@ Metric = Callable[[Statistics], Statistics]
 SPAN_COLUMNS = ("true_positives", "false_positives", "false_negatives")
 LOSS_COLUMNS = ("nll", "tokens")
 WORD_COLUMNS = ("right", "words")
+# Of n-grams with n characters: how many a text has, how many its answer, how many both.
+CHRF_COLUMNS = tuple(f"{whose}_{n}_grams" for n in range(1, 7) for whose in ("own", "answer", "common"))
 # The first column, all ones, of statistics whose other columns are points of single examples.
 EXAMPLES = "examples"
 
@@ -126,12 +128,30 @@ def mlm_loss(sums: Statistics) -> Statistics:
     return _ratio(sums[..., 0], sums[..., 1])
 
 
+def chrf(sums: Statistics) -> Statistics:
+    """ChrF in points (0 to 100) from summed counts [..., 18] with `CHRF_COLUMNS`; 0 where nothing is common.
+
+    Precision and recall are means over the lengths n that both sides have n-grams of; F with beta 2 of those means
+    (sacrebleu's "effective order").
+    """
+    own, answer, common = (sums[..., place::3] for place in range(3))
+    counted = (own > 0) & (answer > 0)
+    orders = counted.sum(axis=-1)
+    precision, recall = (_ratio((_ratio(common, of) * counted).sum(axis=-1), orders) for of in (own, answer))
+    return _ratio(100.0 * 5 * precision * recall, 4 * precision + recall)
+
+
+def metrics_of(columns: Sequence[str]) -> tuple[str, ...]:
+    """The metrics that `metric_over` knows for statistics of single texts and choices with these `columns`."""
+    return ("chrf",) if tuple(columns[1:]) == CHRF_COLUMNS else tuple(columns[1:])
+
+
 def metric_over(name: str, columns: Sequence[str]) -> Metric:
     """The metric `name` as a function of sums of statistics with these `columns`.
 
-    Span counts give "f1", "precision" and "recall"; words give "accuracy"; summed losses give the mean loss, whatever
-    it is called; with the columns ("examples", a, b, ...) the metrics a, b, ... are means over examples. Raises
-    KeyError for others.
+    Span counts give "f1", "precision" and "recall"; words give "accuracy", n-grams "chrf"; summed losses give the mean
+    loss, whatever it is called; with the columns ("examples", a, b, ...) the metrics a, b, ... are means over examples.
+    Raises KeyError for others.
     """
     if tuple(columns) == SPAN_COLUMNS:
         return {"f1": f1, "precision": precision, "recall": recall}[name]
@@ -139,6 +159,8 @@ def metric_over(name: str, columns: Sequence[str]) -> Metric:
         return {"accuracy": word_accuracy}[name]
     if tuple(columns) == LOSS_COLUMNS:
         return mlm_loss
+    if tuple(columns) == (EXAMPLES, *CHRF_COLUMNS):
+        return {"chrf": lambda sums: chrf(sums[..., 1:])}[name]
     if columns[0] != EXAMPLES or name not in columns[1:]:
         raise KeyError(f"{name} of {', '.join(columns)}")
     place = list(columns).index(name)

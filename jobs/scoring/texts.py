@@ -13,12 +13,13 @@ import numpy as np
 
 from jobs.errors import Fault, InputError
 from jobs.scoring import squad
+from jobs.scoring.chrf import chrf_counts
 from jobs.scoring.metrics import EXAMPLES, Statistics
 from jobs.scoring.numbers import number_match
 from jobs.scoring.rouge import Tokens, rouge
 from jobs.spec import TaskRef, metric_of
 
-# (prediction, gold answers of which the best counts) -> points by metric.
+# (prediction, gold answers of which the best counts) -> points by metric, or counts by `CHRF_COLUMNS`.
 Points = Callable[[str, Sequence[str]], dict[str, float]]
 
 
@@ -57,7 +58,7 @@ def points_of(task: TaskRef, language: str, tokens: Tokens) -> Points:
             "f1": 100.0 * squad.answer_f1(prediction, answers, language, task.answer_rules),
             "exact_match": 100.0 * squad.exact_match(prediction, answers, language, task.answer_rules),
         }
-    return {"exact_match": exact_match, "number_match": last_number_match}[metric]
+    return {"exact_match": exact_match, "number_match": last_number_match, "chrf": chrf_counts}[metric]
 
 
 def score_texts(

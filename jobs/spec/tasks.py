@@ -79,6 +79,7 @@ METRICS: dict[TaskKind, tuple[tuple[str, Direction], ...]] = {
         ("f1", "max"),
         ("rouge2", "max"),
         ("rougeL", "max"),
+        ("chrf", "max"),
     ),
 }
 

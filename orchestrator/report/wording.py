@@ -21,6 +21,7 @@ _POINTS = {
     "number_match": "number match",
     "rouge2": "ROUGE-2",
     "rougeL": "ROUGE-L",
+    "chrf": "chrF",
 }
 # What a joint search is chosen by, as a share of the plain mean's error.
 _JOINT = {"joint_regret": "greatest loss", "joint_mean": "mean gain", "joint_worst": "least gain"}
