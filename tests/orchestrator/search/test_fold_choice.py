@@ -86,7 +86,9 @@ def mixed_score(votes, whole):
     def scored(trial):
         at = [one.mixture for one in candidates(SIMPLEX)].index(trial.candidate.mixture)
         rest = tuple(1.0 if at == vote else 0.0 for vote in votes)
-        return TrialScores(dict.fromkeys((1, 2), whole.get(at, 0.0)), {1: rest, 2: rest}, 1.0, held_out={1: rest, 2: rest})
+        return TrialScores(
+            dict.fromkeys((1, 2), whole.get(at, 0.0)), {1: rest, 2: rest}, 1.0, held_out={1: rest, 2: rest}
+        )
 
     return scored
 
