@@ -1,8 +1,8 @@
 """Do intervals and p-values keep what docs/statistics.md promises? Made-up campaigns whose true gains are known.
 
     python benchmarks/significance.py --only examples    95 % intervals over examples and contexts; 4 minutes
-    python benchmarks/significance.py --only seeds       95 % intervals over seeds and examples; 6 minutes
-    python benchmarks/significance.py --only family      false wins after Holm's correction; 6 minutes
+    python benchmarks/significance.py --only seeds       95 % intervals over seeds and examples; 14 minutes
+    python benchmarks/significance.py --only family      false wins after Holm's correction; 12 minutes
     python benchmarks/significance.py --only speed       seconds a comparison of 1,000 examples; seconds
 
 Shares are in percent, of --campaigns (1,000); the error of a share of 95 % is then 0.7. `resamples` are 1,000, and
