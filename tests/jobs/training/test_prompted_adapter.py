@@ -17,7 +17,7 @@ import jobs.training.loop
 from jobs.banks.sharded.memory_model import Parallelism
 from jobs.errors import InputError
 from jobs.ray.train import _outcomes
-from jobs.spec import LineSpace, MergeSpec, Mixture, SearchSpec, no_progress
+from jobs.spec import ExamplesRef, LineSpace, MergeSpec, Mixture, SearchSpec, no_progress
 from jobs.training.data_parallel import DataParallel
 from jobs.worker import Worker
 
@@ -167,3 +167,29 @@ def test_what_lacks_is_said(fleet):
 
 
 PICK_SHORT = replace(PICK, max_new_tokens=4)
+
+
+def test_a_stop_string_ends_the_answer_of_an_untrained_model_and_the_record_says_how_often(fleet):
+    whole, output = fleet.run("babble", fleet.evaluation({}), {})
+    cut, shorter = fleet.run("stop", fleet.evaluation({}, replace(COPY, stop=(" ",))), {})
+    texts, first = (
+        [json.loads(line)["predicted"] for line in (place / "predictions.jsonl").read_text().splitlines()]
+        for place in (output, shorter)
+    )
+    assert first == [text.split(" ")[0] for text in texts] != texts
+    assert cut.details["stopped"] == sum(" " in text for text in texts)
+    assert cut.details["unfinished"] <= whole.details["unfinished"]
+    assert cut.details["new_tokens"] < whole.details["new_tokens"]
+    assert cut.details["precision"] == "float32"
+
+
+def test_a_task_with_worked_examples_is_trained_and_scored_with_them(fleet):
+    shown = replace(COPY, examples=ExamplesRef(fleet.data, 2, seed=1))
+    result, directory = fleet.train("shown", fleet.spec(shown, steps=4))
+    assert result.details["lost_examples"] == 0
+    scored, _ = fleet.run("shown-scored", fleet.evaluation({"task:gl": 1.0}, shown), {"task:gl": directory})
+    assert (scored.details["lost_examples"], scored.details["cut_prompts"]) == (0, 0)
+    assert scored.details["asked_among_examples"] <= 2
+    narrow = replace(fleet.evaluation({"task:gl": 1.0}, shown), max_length=14)
+    lost, _ = fleet.run("narrow", narrow, {"task:gl": directory})
+    assert lost.details["lost_examples"] == lost.details["examples"] and lost.details["cut_prompts"] == 0
