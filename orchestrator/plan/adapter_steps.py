@@ -92,8 +92,10 @@ class AdapterSteps:
         assert section is not None and task.data is not None
         training = section.training.config_for(task.training)
         data = [self.references.data(task.data, one, ("train", "validation"), task.name) for one in _codes(task, code)]
+        asked = self._task_ref(task)
         return TaskAdapterSpec(
-            task=self._task_ref(task),
+            # What ends a written answer changes nothing that is trained, unless what is written chooses the weights.
+            task=asked if training.best_by == "metric" else replace(asked, stop=()),
             language=code,
             data=data[0],
             backbone=self.backbone,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from jobs.errors import InputError
@@ -132,10 +134,21 @@ def specs(plan, kind):
 def test_a_task_is_asked_alike_in_training_search_and_test(tmp_path):
     task = {**MATHS, "stop": ["\n"], "examples": {"count": 3, "seed": 5}}
     plan = plan_with(tmp_path, task)
-    found = {spec.task for kind in (TaskAdapterSpec, SearchSpec, EvaluationSpec) for spec in specs(plan, kind)}
-    (asked,) = found
+    (asked,) = {spec.task for kind in (SearchSpec, EvaluationSpec) for spec in specs(plan, kind)}
     assert (asked.stop, asked.examples.count, asked.examples.seed) == (("\n",), 3, 5)
     assert (asked.examples.data.language, [split for split, _ in asked.examples.data.files]) == ("en", ["train"])
+    (trained,) = {spec.task for spec in specs(plan, TaskAdapterSpec)}
+    assert trained == replace(asked, stop=())
+
+
+@pytest.mark.parametrize(("best_by", "kept"), [("loss", False), ("metric", True)])
+def test_a_stop_string_is_part_of_a_training_only_where_written_answers_choose_its_weights(tmp_path, best_by, kept):
+    def key(**changes):
+        training = {"training": {"optimizer_steps": 5, "best_by": best_by}}
+        plan = plan_with(tmp_path, {**MATHS, **changes}, task_adapter=training)
+        return {step.key for step in plan.steps if isinstance(step.spec, TaskAdapterSpec)}
+
+    assert (key() != key(stop=["\n"])) is kept
 
 
 def test_a_baseline_is_asked_in_its_own_way_and_the_task_s_adapter_is_not_trained_so(tmp_path):
