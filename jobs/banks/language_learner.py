@@ -83,7 +83,7 @@ def start_language(
     training = spec.training.over(stream.order.rows)
     learner = Learner(layout.flatten(theta_pre.tensors).to(device), layout.decayed, training, "min")
     held_out = stream.held_out(corpus.validation, spec.training.evaluation_examples)
-    details = corpus_details(spec, corpus.train, stream.order)
+    details = corpus_details(spec, corpus.train, stream.order) | {"validation_examples": len(held_out)}
     return LanguageLearner(call, spec, theta_pre, layout, learner, stream, held_out, details)
 
 

@@ -88,7 +88,8 @@ def open_corpus(call: LanguageCall) -> ShardedCorpus:
     refuse_backbone_dropout(spec.training.backbone_dropout, call.name)
     stream = Stream(train, order_of(spec, Blocks(train, held_out)), causal_lm(), adapter_dropout(spec.adapter))
     rows = stream.held_out(held_out, spec.training.evaluation_examples)
-    return ShardedCorpus(stream, rows, corpus_details(spec, train, stream.order))
+    details = corpus_details(spec, train, stream.order) | {"validation_examples": len(rows)}
+    return ShardedCorpus(stream, rows, details)
 
 
 class _Language:

@@ -71,6 +71,9 @@ def test_epochs_of_a_corpus_count_its_blocks(fleet):
     steps = -(-result.details["corpus_blocks"] // 4)
     assert result.metrics["optimizer_steps"] == result.details["optimizer_steps_asked"] == 2 * steps
     assert [step for step, _ in result.series["validation_loss"]] == [steps, 2 * steps]
+    limited = _train([fleet.call("ad", _change(optimizer_steps=2, evaluation_examples=3), run="limited")])["ad"]
+    assert (limited.details["validation_examples"], limited.details["validation_limit"]) == (3, 3)
+    assert result.details["validation_examples"] > 3 and result.details["validation_limit"] == 0
 
 
 def test_plain_adapters_loads_the_result_under_the_language_s_name(fleet):

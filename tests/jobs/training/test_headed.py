@@ -301,11 +301,6 @@ def test_an_adapter_that_does_not_fit_an_encoder_with_a_head_is_refused(xlmr, ad
         xlmr.train("unfit", xlmr.spec("ner", adapter))
 
 
-def test_several_languages_data_are_refused(xlmr):
-    with pytest.raises(InputError, match="trained in one language"):
-        xlmr.train("several", xlmr.spec("ner", more_data=(xlmr.data["ner"],)))
-
-
 def test_a_head_with_other_labels_or_none_is_refused(xlmr, merged):
     other = dataclasses.replace(INFERENCE, labels=("yes", "no", "perhaps"))
     with pytest.raises(InputError, match="trained for other labels"):
