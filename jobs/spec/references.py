@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from jobs.spec.identity import location
+from jobs.spec.identity import later, location
 
 DataSource = Literal["cldr", "json", "text", "conll", "hub"]
 Split = Literal["train", "validation", "test"]
@@ -65,5 +65,5 @@ class DataRef:
     directory: str = ""
     rows: RowFilter | None = None
     share: float = 1.0
-    repair: bool = False
+    repair: bool = later(False)
     files: tuple[tuple[str, str], ...] = location(())
