@@ -1,4 +1,7 @@
-"""What the reader of scores should know about how they came about: texts without an end, choices that tie."""
+"""What the reader of scores should know about how they came about.
+
+Texts without an end, choices that tie, and scores that were not computed alike.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from orchestrator.store.record import Record
 def scoring_notes(records: Iterable[Record]) -> list[str]:
     """One line for each task with such evaluations, by name; records of other jobs are passed over."""
     evaluations = [record for record in records if record.job == "evaluation"]
-    return [*_unfinished(evaluations), *_ties(evaluations)]
+    return [*_unfinished(evaluations), *_ties(evaluations), *_mixed(evaluations)]
 
 
 def _unfinished(evaluations: Iterable[Record]) -> list[str]:
@@ -40,4 +43,18 @@ def _ties(evaluations: Iterable[Record]) -> list[str]:
         "each of k such choices counts as right by 1/k"
         for task, (tied, examples) in sorted(counts.items())
         if tied
+    ]
+
+
+def _mixed(evaluations: Iterable[Record]) -> list[str]:
+    found: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    for record in evaluations:
+        if "precision" in record.details and "machine" in record.details:
+            made = f"{record.details['precision']} on {record.details['machine']['device']}"
+            found[record.spec["task"]["name"]][made] += 1
+    return [
+        f"{task}: scores were computed in {' and '.join(f'{how} ({count})' for how, count in sorted(ways.items()))}: "
+        "small differences between systems may come from that"
+        for task, ways in sorted(found.items())
+        if len(ways) > 1
     ]

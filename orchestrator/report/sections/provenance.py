@@ -69,7 +69,8 @@ def provenance_section(inputs: ReportInputs) -> Section | None:
     ]
     facts += [("git commit", ", ".join(_values(records, "git_commit"))), ("host", ", ".join(_values(records, "host")))]
     facts += [("executor", ", ".join(_values(records, "executor")))]
-    precisions = sorted({str(r.details["precision"]) for r in records if "precision" in r.details})
+    scored = [r.details for r in records if r.job == "evaluation" and "precision" in r.details]
+    precisions = sorted({str(one["precision"]) for one in scored})
     facts += [("scored in", ", ".join(precisions))]
     facts += [(name, str(version)) for name, version in sorted(dict(latest.get("versions", {})).items())]
     argv = [str(part) for part in latest.get("argv", ())]

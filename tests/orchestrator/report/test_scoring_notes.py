@@ -1,4 +1,4 @@
-"""What is said of texts that never ended, and of choices that tie."""
+"""What is said of texts that never ended, of choices that tie, and of scores that were not computed alike."""
 
 from orchestrator.report.scoring_notes import scoring_notes
 from orchestrator.store.record import Record
@@ -29,3 +29,14 @@ def test_choices_that_tie_are_summed_for_each_task_and_other_jobs_say_nothing():
     ]
     (note,) = scoring_notes(written)
     assert note.startswith("nli: in 5 of 80 scored examples the likeliest choices tie exactly")
+
+
+def test_scores_of_a_task_that_two_devices_computed_are_told_and_those_of_a_training_are_not():
+    def made(task, precision, device, job="evaluation"):
+        return record(task, {"examples": 9, "precision": precision, "machine": {"device": device}}, job)
+
+    alike = [made("ner", "float32", "cpu"), made("maths", "bfloat16", "cuda"), record("old", {"examples": 9})]
+    trained = [made("ner", "bfloat16", "cuda", "task-adapter")]
+    assert scoring_notes([*alike, *trained]) == []
+    (note,) = scoring_notes([*alike, made("maths", "float32", "cpu"), made("maths", "float32", "cpu")])
+    assert note.startswith("maths: scores were computed in bfloat16 on cuda (1) and float32 on cpu (2): ")
