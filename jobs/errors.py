@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -16,11 +17,27 @@ class Fault:
     todo: str = ""
 
     def __str__(self) -> str:
-        """One line: `where: what (got ...); todo`."""
+        """One line: `where: what (got ...); todo`.
+
+        Parts of it come out of strangers' files: what would move a terminal's cursor or begin a line is written as its
+        escape.
+        """
         line = f"{self.where}: {self.what}" if self.where else self.what
         if self.got:
             line += f" (got {self.got})"
-        return f"{line}; {self.todo}" if self.todo else line
+        return printable(f"{line}; {self.todo}" if self.todo else line)
+
+
+def printable(text: str) -> str:
+    """`text` on one line; control characters, and marks that turn the direction of writing, as their escapes."""
+    return "".join(
+        letter.encode("unicode_escape").decode() if unicodedata.category(letter) in _UNSEEN else letter
+        for letter in text
+    )
+
+
+# Unicode's categories: control characters, invisible format marks, lone surrogates, ends of lines and paragraphs.
+_UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
 
 
 class InputError(Exception):

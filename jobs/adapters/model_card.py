@@ -68,8 +68,18 @@ def _summary(adapter: Adapter, record: Mapping[str, Any]) -> str:
     count = len(record["parents"])
     return (
         f"A {adapter.kind} adapter for `{_plain(backbone)}`, merged from {count} adapters by `{record['method']}` "
-        f"in the space `{record['space']}`. Nothing was normalized or skipped."
+        f"in the space `{record['space']}`.{_left_out(record['recipe'])}"
     )
+
+
+def _left_out(recipe: Mapping[str, Any]) -> str:
+    """What of the sources the result does not hold as it was."""
+    told = ""
+    if (recipe.get("options") or {}).get("normalize"):
+        told += " The weights below are the recipe's, divided by their sum."
+    if recipe.get("head") == "drop":
+        told += " Heads and modules that were trained whole are left out."
+    return told
 
 
 def _parents(parents: Sequence[Mapping[str, Any]]) -> str:

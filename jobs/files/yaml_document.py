@@ -205,6 +205,13 @@ def _fault(document: Document, schema: Any, error: Any) -> Fault:
     return Fault(_plain_words(error), document.where(location), _short(error.get("input")))
 
 
+# Patterns of names, in words.
+_PATTERNS = {
+    "^[A-Za-z0-9_][A-Za-z0-9_-]{0,99}$": "a name of up to 100 letters, digits, _ and - that does not begin with -",
+    "^[a-z0-9][a-z0-9-]{0,39}$": "a name of up to 40 small letters, digits and - that does not begin with -",
+}
+
+
 def _plain_words(error: Any) -> str:
     """What pydantic refuses, in the words of someone who writes YAML."""
     kind, more = error["type"], error.get("ctx", {})
@@ -214,6 +221,8 @@ def _plain_words(error: Any) -> str:
     for kinds, wanted in _WANTED.items():
         if kind in kinds.split():
             return f"{wanted} is wanted"
+    if kind == "string_pattern_mismatch":
+        return f"{_PATTERNS.get(more['pattern'], 'text of another form')} is wanted"
     message = str(error["msg"]).removeprefix("Value error, ").replace("Input should", "it should")
     return message[:1].lower() + message[1:]
 
@@ -274,7 +283,7 @@ def _resolved(schema: Any, node: Any) -> Any:
 
 
 def _short(value: Any) -> str:
-    text = repr(value)
+    text = "nothing" if value is None else repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 

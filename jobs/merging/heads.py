@@ -12,8 +12,6 @@ from jobs.merging.elementwise import linear_tensors
 from jobs.merging.sources import RecipeInput, Term, averaged
 from jobs.merging.spaces import LINEAR
 
-_TODO = "say in the recipe: head: merge, first, task, mean or drop"
-
 
 def merged_head(recipe: recipes.Recipe, terms: Sequence[Term]) -> Head | None:
     """The head of the result, by the recipe's `head`.
@@ -49,12 +47,19 @@ def _default(recipe: recipes.Recipe, terms: Sequence[Term]) -> str:
     having = [term.path for term in terms if term.adapter.head is not None]
     what = "some sources have a prediction head, others do not" if without else "the sources have prediction heads"
     got = f"with: {', '.join(having)}" + (f"; without: {', '.join(without)}" if without else "")
-    raise InputError(Fault(what, "head", got, _TODO))
+    raise InputError(Fault(what, "head", got, f"say in the recipe: head: {_offered(recipe)}"))
+
+
+def _offered(recipe: recipes.Recipe) -> str:
+    """The policies that a recipe can take."""
+    linear = ["merge"] if isinstance(recipe, LINEAR) else []
+    roles = ["task"] if recipe.roles else []
+    return f"{', '.join((*linear, 'first', *roles, 'mean'))} or drop"
 
 
 def _required(term: Term) -> Head:
     if term.adapter.head is None:
-        raise InputError(Fault("has no prediction head", term.path, todo=_TODO))
+        raise InputError(Fault("has no prediction head", term.path, todo="say in the recipe: head: mean or drop"))
     return term.adapter.head
 
 
@@ -82,11 +87,33 @@ def _linear_head(terms: Sequence[Term]) -> Head:
     heads = [_required(term) for term in terms]
     first = heads[0]
     for term, head in zip(terms[1:], heads[1:], strict=True):
-        if _meaning(head.config) != _meaning(first.config):
-            got = f"{terms[0].path} and {term.path}"
+        if differing := _differing(_meaning(first.config), _meaning(head.config)):
+            got = f"{', '.join(differing)} of {terms[0].path} and {term.path}"
             raise InputError(Fault("prediction heads differ", "head", got, "use head: first or drop"))
     return Head(first.config, linear_tensors(terms, [head.tensors for head in heads]))
 
 
+# What a head is called, who wrote it, and what is random in training alone.
+_NO_MEANING = ("name", "version", "model_name", "model_class", "task_type", "dropout_prob")
+
+
 def _meaning(config: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in config.items() if key not in ("name", "version", "model_name", "task_type")}
+    """What its outputs depend on, by dotted key."""
+    found: dict[str, Any] = {}
+    for key, value in config.items():
+        if key not in _NO_MEANING:
+            found |= (
+                {f"{key}.{k}": v for k, v in _meaning(value).items()} if isinstance(value, Mapping) else {key: value}
+            )
+    return found
+
+
+def _differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    keys = sorted(one.keys() | other.keys())
+    # A mapping such as label2id is one thing: its entries are not told apart.
+    return list(dict.fromkeys(_shown(key) for key in keys if one.get(key) != other.get(key)))
+
+
+def _shown(key: str) -> str:
+    parts = key.split(".")
+    return ".".join(parts[: parts.index("label2id") + 1]) if "label2id" in parts else key

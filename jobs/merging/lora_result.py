@@ -13,7 +13,7 @@ from torch import Tensor
 
 from jobs.adapters.adapter import Adapter
 from jobs.adapters.lora_modules import LoraModule, lora_modules, module_pattern
-from jobs.arithmetic.checks import all_finite
+from jobs.arithmetic.checks import result_finite
 from jobs.arithmetic.lowrank import LowRank, Truncation, padded, truncated
 from jobs.arithmetic.tensors import ComputedTensors, TensorSpec
 from jobs.arithmetic.weighted_sum import weighted_sum
@@ -106,7 +106,7 @@ def as_lora(adapter: Adapter, targets: Mapping[str, Target], rank: int | None, b
             return made
         pair = factors(owner[name])
         result = (pair.up if name == targets[owner[name]].up else pair.down).to(specs[name].dtype)
-        all_finite(result, name)
+        result_finite(result, name)
         return result.reshape(specs[name].shape)
 
     merged = with_tensors(adapter, ComputedTensors(specs, compute), ranked_config(adapter, ranks))

@@ -20,7 +20,7 @@ Paths = str | Annotated[tuple[str, ...], Field(min_length=1)]
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Source(_Frozen):
@@ -189,6 +189,6 @@ def recipe_of(document: Document) -> Recipe:
     """The recipe. Raises InputError with every fault of the file, each with line and key."""
     if not isinstance(document.content, dict):
         todo = f"methods: {', '.join(METHODS)}"
-        got = type(document.content).__name__
+        got = "nothing" if document.content is None else "a list" if isinstance(document.content, list) else "a text"
         raise InputError(Fault("a recipe is a mapping of keys", document.where(()), got, todo))
     return validate(document, RECIPE)

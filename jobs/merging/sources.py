@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -72,10 +73,12 @@ def recipe_inputs(recipe: recipes.Recipe) -> list[RecipeInput]:
 
 
 def _normalized(recipe: recipes.Linear) -> list[float]:
-    total = sum(source.weight for source in recipe.sources)
-    if total == 0.0:
+    weights = [source.weight for source in recipe.sources]
+    total = math.fsum(weights)
+    # Decimals that sum to zero do so but for their binary rounding.
+    if abs(total) <= 1e-9 * math.fsum(map(abs, weights)):
         raise InputError(Fault("weights that sum to zero cannot be normalized", "sources", todo="drop normalize"))
-    return [source.weight / total for source in recipe.sources]
+    return [weight / total for weight in weights]
 
 
 def averaged(role: str, paths: recipes.Paths, weight: float) -> list[RecipeInput]:

@@ -17,7 +17,7 @@ from orchestrator.cli.options import HERE, Workspace, console, terminal
 from orchestrator.lineage.export import Exported, export_adapter, push_folder, secrets_of
 from orchestrator.lineage.mlflow.uri import default_uri
 from orchestrator.lineage.tree import as_mermaid, as_plain, as_text, lineage_tree
-from orchestrator.store.artifacts import open_store
+from orchestrator.store.artifacts import existing_store
 
 Adapter = Annotated[str, typer.Argument(help="key, unique beginning of one, or directory", metavar="ADAPTER")]
 
@@ -39,7 +39,7 @@ def lineage(
         count = mirror.rebuild(tracking or mirror.default_uri(workspace), workspace, rebuild)
         console.print(f"{count} steps of {rebuild} are in MLflow")
         return
-    node = lineage_tree(open_store(workspace), adapter)
+    node = lineage_tree(existing_store(workspace), adapter)
     if as_json:
         print(json.dumps(as_plain(node), ensure_ascii=False, indent=1))
     elif mermaid:
@@ -61,7 +61,7 @@ def export(
     adapter: Adapter, folder: Annotated[Path, typer.Argument(metavar="DIR")], workspace: Workspace = HERE
 ) -> None:
     """Copy an adapter out of its workspace, with its card, lineage, and what it is stacked on."""
-    exported = export_adapter(open_store(workspace), adapter, folder)
+    exported = export_adapter(existing_store(workspace), adapter, folder)
     _list_files(exported)
     terminal().print(f"exported {exported.record.key} to {folder}", soft_wrap=True, highlight=False)
 
@@ -76,7 +76,7 @@ def push(
     """Show, and with --yes do, the upload of an adapter to a hub repository, private unless --public."""
     visibility, console = "public" if public else "private", terminal()
     with tempfile.TemporaryDirectory() as place:
-        exported = export_adapter(open_store(workspace), adapter, Path(place) / "adapter")
+        exported = export_adapter(existing_store(workspace), adapter, Path(place) / "adapter")
         _list_files(exported)
         if found := secrets_of(exported.folder):
             raise InputError(Fault("a secret would be uploaded", ", ".join(found), todo="find out how it came there"))

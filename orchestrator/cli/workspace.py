@@ -21,7 +21,7 @@ from jobs.runtime.shutdown import GRACE_SECONDS
 from orchestrator.cli.options import HERE, CampaignFile, Workspace, load_file, terminal
 from orchestrator.execution.event_log import read_status
 from orchestrator.execution.step_logs import logged_steps, read_log
-from orchestrator.store.artifacts import open_store
+from orchestrator.store.artifacts import existing_store, open_store
 from orchestrator.store.garbage import find_garbage, remove_garbage
 from orchestrator.store.layout import campaign_folder
 from orchestrator.store.lock import holder_of
@@ -135,16 +135,15 @@ def _print_line(console: Console, line: dict[str, Any], as_json: bool) -> None:
 
 
 def gc(
+    place: Annotated[Path | None, typer.Argument(help="the workspace", metavar="[WORKSPACE]")] = None,
     workspace: Workspace = HERE,
     yes: Annotated[bool, typer.Option("--yes", help="delete; without it nothing is changed")] = False,
     caches: Annotated[bool, typer.Option("--caches", help="drop tokenized and converted data too")] = False,
 ) -> None:
     """Find, and with --yes delete, what of a workspace no campaign refers to."""
-    root, console = workspace.resolve(), terminal()
-    if not (root / "workspace.json").is_file():
-        raise InputError(Fault("not a workspace", str(workspace), todo="name one with --workspace"))
+    root, console = (place or workspace).resolve(), terminal()
     sweep = remove_garbage if yes else find_garbage
-    findings = sweep(open_store(root), "dropped" if caches else "kept")
+    findings = sweep(existing_store(root), "dropped" if caches else "kept")
     table = Table("deleted" if yes else "would be deleted", "why", "MiB", title=str(root), title_justify="left")
     for one in findings.garbage:
         table.add_row(escape(one.path), one.reason, _mebibytes(one.bytes))

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from jobs.errors import Fault, InputError
 from jobs.files.atomic import sync, write_text
 from jobs.spec import BucketRef, JobResult
 from orchestrator.store.backend import Backend, DirectoryBackend, refuse_faults
@@ -191,6 +192,13 @@ def open_store(root: Path) -> ArtifactStore:
     if (root / BUCKET_FILE).is_file():
         return ArtifactStore(BucketBackend(json.loads((root / BUCKET_FILE).read_text(encoding="utf-8"))["uri"]))
     return ArtifactStore(root)
+
+
+def existing_store(root: Path) -> ArtifactStore:
+    """As `open_store`, for commands that only look: they make no workspace. Raises InputError where there is none."""
+    if not (root / BUCKET_FILE).is_file() and not (root / "workspace.json").is_file():
+        raise InputError(Fault("not a workspace", str(root), todo="name one with --workspace"))
+    return open_store(root)
 
 
 def make_record(
