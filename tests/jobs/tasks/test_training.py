@@ -110,9 +110,12 @@ def test_rows_that_a_head_cannot_be_trained_on_are_refused(fleet, language_adapt
 
 def test_data_of_several_languages_are_not_ignored(fleet, language_adapter):
     call = task_call(fleet, language_adapter, "qa", "several")
-    several = dataclasses.replace(call.spec, more_data=(call.spec.data,))
-    with pytest.raises(InputError, match="trained in one language"):
-        train_task(dataclasses.replace(call, spec=several))
+    short = dataclasses.replace(TRAINING, optimizer_steps=1)
+    several = dataclasses.replace(call.spec, more_data=(call.spec.data,), training=short)
+    alone = train_task(dataclasses.replace(call, spec=dataclasses.replace(several, more_data=())))
+    both = train_task(dataclasses.replace(call, spec=several))
+    assert both.details["train_examples"] == 2 * alone.details["train_examples"]
+    assert both.details["validation_examples"] == alone.details["validation_examples"] == 30  # shared between the two
 
 
 def test_a_head_of_another_task_is_refused(fleet, trained, language_adapter):
