@@ -160,6 +160,8 @@ class _Rows:
     ) -> list[list[list[int]]]:
         """For each example the ids of its choices, or of its first answer, as they follow the prompt."""
         wanted = [[self._wording.answered(text) for text in one.choices or one.answers[:1]] for one in part]
+        if not self._request.one_row:  # a decoder of its own begins with the answer: nothing is there to be spaced from
+            wanted = [[text.lstrip() for text in texts] for texts in wanted]
         alone = iter(self._encode([text for texts in wanted for text in texts])["input_ids"])
         if not self._request.one_row:
             return [[next(alone) for _ in texts] for texts in wanted]

@@ -222,3 +222,7 @@ def test_an_answer_that_begins_with_the_space_joins_its_prompt_and_one_after_a_s
         whole = load_tokenizer(one)("What is 8 and 8?\nAnswer: 16 apples", add_special_tokens=False)["input_ids"]
         assert read_as(source, joined, tmp_path, one) == whole
     assert read_as(source, apart, tmp_path, backbone) != whole  # the space is a token of its own
+    # What writes in a row of its own begins with the word.
+    (own,) = prompt_tokens(PromptRequest(source, "test", joined, backbone, 256, False), tmp_path)
+    begun = load_tokenizer(backbone)("16 apples")["input_ids"]
+    assert [*own.answer] == [*begun, load_tokenizer(backbone).eos_token_id]
