@@ -221,8 +221,8 @@ def _plain_words(error: Any) -> str:
     for kinds, wanted in _WANTED.items():
         if kind in kinds.split():
             return f"{wanted} is wanted"
-    if kind == "string_pattern_mismatch":
-        return f"{_PATTERNS.get(more['pattern'], 'text of another form')} is wanted"
+    if kind == "string_pattern_mismatch" and more["pattern"] in _PATTERNS:
+        return f"{_PATTERNS[more['pattern']]} is wanted"
     message = str(error["msg"]).removeprefix("Value error, ").replace("Input should", "it should")
     return message[:1].lower() + message[1:]
 
