@@ -18,6 +18,8 @@ _LORA = re.compile(r"(?P<module>.*)\.(?P<part>lora_A|lora_B|lora_embedding_A|lor
 _LOKR = re.compile(r"(?P<module>.*)\.(?P<part>lokr_w1|lokr_w1_a|lokr_w1_b|lokr_w2|lokr_w2_a|lokr_w2_b)")
 # Repeats of a repeat or of a group can take exponential time, many repeats a high polynomial one.
 _DANGEROUS = re.compile(r"[*+}]\)*[*+{]|\)[*+{]|([*+{][^*+{]*){6}")
+# Variants whose factors are stored in other shapes than [r, in] and [out, r].
+_OTHER_SHAPES = ("target_parameters", "use_bdlora", "kasa_config")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,25 +44,59 @@ class LokrModule:
 def lora_modules(adapter: Adapter) -> dict[str, LoraModule]:
     """Every low-rank update of a LoRA adapter by module path.
 
-    Raises InputError for a module that lacks a factor, or a variant of LoRA whose update is not scaling * B @ A.
+    Raises InputError as `check_factors`, and for a variant of LoRA whose update is not scaling * B @ A.
     """
     _refuse_other_updates(adapter)
-    found: dict[str, dict[str, str]] = {}
-    for name in adapter.tensors:
-        match = _LORA.fullmatch(name)
-        if match:
-            part = "up" if match["part"].endswith("B") else "down"
-            found.setdefault(match["module"], {})[part] = name
+    check_factors(adapter)
     modules = {}
-    for module, parts in found.items():
-        if len(parts) != 2:
-            raise InputError(Fault("one LoRA factor without the other", adapter.label, next(iter(parts.values()))))
+    for module, parts in _lora_pairs(adapter).items():
         rank = adapter.tensors[parts["down"]].shape[0]
         if adapter.tensors[parts["up"]].shape[1] != rank:
             todo = "one low-rank pair serves several fused projections; use space: factors"
             raise InputError(Fault("factors do not fit each other", f"{adapter.label}: {module}", todo=todo))
         modules[module] = LoraModule(module, parts["up"], parts["down"], _scaling(adapter, module, rank))
     return modules
+
+
+def check_factors(adapter: Adapter) -> None:
+    """Raise InputError for a module of LoRA or LoKr that lacks a factor, or a LoRA rank unlike the configuration's.
+
+    Of adapters of other kinds nothing is asked.
+    """
+    if adapter.kind == "lora":
+        for module, parts in _lora_pairs(adapter).items():
+            _check_rank(adapter, module, parts)
+    elif adapter.kind == "lokr":
+        for one in lokr_modules(adapter).values():
+            lokr_update(adapter, one)
+
+
+def _lora_pairs(adapter: Adapter) -> dict[str, dict[str, str]]:
+    """By module: the names of its two factors, `up` and `down`."""
+    found: dict[str, dict[str, str]] = {}
+    for name in adapter.tensors:
+        match = _LORA.fullmatch(name)
+        if match:
+            part = "up" if match["part"].endswith("B") else "down"
+            found.setdefault(match["module"], {})[part] = name
+    for parts in found.values():
+        if len(parts) != 2:
+            raise InputError(Fault("one LoRA factor without the other", adapter.label, next(iter(parts.values()))))
+    return found
+
+
+def _check_rank(adapter: Adapter, module: str, parts: Mapping[str, str]) -> None:
+    """The rank scales the update: where file and configuration contradict each other, no one knows what was meant."""
+    settings = adapter.settings
+    if any(settings.get(key) for key in _OTHER_SHAPES):
+        return
+    stated = _by_pattern(settings.get("rank_pattern"), module, settings.get("r", 8), adapter.label)
+    down, up = (adapter.tensors[parts[part]].shape for part in ("down", "up"))
+    # Fused projections and grouped convolutions have one of the two sides in multiples.
+    if stated not in (down[0], *up[1:2]):
+        todo = "r scales the update, so either may be meant: correct the configuration, or get the adapter anew"
+        got = f"tensors of rank {down[0]}, a configuration of rank {stated:g}"
+        raise InputError(Fault("the rank contradicts the configuration", f"{adapter.label}: {module}", got, todo))
 
 
 def lora_update(adapter: Adapter, module: LoraModule) -> LowRank:

@@ -42,12 +42,17 @@ _CHECKS: Mapping[str, tuple[Callable[[object], bool], str]] = {
     "feedforward_modules": (_names_or_pattern, "a list of names, or one pattern"),
 }
 
+# What scales an update: neither library loads a null there, and what it stands for cannot be known.
+_NEVER_NULL = ("r", "alpha", "lora_alpha")
+
 
 def check_settings(settings: Mapping[str, Any], where: str) -> None:
-    """Raise InputError with every setting that has the wrong type; null is as good as absent."""
+    """Raise InputError with every setting that has the wrong type; null is as good as absent but where it scales."""
     faults = []
     for key, (check, wanted) in _CHECKS.items():
         value = settings.get(key)
-        if value is not None and not check(value):
+        if value is None and key in settings and key in _NEVER_NULL:
+            faults.append(Fault(f"must be {wanted}", f"{where}: {key}", "null", "say what it was in training"))
+        elif value is not None and not check(value):
             faults.append(Fault(f"must be {wanted}", f"{where}: {key}", repr(value)[:80]))
     raise_all(faults)

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from jobs.adapters.adapter import LOW_RANK_KINDS, Kind
 from jobs.adapters.compat import RANK_SETTINGS, aligned, check_compatible
+from jobs.adapters.lora_modules import check_factors
 from jobs.adapters.peft_heads import peft_settings
 from jobs.errors import Fault, InputError
 from jobs.merging import recipe as recipes
@@ -38,6 +39,8 @@ def plan_merge(recipe: recipes.Recipe, terms: Sequence[Term]) -> Merged:
     space = chosen_space(recipe, first)
     ignored = RANK_SETTINGS if space != "factors" and first.kind in LOW_RANK_KINDS else frozenset()
     check_compatible([term.adapter for term in terms], ignored, recipe.backbone)
+    for term in terms:
+        check_factors(term.adapter)
     _check_base(recipe, space, first.kind in LOW_RANK_KINDS)
     merged = _merged(recipe, terms, space)
     head = merged_head(recipe, terms)

@@ -183,9 +183,52 @@ def test_keys_of_newer_releases_that_are_switched_off_may_be_absent_in_older_fil
     assert (lora / "out").is_dir()
 
 
-def test_one_factor_without_the_other_is_refused(lora):
-    edit_tensors(lora / "s2", lambda t: t.pop("base_model.model.model.layers.1.mlp.up_proj.lora_A.weight"))
-    refused(lora, "one LoRA factor without the other", space="delta")
+@pytest.mark.parametrize("space", ["factors", "delta"])
+@pytest.mark.parametrize("part", ["A", "B"])
+def test_one_factor_without_the_other_is_refused_in_every_space(lora, space, part):
+    for name in ("s1", "s2"):
+        edit_tensors(lora / name, lambda t: t.pop(f"base_model.model.model.layers.1.mlp.up_proj.lora_{part}.weight"))
+    refused(lora, "one LoRA factor without the other", "s1", space=space)
+
+
+@pytest.mark.parametrize("space", ["factors", "delta", "kronecker"])
+def test_a_kronecker_factor_that_both_sources_lack_is_refused_in_every_space(tmp_path, space):
+    for seed in (1, 2):
+        save_peft(tmp_path / f"s{seed}", "lokr", seed)
+        edit_tensors(tmp_path / f"s{seed}", lambda t: t.pop("base_model.model.model.layers.1.mlp.up_proj.lokr_w1"))
+    refused(tmp_path, "lokr_w1 is missing", "layers.1.mlp.up_proj", space=space)
+
+
+@pytest.mark.parametrize("space", ["factors", "delta"])
+@pytest.mark.parametrize("change", [{"r": 16}, {"rank_pattern": {"up_proj": 2}}])
+def test_a_rank_that_contradicts_the_tensors_is_refused(lora, space, change):
+    for name in ("s1", "s2"):
+        edit_config(lora / name, **change)
+    stated = next(iter(change.values()))
+    rank = stated if isinstance(stated, int) else 2
+    refused(lora, "contradicts", f"tensors of rank 4, a configuration of rank {rank}", space=space)
+
+
+def test_a_rank_that_contradicts_the_tensors_is_refused_in_adapterhubs_format(tmp_path):
+    for seed in (1, 2):
+        save_hub(tmp_path / f"s{seed}", "lora", seed)
+        edit_config(tmp_path / f"s{seed}", r=6)
+    refused(tmp_path, "tensors of rank 3, a configuration of rank 6", space="factors")
+
+
+@pytest.mark.parametrize(("kind", "key"), [("lora", "lora_alpha"), ("lora", "r"), ("lokr", "alpha")])
+def test_a_null_where_a_number_scales_the_update_is_refused(tmp_path, kind, key):
+    for seed in (1, 2):
+        save_peft(tmp_path / f"s{seed}", kind, seed)
+        edit_config(tmp_path / f"s{seed}", **{key: None})
+    refused(tmp_path, f"adapter_config.json: {key}", "number (got null", "s1", "s2")
+
+
+def test_a_null_alpha_is_refused_in_adapterhubs_format(tmp_path):
+    save_hub(tmp_path / "s1", "lora", 1)
+    save_hub(tmp_path / "s2", "lora", 2)
+    edit_config(tmp_path / "s2", alpha=None)
+    refused(tmp_path, "s2/adapter_config.json: alpha: must be a number (got null")
 
 
 def test_shapes_of_stored_parameters_that_differ_are_refused(hub):
