@@ -16,9 +16,10 @@ _FLOATS = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 
 
 def accumulation_dtype(dtype: torch.dtype) -> torch.dtype:
-    """float64 for float64; float32 for every other float. Raises InputError for whatever is not a float."""
+    """float64 for float64; float32 for every other float. Raises InputError for others, float8 among them."""
     if dtype not in _FLOATS:
-        raise InputError(Fault("only floating-point tensors can be combined", got=str(dtype)))
+        got, todo = str(dtype).removeprefix("torch."), "convert to float32, bfloat16 or float16"
+        raise InputError(Fault("tensors of this dtype cannot be combined", got=got, todo=todo))
     return torch.float64 if dtype == torch.float64 else torch.float32
 
 

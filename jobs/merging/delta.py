@@ -64,7 +64,7 @@ def same_modules(terms: Sequence[Term], tables: Sequence[Mapping[str, Any]]) -> 
 def _lora_target(terms: Sequence[Term], modules: Sequence[LoraModule], rank: int | None) -> Target:
     adapter, first = terms[0].adapter, modules[0]
     up, down = adapter.tensors[first.up], adapter.tensors[first.down]
-    _same_dtype(terms, [(module.up, module.down) for module in modules])
+    same_dtype(terms, [(module.up, module.down) for module in modules])
     ranks = [term.adapter.tensors[module.down].shape[0] for term, module in zip(terms, modules, strict=True)]
     inner = rank or sum(ranks)
 
@@ -91,7 +91,7 @@ def _lokr_target(terms: Sequence[Term], modules: Sequence[LokrModule], rank: int
     if len(shapes) != 1:
         raise InputError(Fault("delta W has different shapes", modules[0].module, ", ".join(map(str, sorted(shapes)))))
     names = [tuple(module.parts.values()) for module in modules]
-    _same_dtype(terms, names)
+    same_dtype(terms, names)
     rows, columns = shapes.pop()
     inner = rank or min(sum(u.left.rank * u.right.rank for u in updates), rows, columns)
 
@@ -112,7 +112,8 @@ def finite(term: Term, names: Iterable[str]) -> None:
         all_finite(term.adapter.tensors[name], f"{term.path}: {name}")
 
 
-def _same_dtype(terms: Sequence[Term], names: Sequence[tuple[str, ...]]) -> None:
+def same_dtype(terms: Sequence[Term], names: Sequence[tuple[str, ...]]) -> torch.dtype:
+    """The dtype of these tensors, each term's by name. Raises InputError, naming both sides, when there are two."""
     first = terms[0].adapter.tensors[names[0][0]].dtype
     for term, parts in zip(terms, names, strict=True):
         for name in parts:
@@ -120,3 +121,4 @@ def _same_dtype(terms: Sequence[Term], names: Sequence[tuple[str, ...]]) -> None
             if dtype != first:
                 got = f"{first} in {terms[0].path}, {dtype} in {term.path}"
                 raise InputError(Fault("dtypes differ", name, got, "convert one of them"))
+    return first

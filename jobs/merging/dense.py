@@ -15,7 +15,7 @@ from jobs.arithmetic.lowrank import LowRank
 from jobs.arithmetic.tensors import ComputedTensors, TensorSpec
 from jobs.errors import Fault, InputError
 from jobs.merging import recipe as recipes
-from jobs.merging.delta import same_modules
+from jobs.merging.delta import finite, same_dtype, same_modules
 from jobs.merging.elementwise import nonlinear_tensors
 from jobs.merging.lora_result import Target, as_lora, lora_shell
 from jobs.merging.merged import Merged
@@ -27,21 +27,37 @@ _Modules = Mapping[str, LoraModule | LokrModule]
 def dense_delta(recipe: recipes.Recipe, terms: Sequence[Term], rank: int) -> Merged:
     """The recipe's rule on `delta W` in float32, then the best LoRA of rank `rank` for every module.
 
-    No base is needed: delta W is the task vector. Raises InputError when modules differ or when the adapters hold
-    more than low-rank factors.
+    No base is needed: delta W is the task vector. Raises InputError when modules, their shapes or dtypes differ, for
+    NaN or infinity, and when the adapters hold more than low-rank factors.
     """
-    states = [_dense_state(term.adapter) for term in terms]
+    states = [_dense_state(term) for term in terms]
     tables = [_modules(term.adapter) for term in terms]
     same_modules(terms, tables)
-    combined = nonlinear_tensors(recipe, terms, states)
     first = terms[0].adapter
-    dtype = next(iter(first.tensors.values())).dtype
+    dtypes = {module: same_dtype(terms, [_parts(table[module]) for table in tables]) for module in sorted(tables[0])}
+    combined = nonlinear_tensors(recipe, terms, states)
     targets = {}
     for module, (up, down) in _factor_names(tables[0]).items():
-        rows, columns = combined.specs()[module].shape
-        specs = TensorSpec((rows, rank), dtype), TensorSpec((rank, columns), dtype)
+        wide, long = _factor_shapes(first, tables[0][module], combined.specs()[module].shape, rank)
+        specs = TensorSpec(wide, dtypes[module]), TensorSpec(long, dtypes[module])
         targets[module] = Target(up, down, *specs, partial(_exact, combined, module))
     return as_lora(lora_shell(first) if first.kind == "lokr" else first, targets, rank, {})
+
+
+def _parts(module: LoraModule | LokrModule) -> tuple[str, ...]:
+    """Names of the tensors that make up the module's update."""
+    return (module.up, module.down) if isinstance(module, LoraModule) else tuple(module.parts.values())
+
+
+def _factor_shapes(
+    first: Adapter, module: LoraModule | LokrModule, shape: tuple[int, ...], rank: int
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Shapes of B and A of that rank as they are stored: those of a convolution keep its kernel."""
+    rows, columns = shape
+    if isinstance(module, LokrModule):
+        return (rows, rank), (rank, columns)
+    up, down = first.tensors[module.up].shape, first.tensors[module.down].shape
+    return (rows, rank, *up[2:]), (rank, *down[1:])
 
 
 def _exact(combined: Mapping[str, Tensor], module: str) -> LowRank:
@@ -56,14 +72,16 @@ def _update(adapter: Adapter, module: LoraModule | LokrModule) -> LowRank | Kron
     return lora_update(adapter, module) if isinstance(module, LoraModule) else lokr_update(adapter, module)
 
 
-def _dense(adapter: Adapter, module: LoraModule | LokrModule) -> Tensor:
-    """Delta W in float32, scaling applied."""
-    update = _update(adapter, module)
+def _dense(term: Term, module: LoraModule | LokrModule) -> Tensor:
+    """Delta W in float32, scaling applied. Raises InputError for NaN or infinity in a factor."""
+    finite(term, _parts(module))
+    update = _update(term.adapter, module)
     exact = update.up.double() @ update.down.double() if isinstance(update, LowRank) else update.dense()
     return (exact * module.scaling).float()
 
 
-def _dense_state(adapter: Adapter) -> ComputedTensors:
+def _dense_state(term: Term) -> ComputedTensors:
+    adapter = term.adapter
     modules = _modules(adapter)
     known = {name for pair in _factor_names(modules).values() for name in pair} if adapter.kind == "lora" else set()
     strangers = [name for name in adapter.tensors if name not in known and ".lokr_" not in name]
@@ -71,7 +89,7 @@ def _dense_state(adapter: Adapter) -> ComputedTensors:
         todo = "use space: factors"
         raise InputError(Fault("more than low-rank factors", adapter.label, ", ".join(strangers[:3]), todo))
     specs = {name: TensorSpec(_update(adapter, module).shape, torch.float32) for name, module in modules.items()}
-    return ComputedTensors(specs, lambda name: _dense(adapter, modules[name]))
+    return ComputedTensors(specs, lambda name: _dense(term, modules[name]))
 
 
 def _factor_names(modules: _Modules) -> dict[str, tuple[str, str]]:

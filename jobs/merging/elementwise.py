@@ -75,12 +75,13 @@ def _rule(
     raise InputError(Fault("no rule on stored parameters", "method", recipe.method))
 
 
-def multiplied_tensors(terms: Sequence[Term], t: float, ratios: dict[str, float]) -> ComputedTensors:
+def multiplied_tensors(
+    terms: Sequence[Term], states: Sequence[State], t: float, ratios: dict[str, float]
+) -> ComputedTensors:
     """AdaMergeX's multiplicative rule, which fits (IA)3; terms are task_source, reference_target, reference_source.
 
     `ratios` fills up as tensors are computed: name -> largest |reference_target / reference_source|.
     """
-    states = [term.adapter.tensors for term in terms]
     specs = shared_specs(terms, states)
     task, target, source = states
 

@@ -13,7 +13,7 @@ from jobs.arithmetic.kronecker import nearest_kronecker
 from jobs.arithmetic.lowrank import Truncation
 from jobs.arithmetic.tensors import ComputedTensors, TensorSpec
 from jobs.errors import Fault, InputError
-from jobs.merging.delta import finite, same_modules
+from jobs.merging.delta import finite, same_dtype, same_modules
 from jobs.merging.elementwise import with_tensors
 from jobs.merging.merged import Merged
 from jobs.merging.sources import Term
@@ -27,10 +27,10 @@ def nearest_lokr(terms: Sequence[Term]) -> Merged:
     tables = [lokr_modules(term.adapter) for term in terms]
     same_modules(terms, tables)
     adapter = terms[0].adapter
-    dtype = next(iter(adapter.tensors.values())).dtype
     specs: dict[str, TensorSpec] = {}
     owner: dict[str, str] = {}
     for module in sorted(tables[0]):
+        dtype = same_dtype(terms, [tuple(table[module].parts.values()) for table in tables])
         for part, shape in _shapes(terms, [table[module] for table in tables]).items():
             specs[f"{module}.{part}"] = TensorSpec(shape, dtype)
             owner[f"{module}.{part}"] = module
@@ -46,7 +46,7 @@ def nearest_lokr(terms: Sequence[Term]) -> Merged:
         return {"lokr_w1": left, "lokr_w2": right}
 
     def compute(name: str) -> Tensor:
-        result = factors(owner[name])[name.rpartition(".")[2]].to(dtype)
+        result = factors(owner[name])[name.rpartition(".")[2]].to(specs[name].dtype)
         all_finite(result, name)
         return result
 

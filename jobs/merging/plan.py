@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from jobs.adapters.adapter import LOW_RANK_KINDS, Kind
+from jobs.adapters.adapter import LOW_RANK_KINDS, Adapter, Kind
 from jobs.adapters.compat import RANK_SETTINGS, aligned, check_compatible
 from jobs.adapters.lora_modules import check_factors
 from jobs.adapters.peft_heads import peft_settings
@@ -64,8 +64,11 @@ def _check_base(recipe: recipes.Recipe, space: str, low_rank: bool) -> None:
 
 def _merged(recipe: recipes.Recipe, terms: Sequence[Term], space: str) -> Merged:
     first = terms[0].adapter
-    if isinstance(recipe, recipes.AdaMergeX) and space in ("parameters", "factors"):
-        return _adamergex(recipe, terms, space)
+    operators = _operators(recipe, first) if isinstance(recipe, recipes.AdaMergeX) else "add"
+    if isinstance(recipe, recipes.AdaMergeX) and operators == "multiply":
+        return _multiplied(recipe, terms, space)
+    if isinstance(recipe, recipes.AdaMergeX) and operators == "fitting":
+        return Merged(prefix_adamergex(terms, recipe.t), "delta" if space == "factors" else space, (UNVERIFIED,))
     if first.kind == "prefix" and space == "delta":
         return _flat_prefixes(recipe, terms)
     if space == "kronecker":
@@ -85,35 +88,39 @@ def _merged(recipe: recipes.Recipe, terms: Sequence[Term], space: str) -> Merged
     return Merged(with_tensors(first, nonlinear_tensors(recipe, terms, states)), space)
 
 
-# The operators that AdaMergeX finds fitting for element-wise kinds; prefixes are matrices.
-_OPERATORS: dict[Kind, recipes.Operators] = {"lora": "add", "ia3": "multiply"}
+# The operators that AdaMergeX finds fitting for element-wise kinds; prefixes are matrices, with a rule of their own.
+_OPERATORS: dict[Kind, recipes.Operators] = {"lora": "add", "ia3": "multiply", "prefix": "fitting"}
 
 
-def _adamergex(recipe: recipes.AdaMergeX, terms: Sequence[Term], space: str) -> Merged:
-    first = terms[0].adapter
-    operators = recipe.operators if recipe.operators != "fitting" else _OPERATORS.get(first.kind)
-    if operators == "add":
-        return Merged(with_tensors(first, linear_tensors(terms, [term.adapter.tensors for term in terms])), space)
-    if operators == "multiply":
-        return _multiplied(recipe, terms, space)
-    if first.kind == "prefix":
-        return Merged(prefix_adamergex(terms, recipe.t), "delta" if space == "factors" else space, (UNVERIFIED,))
-    got = f"a {first.kind} adapter, {first.label}"
-    raise InputError(Fault("adamergex has a rule for LoRA, (IA)3 and prefixes alone", "method", got, "use arimerge"))
+def _operators(recipe: recipes.AdaMergeX, first: Adapter) -> recipes.Operators:
+    """The operators in any space; `fitting` for the rule of prefixes. `add` is AriMerge's sum."""
+    if recipe.operators != "fitting":
+        return recipe.operators
+    if first.kind not in _OPERATORS:
+        got = f"a {first.kind} adapter, {first.label}"
+        todo = "use arimerge"
+        raise InputError(Fault("adamergex has a rule for LoRA, (IA)3 and prefixes alone", "method", got, todo))
+    return _OPERATORS[first.kind]
 
 
 def _multiplied(recipe: recipes.AdaMergeX, terms: Sequence[Term], space: str) -> Merged:
+    first = terms[0].adapter
+    if first.kind in LOW_RANK_KINDS and space != "factors":
+        todo = "use space: factors"
+        raise InputError(
+            Fault("the multiplicative rule acts on stored parameters", "operators", f"multiply, space: {space}", todo)
+        )
     if recipe.t < 0:
         todo = "t is 0 or more; swap the references to go the other way"
         raise InputError(Fault("below 0 the multiplicative rule is another function", "t", f"{recipe.t:g}", todo))
+    flat = first.kind == "prefix" and space == "delta"
+    states = [flat_tensors(term.adapter) if flat else term.adapter.tensors for term in terms]
     ratios: dict[str, float] = {}
-    tensors = multiplied_tensors(terms, recipe.t, ratios)
-    return Merged(with_tensors(terms[0].adapter, tensors), space, ratios=ratios)
+    tensors = multiplied_tensors(terms, states, recipe.t, ratios)
+    return Merged(as_flat(first, tensors) if flat else with_tensors(first, tensors), space, ratios=ratios)
 
 
 def _flat_prefixes(recipe: recipes.Recipe, terms: Sequence[Term]) -> Merged:
     states = [flat_tensors(term.adapter) for term in terms]
-    if isinstance(recipe, recipes.AdaMergeX):
-        return Merged(prefix_adamergex(terms, recipe.t), "delta", (UNVERIFIED,))
     tensors = linear_tensors(terms, states) if isinstance(recipe, LINEAR) else nonlinear_tensors(recipe, terms, states)
     return Merged(as_flat(terms[0].adapter, tensors), "delta")

@@ -107,7 +107,10 @@ def _facts(adapter: Adapter, directory: Path) -> dict[str, Any]:
 def _tensor_facts(name: str, tensor: Any) -> dict[str, Any]:
     import torch
 
-    values = torch.nan_to_num(tensor.double(), nan=0.0, posinf=0.0, neginf=0.0)
+    # float8 has few operations of its own.
+    exact = tensor.to(torch.complex128 if tensor.is_complex() else torch.float64)
+    finite = torch.isfinite(exact)
+    values = torch.where(finite, exact, 0.0)
     count = max(tensor.numel(), 1)
     return {
         "name": name,
@@ -116,8 +119,8 @@ def _tensor_facts(name: str, tensor: Any) -> dict[str, Any]:
         "parameters": tensor.numel(),
         "bytes": tensor.numel() * tensor.element_size(),
         "norm": float(values.norm()),
-        "zeros": int((tensor == 0).sum()) / count,
-        "non_finite": int((~torch.isfinite(tensor)).sum()),
+        "zeros": int((exact == 0).sum()) / count,
+        "non_finite": int((~finite).sum()),
     }
 
 

@@ -206,6 +206,27 @@ def test_adamergex_on_prefixes_works_layer_by_layer(tmp_path):
     torch.testing.assert_close(hub_outputs(tmp_path / "out"), expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("operators", ["add", "multiply"])
+def test_adamergex_takes_the_operators_asked_for_on_the_prefixes_that_a_network_computes(tmp_path, operators):
+    sources(tmp_path, "prefix")
+    roles = {"task_source": "s1", "reference_target": "s2", "reference_source": "s3"}
+    more = {"space": "delta", "operators": operators, "t": 0.5, "name": "gl"}
+    out = merge(write_recipe(tmp_path / "recipe.yaml", method="adamergex", **roles, **more), tmp_path / "out").path
+    stem = "roberta.prefix_tuning.prefix_tunings.gl.self_prefix"
+
+    def computed(seed: int) -> torch.Tensor:
+        own = file_of(tmp_path, seed)
+        middle = torch.tanh(
+            own[f"{stem}.wte.weight"] @ own[f"{stem}.control_trans.0.weight"].T + own[f"{stem}.control_trans.0.bias"]
+        )
+        return (middle @ own[f"{stem}.control_trans.2.weight"].T + own[f"{stem}.control_trans.2.bias"]).reshape(-1)
+
+    task, target, source = (computed(seed) for seed in (1, 2, 3))
+    by_hand = task + 0.5 * (target - source) if operators == "add" else task * (0.5 * (target / source - 1) + 1)
+    written = torch.load(out / "pytorch_adapter.bin", weights_only=True)[f"{stem}.control_trans"]
+    torch.testing.assert_close(written, by_hand, rtol=1e-4, atol=1e-5)
+
+
 def test_a_bare_and_a_headed_model_save_adapters_that_merge(tmp_path):
     save_hub(tmp_path / "s1", "madx", 1)
     save_hub(tmp_path / "s2", "madx", 2)

@@ -327,6 +327,28 @@ def test_adamergex_refuses_kinds_for_which_the_paper_has_no_rule(hub):
         merge(recipe, hub / "out")
 
 
+@pytest.mark.parametrize(("kind", "space"), [("lora", "delta"), ("lokr", "delta"), ("lokr", "kronecker")])
+def test_adamergex_multiplies_stored_parameters_alone(tmp_path, kind, space):
+    for seed in (1, 2, 3):
+        save_peft(tmp_path / f"s{seed}", kind, seed)
+    roles = {"task_source": "s1", "reference_target": "s2", "reference_source": "s3", "t": 1.0}
+    recipe = write_recipe(
+        tmp_path / "r.yaml", method="adamergex", operators="multiply", space=space, name="gl", **roles
+    )
+    with pytest.raises(InputError, match=f"operators: .*acts on stored parameters .*multiply, space: {space}"):
+        merge(recipe, tmp_path / "out")
+
+
+@pytest.mark.parametrize("space", ["factors", "delta", "kronecker"])
+def test_adamergex_has_no_fitting_rule_for_lokr_in_any_space(tmp_path, space):
+    for seed in (1, 2, 3):
+        save_peft(tmp_path / f"s{seed}", "lokr", seed)
+    roles = {"task_source": "s1", "reference_target": "s2", "reference_source": "s3", "t": 1.0}
+    recipe = write_recipe(tmp_path / "r.yaml", method="adamergex", space=space, name="gl", **roles)
+    with pytest.raises(InputError, match=r"LoRA, \(IA\)3 and prefixes alone"):
+        merge(recipe, tmp_path / "out")
+
+
 def test_compacter_is_refused_with_a_reason(tmp_path):
     import adapters
     from tiny_adapters import hub_model

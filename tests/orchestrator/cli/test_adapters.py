@@ -183,3 +183,26 @@ def test_importing_the_commands_loads_neither_torch_nor_matplotlib():
     code = f"import sys, orchestrator.cli.adapters; print([m for m in {heavy} if m in sys.modules])"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=REPOSITORY)
     assert result.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.float8_e5m2, torch.int8, torch.complex64])
+def test_inspect_tells_tensors_of_any_dtype(tmp_path, dtype):
+    save(tmp_path / "en", 1)
+    (tmp_path / "en" / "adapter.safetensors").unlink()
+    path = tmp_path / "en" / "pytorch_adapter.bin"
+    values = torch.tensor([3.0, 0.0, -4.0, 0.0]).to(dtype)
+    torch.save({name: values.clone() for name in torch.load(path, weights_only=True)}, path)
+    invoke("inspect", tmp_path / "en")
+    facts = json.loads(invoke("inspect", tmp_path / "en", "--json"))["tensors"][0]
+    assert facts["dtype"] == str(dtype).removeprefix("torch.")
+    assert (facts["norm"], facts["zeros"], facts["non_finite"]) == (5.0, 0.5, 0)
+
+
+def test_merging_float8_is_refused_in_words(tmp_path):
+    path = recipe(tmp_path)
+    for name in ("en", "pt"):
+        (tmp_path / name / "adapter.safetensors").unlink()
+        weights = tmp_path / name / "pytorch_adapter.bin"
+        torch.save({n: t.to(torch.float8_e5m2) for n, t in torch.load(weights, weights_only=True).items()}, weights)
+    with pytest.raises(InputError, match=r"cannot hold this dtype \(got torch.float8_e5m2\)"):
+        CliRunner().invoke(app, ["merge", str(path), "--out", str(tmp_path / "o")], catch_exceptions=False)
