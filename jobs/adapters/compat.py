@@ -57,6 +57,8 @@ _DEFAULTS: Mapping[str, Any] = {
     "rank_pattern": {},
     "alpha_pattern": {},
 }
+# Lists in which the order says which row or layer is meant.
+_ORDERED = ("layers_to_transform", "trainable_token_indices")
 _ORDINARY_INITS = (True, False, "gaussian", "eva", "orthogonal")
 
 
@@ -124,7 +126,7 @@ def _setting(settings: Mapping[str, Any], key: str) -> Any:
     value = settings.get(key)
     if value is None:
         value = _DEFAULTS.get(key)
-    if isinstance(value, list) and key != "layers_to_transform":
+    if isinstance(value, list) and key not in _ORDERED:
         value = sorted(value, key=str)
     return None if value is False or value in ([], {}, "") else value
 

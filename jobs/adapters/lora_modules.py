@@ -31,6 +31,11 @@ class LoraModule:
     down: str
     scaling: float
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of all tensors that make up the update."""
+        return self.up, self.down
+
 
 @dataclass(frozen=True, slots=True)
 class LokrModule:
@@ -39,6 +44,11 @@ class LokrModule:
     module: str
     parts: Mapping[str, str]
     scaling: float
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of all tensors that make up the update."""
+        return tuple(self.parts.values())
 
 
 def lora_modules(adapter: Adapter) -> dict[str, LoraModule]:

@@ -27,9 +27,10 @@ def lora_delta(terms: Sequence[Term], rank: int | None) -> Merged:
     """
     active = _active(terms)
     modules = [lora_modules(term.adapter) for term in active]
-    same_modules(terms, [lora_modules(term.adapter) for term in terms])
+    tables = [lora_modules(term.adapter) for term in terms]
+    same_modules(terms, tables)
     targets = {name: _lora_target(active, [table[name] for table in modules], rank) for name in sorted(modules[0])}
-    return as_lora(active[0].adapter, targets, rank, merged_other_tensors(terms))
+    return as_lora(active[0].adapter, targets, rank, merged_other_tensors(terms, tables))
 
 
 def lokr_delta(terms: Sequence[Term], rank: int | None) -> Merged:
@@ -39,9 +40,10 @@ def lokr_delta(terms: Sequence[Term], rank: int | None) -> Merged:
     """
     active = _active(terms)
     modules = [lokr_modules(term.adapter) for term in active]
-    same_modules(terms, [lokr_modules(term.adapter) for term in terms])
+    tables = [lokr_modules(term.adapter) for term in terms]
+    same_modules(terms, tables)
     targets = {name: _lokr_target(active, [table[name] for table in modules], rank) for name in sorted(modules[0])}
-    return as_lora(lora_shell(active[0].adapter), targets, rank, {})
+    return as_lora(lora_shell(active[0].adapter), targets, rank, merged_other_tensors(terms, tables))
 
 
 def _active(terms: Sequence[Term]) -> Sequence[Term]:
@@ -64,13 +66,13 @@ def same_modules(terms: Sequence[Term], tables: Sequence[Mapping[str, Any]]) -> 
 def _lora_target(terms: Sequence[Term], modules: Sequence[LoraModule], rank: int | None) -> Target:
     adapter, first = terms[0].adapter, modules[0]
     up, down = adapter.tensors[first.up], adapter.tensors[first.down]
-    same_dtype(terms, [(module.up, module.down) for module in modules])
+    same_dtype(terms, [module.names for module in modules])
     ranks = [term.adapter.tensors[module.down].shape[0] for term, module in zip(terms, modules, strict=True)]
     inner = rank or sum(ranks)
 
     def exact() -> LowRank:
         for term, module in zip(terms, modules, strict=True):
-            finite(term, (module.up, module.down))
+            finite(term, module.names)
         updates = [lora_update(term.adapter, module) for term, module in zip(terms, modules, strict=True)]
         weights = [t.weight * m.scaling for t, m in zip(terms, modules, strict=True)]
         # Only a truncation computes further with the factors; concatenation alone rounds them once.
@@ -90,7 +92,7 @@ def _lokr_target(terms: Sequence[Term], modules: Sequence[LokrModule], rank: int
     shapes = {update.shape for update in updates}
     if len(shapes) != 1:
         raise InputError(Fault("delta W has different shapes", modules[0].module, ", ".join(map(str, sorted(shapes)))))
-    names = [tuple(module.parts.values()) for module in modules]
+    names = [module.names for module in modules]
     same_dtype(terms, names)
     rows, columns = shapes.pop()
     inner = rank or min(sum(u.left.rank * u.right.rank for u in updates), rows, columns)

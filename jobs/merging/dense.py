@@ -34,7 +34,7 @@ def dense_delta(recipe: recipes.Recipe, terms: Sequence[Term], rank: int) -> Mer
     tables = [_modules(term.adapter) for term in terms]
     same_modules(terms, tables)
     first = terms[0].adapter
-    dtypes = {module: same_dtype(terms, [_parts(table[module]) for table in tables]) for module in sorted(tables[0])}
+    dtypes = {module: same_dtype(terms, [table[module].names for table in tables]) for module in sorted(tables[0])}
     combined = nonlinear_tensors(recipe, terms, states)
     targets = {}
     for module, (up, down) in _factor_names(tables[0]).items():
@@ -42,11 +42,6 @@ def dense_delta(recipe: recipes.Recipe, terms: Sequence[Term], rank: int) -> Mer
         specs = TensorSpec(wide, dtypes[module]), TensorSpec(long, dtypes[module])
         targets[module] = Target(up, down, *specs, partial(_exact, combined, module))
     return as_lora(lora_shell(first) if first.kind == "lokr" else first, targets, rank, {})
-
-
-def _parts(module: LoraModule | LokrModule) -> tuple[str, ...]:
-    """Names of the tensors that make up the module's update."""
-    return (module.up, module.down) if isinstance(module, LoraModule) else tuple(module.parts.values())
 
 
 def _factor_shapes(
@@ -74,7 +69,7 @@ def _update(adapter: Adapter, module: LoraModule | LokrModule) -> LowRank | Kron
 
 def _dense(term: Term, module: LoraModule | LokrModule) -> Tensor:
     """Delta W in float32, scaling applied. Raises InputError for NaN or infinity in a factor."""
-    finite(term, _parts(module))
+    finite(term, module.names)
     update = _update(term.adapter, module)
     exact = update.up.double() @ update.down.double() if isinstance(update, LowRank) else update.dense()
     return (exact * module.scaling).float()
@@ -83,8 +78,8 @@ def _dense(term: Term, module: LoraModule | LokrModule) -> Tensor:
 def _dense_state(term: Term) -> ComputedTensors:
     adapter = term.adapter
     modules = _modules(adapter)
-    known = {name for pair in _factor_names(modules).values() for name in pair} if adapter.kind == "lora" else set()
-    strangers = [name for name in adapter.tensors if name not in known and ".lokr_" not in name]
+    known = {name for module in modules.values() for name in module.names}
+    strangers = [name for name in adapter.tensors if name not in known]
     if strangers:
         todo = "use space: factors"
         raise InputError(Fault("more than low-rank factors", adapter.label, ", ".join(strangers[:3]), todo))

@@ -11,6 +11,7 @@ from jobs.merging import recipe as recipes
 from jobs.merging.elementwise import linear_tensors
 from jobs.merging.sources import RecipeInput, Term, averaged
 from jobs.merging.spaces import LINEAR
+from jobs.merging.whole import check_sum
 
 
 def merged_head(recipe: recipes.Recipe, terms: Sequence[Term]) -> Head | None:
@@ -35,6 +36,7 @@ def merged_head(recipe: recipes.Recipe, terms: Sequence[Term]) -> Head | None:
         return _mean_head([term for term in sources if term.adapter.head is not None])
     if not isinstance(recipe, LINEAR):
         raise InputError(Fault(f"{recipe.method} does not merge heads", "head", policy, "use first or drop"))
+    check_sum(terms, "head", "let the weights sum to one, or use head: first, mean or drop")
     return _linear_head(terms)
 
 

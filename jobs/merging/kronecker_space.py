@@ -15,6 +15,7 @@ from jobs.arithmetic.tensors import ComputedTensors, TensorSpec
 from jobs.errors import Fault, InputError
 from jobs.merging.delta import finite, same_dtype, same_modules
 from jobs.merging.elementwise import with_tensors
+from jobs.merging.lora_result import merged_other_tensors
 from jobs.merging.merged import Merged
 from jobs.merging.sources import Term
 
@@ -30,28 +31,32 @@ def nearest_lokr(terms: Sequence[Term]) -> Merged:
     specs: dict[str, TensorSpec] = {}
     owner: dict[str, str] = {}
     for module in sorted(tables[0]):
-        dtype = same_dtype(terms, [tuple(table[module].parts.values()) for table in tables])
+        dtype = same_dtype(terms, [table[module].names for table in tables])
         for part, shape in _shapes(terms, [table[module] for table in tables]).items():
             specs[f"{module}.{part}"] = TensorSpec(shape, dtype)
             owner[f"{module}.{part}"] = module
+    beside = merged_other_tensors(terms, tables)
+    specs |= {name: spec for name, (spec, _) in beside.items()}
     truncations: dict[str, Truncation] = {}
 
     @lru_cache(maxsize=1)
     def factors(module: str) -> dict[str, Tensor]:
         for term, table in zip(terms, tables, strict=True):
-            finite(term, table[module].parts.values())
+            finite(term, table[module].names)
         updates = [lokr_update(term.adapter, table[module]) for term, table in zip(terms, tables, strict=True)]
         weights = [term.weight * table[module].scaling for term, table in zip(terms, tables, strict=True)]
         left, right, truncations[module] = nearest_kronecker(updates, weights)
         return {"lokr_w1": left, "lokr_w2": right}
 
     def compute(name: str) -> Tensor:
+        if name in beside:
+            return beside[name][1]()
         result = factors(owner[name])[name.rpartition(".")[2]].to(specs[name].dtype)
         all_finite(result, name)
         return result
 
     # PEFT makes w2 whole when r is at least half its longer side; alpha equal to r gives a scaling of 1.
-    sides = [max(spec.shape) for name, spec in specs.items() if name.endswith("w2")]
+    sides = [max(spec.shape) for name, spec in specs.items() if name.endswith(".lokr_w2")]
     rank = (max(sides) + 1) // 2
     ranks = {"r": rank, "alpha": rank, "decompose_both": False, "rank_pattern": {}, "alpha_pattern": {}}
     config = {**adapter.config, **ranks}

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from jobs.adapters.adapter import Adapter
-from jobs.adapters.lora_modules import LoraModule, lora_modules, module_pattern
+from jobs.adapters.lora_modules import LokrModule, LoraModule, module_pattern
 from jobs.arithmetic.checks import result_finite
 from jobs.arithmetic.lowrank import LowRank, Truncation, padded, truncated
 from jobs.arithmetic.tensors import ComputedTensors, TensorSpec
@@ -24,14 +23,14 @@ from jobs.merging.sources import Term
 
 # For each name, the spec of the merged tensor and the function that makes it.
 Beside = Mapping[str, tuple[TensorSpec, Callable[[], Tensor]]]
+Modules = Mapping[str, LoraModule] | Mapping[str, LokrModule]
 
 
-def merged_other_tensors(terms: Sequence[Term]) -> Beside:
-    """Biases of B, biases of the backbone, copies of its embedding.
+def merged_other_tensors(terms: Sequence[Term], tables: Sequence[Modules]) -> Beside:
+    """What stands beside the factors of these modules: biases of B, and whole parameters, whose weights sum to one.
 
-    Raises InputError when the sources do not hold the same ones, or a whole parameter has no delta.
+    Raises InputError when the sources do not hold the same ones.
     """
-    tables = [lora_modules(term.adapter) for term in terms]
     tensors = [_others(term.adapter, table) for term, table in zip(terms, tables, strict=True)]
     result: dict[str, tuple[TensorSpec, Callable[[], Tensor]]] = {}
     for term, found in zip(terms[1:], tensors[1:], strict=True):
@@ -44,32 +43,19 @@ def merged_other_tensors(terms: Sequence[Term]) -> Beside:
             got = ", ".join(f"{list(p.shape)} {p.dtype} in {t.path}" for p, t in zip(parts, terms, strict=True))
             raise InputError(Fault("shapes or dtypes differ", name, got))
         spec = TensorSpec(tuple(parts[0].shape), parts[0].dtype)
-        result[name] = (spec, _beside_rule(name, terms, tables, parts))
+        result[name] = (spec, partial(weighted_sum, parts, _weights(name, terms, tables), name))
     return result
 
 
-def _others(adapter: Adapter, table: Mapping[str, LoraModule]) -> dict[str, Tensor]:
-    factors = {name for module in table.values() for name in (module.up, module.down)}
+def _others(adapter: Adapter, table: Modules) -> dict[str, Tensor]:
+    factors = {name for module in table.values() for name in module.names}
     return {name: adapter.tensors[name] for name in adapter.tensors if name not in factors}
 
 
-def _beside_rule(
-    name: str, terms: Sequence[Term], tables: Sequence[Mapping[str, LoraModule]], parts: Sequence[Tensor]
-) -> Callable[[], Tensor]:
-    weights = [term.weight for term in terms]
-    if name.endswith(".lora_B.bias"):
-        module = name.removesuffix(".lora_B.bias")
-        scaled = [weight * table[module].scaling for weight, table in zip(weights, tables, strict=True)]
-        return lambda: weighted_sum(parts, scaled, name)
-    if name.endswith(".base_layer.weight"):
-        for term, part in zip(terms[1:], parts[1:], strict=True):
-            if not torch.equal(part, parts[0]):
-                raise InputError(Fault(f"{terms[0].path} and {term.path} hold different copies of the backbone", name))
-        return parts[0].clone
-    if abs(sum(weights) - 1.0) > 1e-6:
-        todo = "its change is known only relative to the backbone; let the weights sum to one, or use space: factors"
-        raise InputError(Fault("a whole parameter, not a change", name, f"weights sum to {sum(weights):g}", todo))
-    return lambda: weighted_sum(parts, weights, name)
+def _weights(name: str, terms: Sequence[Term], tables: Sequence[Modules]) -> list[float]:
+    """The bias of B is part of the update, and scaled with it."""
+    module, bias, _ = name.rpartition(".lora_B.bias")
+    return [term.weight * (table[module].scaling if bias else 1.0) for term, table in zip(terms, tables, strict=True)]
 
 
 @dataclass(frozen=True, slots=True)

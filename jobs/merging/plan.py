@@ -9,6 +9,7 @@ from jobs.adapters.adapter import LOW_RANK_KINDS, Adapter, Kind
 from jobs.adapters.compat import RANK_SETTINGS, aligned, check_compatible
 from jobs.adapters.lora_modules import check_factors
 from jobs.adapters.peft_heads import peft_settings
+from jobs.arithmetic.tensors import JoinedTensors
 from jobs.errors import Fault, InputError
 from jobs.merging import recipe as recipes
 from jobs.merging.delta import lokr_delta, lora_delta
@@ -26,6 +27,7 @@ from jobs.merging.merged import Merged
 from jobs.merging.prefixes import UNVERIFIED, as_flat, flat_tensors, prefix_adamergex
 from jobs.merging.sources import Term
 from jobs.merging.spaces import LINEAR, chosen_space
+from jobs.merging.whole import check_whole, with_whole, without_copies
 
 
 def plan_merge(recipe: recipes.Recipe, terms: Sequence[Term]) -> Merged:
@@ -34,7 +36,8 @@ def plan_merge(recipe: recipes.Recipe, terms: Sequence[Term]) -> Merged:
     Raises InputError for whatever makes the merge impossible or wrong, before anything is computed that can be
     checked before.
     """
-    terms = [replace(t, adapter=a) for t, a in zip(terms, aligned([t.adapter for t in terms]), strict=True)]
+    sources = aligned([with_whole(term.adapter) for term in terms])
+    terms = [replace(term, adapter=adapter) for term, adapter in zip(terms, sources, strict=True)]
     first = terms[0].adapter
     space = chosen_space(recipe, first)
     ignored = RANK_SETTINGS if space != "factors" and first.kind in LOW_RANK_KINDS else frozenset()
@@ -42,9 +45,12 @@ def plan_merge(recipe: recipes.Recipe, terms: Sequence[Term]) -> Merged:
     for term in terms:
         check_factors(term.adapter)
     _check_base(recipe, space, first.kind in LOW_RANK_KINDS)
+    terms, copies = without_copies(terms)
+    check_whole(recipe, terms)
     merged = _merged(recipe, terms, space)
     head = merged_head(recipe, terms)
-    adapter = replace(merged.adapter, name=recipe.name, head=head, path="")
+    tensors = JoinedTensors(merged.adapter.tensors, copies) if copies else merged.adapter.tensors
+    adapter = replace(merged.adapter, name=recipe.name, tensors=tensors, head=head, path="")
     if adapter.format == "peft" and head is None and adapter.config.get("modules_to_save"):
         adapter = replace(adapter, config={**adapter.config, "modules_to_save": None})
     elif adapter.format == "peft" and head is not None:
