@@ -92,6 +92,18 @@ def padded(factors: LowRank, rank: int) -> LowRank:
     return LowRank(torch.cat([up, zeros_up], dim=1), torch.cat([down, zeros_down], dim=0))
 
 
+def evened(factors: LowRank) -> LowRank:
+    """The same matrix, bit for bit in its products, with factors of like magnitudes, rank by rank.
+
+    Each column of `up` and its row of `down` trade a power of two, so that neither leaves the range of a narrow dtype
+    as long as their products' roots lie in it. Both must be of one wider dtype; values must be finite.
+    """
+    wide, long = factors.up.abs().amax(dim=0), factors.down.abs().amax(dim=1)
+    traded = torch.where((wide > 0) & (long > 0), (long.double() / wide.double()).log2().div(2).round(), 0.0)
+    scale = torch.exp2(traded).to(factors.up.dtype)
+    return LowRank(factors.up * scale, factors.down / scale[:, None])
+
+
 def total_truncation(parts: Sequence[Truncation]) -> Truncation:
     """The truncation of all modules together: squared Frobenius norms add up."""
     return Truncation(math.hypot(*(part.norm for part in parts)), math.hypot(*(part.lost for part in parts)))

@@ -36,7 +36,8 @@ def merged_head(recipe: recipes.Recipe, terms: Sequence[Term]) -> Head | None:
         return _mean_head([term for term in sources if term.adapter.head is not None])
     if not isinstance(recipe, LINEAR):
         raise InputError(Fault(f"{recipe.method} does not merge heads", "head", policy, "use first or drop"))
-    check_sum(terms, "head", "let the weights sum to one, or use head: first, mean or drop")
+    if terms[0].adapter.format == "peft":  # modules of the backbone itself, embeddings among them
+        check_sum(terms, "head", "let the weights sum to one, or use head: first, mean or drop")
     return _linear_head(terms)
 
 

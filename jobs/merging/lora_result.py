@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from jobs.adapters.adapter import Adapter
 from jobs.adapters.lora_modules import LokrModule, LoraModule, module_pattern
 from jobs.arithmetic.checks import result_finite
-from jobs.arithmetic.lowrank import LowRank, Truncation, padded, truncated
+from jobs.arithmetic.lowrank import LowRank, Truncation, evened, padded, truncated
 from jobs.arithmetic.tensors import ComputedTensors, TensorSpec
 from jobs.arithmetic.weighted_sum import weighted_sum
 from jobs.errors import Fault, InputError
@@ -82,9 +83,11 @@ def as_lora(adapter: Adapter, targets: Mapping[str, Target], rank: int | None, b
     @lru_cache(maxsize=1)
     def factors(module: str) -> LowRank:
         if rank is None:
-            return padded(targets[module].exact(), ranks[module])
-        kept, truncations[module] = truncated(targets[module].exact(), rank)
-        return kept
+            kept = padded(targets[module].exact(), ranks[module])
+        else:
+            kept, truncations[module] = truncated(targets[module].exact(), rank)
+        # Weights and scalings stand in B alone: the narrow range of float16 needs a share of them in A.
+        return evened(kept) if targets[module].up_spec.dtype == torch.float16 else kept
 
     def compute(name: str) -> Tensor:
         if name not in owner:

@@ -13,6 +13,7 @@ from jobs.arithmetic.lowrank import (
     LowRank,
     Truncation,
     concatenated,
+    evened,
     padded,
     total_truncation,
     truncated,
@@ -102,3 +103,18 @@ def test_deltas_of_different_shapes_are_refused():
 def test_padding_does_not_change_the_matrix():
     term = pair(1, 2)
     np.testing.assert_array_equal(padded(term, 5).dense().numpy(), term.dense().numpy())
+
+
+@pytest.mark.parametrize("weight", [1e-12, 3e-4, 1.0, -7e8])
+def test_even_factors_are_the_same_matrix_of_like_magnitudes(weight):
+    exact = pair(1, 4)
+    exact = LowRank((exact.up * weight).float(), exact.down)
+    exact.up[:, 2] = 0.0
+    even = evened(exact)
+    torch.testing.assert_close(even.dense(), exact.dense(), rtol=1e-6, atol=0.0)
+    for column in (0, 1, 3):
+        ratio = float(even.up[:, column].abs().max() / even.down[column].abs().max())
+        assert 0.5 <= ratio <= 2.0
+        # Powers of two: the mantissas stay.
+        assert torch.equal(torch.frexp(even.up[:, column])[0], torch.frexp(exact.up[:, column])[0])
+    assert torch.equal(even.down[2], exact.down[2])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from peft import PeftModel
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from tiny_adapters import llama, peft_outputs, save_peft, tokens, write_recipe
 
 from jobs.merging.merge import MergeReport, merge
@@ -237,3 +237,22 @@ def test_bfloat16_adapters_are_summed_in_float32(tmp_path):
         assert tensor.dtype == torch.bfloat16
         # One rounding: at most half a unit in the last place of bfloat16 (8 bits of mantissa), plus float32's error.
         assert bool(((tensor.double() - exact).abs() <= exact.abs() * 2.0**-8 + 1e-6).all())
+
+
+@pytest.mark.parametrize(("size", "weight"), [(2e-4, 0.05), (1e-2, 0.0001), (40.0, 3000.0)])
+@pytest.mark.parametrize("rank", [{}, {"rank": 8}])
+def test_float16_holds_small_and_large_updates_in_both_factors(tmp_path, size, weight, rank):
+    save_peft(tmp_path / "s1", "lora", 1)
+    path = tmp_path / "s1" / "adapter_model.safetensors"
+    stored = {name: (v * (size if "lora_B" in name else 0.1)).half() for name, v in load_file(path).items()}
+    save_file(stored, path)
+    sources = [{"adapter": "s1", "weight": weight}]
+    recipe = write_recipe(tmp_path / "r.yaml", method="linear", sources=sources, name="gl", **rank)
+    got = load_file(merge(recipe, tmp_path / "out").path / "adapter_model.safetensors")
+    for name in (name for name in stored if "lora_B" in name):
+        down = name.replace("lora_B", "lora_A")
+        exact = weight * 2.0 * (stored[name].double() @ stored[down].double())
+        found = got[name].double() @ got[down].double()
+        assert got[name].dtype == torch.float16
+        # Both factors rounded once, to 11 bits.
+        assert float((found - exact).norm() / exact.norm()) < 5e-4
