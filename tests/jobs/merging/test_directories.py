@@ -179,6 +179,20 @@ def test_the_card_tells_the_backbone_the_rule_and_the_truncation(tmp_path):
     assert "Relative Frobenius error of delta W" in text
 
 
+@pytest.mark.parametrize(
+    ("more", "told", "untold"),
+    [
+        ({}, "", ("divided by their sum", "left out")),
+        ({"options": {"normalize": True}}, "divided by their sum", ("left out",)),
+        ({"head": "drop"}, "Heads and modules that were trained whole are left out", ("divided by their sum",)),
+    ],
+)
+def test_the_card_tells_what_was_normalized_and_left_out(tmp_path, more, told, untold):
+    text = (merge(recipe_for(tmp_path, "madx", save_hub, **more), tmp_path / "out").path / "README.md").read_text()
+    assert told in text
+    assert not [words for words in (*untold, "Nothing was normalized") if words in text]
+
+
 def test_a_hostile_backbone_name_cannot_break_out_of_the_card(tmp_path):
     recipe = recipe_for(tmp_path, "madx", save_hub)
     evil = 'x`\n---\n| <script>alert(1)</script>"); import os #'

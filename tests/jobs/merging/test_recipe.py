@@ -83,8 +83,11 @@ def test_every_fault_of_a_file_comes_at_once_with_line_and_key():
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("", "a recipe is a mapping of keys"),
-        ("- a", "a recipe is a mapping of keys (got list)"),
+        ("", "a recipe is a mapping of keys (got nothing)"),
+        ("just words", "a recipe is a mapping of keys (got a text)"),
+        ("method: ties\nsources: [{adapter: a}]\noptions: {scale: 0.5}\nname: x", "options.scale: unknown key"),
+        ("method: add\ntask: t\nlanguage: l\noptions: {weight: 1.0}\nname: x", "options.weight: unknown key"),
+        ("- a", "a recipe is a mapping of keys (got a list)"),
         ("name: x", "r.yaml:1: method: a required key is missing; known: adamergex, add, "),
         ("name: x\nmethod: tis", "r.yaml:2: method: no such method (got 'tis'); did you mean \"ties\"?"),
         ("a: [", "not valid YAML"),

@@ -155,6 +155,12 @@ def test_lora_with_and_without_bias_is_refused(tmp_path, space):
     refused(tmp_path, "configurations differ: lora_bias (got True in s1, False in s2)", space=space)
 
 
+@pytest.mark.parametrize("weights", [(0.3, -0.1, -0.2), (0.1, 0.7, -0.8), (1.0, -1.0, 0.0)])
+def test_weights_that_cancel_but_for_their_rounding_are_not_normalized(hub, weights):
+    sources = [{"adapter": f"s{1 + number % 2}", "weight": weight} for number, weight in enumerate(weights)]
+    refused(hub, "sum to zero cannot be normalized", sources=sources, options={"normalize": True})
+
+
 def test_missing_and_extra_tensors_are_refused_naming_both(hub):
     def change(tensors):
         tensors.pop("roberta.encoder.layer.0.output.adapters.a2.adapter_up.bias")
@@ -255,6 +261,16 @@ def test_values_that_are_not_finite_are_refused_and_nothing_is_left(lora, value,
     name = "base_model.model.model.layers.1.mlp.up_proj.lora_B.weight"
     edit_tensors(lora / "s2", lambda t: t[name].__setitem__((3, 1), value))
     refused(lora, "NaN or infinite", "layers.1.mlp.up_proj.lora_B", **more)
+
+
+def test_a_result_that_overflows_is_no_fault_of_a_source(tmp_path):
+    save_peft(tmp_path / "s1", "lora", 1)
+    # Finite in float16, whose largest number is 65504; their scaled product is not.
+    edit_tensors(tmp_path / "s1", lambda t: t.update({n: torch.full_like(v, 20000.0).half() for n, v in t.items()}))
+    with pytest.raises(InputError) as error:
+        linear(tmp_path, sources=[{"adapter": "s1", "weight": 5.0}])
+    assert "overflows" in str(error.value) and "source 0" not in str(error.value)
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("method", ["ties", "dare", "slerp"])
@@ -373,7 +389,7 @@ def test_some_heads_and_some_none_must_be_decided(tmp_path):
         "some sources have a prediction head",
         "with: s1",
         "without: s2",
-        "head: merge, first, task, mean or drop",
+        "head: merge, first, mean or drop",
     )
     linear(tmp_path, head="first")
     assert (tmp_path / "out" / "model_head.safetensors").exists()

@@ -266,6 +266,19 @@ def test_the_command_deletes_only_on_request(store):
         command("gc", "-w", store.root / "artifacts")
 
 
+def test_the_workspace_of_gc_may_be_said_without_its_flag(store):
+    workspace(store)
+    assert command("gc", store.root) == command("gc", "-w", store.root)
+
+
+@pytest.mark.parametrize("words", [("gc",), ("lineage", "en"), ("export", "en", "out"), ("push", "en", "me/en")])
+def test_looking_at_a_mistyped_workspace_makes_nothing(tmp_path, monkeypatch, words):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="not a workspace"):
+        command(*words, "-w", "workspce")
+    assert not list(tmp_path.iterdir())
+
+
 # export and push
 
 
