@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from jobs.adapters.adapter import Adapter
+from jobs.adapters.lora_modules import PLAIN_INITS
 from jobs.adapters.tensor_names import RenamedTensors
 from jobs.errors import Fault, raise_all
 
@@ -59,7 +60,6 @@ _DEFAULTS: Mapping[str, Any] = {
 }
 # Lists in which the order says which row or layer is meant.
 _ORDERED = ("layers_to_transform", "trainable_token_indices")
-_ORDINARY_INITS = (True, False, "gaussian", "eva", "orthogonal")
 
 
 def check_compatible(
@@ -115,7 +115,7 @@ def _settings_faults(first: Adapter, other: Adapter, ignored: frozenset[str]) ->
             left, right = (settings.get(key, "absent") for settings in (one, two))
             faults.append(_fault(f"configurations differ: {key}", first, other, left, right))
     left, right = one.get("init_lora_weights", True), two.get("init_lora_weights", True)
-    if left != right and not (left in _ORDINARY_INITS and right in _ORDINARY_INITS):
+    if left != right and not (left in PLAIN_INITS and right in PLAIN_INITS):
         # PiSSA and its like change the backbone, so adapters of different ones sit on different backbones.
         faults.append(_fault("configurations differ: init_lora_weights", first, other, left, right))
     return faults

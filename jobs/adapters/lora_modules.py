@@ -16,6 +16,8 @@ from jobs.errors import Fault, InputError
 
 _LORA = re.compile(r"(?P<module>.*)\.(?P<part>lora_A|lora_B|lora_embedding_A|lora_embedding_B)(?P<rest>\.weight)?")
 _LOKR = re.compile(r"(?P<module>.*)\.(?P<part>lokr_w1|lokr_w1_a|lokr_w1_b|lokr_w2|lokr_w2_a|lokr_w2_b)")
+# Initializations of A and B that leave the backbone's own weights as they are.
+PLAIN_INITS = (True, False, "gaussian", "eva", "orthogonal", "mica")
 # Repeats of a repeat or of a group can take exponential time, many repeats a high polynomial one.
 _DANGEROUS = re.compile(r"[*+}]\)*[*+{]|\)[*+{]|([*+{][^*+{]*){6}")
 # Variants whose factors are stored in other shapes than [r, in] and [out, r].
@@ -133,7 +135,7 @@ def _refuse_other_updates(adapter: Adapter) -> None:
         if settings.get(key):
             raise InputError(Fault(f"no sum of delta W: {key}", adapter.label, str(settings[key])[:60], reason))
     initial = settings.get("init_lora_weights", True)
-    if initial not in (True, False, "gaussian", "eva", "orthogonal"):
+    if initial not in PLAIN_INITS:
         todo = "that initialization changes the backbone's own weights; convert the adapter to plain LoRA first"
         raise InputError(Fault("no sum of delta W: init_lora_weights", adapter.label, repr(initial), todo))
 

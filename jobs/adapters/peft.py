@@ -20,6 +20,24 @@ from jobs.arithmetic.tensors import JoinedTensors
 from jobs.errors import Fault, InputError
 
 _KINDS: Mapping[str, Kind] = {"LORA": "lora", "IA3": "ia3", "PREFIX_TUNING": "prefix", "LOKR": "lokr"}
+_PROMPT = "a trained prompt stands in none of the merged methods"
+_ROTATION = "it multiplies the backbone's weights, and products of them are no sums"
+_SHARED = "its parameters scale matrices that other adapters do not share"
+_PARTS = "its update is no sum of its parts, so sums of parameters are no sums of updates"
+_REASONS: Mapping[str, str] = {
+    **dict.fromkeys(("PROMPT_TUNING", "MULTITASK_PROMPT_TUNING", "P_TUNING", "CPT", "CARTRIDGE"), _PROMPT),
+    "ADAPTION_PROMPT": _PROMPT,
+    **dict.fromkeys(("OFT", "BOFT", "HRA", "ROAD", "PSOFT", "HIRA"), _ROTATION),
+    **dict.fromkeys(("VERA", "PVERA", "RANDLORA", "VBLORA", "UNILORA", "TINYLORA", "FOURIERFT", "WAVEFT"), _SHARED),
+    **dict.fromkeys(("ADALORA", "LOHA", "DELORA"), _PARTS),
+    **dict.fromkeys(("POLY", "XLORA"), "it mixes several adapters by what the input is"),
+    **dict.fromkeys(("LN_TUNING", "TRAINABLE_TOKENS", "OSF"), "it stores whole parameters of the backbone, no changes"),
+}
+# Variants of LoRA that PEFT itself loads differently, or no longer.
+_REFUSED_LORA = {
+    "monteclora_config": "MonteCLoRA trains distributions beside A and B, which a sum of parameters does not respect",
+    "enable_lora": "it is LoRA of fused projections as PEFT before 0.3 stored it, which no later release loads",
+}
 _MARKS: Mapping[Kind, tuple[str, ...]] = {
     "lora": (".lora_",),
     "ia3": (".ia3_l",),
@@ -76,10 +94,12 @@ def _stable(config: Mapping[str, Any]) -> dict[str, Any]:
 def _kind(config: Mapping[str, Any], path: Path) -> Kind:
     peft_type = config.get("peft_type")
     if not isinstance(peft_type, str) or peft_type not in _KINDS:
-        known = "known: " + ", ".join(sorted(_KINDS))
-        raise InputError(
-            Fault("a PEFT method that cannot be merged", str(path), repr(peft_type)[:80], f"known: {known}")
-        )
+        reason = _REASONS.get(str(peft_type), "nothing is known of sums of its parameters")
+        todo = f"{reason}; merged are {', '.join(sorted(_KINDS))}"
+        raise InputError(Fault("a PEFT method that cannot be merged", str(path), repr(peft_type)[:80], todo))
+    for key, reason in _REFUSED_LORA.items():
+        if _KINDS[peft_type] == "lora" and config.get(key):
+            raise InputError(Fault(f"a LoRA that cannot be merged: {key}", str(path), todo=reason))
     return _KINDS[peft_type]
 
 

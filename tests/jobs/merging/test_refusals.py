@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from peft import PeftType
 from safetensors.torch import load_file, save_file
 from tiny_adapters import save_hub, save_peft, write_recipe
 
+from jobs.adapters.peft import _KINDS, _REASONS
 from jobs.errors import InputError
 from jobs.merging.merge import merge
 
@@ -379,6 +381,55 @@ def test_compacter_is_refused_with_a_reason(tmp_path):
 def test_methods_that_cannot_be_merged_are_refused_with_a_reason(hub, architecture):
     edit_config(hub / "s1", architecture=architecture)
     refused(hub, f"adapters of architecture '{architecture}' cannot be merged")
+
+
+PEFT_REFUSED = {
+    "VERA": "matrices that other adapters do not share",
+    "RANDLORA": "matrices that other adapters do not share",
+    "PROMPT_TUNING": "a trained prompt",
+    "ADALORA": "no sum of its parts",
+    "LOHA": "no sum of its parts",
+    "OFT": "multiplies the backbone's weights",
+    "LN_TUNING": "whole parameters",
+    "OF_THE_FUTURE": "nothing is known",
+}
+
+
+@pytest.mark.parametrize(("method", "reason"), PEFT_REFUSED.items())
+def test_peft_methods_that_cannot_be_merged_are_refused_with_a_reason(lora, method, reason):
+    edit_config(lora / "s1", peft_type=method)
+    refused(lora, f"a PEFT method that cannot be merged (got '{method}'); ", reason, "merged are IA3, LOKR, LORA")
+
+
+def test_the_reasons_are_of_methods_that_peft_has():
+    assert _REASONS.keys() <= {one.value for one in PeftType} - _KINDS.keys()
+
+
+@pytest.mark.parametrize("space", ["factors", "delta"])
+@pytest.mark.parametrize(
+    ("key", "value", "reason"),
+    [
+        ("monteclora_config", {"num_samples": 8}, "MonteCLoRA trains distributions"),
+        ("enable_lora", [True, False, True], "PEFT before 0.3"),
+    ],
+)
+def test_variants_that_plain_peft_would_not_load_again_are_refused_in_every_space(lora, key, value, reason, space):
+    for name in ("s1", "s2"):
+        edit_config(lora / name, **{key: value})
+    refused(lora, f"cannot be merged: {key}", reason, space=space)
+
+
+def test_an_initialization_that_leaves_the_backbone_alone_has_a_delta_space(lora):
+    edit_config(lora / "s1", init_lora_weights="mica")
+    linear(lora)
+    assert json.loads((lora / "out" / "adapter_config.json").read_text())["init_lora_weights"] is True
+    merged, one, two = (load_file(lora / name / "adapter_model.safetensors") for name in ("out", "s1", "s2"))
+    for name in one:
+        if name.endswith("lora_A.weight"):
+            other = name.replace("lora_A", "lora_B")
+            deltas = [tensors[other].double() @ tensors[name].double() for tensors in (merged, one, two)]
+            # lora_alpha 8 over r 4 is a scaling of 2, half of which is each source's share.
+            torch.testing.assert_close(deltas[0], deltas[1] + deltas[2], rtol=1e-5, atol=1e-6)
 
 
 def test_some_heads_and_some_none_must_be_decided(tmp_path):
