@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from packaging.version import InvalidVersion, Version
 from torch import Tensor
 
 from jobs.adapters.adapter import Adapter, Head, Kind, StatedBackbone
@@ -80,7 +81,10 @@ def _write_pair(tensors: Mapping[str, Tensor], directory: Path, filenames: tuple
 
 
 def _modernised(document: dict[str, Any], path: Path) -> dict[str, Any]:
-    """Read old files as `adapters` itself does: activation names before 2.0, LoRA scaling before 1.1.0."""
+    """Read old files as `adapters` itself does.
+
+    Names of activations before 2.0, nested invertible adapters of 1.0, the scaling of LoRA before `adapters` 1.1.0.
+    """
     document = copy.deepcopy(document)
     config = document.get("config")
     if not isinstance(config, dict):
@@ -89,17 +93,32 @@ def _modernised(document: dict[str, Any], path: Path) -> dict[str, Any]:
     version = document.get("version")
     if version is None and config.get("non_linearity") in _OLD_ACTIVATIONS:
         config["non_linearity"] = _OLD_ACTIVATIONS[config["non_linearity"]]
-    if config.get("architecture") == "lora" and _before_1_1(version):
+    _with_flat_invertible(config, path)
+    if config.get("architecture") == "lora" and _before_1_1(version, path):
         config["alpha"] = config.get("r", 8)
     return document
 
 
-def _before_1_1(version: object) -> bool:
-    """Those releases trained LoRA with a scaling of 1 whatever alpha said."""
+def _before_1_1(version: object, path: Path) -> bool:
+    """Those releases trained LoRA with a scaling of 1 whatever alpha said; a release's candidates come before it."""
     if not isinstance(version, str) or not version.startswith("adapters."):
         return False
-    parts = version.removeprefix("adapters.").split(".")[:2]
-    return all(part.isdigit() for part in parts) and tuple(map(int, parts)) < (1, 1)
+    try:
+        return Version(version.removeprefix("adapters.")) < Version("1.1.0")
+    except InvalidVersion as error:
+        raise InputError(Fault("not a version of `adapters`", f"{path}: version", version[:80])) from error
+
+
+def _with_flat_invertible(config: dict[str, Any], path: Path) -> None:
+    """Version 1 nested what is now `inv_adapter` and `inv_adapter_reduction_factor`, in place."""
+    nested = config.pop("invertible_adapter", None)
+    if not nested:
+        return
+    if not isinstance(nested, dict) or not nested.keys() >= {"block_type", "reduction_factor"}:
+        todo = "block_type and reduction_factor are wanted"
+        raise InputError(Fault("no description of an invertible adapter", f"{path}: invertible_adapter", todo=todo))
+    config["inv_adapter"] = nested["block_type"]
+    config["inv_adapter_reduction_factor"] = nested["reduction_factor"]
 
 
 def _kind(config: Mapping[str, Any], path: Path) -> Kind:

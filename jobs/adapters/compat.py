@@ -81,6 +81,25 @@ def check_compatible(
     raise_all(faults)
 
 
+def with_backbone(adapter: Adapter, sources: Sequence[Adapter], stated: str | None = None) -> Adapter:
+    """`adapter` naming the one backbone of its `sources`: as `stated` by the user, else the first name that one gives.
+
+    A revision belongs to its name: it is that of the source with this name, or none.
+    """
+    name = stated or next((one.backbone.model_name for one in sources if one.backbone.model_name), "")
+    if name == adapter.backbone.model_name:
+        return adapter
+    revision = next((one.backbone.revision for one in sources if one.backbone.model_name == name), "")
+    backbone = replace(adapter.backbone, model_name=name, revision=revision)
+    if adapter.format == "peft":
+        config = {**adapter.config, "base_model_name_or_path": name, "revision": revision or None}
+        return replace(adapter, backbone=backbone, config=config)
+    head = adapter.head
+    if head is not None and "model_name" in head.config:
+        head = replace(head, config={**head.config, "model_name": name})
+    return replace(adapter, backbone=backbone, config={**adapter.config, "model_name": name}, head=head)
+
+
 def _kind(adapter: Adapter) -> str:
     return f"{adapter.kind} ({adapter.format})"
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,6 @@ from jobs.errors import Fault, InputError
 CONFIG = "adapter_config.json"
 HEAD_CONFIG = "head_config.json"
 MAX_CONFIG_BYTES = 16 * 2**20
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,99}")
 
 
 def adapter_directory(path: Path | str) -> Path:
@@ -71,14 +69,15 @@ def write_json(document: Mapping[str, Any], path: Path) -> None:
 
 
 def checked_name(name: object, where: str) -> str:
-    """`name` when it can serve as an adapter's name: letters, digits, `_`, `-`, at most 100 characters.
+    """`name` when it can serve as an adapter's name: what `adapters` takes, of at most 100 characters.
 
-    A name becomes part of module paths (no dots) and of messages; raises InputError otherwise.
+    A name becomes part of module paths (no dots) and of messages (no control characters), never of a file's path;
+    `*` stands for it in tensors' names. Raises InputError otherwise.
     """
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise InputError(
-            Fault("not a usable adapter name", where, repr(name)[:80], "use letters, digits, '_' and '-' only")
-        )
+    usable = isinstance(name, str) and 0 < len(name) <= 100 and name.isprintable() and not set(name) & {".", "*"}
+    if not isinstance(name, str) or not usable:
+        todo = "use up to 100 letters without dots and *"
+        raise InputError(Fault("not a usable adapter name", where, repr(name)[:80], todo))
     return name
 
 

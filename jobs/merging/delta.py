@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from jobs.adapters.adapter import Adapter
 from jobs.adapters.lora_modules import LokrModule, LoraModule, lokr_modules, lokr_update, lora_modules, lora_update
 from jobs.arithmetic.checks import all_finite
 from jobs.arithmetic.kronecker import kronecker_sum
@@ -67,6 +68,9 @@ def _lora_target(terms: Sequence[Term], modules: Sequence[LoraModule], rank: int
     adapter, first = terms[0].adapter, modules[0]
     up, down = adapter.tensors[first.up], adapter.tensors[first.down]
     same_dtype(terms, [module.names for module in modules])
+    _same_shape(
+        terms, first.module, [_shape(term.adapter, module) for term, module in zip(terms, modules, strict=True)]
+    )
     ranks = [term.adapter.tensors[module.down].shape[0] for term, module in zip(terms, modules, strict=True)]
     inner = rank or sum(ranks)
 
@@ -89,12 +93,10 @@ def _lora_target(terms: Sequence[Term], modules: Sequence[LoraModule], rank: int
 
 def _lokr_target(terms: Sequence[Term], modules: Sequence[LokrModule], rank: int | None) -> Target:
     updates = [lokr_update(term.adapter, module) for term, module in zip(terms, modules, strict=True)]
-    shapes = {update.shape for update in updates}
-    if len(shapes) != 1:
-        raise InputError(Fault("delta W has different shapes", modules[0].module, ", ".join(map(str, sorted(shapes)))))
+    _same_shape(terms, modules[0].module, [update.shape for update in updates])
     names = [module.names for module in modules]
     same_dtype(terms, names)
-    rows, columns = shapes.pop()
+    rows, columns = updates[0].shape
     inner = rank or min(sum(u.left.rank * u.right.rank for u in updates), rows, columns)
 
     def exact() -> LowRank:
@@ -106,6 +108,21 @@ def _lokr_target(terms: Sequence[Term], modules: Sequence[LokrModule], rank: int
     stem = modules[0].module
     up, down = TensorSpec((rows, inner), dtype), TensorSpec((inner, columns), dtype)
     return Target(f"{stem}.lora_B.weight", f"{stem}.lora_A.weight", up, down, exact)
+
+
+def _shape(adapter: Adapter, module: LoraModule) -> tuple[int, ...]:
+    """Of delta W: [out, in], or that of a convolution's kernel."""
+    up, down = adapter.tensors[module.up], adapter.tensors[module.down]
+    return (up.shape[0], *down.shape[1:])
+
+
+def _same_shape(terms: Sequence[Term], module: str, shapes: Sequence[tuple[int, ...]]) -> None:
+    """Raise InputError, naming both sides, when one module has updates of different shapes."""
+    for term, shape in zip(terms[1:], shapes[1:], strict=True):
+        if shape != shapes[0]:
+            got = f"{list(shapes[0])} in {terms[0].path}, {list(shape)} in {term.path}"
+            todo = "adapters of different backbones do not add up"
+            raise InputError(Fault("deltas of different shapes", module, got, todo))
 
 
 def finite(term: Term, names: Iterable[str]) -> None:

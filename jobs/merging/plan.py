@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from jobs.adapters.adapter import LOW_RANK_KINDS, Adapter, Kind
-from jobs.adapters.compat import RANK_SETTINGS, aligned, check_compatible
+from jobs.adapters.compat import RANK_SETTINGS, aligned, check_compatible, with_backbone
 from jobs.adapters.lora_modules import check_factors
 from jobs.adapters.peft_heads import peft_settings
 from jobs.arithmetic.tensors import JoinedTensors
@@ -55,7 +55,7 @@ def plan_merge(recipe: recipes.Recipe, terms: Sequence[Term]) -> Merged:
         adapter = replace(adapter, config={**adapter.config, "modules_to_save": None})
     elif adapter.format == "peft" and head is not None:
         adapter = replace(adapter, config={**adapter.config, **peft_settings(head)})
-    merged.adapter = adapter
+    merged.adapter = with_backbone(adapter, [term.adapter for term in terms], recipe.backbone)
     return merged
 
 

@@ -87,8 +87,8 @@ def test_a_link_inside_the_directory_is_followed(tmp_path):
     assert read_adapter(tmp_path / "fine").tensors
 
 
-@pytest.mark.parametrize("name", ["../../etc", "a/b", "a.b", "", "x" * 101, "a\nb", None, 7, "*"])
-def test_a_name_that_could_be_a_path_is_refused(tmp_path, name):
+@pytest.mark.parametrize("name", ["../../etc", "a.b", "", "x" * 101, "a\nb", "\u202ea", "\x1b[2J", None, 7, "*"])
+def test_a_name_that_could_steer_a_message_or_a_module_path_is_refused(tmp_path, name):
     save_hub(tmp_path / "evil", "bottleneck", 1)
     edited(tmp_path / "evil", name=name)
     with pytest.raises(InputError, match="not a usable adapter name"):

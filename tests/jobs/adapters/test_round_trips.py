@@ -25,6 +25,7 @@ from tiny_adapters import (
 
 from jobs.adapters.formats import read_adapter, write_adapter
 from jobs.adapters.tensor_files import read_tensors, write_pickle, write_safetensors
+from jobs.errors import InputError
 
 HUB_KINDS = {
     "madx": "bottleneck",
@@ -34,6 +35,11 @@ HUB_KINDS = {
 }
 PEFT_KINDS = {"rslora": "lora", "lora_bias": "lora", "lokr_factored": "lokr"}
 DTYPES = st.sampled_from([torch.float32, torch.bfloat16, torch.float16, torch.float64])
+
+
+def edited(directory: Path, **changes: object) -> None:
+    path = directory / "adapter_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
 
 
 @pytest.mark.parametrize("kind", HUB_CONFIGS)
@@ -171,13 +177,52 @@ def test_names_and_activations_of_old_files_are_read_as_adapters_reads_them(tmp_
         torch.testing.assert_close(hub_outputs(tmp_path / "two"), model(tokens()).last_hidden_state, rtol=0, atol=0)
 
 
-def test_lora_of_releases_with_the_faulty_scaling_is_read_with_a_scaling_of_one(tmp_path):
-    save_hub(tmp_path / "one", "lora", 1)
-    config_path = tmp_path / "one" / "adapter_config.json"
-    config = json.loads(config_path.read_text())
-    config_path.write_text(json.dumps({**config, "version": "adapters.1.0.1"}))
+@pytest.mark.parametrize("name", ["en@wiki", "AdapterHub/en", "zh-中文", "my adapter", "-en"])
+def test_every_name_that_adapters_takes_is_read(tmp_path, name):
+    save_hub(tmp_path / "one", "madx", 1, name)
     adapter = read_adapter(tmp_path / "one")
-    assert adapter.settings["alpha"] == adapter.settings["r"] == 3
+    assert adapter.name == name
+    write_adapter(adapter, tmp_path / "two")
+    torch.testing.assert_close(hub_outputs(tmp_path / "two"), hub_outputs(tmp_path / "one"), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    "version", ["1.0.1", "1.1.0.dev0", "1.1.0rc1", "0.2.2.post1", "1.1.0", "1.1.0.post1", "1.1", "1.10.0", "2.0.0.dev0"]
+)
+def test_the_scaling_of_a_loras_release_is_the_one_that_adapters_takes(tmp_path, version):
+    save_hub(tmp_path / "one", "lora", 1)
+    edited(tmp_path / "one", version=f"adapters.{version}")
+    model = hub_model()
+    name = model.load_adapter(str(tmp_path / "one"), with_head=False)
+    theirs = model.adapters_config.get(name)
+    adapter = read_adapter(tmp_path / "one")
+    assert (adapter.settings["r"], adapter.settings["alpha"]) == (theirs["r"], theirs["alpha"])
+
+
+def test_a_version_that_adapters_cannot_read_is_refused(tmp_path):
+    save_hub(tmp_path / "one", "lora", 1)
+    edited(tmp_path / "one", version="adapters.of-the-future")
+    with pytest.raises(InputError, match="not a version of `adapters`"):
+        read_adapter(tmp_path / "one")
+
+
+def test_the_nested_invertible_adapter_of_the_first_format_is_read(tmp_path):
+    save_hub(tmp_path / "one", "madx", 1)
+    new = read_adapter(tmp_path / "one").settings
+    config = json.loads((tmp_path / "one" / "adapter_config.json").read_text())["config"]
+    del config["inv_adapter"], config["inv_adapter_reduction_factor"]
+    config["invertible_adapter"] = {"block_type": "nice", "non_linearity": "relu", "reduction_factor": 2}
+    edited(tmp_path / "one", config=config)
+    adapter = read_adapter(tmp_path / "one")
+    assert adapter.settings == new
+    write_adapter(adapter, tmp_path / "two")
+    torch.testing.assert_close(hub_outputs(tmp_path / "two"), hub_outputs(tmp_path / "one"), rtol=0, atol=0)
+    for nested in ("nice", {"block_type": "nice"}, [1]):
+        edited(tmp_path / "one", config={**config, "invertible_adapter": nested})
+        with pytest.raises(InputError, match="invertible_adapter: no description"):
+            read_adapter(tmp_path / "one")
+    edited(tmp_path / "one", config={**config, "invertible_adapter": None})
+    assert "invertible_adapter" not in read_adapter(tmp_path / "one").settings
 
 
 @given(

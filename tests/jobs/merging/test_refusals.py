@@ -65,6 +65,16 @@ def hub(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def hub_of_two_names(tmp_path: Path) -> Path:
+    """Two adapters with heads, each with a name of its own for their backbone."""
+    (tmp_path / "two").mkdir()
+    for seed in (1, 2):
+        directory = save_hub(tmp_path / "two" / f"s{seed}", "bottleneck", seed, labels=3)
+        edit_config(directory, nested=False, model_name=f"/local/{seed}")
+    return tmp_path / "two"
+
+
+@pytest.fixture
 def lora(tmp_path: Path) -> Path:
     """Two PEFT LoRA adapters that can be merged."""
     save_peft(tmp_path / "s1", "lora", 1)
@@ -83,6 +93,31 @@ def test_the_user_may_state_that_two_names_are_one_backbone(hub):
     edit_config(hub / "s2", nested=False, model_name="local/xlmr")
     linear(hub, backbone="xlm-roberta-base")
     assert (hub / "out").is_dir()
+
+
+def card_before_parents(folder: Path) -> str:
+    return (folder / "out" / "README.md").read_text().split("## Parents")[0]
+
+
+def test_the_stated_backbone_is_the_one_that_is_written(lora, hub_of_two_names):
+    edit_config(lora / "s1", base_model_name_or_path="/home/someone/llama", revision="of-that-path")
+    edit_config(lora / "s2", base_model_name_or_path="org/llama", revision="abc")
+    linear(lora, backbone="org/llama")
+    config = json.loads((lora / "out" / "adapter_config.json").read_text())
+    assert (config["base_model_name_or_path"], config["revision"]) == ("org/llama", "abc")
+    assert "/home/someone" not in card_before_parents(lora)
+    linear(hub_of_two_names, backbone="other/name", head="first")
+    for name in ("adapter_config.json", "head_config.json"):
+        assert json.loads((hub_of_two_names / "out" / name).read_text())["model_name"] == "other/name"
+    assert "from_pretrained('other/name')" in card_before_parents(hub_of_two_names)
+
+
+def test_a_name_that_only_one_source_gives_is_the_results(lora):
+    edit_config(lora / "s1", base_model_name_or_path=None)
+    edit_config(lora / "s2", base_model_name_or_path="org/llama")
+    linear(lora)
+    assert json.loads((lora / "out" / "adapter_config.json").read_text())["base_model_name_or_path"] == "org/llama"
+    assert "for `org/llama`" in card_before_parents(lora)
 
 
 def test_different_hidden_sizes_and_model_types_are_refused_all_at_once(hub):
@@ -248,7 +283,16 @@ def test_shapes_of_stored_parameters_that_differ_are_refused(hub):
 def test_shapes_of_deltas_that_differ_are_refused(lora):
     name = "base_model.model.model.layers.1.mlp.up_proj.lora_B.weight"
     edit_tensors(lora / "s2", lambda t: t.update({name: torch.zeros(7, 4)}))
-    refused(lora, "deltas of different shapes", "[48, 32]", "[7, 32]", space="delta")
+    refused(lora, "layers.1.mlp.up_proj: deltas of different shapes (got [48, 32] in s1, [7, 32] in s2)", space="delta")
+
+
+def test_shapes_of_kronecker_deltas_that_differ_are_refused_naming_both(tmp_path):
+    for seed in (1, 2):
+        save_peft(tmp_path / f"s{seed}", "lokr", seed)
+    # One half of a factor's rows is one half of delta W's.
+    name = "base_model.model.model.layers.1.mlp.up_proj.lokr_w1"
+    edit_tensors(tmp_path / "s2", lambda t: t.update({name: t[name][: len(t[name]) // 2].clone()}))
+    refused(tmp_path, "layers.1.mlp.up_proj: deltas of different shapes (got [48, 32] in s1, [24, 32] in s2)")
 
 
 @pytest.mark.parametrize("space", ["factors", "delta"])
