@@ -50,6 +50,11 @@ def read_adapter(path: Path | str) -> Adapter:
     stored = read_weights(directory, ADAPTERHUB_WEIGHTS)
     check_tensors(stored, str(path))
     tensors = without_aliases(free_names(stored, name, str(path)), str(path))
+    if config.get("type") == "text_task" and not any("invertible_adapters." in tensor for tensor in tensors):
+        # Old task adapters described invertible adapters that they never had.
+        config["config"].update(
+            dict.fromkeys({"inv_adapter", "inv_adapter_reduction_factor"} & config["config"].keys())
+        )
     backbone = _backbone(config)
     return Adapter(kind, "adapterhub", name, config, tensors, backbone, _read_head(directory), str(path))
 

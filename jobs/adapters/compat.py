@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from jobs.adapters.adapter import Adapter
-from jobs.adapters.lora_modules import PLAIN_INITS
+from jobs.adapters.lora_modules import PLAIN_INITS, fits
 from jobs.adapters.tensor_names import RenamedTensors
 from jobs.errors import Fault, raise_all
 
@@ -60,6 +61,11 @@ _DEFAULTS: Mapping[str, Any] = {
 }
 # Lists in which the order says which row or layer is meant.
 _ORDERED = ("layers_to_transform", "trainable_token_indices")
+
+
+# Settings that choose modules, and what in a tensor's name comes after its module.
+_MODULE_KEYS = ("target_modules", "feedforward_modules")
+_MARK = re.compile(r"\.(?:lora_|ia3_l|lokr_)")
 
 
 def check_compatible(
@@ -130,7 +136,7 @@ def _settings_faults(first: Adapter, other: Adapter, ignored: frozenset[str]) ->
     one, two = first.settings, other.settings
     faults = []
     for key in sorted((one.keys() | two.keys()) - _TRAINING_ONLY - ignored):
-        if _setting(one, key) != _setting(two, key):
+        if _setting(one, key) != _setting(two, key) and not _same_modules(first, other, key):
             left, right = (settings.get(key, "absent") for settings in (one, two))
             faults.append(_fault(f"configurations differ: {key}", first, other, left, right))
     left, right = one.get("init_lora_weights", True), two.get("init_lora_weights", True)
@@ -138,6 +144,20 @@ def _settings_faults(first: Adapter, other: Adapter, ignored: frozenset[str]) ->
         # PiSSA and its like change the backbone, so adapters of different ones sit on different backbones.
         faults.append(_fault("configurations differ: init_lora_weights", first, other, left, right))
     return faults
+
+
+def _same_modules(first: Adapter, other: Adapter, key: str) -> bool:
+    """Modules can be named by their ends, longer ones, and a pattern: it is the tensors that say which they are."""
+    return key in _MODULE_KEYS and first.format == "peft" and _selected(first, key) == _selected(other, key)
+
+
+def _selected(adapter: Adapter, key: str) -> set[str]:
+    """The modules with tensors that PEFT chooses by this setting."""
+    said = adapter.settings.get(key) or []
+    paths = {_MARK.split(name, maxsplit=1)[0].removeprefix("base_model.model.") for name in adapter.tensors}
+    if isinstance(said, str):
+        return {path for path in paths if said == "all-linear" or fits(said, path, adapter.label)}
+    return {path for path in paths if any(f".{path}".endswith(f".{end}") for end in said)}
 
 
 def _setting(settings: Mapping[str, Any], key: str) -> Any:

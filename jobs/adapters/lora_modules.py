@@ -192,16 +192,20 @@ def _by_pattern(patterns: Mapping[str, Any] | None, module: str, default: Any, l
 def _first_fit(patterns: Mapping[str, Any], module: str, label: str) -> str | None:
     """The first pattern that fits the end of the module's path, as PEFT chooses it."""
     path = module.removeprefix("base_model.model.")
-    for pattern in patterns:
-        if len(pattern) > 300 or _DANGEROUS.search(pattern):
-            # A pattern out of a stranger's file must not be able to stall the matcher.
-            raise InputError(Fault("a pattern too complex to be trusted", label, pattern[:60]))
-        try:
-            if re.match(rf"(.*\.)?({pattern})$", path):
-                return pattern
-        except re.error as error:
-            raise InputError(Fault("an invalid rank or alpha pattern", label, pattern[:60], str(error))) from error
-    return None
+    return next((pattern for pattern in patterns if fits(pattern, path, label, end=True)), None)
+
+
+def fits(pattern: str, path: str, label: str, end: bool = False) -> bool:
+    """Whether a pattern out of the adapter `label` fits the path of a module, or with `end` its last components.
+
+    Raises InputError for a pattern that is invalid, or that could stall the matcher.
+    """
+    if len(pattern) > 300 or _DANGEROUS.search(pattern):
+        raise InputError(Fault("a pattern too complex to be trusted", label, pattern[:60]))
+    try:
+        return re.fullmatch(rf"(.*\.)?({pattern})" if end else pattern, path) is not None
+    except re.error as error:
+        raise InputError(Fault("an invalid pattern of modules", label, pattern[:60], str(error))) from error
 
 
 def module_pattern(module: str) -> str:

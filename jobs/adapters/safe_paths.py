@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -36,18 +37,32 @@ def inner_file(directory: Path, filename: str) -> Path | None:
     """`directory/filename` when it exists, else None.
 
     Raises InputError when the file resolves to a place outside the directory (a symbolic link, `..`), or is
-    no regular file: a directory that was downloaded must not be able to name other files of this machine.
+    no regular file: a directory that was downloaded must not be able to name other files of this machine. In the cache
+    of `huggingface_hub` files are links to the blobs of the same repository, and those it may name.
     """
     path = directory / filename
     if not path.exists() and not path.is_symlink():
         return None
-    if not path.resolve().is_relative_to(directory.resolve()):
-        raise InputError(
-            Fault("points outside its directory", str(path), str(path.resolve()), "copy the real file into place")
-        )
+    real, inside = path.resolve(), directory.resolve()
+    if not real.is_relative_to(inside) and not (real.parent == _blobs(inside) and _BLOB.fullmatch(real.name)):
+        raise InputError(Fault("points outside its directory", str(path), str(real), "copy the real file into place"))
     if not path.is_file():
         raise InputError(Fault("not a regular file", str(path)))
     return path
+
+
+# What huggingface_hub calls a blob: the file's sha1 in git, or its sha256 in LFS.
+_BLOB = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+def _blobs(directory: Path) -> Path | None:
+    """Of a snapshot in huggingface_hub's cache, `models--OWNER--NAME/snapshots/COMMIT` or a folder of it, its blobs."""
+    for snapshot in (directory, *directory.parents):
+        snapshots, repository = snapshot.parent, snapshot.parent.parent
+        if snapshots.name == "snapshots" and _COMMIT.fullmatch(snapshot.name):
+            return repository / "blobs" if repository.name.startswith("models--") else None
+    return None
 
 
 def read_json(path: Path) -> dict[str, Any]:

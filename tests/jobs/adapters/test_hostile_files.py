@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import pickle
@@ -12,7 +13,7 @@ import pytest
 import torch
 from tiny_adapters import save_hub, save_peft
 
-from jobs.adapters.formats import read_adapter
+from jobs.adapters.formats import file_digests, read_adapter, tensors_digest
 from jobs.adapters.lora_modules import lora_modules
 from jobs.errors import InputError
 
@@ -78,6 +79,78 @@ def test_a_link_through_the_parent_directory_is_refused(tmp_path):
     (tmp_path / "evil" / "adapter_model.safetensors").symlink_to("../elsewhere.safetensors")
     with pytest.raises(InputError, match="points outside its directory"):
         read_adapter(tmp_path / "evil")
+
+
+COMMIT = "0123456789" * 4
+
+
+def cached(place: Path, adapter: Path, folder: str = ".") -> Path:
+    """The adapter as `huggingface_hub` caches it: a snapshot of links to the blobs of its repository."""
+    snapshot = place / "models--me--en" / "snapshots" / COMMIT / folder
+    blobs = place / "models--me--en" / "blobs"
+    blobs.mkdir(parents=True)
+    snapshot.mkdir(parents=True)
+    for file in sorted(adapter.iterdir()):
+        blob = blobs / hashlib.sha256(file.read_bytes()).hexdigest()
+        blob.write_bytes(file.read_bytes())
+        (snapshot / file.name).symlink_to(os.path.relpath(blob, snapshot))
+    return snapshot
+
+
+@pytest.mark.parametrize("folder", [".", "ner/xlmr"])
+@pytest.mark.parametrize(
+    "save", [lambda path: save_hub(path, "madx", 1, labels=2), lambda path: save_peft(path, "lora", 1)]
+)
+def test_a_snapshot_of_the_hubs_cache_is_read(tmp_path, save, folder):
+    plain = save(tmp_path / "plain")
+    snapshot = cached(tmp_path, plain, folder)
+    assert file_digests(snapshot) == file_digests(plain)
+    assert tensors_digest(read_adapter(snapshot).tensors) == tensors_digest(read_adapter(plain).tensors)
+    # The cache may itself be reached by a link.
+    (tmp_path / "cache").symlink_to(snapshot)
+    assert read_adapter(tmp_path / "cache").tensors
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/etc/passwd",
+        "../../refs/main",
+        f"../../blobs/{COMMIT}.incomplete",
+        f"../../blobs/deeper/{COMMIT}",
+        f"../../../models--me--pt/blobs/{COMMIT}",
+        f"../../blobs/{'a' * 40}",  # a blob that is itself a link to elsewhere
+    ],
+)
+def test_a_link_of_a_snapshot_that_leads_to_anything_but_a_blob_is_refused(tmp_path, target):
+    snapshot = cached(tmp_path, save_peft(tmp_path / "plain", "lora", 1))
+    blobs = snapshot.parents[1] / "blobs"
+    (blobs / ("a" * 40)).symlink_to("/etc/passwd")
+    (snapshot / "adapter_model.safetensors").unlink()
+    link = snapshot / "adapter_model.safetensors"
+    link.symlink_to(target)
+    real = Path(os.path.normpath(snapshot / target))
+    if not real.exists():
+        real.parent.mkdir(parents=True, exist_ok=True)
+        real.write_bytes((tmp_path / "plain" / "adapter_model.safetensors").read_bytes())
+    with pytest.raises(InputError, match="points outside its directory"):
+        read_adapter(snapshot)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [("me--en", "snapshots", COMMIT), ("models--me--en", "snapshot", COMMIT), ("models--me--en", "snapshots", "main")],
+)
+def test_only_a_snapshot_may_name_blobs(tmp_path, names):
+    blob = tmp_path / names[0] / "blobs" / COMMIT
+    blob.parent.mkdir(parents=True)
+    directory = tmp_path.joinpath(*names)
+    directory.parent.mkdir()
+    save_peft(directory, "lora", 1)
+    (directory / "adapter_model.safetensors").rename(blob)
+    (directory / "adapter_model.safetensors").symlink_to(blob)
+    with pytest.raises(InputError, match="points outside its directory"):
+        read_adapter(directory)
 
 
 def test_a_link_inside_the_directory_is_followed(tmp_path):

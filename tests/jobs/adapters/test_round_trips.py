@@ -225,6 +225,18 @@ def test_the_nested_invertible_adapter_of_the_first_format_is_read(tmp_path):
     assert "invertible_adapter" not in read_adapter(tmp_path / "one").settings
 
 
+def test_an_old_task_adapter_has_no_invertible_adapter_that_it_only_describes(tmp_path):
+    save_hub(tmp_path / "one", "bottleneck", 1)
+    config = json.loads((tmp_path / "one" / "adapter_config.json").read_text())["config"]
+    described = {**config, "inv_adapter": "nice", "inv_adapter_reduction_factor": 2}
+    edited(tmp_path / "one", type="text_task", config=described)
+    model = hub_model()
+    theirs = model.adapters_config.get(model.load_adapter(str(tmp_path / "one"), with_head=False))
+    adapter = read_adapter(tmp_path / "one")
+    for key in ("inv_adapter", "inv_adapter_reduction_factor"):
+        assert adapter.settings[key] is theirs[key] is None
+
+
 @given(
     entries=st.dictionaries(
         st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=12),

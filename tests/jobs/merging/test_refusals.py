@@ -9,7 +9,7 @@ import pytest
 import torch
 from peft import PeftType
 from safetensors.torch import load_file, save_file
-from tiny_adapters import save_hub, save_peft, write_recipe
+from tiny_adapters import peft_outputs, save_hub, save_peft, write_recipe
 
 from jobs.adapters.peft import _KINDS, _REASONS
 from jobs.errors import InputError
@@ -182,6 +182,46 @@ def test_the_order_of_target_modules_does_not_matter(lora):
     edit_config(lora / "s2", target_modules=["q_proj", "up_proj"])
     linear(lora)
     assert (lora / "out").is_dir()
+
+
+@pytest.mark.parametrize("space", ["factors", "delta"])
+@pytest.mark.parametrize(
+    "spelled",
+    [
+        r".*\.(q|up)_proj",
+        r"model\.layers\.\d\.(self_attn\.q_proj|mlp\.up_proj)",
+        ["self_attn.q_proj", "mlp.up_proj"],
+        ["q_proj", "up_proj", "a_module_that_is_not_there"],
+        [f"model.layers.{layer}.{module}" for layer in (0, 1) for module in ("self_attn.q_proj", "mlp.up_proj")],
+    ],
+)
+def test_the_same_modules_may_be_spelled_differently(lora, spelled, space):
+    listed = peft_outputs(lora / "s2")
+    linear(lora, space=space)
+    edit_config(lora / "s2", target_modules=spelled)
+    assert torch.equal(peft_outputs(lora / "s2"), listed)
+    (lora / "out").rename(lora / "of_lists")
+    for number, names in enumerate((("s1", "s2"), ("s2", "s1"))):
+        linear(lora, names, space=space)
+        # Concatenated ranks stand in the order of their sources.
+        torch.testing.assert_close(peft_outputs(lora / "out"), peft_outputs(lora / "of_lists"))
+        (lora / "out").rename(lora / f"out{number}")
+
+
+@pytest.mark.parametrize(
+    ("spelled", "reason"),
+    [
+        ("q_proj", "configurations differ: target_modules"),  # a pattern fits whole paths
+        (r".*\.q_proj", "configurations differ: target_modules"),
+        (["proj"], "configurations differ: target_modules"),  # an end is whole components
+        (["q_proj", "up"], "configurations differ: target_modules"),
+        (r"(.*)*q_proj", "too complex to be trusted"),
+        (r".*(q_proj", "an invalid pattern of modules"),
+    ],
+)
+def test_modules_that_a_configuration_does_not_choose_are_not_the_same(lora, spelled, reason):
+    edit_config(lora / "s2", target_modules=spelled)
+    refused(lora, reason, space="factors")
 
 
 @pytest.mark.parametrize("space", ["factors", "delta"])
