@@ -158,6 +158,8 @@ def _print_comparison(comparison: AdapterComparison) -> None:
             for label, row in zip(labels, group.delta_cosine.tolist(), strict=True):
                 table.add_row(label, *(f"{value:.3f}" for value in row))
             console.print(table)
+        if group.no_delta:
+            console.print(f"{group.name}: no cosine of delta W: {_shown(group.no_delta)}", soft_wrap=True)
         console.print(_sparsity_table(labels, group.agreement, comparison.threshold, group.name))
 
 

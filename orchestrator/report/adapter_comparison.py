@@ -6,7 +6,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,7 @@ DENSITIES = (0.01, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0)
 
 @dataclass(frozen=True, slots=True)
 class AdapterGroup:
-    """Adapters of one layout, compared with each other."""
+    """Adapters of one layout, compared with each other; `no_delta` says why LoRA adapters have no `delta_cosine`."""
 
     name: str
     labels: list[str]
@@ -46,6 +46,7 @@ class AdapterGroup:
     densities: Mapping[str, Density]
     trimming: Sequence[Trimming]
     delta_cosine: Tensor | None
+    no_delta: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +83,19 @@ def _group(name: str, adapters: list[Adapter], base: Adapter | None, threshold: 
     vectors = [_vector(state, origin, specs) for state in states[: len(adapters)]]
     labels = _labels(adapters)
     densities = {label: kernel_density(partial(_values, v)) for label, v in zip(labels, vectors, strict=True)}
-    delta = cosine_of(delta_gram(adapters)) if adapters[0].kind == "lora" and base is None else None
+    delta, why = _delta_cosine(whole) if adapters[0].kind == "lora" and base is None else (None, "")
     return AdapterGroup(
-        name, labels, agreement(vectors, labels, threshold), densities, trimming_effect(vectors, DENSITIES), delta
+        name, labels, agreement(vectors, labels, threshold), densities, trimming_effect(vectors, DENSITIES), delta, why
     )
+
+
+def _delta_cosine(adapters: Sequence[Adapter]) -> tuple[Tensor | None, str]:
+    """Cosines of updates [n, n]; without them the reason, for the other comparisons need no sum of delta W."""
+    try:
+        return cosine_of(delta_gram(adapters)), ""
+    except InputError as error:
+        # What would be done about it concerns merges.
+        return None, "; ".join(str(replace(fault, todo="")) for fault in error.faults)
 
 
 def _vector(
@@ -131,6 +141,7 @@ def _document(group: AdapterGroup) -> dict[str, Any]:
         "name": group.name,
         "labels": group.labels,
         "delta_cosine": None if group.delta_cosine is None else group.delta_cosine.tolist(),
+        "no_delta_cosine": group.no_delta,
         "parts": {part: _agreement(values) for part, values in group.agreement.items()},
         "trimming": [
             {"density": effect.density, "norm_kept": effect.norm_kept.tolist(), "conflicts": effect.conflicts}
