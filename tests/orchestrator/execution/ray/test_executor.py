@@ -34,7 +34,7 @@ from orchestrator.search.score_cache import SCORES
 from orchestrator.store.artifacts import ArtifactStore
 from tests.orchestrator.small_campaign import write_campaign
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(280)]
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")
