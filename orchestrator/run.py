@@ -75,7 +75,7 @@ def run_campaign(plan: Plan, settings: RunSettings, console: Console) -> Outcome
         store.drop_spent_checkpoints()
         found = take_inventory(plan.steps, store)
         new = [step for step in plan.steps if step.key not in found.records]
-        fetched = fetch_note(plan.backbone.name) if new else ()
+        fetched = fetch_note(plan.backbone) if new else ()
         for line in (*campaign_notes(plan.campaign), *change_lines(store, plan.steps, new), *fetched):
             console.print(f"note: {line}", style="yellow", soft_wrap=True, markup=False)
         if fetched:

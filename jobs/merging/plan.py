@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from jobs.adapters.adapter import LOW_RANK_KINDS, Adapter, Kind
+from jobs.adapters.adapter import LOW_RANK_KINDS, Adapter
 from jobs.adapters.compat import RANK_SETTINGS, aligned, check_compatible, with_backbone
 from jobs.adapters.lora_modules import check_factors
 from jobs.adapters.peft_heads import peft_settings
@@ -94,19 +94,15 @@ def _merged(recipe: recipes.Recipe, terms: Sequence[Term], space: str) -> Merged
     return Merged(with_tensors(first, nonlinear_tensors(recipe, terms, states)), space)
 
 
-# The operators that AdaMergeX finds fitting for element-wise kinds; prefixes are matrices, with a rule of their own.
-_OPERATORS: dict[Kind, recipes.Operators] = {"lora": "add", "ia3": "multiply", "prefix": "fitting"}
-
-
 def _operators(recipe: recipes.AdaMergeX, first: Adapter) -> recipes.Operators:
     """The operators in any space; `fitting` for the rule of prefixes. `add` is AriMerge's sum."""
     if recipe.operators != "fitting":
         return recipe.operators
-    if first.kind not in _OPERATORS:
+    if first.kind not in recipes.FITTING:
         got = f"a {first.kind} adapter, {first.label}"
         todo = "use arimerge"
         raise InputError(Fault("adamergex has a rule for LoRA, (IA)3 and prefixes alone", "method", got, todo))
-    return _OPERATORS[first.kind]
+    return recipes.FITTING[first.kind]
 
 
 def _multiplied(recipe: recipes.AdaMergeX, terms: Sequence[Term], space: str) -> Merged:

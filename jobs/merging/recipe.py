@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
@@ -11,6 +12,11 @@ from jobs.files.yaml_document import Document, validate
 
 Space = Literal["factors", "delta", "kronecker"]
 Operators = Literal["fitting", "add", "multiply"]
+# Rules that are plain sums take delta W unless a recipe says otherwise, where they are exact; those that a paper
+# defines on the factors apart stay there.
+DELTA_BY_DEFAULT = ("linear", "task_arithmetic", "average", "add", "add_subtract")
+# The operators that AdaMergeX finds fitting for element-wise kinds; prefixes are matrices, with a rule of their own.
+FITTING: Mapping[str, Operators] = {"lora": "add", "ia3": "multiply", "prefix": "fitting"}
 HeadPolicy = Literal["merge", "first", "task", "mean", "drop"]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_-]{0,99}$")]
 Number = Annotated[float, Field(allow_inf_nan=False, strict=True)]

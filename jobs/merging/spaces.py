@@ -15,9 +15,6 @@ LINEAR = (
     recipes.AdaMergeX,
     recipes.AriMerge,
 )
-# Rules that a paper defines on the factors apart stay there unless the recipe says otherwise; plain sums are
-# taken where they are exact.
-_DELTA_BY_DEFAULT = (recipes.Linear, recipes.TaskArithmetic, recipes.Average, recipes.Add, recipes.AddSubtract)
 
 
 def has_spaces(adapter: Adapter) -> bool:
@@ -41,7 +38,7 @@ def chosen_space(recipe: recipes.Recipe, adapter: Adapter) -> str:
             got = f"a {adapter.kind} adapter, {adapter.label}"
             raise InputError(Fault("only LoRA, LoKr and reparametrized prefixes have it", key, got, f"drop {key}"))
         return "parameters"
-    space = recipe.space or ("delta" if isinstance(recipe, _DELTA_BY_DEFAULT) else "factors")
+    space = recipe.space or ("delta" if recipe.method in recipes.DELTA_BY_DEFAULT else "factors")
     _check_rank(recipe, adapter, space)
     if space == "kronecker" and (adapter.kind != "lokr" or not isinstance(recipe, LINEAR)):
         todo = "it is the nearest Kronecker product of a linear rule over LoKr adapters"

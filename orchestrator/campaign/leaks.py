@@ -75,7 +75,7 @@ def _of_task(task: TaskSection) -> Iterator[str]:
         uses.append((_place(task.evaluation_data, "validation"), "chooses the weights"))
     for used, use in uses:
         for known in _KNOWN:
-            if {used, tested} == {known.one, known.other} and used != tested:
+            if {used, tested} == {known.one, known.other}:
                 (one, its), (other, split) = known.one, known.other
                 what = f"{one} ({its}) {known.relation} {other} ({split})"
                 told = f"{used[0]} ({used[1]}) {use}, and {tested[0]} ({tested[1]}) is tested on"

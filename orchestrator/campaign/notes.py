@@ -19,11 +19,11 @@ def campaign_notes(campaign: Campaign) -> tuple[str, ...]:
 
 
 def _same_formulas(campaign: Campaign) -> Iterator[str]:
-    adapter = campaign.language_adapter.config
+    kind = campaign.language_adapter.kind
     for section in campaign.comparisons:
         if isinstance(section, MixtureSection):
             methods = (*chosen_methods(section.methods), *chosen_methods(section.baselines))
-            for one, other in same_formulas(methods, adapter, section.space):
+            for one, other in same_formulas(methods, kind, section.space):
                 yield (
                     f"comparison {section.name}: {one.label} and {other.label} are one formula for these adapters: "
                     "what differs between their columns is no evidence for either"

@@ -94,7 +94,7 @@ def plan(
     if all_:
         console.print(steps_table(planned.steps, store, costs))
     console.print(plan_table(planned, store, costs))
-    for note in (*campaign_notes(planned.campaign), *fetch_note(planned.backbone.name)):
+    for note in (*campaign_notes(planned.campaign), *fetch_note(planned.backbone)):
         console.print(f"note: {note}", style="yellow", soft_wrap=True, markup=False)
     if cluster:
         new = [step for step in planned.steps if not store.has(step)]

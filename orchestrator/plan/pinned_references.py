@@ -27,6 +27,7 @@ class References:
         self.faults: list[Fault] = []
         self._made: dict[tuple[int, str, tuple[Split, ...]], DataRef] = {}
         self._covered: frozenset[str] | None = None
+        self._chats: bool | None = None  # a campaign has one backbone
 
     def backbone(self, section: BackboneSection) -> BackboneRef:
         """Directories are checked and pinned by their files' hash, models made from wheels by that of what they become,
@@ -46,7 +47,9 @@ class References:
     def check_chat(self, backbone: BackboneRef, where: str) -> None:
         """Note a backbone on this machine that brings no chat template; what is on the hub is known in the step."""
         folder = Path(backbone.path)
-        if folder.is_dir() and not has_chat_template(folder):
+        if self._chats is None:
+            self._chats = not folder.is_dir() or has_chat_template(folder)
+        if not self._chats:
             todo = "leave it out, or take a backbone that was tuned for chats"
             self.faults.append(Fault("the tokenizer has no chat template", where, backbone.name, todo))
 

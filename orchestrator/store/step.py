@@ -68,7 +68,7 @@ def step_name(spec: Spec) -> str:
                 ]
             )
         case MergeSpec():
-            which = "best-" if spec.best_for else "".join(f"{'.'.join(spec.pair)}-" for _ in spec.pair[:1])
+            which = "best-" if spec.best_for else f"{'.'.join(spec.pair)}-" if spec.pair else ""
             return f"{spec.target}-{spec.task}-{which}s{spec.seed}"
         case EvaluationSpec():
             parts = "-".join(role.removeprefix("language:") + ("" if w == 1 else f"{w:g}") for role, w in spec.weights)

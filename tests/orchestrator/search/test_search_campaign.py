@@ -35,13 +35,18 @@ def planned(folder, search, top=2):
     return plan_campaign(load_campaign(file), References(folder / "cache"))
 
 
-def test_a_search_of_a_simplex_is_run_merged_tested_and_reported_and_costs_nothing_again(folder, tmp_path):
-    plan = planned(folder, "space: {kind: simplex, step: 0.5}, strategy: greedy, evaluations: 6")
-    store = ArtifactStore(tmp_path)
+def run_and_reported(plan, workspace):
+    """The store after a run without errors, and the report's Markdown."""
+    store = ArtifactStore(workspace)
     summary = execute(plan.steps, store, LocalExecutor(), lambda event: None, {}, write_card)
     assert not summary.errors
     write_index(plan, campaign_folder(store.root, "small"))
-    report = write_report(store.root, "small").markdown.read_text(encoding="utf-8")
+    return store, write_report(store.root, "small").markdown.read_text(encoding="utf-8")
+
+
+def test_a_search_of_a_simplex_is_run_merged_tested_and_reported_and_costs_nothing_again(folder, tmp_path):
+    plan = planned(folder, "space: {kind: simplex, step: 0.5}, strategy: greedy, evaluations: 6")
+    store, report = run_and_reported(plan, tmp_path)
     for comparison in plan.comparisons:
         details = store.find(comparison.search).details
         assert details["cost"]["strategy"] == "greedy" and 4 <= details["cost"]["spent"] <= 6
@@ -50,7 +55,7 @@ def test_a_search_of_a_simplex_is_run_merged_tested_and_reported_and_costs_nothi
         assert merged.details["weights"] == details["winner"]["weights"]
     assert "## Search" in report and "greedy" in report
     again = planned(folder, "space: {kind: simplex, step: 0.5}, strategy: greedy, evaluations: 5")
-    summary = execute(again.steps, store, LocalExecutor(), lambda event: None, {}, write_card)
+    execute(again.steps, store, LocalExecutor(), lambda event: None, {}, write_card)
     for comparison in again.comparisons:
         cost = store.find(comparison.search).details["cost"]
         assert cost["hits"] == cost["trials"] and cost["computed"] == 0
@@ -97,11 +102,7 @@ def test_searches_that_cannot_work_are_refused_before_anything_runs(folder, sear
 
 def test_lambda_is_chosen_by_folds_from_the_file_to_the_report(folder, tmp_path):
     plan = planned(folder, "lambda_step: 0.5, folds: 3, seed: 7", top=1)
-    store = ArtifactStore(tmp_path)
-    summary = execute(plan.steps, store, LocalExecutor(), lambda event: None, {}, write_card)
-    assert not summary.errors
-    write_index(plan, campaign_folder(store.root, "small"))
-    report = write_report(store.root, "small").markdown.read_text(encoding="utf-8")
+    store, report = run_and_reported(plan, tmp_path)
     for comparison in plan.comparisons:
         assert (comparison.search.spec.folds, comparison.search.spec.fold_seed) == (3, 7)
         details = store.find(comparison.search).details
