@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: chaos slow demo test lint types tests ui backbone report schema clean
+.PHONY: chaos slow demo test lint types tests ui backbone e5-mlm report schema clean
 
 $(STAMP): pyproject.toml requirements.lock
 	$(PYTHON) -m venv $(VENV)
@@ -41,6 +41,9 @@ ui: $(STAMP)  ## MLflow's pages for the workspace
 
 backbone: $(STAMP)  ## pretrain the embedded backbone anew: an hour or two on 2 cores
 	$(BIN)/python -m jobs.pretraining.pretrain --out build/cldr-mini --tokenizer jobs/backbones/cldr-mini
+
+e5-mlm: $(STAMP)  ## train the masked-LM head of e5-small anew on the texts of DATA: hours on 2 cores, resumable
+	$(BIN)/python -m jobs.pretraining.e5_mlm --data $(DATA)
 
 schema: $(STAMP)  ## the campaign file's JSON Schema, for editors
 	$(BIN)/adapterfleet schema > docs/campaign.schema.json

@@ -26,7 +26,8 @@ class Wheel:
 class Packaged:
     """A backbone made from wheels. `digest`: of the directory that they become, which is what pins it.
 
-    `size`: bytes of that directory. `parameters` and `languages` are for people.
+    `change`: what was trained here and is put into it, a file beside this one. `size`: bytes of the directory.
+    `parameters` and `languages` are for people.
     """
 
     name: str
@@ -37,12 +38,15 @@ class Packaged:
     wheels: tuple[Wheel, ...]
     size: int
     digest: str
+    change: str = ""
 
     @property
     def download(self) -> int:
         """Bytes of all wheels."""
         return sum(wheel.size for wheel in self.wheels)
 
+
+E5_MASKED_LM = "e5-small-mlm/change.safetensors"
 
 PACKAGED: Mapping[str, Packaged] = {
     one.name: one

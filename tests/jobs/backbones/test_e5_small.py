@@ -6,12 +6,13 @@ import struct
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel
+from safetensors.torch import save_file
+from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer, BertConfig, BertForMaskedLM, BertModel
 
 from jobs.backbones.e5_small import convert, dequantized
 from jobs.errors import InputError
 
-HIDDEN, LAYERS, HEADS, WIDE, VOCABULARY, POSITIONS, TYPES = 32, 2, 2, 64, 48, 40, 2
+HIDDEN, LAYERS, HEADS, WIDE, VOCABULARY, POSITIONS, TYPES = 32, 2, 2, 64, 48, 130, 2
 SHORT = {
     "q": "attention.self.query", "k": "attention.self.key", "v": "attention.self.value",
     "ao": "attention.output.dense", "aln": "attention.output.LayerNorm", "fi": "intermediate.dense",
@@ -40,7 +41,9 @@ def model():
     torch.manual_seed(3)
     sizes = {"hidden_size": HIDDEN, "num_hidden_layers": LAYERS, "num_attention_heads": HEADS}
     sizes |= {"intermediate_size": WIDE, "vocab_size": VOCABULARY, "max_position_embeddings": POSITIONS}
-    return BertModel(BertConfig(**sizes, type_vocab_size=TYPES, pad_token_id=1), add_pooling_layer=False).eval()
+    drawn = BertModel(BertConfig(**sizes, type_vocab_size=TYPES, pad_token_id=1), add_pooling_layer=False).eval()
+    drawn.embeddings.word_embeddings.weight.data *= 15.0  # pretrained ones are of that size, or no logit is large
+    return drawn
 
 
 @pytest.fixture(scope="module")
@@ -109,6 +112,40 @@ def test_the_library_loads_the_model_that_went_in(model, file, tokenizer, tmp_pa
     assert words.mask_token == "<mask>" and words.pad_token_id == 1 and row.max() < VOCABULARY
     with torch.inference_mode():
         torch.testing.assert_close(loaded(row).last_hidden_state, model(row).last_hidden_state)
+
+
+def test_a_change_of_low_rank_and_a_head_are_put_into_the_model(model, file, tokenizer, tmp_path):
+    """Against the library's own masked language model, whose weights are changed by matrix products in float64."""
+    draw = torch.Generator().manual_seed(1)
+    plain = BertForMaskedLM(BertConfig(**model.config.to_diff_dict())).eval()
+    plain.bert.load_state_dict(model.state_dict())
+    change = {
+        f"cls.predictions.transform.{part}": torch.randn(*shape, generator=draw).half()
+        for part, shape in (
+            ("dense.weight", (HIDDEN, HIDDEN)),
+            ("dense.bias", (HIDDEN,)),
+            ("LayerNorm.weight", (HIDDEN,)),
+        )
+    }
+    change |= {"cls.predictions.transform.LayerNorm.bias": torch.zeros(HIDDEN), "cls.predictions.bias": -torch.ones(40)}
+    for layer in range(LAYERS):
+        for long, out, inner in (("attention.self.query", HIDDEN, HIDDEN), ("intermediate.dense", WIDE, HIDDEN)):
+            name = f"bert.encoder.layer.{layer}.{long}"
+            a, b = torch.randn(3, inner, generator=draw).half(), torch.randn(out, 3, generator=draw).half()
+            change |= {f"{name}.lora_A": a, f"{name}.lora_B": b}
+            module = plain.get_submodule(name)
+            module.weight.data = (module.weight.double() + b.double() @ a.double()).float()
+    for name, value in change.items():
+        if ".transform." in name:
+            plain.get_parameter(name).data = value.float()
+    plain.cls.predictions.bias.data[:40], plain.cls.predictions.bias.data[40:] = -1.0, -30.0
+    save_file(change, tmp_path / "change.safetensors")
+    (out := tmp_path / "out").mkdir()
+    convert(file, tokenizer, out, tmp_path / "change.safetensors")
+    loaded = AutoModelForMaskedLM.from_pretrained(out).eval()
+    row = torch.randint(4, 34, (2, 9), generator=draw)
+    with torch.inference_mode():
+        torch.testing.assert_close(loaded(row).logits, plain(row).logits, rtol=1e-4, atol=1e-4)
 
 
 def test_another_file_is_refused(file, tokenizer, tmp_path):

@@ -81,7 +81,7 @@ def test_a_killed_run_goes_on_to_the_same_weights(prepared: Path, tmp_path: Path
 def test_the_loss_falls(prepared: Path, tmp_path: Path) -> None:
     shutil.copytree(prepared, tmp_path / "work")
     run = Pretraining(TINY, tmp_path / "work")
-    losses = [sum(run.advance()) for _ in range(36)]
+    losses = [sum(run.advance().values()) for _ in range(36)]
     assert sum(losses[-6:]) < 0.95 * sum(losses[:6])
 
 
