@@ -33,7 +33,7 @@ def pieces_digest(path: str) -> str:
 
 @lru_cache(maxsize=8)
 def pieces(path: str, digest: str) -> Tokens:
-    """The function from a text to its pieces (special tokens left out).
+    """The function from a text to its pieces, all of them and no others: no special tokens, no padding, nothing cut.
 
     Raises InputError for a file that cannot be read, and for one whose `pieces_digest` is not `digest`.
     """
@@ -48,6 +48,9 @@ def pieces(path: str, digest: str) -> Tokens:
     try:
         if file.suffix == ".json":
             tokenizer = Tokenizer.from_file(str(file))
+            # Such files may say how their model wants its rows: padded to a length, or cut. Here a text is scored.
+            tokenizer.no_padding()
+            tokenizer.no_truncation()
             return lambda text: tokenizer.encode(text, add_special_tokens=False).tokens
         model = SentencePieceProcessor(model_file=str(file))
     except Exception as error:  # both libraries raise whatever they like for such files

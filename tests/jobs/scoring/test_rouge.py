@@ -5,6 +5,7 @@ import sentencepiece
 from hypothesis import given
 from hypothesis import strategies as st
 from rouge_score import rouge_scorer
+from tokenizers import Tokenizer
 
 from jobs.backbones import embedded_backbone
 from jobs.errors import InputError
@@ -113,3 +114,16 @@ def test_what_is_no_tokenizer_is_said(tmp_path):
 def test_a_tokenizer_that_is_not_the_pinned_one_is_refused():
     with pytest.raises(InputError, match=r"not the pinned one.*the file changed"):
         pieces(str(embedded_backbone()), "sha256:0")
+
+
+def test_padding_and_truncation_that_were_saved_with_a_tokenizer_are_no_part_of_a_text(tmp_path):
+    plain = Tokenizer.from_file(str(embedded_backbone() / "tokenizer.json"))
+    saved = Tokenizer.from_file(str(embedded_backbone() / "tokenizer.json"))
+    saved.enable_padding(length=128, pad_id=1, pad_token="<pad>")
+    saved.enable_truncation(4)
+    saved.save(str(tmp_path / "tokenizer.json"))
+    text = "la casa verde del perro negro come pan"
+    expected = plain.encode(text, add_special_tokens=False).tokens
+    assert len(expected) > 4
+    assert list(read(tmp_path)(text)) == expected
+    assert rouge("agua", ["sol"], read(tmp_path))["rouge2"] == 0.0
