@@ -124,7 +124,7 @@ def one_step(bank: BankPass, languages: list[LanguageLearner]) -> int:
     losses, gradients = bank.losses(languages, groups)
     tokens = [sum(example.tokens for example in group) for group in groups]
     for language, loss, gradient, count in zip(languages, losses.tolist(), gradients, tokens, strict=True):
-        language.learner.learn(gradient, loss, count)
+        language.learner.learn(gradient, loss, count, 1)
     return sum(tokens)
 
 

@@ -110,7 +110,7 @@ def _plain(ref: Any, theta_pre: Path, rows: list[Any]) -> Any:
         vectors = learner.vector[None].clone().requires_grad_()
         losses = forward.token_losses(forward.collate([rows]), vectors)
         (gradient,) = torch.autograd.grad(losses.mean(), vectors)
-        learner.learn(gradient[0], losses.mean().item(), len(losses))
+        learner.learn(gradient[0], losses.mean().item(), len(losses), 1)
 
     return step
 

@@ -83,7 +83,7 @@ def timed_step(bank: BankPass, languages: list[LanguageLearner], team: DataParal
     values = losses.tolist()
     marks.append(time.perf_counter())
     for language, loss, gradient, group in zip(languages, values, gradients, groups, strict=True):
-        language.learner.learn(gradient, loss, sum(example.tokens for example in group))
+        language.learner.learn(gradient, loss, sum(example.tokens for example in group), 1)
     marks.append(time.perf_counter())
     data, passes, learning = (after - before for before, after in pairwise(marks))
     exchange = 0.0

@@ -188,7 +188,8 @@ class Bank:
             try:
                 if language.call.name in faults:
                     raise CorpusError(faults[language.call.name])
-                language.learner.learn(gradient, loss, sum(example.tokens for example in group))
+                labels = sum(len(example.labels) for example in group)
+                language.learner.learn(gradient, loss, sum(example.tokens for example in group), labels)
             except (ArithmeticError, CorpusError) as error:
                 self._part(language, error)
         self._settled = True

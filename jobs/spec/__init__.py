@@ -61,6 +61,7 @@ from jobs.spec.tasks import TaskRef as TaskRef
 from jobs.spec.tasks import is_language_model as is_language_model
 from jobs.spec.tasks import metric_named as metric_named
 from jobs.spec.tasks import metric_of as metric_of
+from jobs.spec.training import Accumulation as Accumulation
 from jobs.spec.training import Batching as Batching
 from jobs.spec.training import BestBy as BestBy
 from jobs.spec.training import SchedulerType as SchedulerType

@@ -11,6 +11,7 @@ from jobs.spec.identity import later
 BestBy = Literal["loss", "metric"]
 SchedulerType = Literal["linear", "cosine", "constant_with_warmup"]
 Batching = Literal["by_length", "shuffled"]
+Accumulation = Literal["batches", "labels"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,9 @@ class TrainingConfig:
     prompted task is measured by the loss of its answers, one pass, or by its metric; all others have one measure.
     `backbone_dropout`: rate of the frozen backbone's dropout, and of the head's, under bottleneck adapters (the
     published script leaves XLM-R's 0.1 on); 0 leaves it off. `batching`: rows of like length share a batch, or whatever
-    rows the shuffle brings together, as in the published scripts.
+    rows the shuffle brings together, as in the published scripts. `accumulation`: the loss of a step of several batches
+    is the mean over all their labels, as that of one large batch is, or of the batches' means (as versions before had
+    it).
     """
 
     optimizer_steps: int
@@ -46,6 +49,11 @@ class TrainingConfig:
     lr_scheduler_type: SchedulerType = "linear"
     epochs: int = later(0)
     batching: Batching = later("by_length")  # noqa: RUF009 - a field
+    accumulation: Accumulation = later("batches")  # noqa: RUF009 - a field
+
+    def weight_of(self, labels: int) -> float:
+        """What a batch with so many labels weighs in its optimizer step."""
+        return float(labels) if self.accumulation == "labels" else 1.0
 
     def over(self, rows: int) -> TrainingConfig:
         """The same over `rows` rows, with all lengths in optimizer steps.

@@ -42,18 +42,19 @@ class Learner(TrainingState):
                 "exp_avg_sq": torch.zeros_like(part),
             }
 
-    def learn(self, gradient: Tensor, loss: float, tokens: int) -> None:
-        """Take over one batch's gradient [size], and its mean loss; every `gradient_accumulation` batches make a step.
+    def learn(self, gradient: Tensor, loss: float, tokens: int, labels: int) -> None:
+        """Take over one batch's gradient [size] and mean loss, both over `labels` labels.
 
-        Raises DivergedError when loss or gradient is not finite; the best state so far stays as it is.
+        Every `gradient_accumulation` batches make a step, whose gradient is that of the mean over the labels of all of
+        them. Raises DivergedError when loss or gradient is not finite; the best state so far stays as it is.
         """
-        self.batch_made(loss, tokens)
+        self.batch_made(loss, tokens, labels)
         if self.training.gradient_accumulation == 1:
             self._step(gradient)
             return
-        self._gradient.add_(gradient, alpha=1.0 / self.training.gradient_accumulation)
+        self._gradient.add_(gradient, alpha=self.training.weight_of(labels))
         if self.progress.batches % self.training.gradient_accumulation == 0:
-            self._step(self._gradient)
+            self._step(self._gradient.div_(self.progress.weight))
             self._gradient.zero_()
 
     def record_evaluation(self, value: float) -> None:

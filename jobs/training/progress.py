@@ -23,7 +23,8 @@ class Progress:
     """What is counted while training; plain values, so that a checkpoint can hold them.
 
     `seconds` passed while the adapter was in training; of those that it shared with others of its bank, `share_seconds`
-    counts its part alone, so that a bank took the sum of its members'.
+    counts its part alone, so that a bank took the sum of its members'. `parts`: (mean loss, weight) of the batches of
+    the optimizer step that is being made; `window`: the losses of steps that are in no curve yet.
     """
 
     batches: int = 0
@@ -34,9 +35,15 @@ class Progress:
     best_value: float | None = None
     best_step: int = 0
     stale: int = 0
+    parts: list[tuple[float, float]] = field(default_factory=list)
     window: list[float] = field(default_factory=list)
     train_curve: Curve = field(default_factory=list)
     validation_curve: Curve = field(default_factory=list)
+
+    @property
+    def weight(self) -> float:
+        """Of the batches of the optimizer step that is being made, all together."""
+        return sum(weight for _, weight in self.parts)
 
     def took(self, seconds: float, among: int = 1) -> None:
         """Count the time of a batch, or of an evaluation, of so many adapters at once."""
@@ -77,7 +84,8 @@ class TrainingState:
     def live(self) -> dict[str, float]:
         """What is worth watching while training."""
         progress = self.progress
-        recent = progress.window[-20:] or [value for _, value in progress.train_curve[-1:]]
+        losses = [*progress.window, *(loss for loss, _ in progress.parts)]
+        recent = losses[-20:] or [value for _, value in progress.train_curve[-1:]]
         shown = {
             "optimizer_step": float(progress.optimizer_steps),
             "of": float(self.training.optimizer_steps),
@@ -104,14 +112,19 @@ class TrainingState:
         details = {**details, "precision": training_precision(machine["device"], False), "machine": machine}
         return JobResult(metrics, {"train_loss": progress.train_curve, value_name: progress.validation_curve}, details)
 
-    def batch_made(self, loss: float, tokens: int) -> None:
-        """Count one batch. Raises DivergedError when its mean loss is not finite."""
+    def batch_made(self, loss: float, tokens: int, labels: int) -> None:
+        """Count one batch, whose mean loss is over `labels` labels. Raises DivergedError when it is not finite."""
         progress = self.progress
+        if not labels:
+            place = f"optimizer step {progress.optimizer_steps + 1}"
+            raise DivergedError(
+                f"nothing to learn from in a batch of {place}: the tokenizer knows no piece of its texts"
+            )
         if not math.isfinite(loss):
             raise DivergedError(f"the training loss is {loss} at optimizer step {progress.optimizer_steps + 1}")
         progress.batches += 1
         progress.tokens += tokens
-        progress.window.append(loss)
+        progress.parts.append((loss, self.training.weight_of(labels)))
 
     def step_made(self, norm: float) -> None:
         """Count one optimizer step. Raises DivergedError when the gradient's `norm` is not finite."""
@@ -119,6 +132,8 @@ class TrainingState:
         if not math.isfinite(norm):
             raise DivergedError(f"the gradient's norm is {norm} at optimizer step {progress.optimizer_steps + 1}")
         progress.optimizer_steps += 1
+        progress.window.append(sum(loss * (part / progress.weight) for loss, part in progress.parts))
+        progress.parts.clear()
         every = max(1, training.optimizer_steps // 100)
         if progress.optimizer_steps % every == 0 or progress.optimizer_steps == training.optimizer_steps:
             progress.train_curve.append((progress.optimizer_steps, sum(progress.window) / len(progress.window)))
@@ -145,10 +160,12 @@ class TrainingState:
         return asdict(self.progress)
 
     def go_on(self, progress: Mapping[str, Any]) -> None:
-        """Go on from `plain()`. Raises TypeError when it is of another shape."""
+        """Go on from `plain()`. Raises TypeError or ValueError when it is of another shape."""
         restored = Progress(**progress)
-        for curve in ("train_curve", "validation_curve"):
-            setattr(restored, curve, [(step, value) for step, value in getattr(restored, curve)])
+        for pairs in ("train_curve", "validation_curve", "parts"):
+            setattr(restored, pairs, [(one, other) for one, other in getattr(restored, pairs)])
+        if len(restored.parts) != restored.batches % self.training.gradient_accumulation:
+            raise ValueError("it does not say what the batches of the step that it stands in weigh")
         self.progress = restored
 
 

@@ -93,7 +93,8 @@ class PromptedTraining:
         vector = self.learner.vector.clone().requires_grad_()
         loss = self.injected.token_losses(collate([examples], self.model), vector[None]).mean()
         (gradient,) = torch.autograd.grad(loss, vector)
-        self.learner.learn(gradient, loss.item(), sum(example.tokens for example in examples))
+        labels = sum(len(example.labels) for example in examples)
+        self.learner.learn(gradient, loss.item(), sum(example.tokens for example in examples), labels)
 
     def held_out_value(self) -> float:
         """Mean loss per answer token in nats, or the metric, over the validation data of all languages."""

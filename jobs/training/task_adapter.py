@@ -106,7 +106,8 @@ class TaskTrainer:
         vector = self.learner.vector.clone().requires_grad_()
         loss = self._mean_loss(groups, self._layout.split(vector[None]))
         (gradient,) = torch.autograd.grad(loss, vector)
-        self.learner.learn(gradient, loss.item(), sum(example.tokens for example in examples))
+        labels = sum(len(example.labels) for example in examples)
+        self.learner.learn(gradient, loss.item(), sum(example.tokens for example in examples), labels)
 
     def _mean_loss(self, groups: Mapping[int, Sequence[Example]], tensors: Mapping[str, Tensor]) -> Tensor:
         """Mean over all labels, as the loss of each kind of task is; every group has a pass of its own."""

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from jobs.spec import (
+    Accumulation,
     AdapterConfig,
     Batching,
     BestBy,
@@ -20,7 +21,7 @@ from jobs.spec import (
     SchedulerType,
     TrainingConfig,
 )
-from orchestrator.campaign.fields import Positive, Share, StrictModel
+from orchestrator.campaign.fields import Positive, Seed, Share, StrictModel
 
 Activation = Literal["gelu_new", "gelu", "relu", "swish", "tanh"]
 KINDS = ("lora", "ia3", "kronecker", "prefix")
@@ -41,7 +42,7 @@ class TrainingFields(StrictModel):
     warmup_ratio: Share = 0.0
     lr_scheduler_type: SchedulerType = "linear"
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
+    max_grad_norm: Annotated[float, Field(ge=0)] = Field(1.0, description="longest gradient; 0: never clipped")
     mask_probability: Annotated[float, Field(gt=0, lt=1)] = 0.15
     evaluate_every: Positive | Literal["epoch"] = Field(100, description="optimizer steps, or epoch")
     evaluation_examples: Count = Field(1000, description="validation data that choose the checkpoint; 0: all")
@@ -91,7 +92,9 @@ def training_config(values: Mapping[str, Any]) -> TrainingConfig:
     """The values of a file's section as specs know them."""
     lengths = {name: values.get(name) or 0 for name in LENGTHS}
     every = 0 if values["evaluate_every"] == "epoch" else values["evaluate_every"]
-    return TrainingConfig(**{**values, **lengths, "evaluate_every": every})
+    # Said where it changes anything: so adapters of one batch a step are those of earlier versions.
+    several: Accumulation = "labels" if values["gradient_accumulation"] > 1 else "batches"
+    return TrainingConfig(**{**values, **lengths, "evaluate_every": every, "accumulation": several})
 
 
 class LoraSection(StrictModel):
@@ -145,7 +148,7 @@ class LanguageAdapterSection(StrictModel):
     leave_out: tuple[Count, ...] | Literal["last"] = Field(
         (), description="bottlenecks: layers without one, counted from 0; last: as MAD-X 2.0"
     )
-    init_seed: int = 42
+    init_seed: Seed = 42
     objective: Objective = Field("masked-lm", description="causal-lm and prefix-lm: decoders and T5-like backbones")
     training: TrainingSection
 
@@ -198,7 +201,7 @@ class TaskAdapterSection(StrictModel):
 
     reduction_factor: Positive = 16
     non_linearity: Activation = "gelu_new"
-    init_seed: int = 42
+    init_seed: Seed = 42
     training: TaskTrainingSection
 
     def config(self, language: LanguageAdapterSection) -> AdapterConfig:

@@ -15,8 +15,8 @@ from jobs.spec import BackboneRef, JobCall, LanguageAdapterSpec, LoraConfig, Tra
 
 ADAPTER = LoraConfig(4, 8.0, ("q_proj", "v_proj"), dropout=0.1)
 TRAINING = TrainingConfig(
-    optimizer_steps=12, batch_size=5, gradient_accumulation=2, learning_rate=2e-2, max_length=16, warmup_ratio=0.25,
-    weight_decay=0.1, max_grad_norm=0.5, evaluate_every=4, evaluation_examples=7,
+    optimizer_steps=12, batch_size=5, gradient_accumulation=2, accumulation="labels", learning_rate=2e-2, max_length=16,
+    warmup_ratio=0.25, weight_decay=0.1, max_grad_norm=0.5, evaluate_every=4, evaluation_examples=7,
 )  # fmt: skip
 
 

@@ -134,17 +134,21 @@ class _Language:
 
     def _optimizer_step(self) -> None:
         course, norm, diverged = self._course, 0.0, None
-        for _ in range(self._spec.training.gradient_accumulation):
-            rows = self._corpus.stream.batch(course.progress.batches)
+        training, first = self._spec.training, course.progress.batches
+        batches = [self._corpus.stream.batch(first + number) for number in range(training.gradient_accumulation)]
+        weights = [training.weight_of(_labels(rows)) for rows in batches]
+        for rows, weight in zip(batches, weights, strict=True):
             part = self._part(rows)
             loss = float(self._team.all_reduce(part.detach().clone()))
             if diverged is None:
                 try:
-                    course.batch_made(loss, sum(len(row.ids) for row in rows))
+                    course.batch_made(loss, sum(len(row.ids) for row in rows), _labels(rows))
                 except ArithmeticError as error:
                     diverged = error
             # A window of DeepSpeed's accumulation is always closed, so that the next language begins with a new one.
-            self._engine.backward(part if diverged is None else part.nan_to_num() * 0.0)
+            # DeepSpeed takes the mean over the batches.
+            share = weight * len(batches) / sum(weights)
+            self._engine.backward(part * share if diverged is None else part.nan_to_num() * 0.0)
             norm = self._engine.step(course.learning_rate if diverged is None else 0.0)
         if diverged is not None:
             raise diverged

@@ -336,10 +336,33 @@ def test_a_learner_takes_the_steps_of_plain_adamw(batches, norm):
     for step in range(8):
         gradient = torch.sin(torch.arange(6.0) + step)
         for part in range(batches):
-            learner.learn(gradient * (2 * part if batches == 2 else 1), 1.0, 1)
+            learner.learn(gradient * (2 * part if batches == 2 else 1), 1.0, 1, 1)
         matrix.grad, bias.grad = gradient[:4].clone(), gradient[4:].clone()
         torch.nn.utils.clip_grad_norm_([matrix, bias], norm or math.inf)
         reference.step()
         decay.step()
     torch.testing.assert_close(learner.vector, torch.cat([matrix, bias]).detach())
     assert learner.progress.optimizer_steps == 8
+
+
+def test_accumulated_batches_weigh_by_their_labels_as_one_batch_of_all_does():
+    start, gradients = torch.linspace(-1, 1, 6), (torch.sin(torch.arange(6.0)), torch.cos(torch.arange(6.0)))
+    parts = Learner(start.clone(), 6, TrainingConfig(1, 1, 0.1, 2, accumulation="labels"), "min")
+    parts.learn(gradients[0], 1.0, 5, 3)
+    stopped = Learner(start.clone(), 6, parts.training, "min")
+    stopped.restore(*parts.state())  # between two batches of a step
+    whole = Learner(start.clone(), 6, TrainingConfig(1, 2, 0.1), "min")
+    whole.learn(0.3 * gradients[0] + 0.7 * gradients[1], 0.3 * 1.0 + 0.7 * 2.0, 12, 10)
+    for learner in (parts, stopped):
+        learner.learn(gradients[1], 2.0, 7, 7)
+        torch.testing.assert_close(learner.vector, whole.vector)
+        assert learner.progress.train_curve == [(1, pytest.approx(1.7))]
+        assert learner.progress.tokens == 12
+
+
+def test_a_checkpoint_inside_a_step_that_does_not_say_its_weights_is_not_gone_on_from():
+    learner = Learner(torch.zeros(2), 2, TrainingConfig(1, 1, gradient_accumulation=2, accumulation="labels"), "min")
+    learner.learn(torch.ones(2), 1.0, 5, 3)
+    tensors, progress = learner.state()
+    with pytest.raises(ValueError, match="what the batches of the step"):
+        learner.restore(tensors, {name: value for name, value in progress.items() if name != "parts"})

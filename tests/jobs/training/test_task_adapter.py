@@ -113,6 +113,26 @@ def test_a_stopped_training_goes_on_bit_for_bit(fleet, trained, language_adapter
         assert (call.output / name).read_bytes() == (trained[0].output / name).read_bytes()
 
 
+def test_two_accumulated_sentences_make_the_step_of_one_batch_of_both(fleet, language_adapter):
+    made = []
+    for batch, count in ((2, 1), (1, 2)):
+        settings = dataclasses.replace(
+            TRAINING, batch_size=batch, gradient_accumulation=count, accumulation="labels", optimizer_steps=1
+        )
+        call = fleet.task_call(language_adapter, settings, run=f"batches-of-{batch}")
+        call = dataclasses.replace(
+            call, spec=dataclasses.replace(call.spec, data=dataclasses.replace(call.spec.data, limits=(("train", 2),)))
+        )
+        trainer = TaskTrainer(call, headed_encoder(call))
+        assert len({len(row.labels) for number in range(2) for row in trainer._train.rows(number)}) == 2
+        for number in range(count):
+            trainer.learn_batch(number)
+        made.append(trainer.learner)
+    one, two = made
+    assert two.progress.train_curve[0][1] == pytest.approx(one.progress.train_curve[0][1], rel=1e-5)
+    torch.testing.assert_close(two.vector, one.vector, rtol=1e-4, atol=1e-5)
+
+
 def test_epochs_are_the_optimizer_steps_that_they_come_to(fleet, language_adapter):
     short = dataclasses.replace(TRAINING, evaluate_every=0, evaluation_examples=0, warmup_ratio=0.2)
     epochs = fleet.task_call(language_adapter, dataclasses.replace(short, optimizer_steps=0, epochs=2), run="epochs")

@@ -69,6 +69,8 @@ def test_a_length_is_optimizer_steps_or_epochs():
     assert TrainingSection.model_validate(every).config == TrainingConfig(
         0, 16, epochs=3, evaluate_every=0, batching="shuffled"
     )
+    several = TrainingSection.model_validate({"epochs": 3, "gradient_accumulation": 4}).config
+    assert several == TrainingConfig(0, 16, epochs=3, gradient_accumulation=4, accumulation="labels")
     with pytest.raises(ValidationError, match="not both"):
         TrainingSection.model_validate({"epochs": 3, "optimizer_steps": 5})
     with pytest.raises(ValidationError, match="a length is missing"):

@@ -95,16 +95,19 @@ def train_plainly(fleet, call):
     optimizer = torch.optim.AdamW(adapter, training.learning_rate, weight_decay=training.weight_decay)
     curve, best, weights = [], float("inf"), {}
     for step in range(training.optimizer_steps):
+        count = training.gradient_accumulation
+        batches = [corpus.stream.batch(step * count + part) for part in range(count)]
+        weights = [sum(len(row.labels) for row in rows) for rows in batches]
         losses = []
-        for part in range(training.gradient_accumulation):
-            loss = mean_loss(model, corpus.stream.batch(step * training.gradient_accumulation + part), dropouts)
-            (loss / training.gradient_accumulation).backward()
-            losses.append(loss.item())
+        for rows, weight in zip(batches, weights, strict=True):
+            share = mean_loss(model, rows, dropouts) * weight / sum(weights)
+            share.backward()
+            losses.append(share.item())
         torch.nn.utils.clip_grad_norm_(adapter, training.max_grad_norm)
         optimizer.param_groups[0]["lr"] = training.learning_rate * schedule(step, training)
         optimizer.step()
         optimizer.zero_grad()
-        curve.append(sum(losses) / len(losses))
+        curve.append(sum(losses))
         if (step + 1) % training.evaluate_every == 0:
             with torch.no_grad():
                 value = mean_loss(model, corpus.held_out, dropouts).item()
