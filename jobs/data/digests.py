@@ -1,4 +1,4 @@
-"""Hashes of data files, remembered by path, size and time of change. Imports no torch and no datasets."""
+"""Hashes of data files, remembered by path, size and times of change. Imports no torch and no datasets."""
 
 from __future__ import annotations
 
@@ -16,21 +16,30 @@ _UNSETTLED_NS = 2_000_000_000
 
 
 def file_digest(path: Path, cache: Path) -> str:
-    """ "sha256:..." of a file's bytes, remembered in `cache` by path, size and time of change.
+    """ "sha256:..." of a file's bytes, remembered in `cache` by path and `file_state`.
 
     Raises OSError when the file cannot be read.
     """
-    status = path.stat()
-    place = str(path.resolve())
-    state = [place, status.st_size, status.st_mtime_ns]
+    place, found = str(path.resolve()), file_state(path)
+    state = [place, *found]
     entry = cache / "digests" / f"{hashlib.sha256(place.encode()).hexdigest()[:32]}.json"
     known = _read_entry(entry)
     if known[:-1] == state:
         return str(known[-1])
     value = f"{DIGEST_PREFIX}{sha256(path)}"
-    if time.time_ns() - status.st_mtime_ns > _UNSETTLED_NS:
+    if time.time_ns() - max(found[-2:]) > _UNSETTLED_NS:
         write_text(entry, json.dumps([*state, value]))
     return value
+
+
+def file_state(path: Path) -> tuple[int, int, int, int]:
+    """What differs where a file's bytes differ: its size, its number on the disk, its times of writing and of change.
+
+    The last one, in nanoseconds, is the system's own: unlike the time of writing no archive and no copy can set it.
+    Raises OSError when there is no such file.
+    """
+    status = path.stat()
+    return status.st_size, status.st_ino, status.st_mtime_ns, status.st_ctime_ns
 
 
 def _read_entry(entry: Path) -> list[object]:

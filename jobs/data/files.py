@@ -1,4 +1,4 @@
-"""Local JSON, text and CoNLL files as memory-mapped Arrow tables, every row checked on the way."""
+"""Local JSON, CSV, text and CoNLL files as memory-mapped Arrow tables, every row checked on the way."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from typing import Any
 
 import datasets
 
-from jobs.data.reading import Faults, conll_rows, json_rows, text_lines
+from jobs.data.conll import conll_rows
+from jobs.data.digests import file_state
+from jobs.data.reading import Faults, json_rows, object_rows, text_lines
 from jobs.data.records import ROW, Reading, format_of, record_rows, row_texts
 from jobs.data.sentences import Scheme, mended, sentence_faults
 from jobs.errors import Fault, InputError
@@ -24,7 +26,7 @@ SENTENCE = datasets.Features(
     }
 )
 # Raised when rows are read otherwise than before, so that no stale table is used.
-_VERSION = 2
+_VERSION = 3
 
 
 def text_table(data: DataRef, path: Path, cache: Path | None) -> datasets.Dataset:
@@ -43,7 +45,7 @@ def sentence_table(scheme: Scheme, data: DataRef, path: Path, cache: Path | None
 
 
 def row_table(data: DataRef, path: Path, cache: Path | None) -> datasets.Dataset:
-    """The rows of one JSON file as texts, see `jobs.data.records`. Raises InputError as `text_table` does."""
+    """The rows of one JSON or CSV file as texts, see `jobs.data.records`. Raises InputError as `text_table` does."""
     return _table(row_texts, ROW, {}, data, path, cache)
 
 
@@ -61,11 +63,10 @@ def _table(
     cache: Path | None,
 ) -> datasets.Dataset:
     try:
-        status = path.stat()
+        # Part of what `datasets` hashes: a file that changed is read anew.
+        state = (*file_state(path), _VERSION)
     except OSError as error:
         raise InputError(Fault("no such file", str(path), error.strerror or "", "check the path")) from error
-    # The size and time are part of what `datasets` hashes: a file that changed is read anew.
-    state = (status.st_size, status.st_mtime_ns, _VERSION)
     given = {**arguments, "source": data.source, "path": str(path), "state": state}
     # An empty table cannot be written by `datasets`; it is made in memory.
     first = next(rows(**given), None)
@@ -96,10 +97,10 @@ def text_rows(source: str, path: str, column: str, state: object = None) -> Iter
 def _texts(source: str, path: Path, column: str, faults: Faults) -> Iterator[tuple[str, object]]:
     if source == "text":
         yield from ((f"{path}:{number}", line) for number, line in text_lines(path, faults))
-    elif source == "json":
-        yield from ((f"{path}:{number}", row.get(column)) for number, row in json_rows(path, faults))
+    elif source in ("json", "csv"):
+        yield from ((f"{path}:{number}", row.get(column)) for number, row in object_rows(source, path, faults))
     else:
-        raise InputError(Fault("this source holds no raw text", str(path), source, "use json, text, hub or cldr"))
+        raise InputError(Fault("this source holds no raw text", str(path), source, "use json, csv, text, hub or cldr"))
 
 
 def sentence_rows(
@@ -144,7 +145,7 @@ def conll_column(name: str, default: int, where: str) -> int:
 
 
 def named(tags: Any, names: tuple[str, ...]) -> Any:
-    """Integer tags by their names, where there are names for all of them; otherwise `tags` as they are."""
-    if isinstance(tags, list) and names and all(isinstance(tag, int) and 0 <= tag < len(names) for tag in tags):
-        return [names[tag] for tag in tags]
+    """Integer tags by their names; a number without a name, and what are no integers, stay as they are."""
+    if isinstance(tags, list) and names and all(type(tag) is int for tag in tags):
+        return [names[tag] if 0 <= tag < len(names) else tag for tag in tags]
     return tags

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
+import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -14,7 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import yaml
 
+from jobs.data.digests import directory_files
+from jobs.data.hub_settings import check_card, table_settings
 from jobs.data.resolve import DIRECTORY
 from jobs.data.slices import bounds, plain_name
 from jobs.errors import Fault, InputError
@@ -39,15 +44,45 @@ def hub_splits(data: DataRef, cache: Path | None) -> dict[str, str]:
 
 def _split_names(data: DataRef, cache: Path | None) -> list[str]:
     with _explained(data, "the data set cannot be read"):
+        _check_card(data)
         return list(
             datasets.get_dataset_split_names(
                 _path(data),
                 data.subset or None,
                 data_dir=data.directory or None,
                 revision=_revision(data),
-                cache_dir=_cache(cache),
+                cache_dir=_cache(data, cache),
             )
         )
+
+
+def _check_card(data: DataRef) -> None:
+    """Raise InputError for a local card that cannot be read as it is meant."""
+    if DIRECTORY in dict(data.files):
+        check_card(Path(_path(data)) / "README.md")
+
+
+def _builder(data: DataRef, cache: Path | None) -> tuple[Any, dict[str, Any]]:
+    """What reads the data set's files, and how it does so otherwise than by default. Raises InputError for files that
+    are not the reference's own, and for such as would be joined.
+    """
+
+    def made(**settings: Any) -> Any:
+        return datasets.load_dataset_builder(
+            _path(data),
+            data.subset or None,
+            data_dir=data.directory or None,
+            revision=_revision(data),
+            cache_dir=_cache(data, cache),
+            **settings,
+        )
+
+    _check_card(data)
+    builder = made()
+    _refuse_outsiders(data, builder)
+    _refuse_joined_files(data, builder)
+    settings = table_settings(builder.config, [path for paths in _files(builder).values() for path in paths])
+    return (made(**settings) if settings else builder), settings
 
 
 def hub_table(data: DataRef, split: Split, cache: Path | None, text: str = "") -> datasets.Dataset:
@@ -60,21 +95,48 @@ def hub_table(data: DataRef, split: Split, cache: Path | None, text: str = "") -
     """
     name = dict(data.splits).get(split, split)
     with _explained(data, f"the split {name!r} cannot be loaded"):
-        builder = datasets.load_dataset_builder(
-            _path(data),
-            data.subset or None,
-            data_dir=data.directory or None,
-            revision=_revision(data),
-            cache_dir=_cache(cache),
-        )
-        _refuse_outsiders(data, builder)
-        _refuse_joined_folders(data, builder)
+        builder, settings = _builder(data, cache)
         part = _part(data, split, text)
         if part is not None:
-            return _streamed(builder, part, f"{data!r} {split}", cache)
+            identity = f"{data!r} {split}{f' {settings}' if settings else ''}"
+            return _streamed(builder, part, identity, _cache(data, cache))
         builder.download_and_prepare()
         table = builder.as_dataset(split=name)
+    refuse_shared(data, split, builder.info.splits[plain_name(name)].num_examples)
     return _kept(table, data.rows, f"{data.dataset} {data.subset} {split}") if data.rows else table
+
+
+def refuse_shared(data: DataRef, split: Split, count: int) -> None:
+    """Raise InputError where the part of a split of `count` rows meets that of another of ours: what names alone do not
+    tell, as those of rows and of percents.
+    """
+    given = dict(data.splits)
+    own = rows_of(given.get(split, split), count, data)
+    for other, name in given.items():
+        if other != split and plain_name(name) == plain_name(given.get(split, split)):
+            rows = rows_of(name, count, data)
+            if max(own.start, rows.start) < min(own.stop, rows.stop):
+                got, todo = (
+                    f"{given.get(split, split)} and {name} of {count} rows",
+                    "give each rows of its own in `splits`",
+                )
+                raise InputError(
+                    Fault(f"{split} and {other} have rows in common", data.dataset or data.source, got, todo)
+                )
+
+
+def rows_of(name: str, count: int, data: DataRef) -> range:
+    """The rows of a split of `count` that a name such as "validation[50%:]" asks for, by the rules of `datasets`."""
+    if "[" not in name:
+        return range(count)
+    try:
+        instruction = datasets.ReadInstruction.from_spec(f"rows{name.removeprefix(plain_name(name))}")
+        (part,) = instruction.to_absolute({"rows": count})
+    except (ValueError, AssertionError) as error:
+        todo = 'write e.g. "validation[:50%]" or "validation[100:]"'
+        where = " ".join(filter(None, (data.source, data.language, data.dataset)))
+        raise InputError(Fault("not a slice of a split", where, name, todo)) from error
+    return range(part.from_ or 0, count if part.to is None else part.to)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +169,7 @@ def _part(data: DataRef, split: Split, text: str) -> _Part | None:
     return _Part(plain_name(name), *ends, limit, text, data.rows)
 
 
-def _streamed(builder: Any, part: _Part, identity: str, cache: Path | None) -> datasets.Dataset:
+def _streamed(builder: Any, part: _Part, identity: str, cache: str | None) -> datasets.Dataset:
     stream = builder.as_streaming_dataset(split=part.name)
     features = stream.features
     if part.rows:
@@ -118,7 +180,7 @@ def _streamed(builder: Any, part: _Part, identity: str, cache: Path | None) -> d
         part.of,
         features=features,
         gen_kwargs={"stream": stream},
-        cache_dir=_cache(cache),
+        cache_dir=cache,
         fingerprint=hashlib.sha256(f"{_VERSION} {part} {identity}".encode()).hexdigest()[:32],
     )
 
@@ -138,6 +200,13 @@ def _require(column: str, known: list[str], where: str) -> None:
         raise InputError(Fault(f"no column {column!r} to choose rows by", where, got, "name it in `rows`"))
 
 
+# By `datasets` and what it reads with, for names, networks, cards and files that are not as they should be.
+_RAISED = (
+    ValueError, RuntimeError, OSError, TypeError, LookupError, AttributeError, yaml.YAMLError,
+    datasets.exceptions.DatasetsError,
+)  # fmt: skip
+
+
 @contextmanager
 def _explained(data: DataRef, what: str) -> Iterator[None]:
     """What `datasets` raises for a wrong name, a missing network or a faulty file, as an InputError."""
@@ -145,7 +214,7 @@ def _explained(data: DataRef, what: str) -> Iterator[None]:
         yield
     except InputError:
         raise
-    except (ValueError, RuntimeError, OSError, datasets.exceptions.DatasetsError) as error:
+    except _RAISED as error:
         where = " ".join(filter(None, (data.dataset, data.subset, data.directory)))
         got = f"{type(error).__name__}: {error}"[:300]
         todo = "check name, subset, directory, revision and the network"
@@ -157,25 +226,42 @@ def _files(builder: Any) -> Mapping[str, list[str]]:
 
 
 def _refuse_outsiders(data: DataRef, builder: Any) -> None:
-    """A local card may name its data files, but only such as lie in its own directory."""
+    """A local card may name its data files, but only such as are part of the revision: the bytes of its own directory.
+
+    Files there may be links, as those of the hub's cache are.
+    """
     if DIRECTORY not in dict(data.files):
         return
-    root = Path(_path(data)).resolve()
+    root = Path(_path(data)).absolute()
+    own = {path for _, path in directory_files(root)}
     for path in (path for paths in _files(builder).values() for path in paths):
-        if not Path(path).resolve().is_relative_to(root):
+        if Path(os.path.normpath(path)).absolute() not in own:
             raise InputError(Fault("a data file lies outside its data set's directory", str(root), path))
 
 
-def _refuse_joined_folders(data: DataRef, builder: Any) -> None:
-    """Without a card `datasets` joins the files of all folders: where each is a language, that is never meant."""
-    if data.subset or data.directory:
+# What numbers the parts of one table, and the hash that the hub once put behind it.
+_PART = re.compile(r"-[0-9a-f]{16}(?=\.)|(-of-)?\d+")
+
+
+def _refuse_joined_files(data: DataRef, builder: Any) -> None:
+    """Without a card `datasets` joins the files of all folders, and all files of a split in one folder: where each is
+    a language, that is never meant.
+    """
+    if data.subset:
         return
+    # A card names splits by texts; those that the library has found itself are of a type of its own.
+    found = {str(split) for split in builder.config.data_files or {} if not isinstance(split, str)}
     for split, paths in _files(builder).items():
-        folders = sorted({path.removeprefix(str(builder.base_path)).lstrip("/").rpartition("/")[0] for path in paths})
-        if len(folders) > 1:
+        names = [path.removeprefix(str(builder.base_path)).lstrip("/").rpartition("/") for path in paths]
+        folders = sorted({folder for folder, _, _ in names})
+        if len(folders) > 1 and not data.directory:
             got = ", ".join(folders[:6])
             todo = "name one of them in `directory`, or write `subset: default` to read them as one"
             raise InputError(Fault(f"files of the {split} split lie in several folders", data.dataset, got, todo))
+        if split in found and len({_PART.sub("", name) for _, _, name in names}) > 1:
+            got = ", ".join(sorted(name for _, _, name in names)[:6])
+            todo = "give each language a folder and name it in `directory`, or write `subset: default` for the join"
+            raise InputError(Fault(f"files of the {split} split have several names", data.dataset, got, todo))
 
 
 def _path(data: DataRef) -> str:
@@ -186,8 +272,12 @@ def _revision(data: DataRef) -> str | None:
     return None if DIRECTORY in dict(data.files) else data.revision
 
 
-def _cache(cache: Path | None) -> str | None:
-    return str(cache / "datasets") if cache else None
+def _cache(data: DataRef, cache: Path | None) -> str | None:
+    """Where tables are kept: those of local files by their bytes; `datasets` goes by the time of writing."""
+    if cache is None:
+        return None
+    own = (data.revision.replace(":", "-"),) if DIRECTORY in dict(data.files) else ()
+    return str(cache.joinpath("datasets", *own))
 
 
 _TABLES = 1  # raised when the same data set gives other tables than before

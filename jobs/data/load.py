@@ -17,12 +17,13 @@ from numpy.typing import NDArray
 from jobs.data import cldr, cldr_ner
 from jobs.data.files import record_table, row_table, sentence_table, text_table
 from jobs.data.hub import hub_records, hub_rows, hub_sentences, hub_texts
-from jobs.data.hub_source import hub_splits
+from jobs.data.hub_source import hub_splits, refuse_shared, rows_of
 from jobs.data.records import Reading, format_of
 from jobs.data.sentences import Sentence, scheme_of
-from jobs.data.slices import plain_name
 from jobs.errors import Fault, InputError
 from jobs.spec import DataRef, Split, TaskKind, TaskRef
+
+_ROWS = ("json", "csv", "hub")  # sources of rows with columns
 
 
 def load_text(data: DataRef, split: Split, cache: Path | None = None) -> Sequence[str]:
@@ -58,8 +59,8 @@ def load_rows(data: DataRef, split: Split, cache: Path | None = None) -> Iterato
 
     Arguments and errors as for `load_text`. Rows of one context or premise stay together in a hold-out.
     """
-    if data.source not in ("json", "hub"):
-        todo = "use json or hub"
+    if data.source not in _ROWS:
+        todo = f"use {', '.join(_ROWS)}"
         raise InputError(Fault("no rows with columns from this source", describe(data), data.source, todo))
     table = _part(data, split, cache, (row_table, hub_rows), "group")
     _filled(table, data, split)
@@ -77,8 +78,9 @@ def load_records(data: DataRef, split: Split, task: TaskRef, cache: Path | None 
     """
     reading = Reading(task.kind, data.columns, data.label_names, task.labels)
     readers = partial(record_table, reading), partial(hub_records, reading)
-    if data.source not in ("json", "hub"):
-        raise InputError(Fault(f"no {task.kind} data from this source", describe(data), data.source, "use json or hub"))
+    if data.source not in _ROWS:
+        todo = f"use {', '.join(_ROWS)}"
+        raise InputError(Fault(f"no {task.kind} data from this source", describe(data), data.source, todo))
     table = _part(data, split, cache, readers, format_of(task.kind).grouped_by)
     _filled(table, data, split)
     return table
@@ -114,15 +116,8 @@ def _part(data: DataRef, split: Split, cache: Path | None, readers: _Readers, gr
 def _sliced(table: datasets.Dataset, data: DataRef, split: Split) -> datasets.Dataset:
     """The part of a file that its name in `splits` asks for, e.g. "validation[50%:]", by the rules of `datasets`."""
     name = dict(data.splits).get(split, split)
-    if "[" not in name:
-        return table
-    try:
-        instruction = datasets.ReadInstruction.from_spec(f"rows{name.removeprefix(plain_name(name))}")
-        (part,) = instruction.to_absolute({"rows": len(table)})
-    except (ValueError, AssertionError) as error:
-        todo = 'write e.g. "validation[:50%]" or "validation[100:]"'
-        raise InputError(Fault("not a slice of a split", describe(data), name, todo)) from error
-    return table.select(range(part.from_ or 0, len(table) if part.to is None else part.to))
+    refuse_shared(data, split, len(table))
+    return table.select(rows_of(name, len(table), data)) if "[" in name else table
 
 
 def _limited(rows: Any, data: DataRef, split: Split) -> Any:

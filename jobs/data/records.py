@@ -9,6 +9,7 @@ data set calls them. Rows are checked where they are read, so that a fault names
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any
 
 import datasets
 
-from jobs.data.reading import Faults, json_rows
+from jobs.data.reading import Faults, object_rows
 from jobs.errors import Fault, InputError
 from jobs.spec import HEAD_COLUMNS, TaskKind
 
@@ -144,6 +145,13 @@ class Reading:
             raise InputError(Fault("unknown columns", "columns", ", ".join(wrong), f"known: {', '.join(known)}"))
         return {name: given.get(name, name) for name in known}
 
+    def numbered(self, found: Values) -> Values:
+        """A row of texts with its label as a number, where numbers are meant: they have names, or are of a choice."""
+        column = dict(self.columns).get("label", "label")
+        label = found.get(column, "")
+        meant = self.names or self.kind == "multiple-choice"
+        return {**found, column: int(label)} if meant and re.fullmatch(r"-?\d{1,9}", label) else found
+
     def row(self, found: Mapping[str, Any], where: str, faults: Faults) -> Values | None:
         """One row by our names; None, with its faults noted, when it is none."""
         places = self.places()
@@ -162,12 +170,10 @@ class Reading:
 
 
 def record_rows(source: str, path: str, reading: Reading, state: object = None) -> Iterator[Values]:
-    """The rows of a JSON file. Raises InputError at its end when a row was faulty."""
-    if source != "json":
-        raise InputError(Fault("this source holds no such rows", path, source, "use json or hub"))
+    """The rows of a JSON or CSV file. Raises InputError at its end when a row was faulty."""
     faults = Faults(path)
-    for number, found in json_rows(Path(path), faults):
-        row = reading.row(found, f"{path}:{number}", faults)
+    for number, found in object_rows(source, Path(path), faults):
+        row = reading.row(reading.numbered(found) if source == "csv" else found, f"{path}:{number}", faults)
         if row is not None and not faults.count:
             yield row
     faults.raise_any()
@@ -193,11 +199,9 @@ def row_text(row: Mapping[str, Any], where: str) -> dict[str, str]:
 
 
 def row_texts(source: str, path: str, state: object = None) -> Iterator[dict[str, str]]:
-    """Rows of a JSON file. Raises InputError at its end when a line was faulty."""
-    if source != "json":
-        raise InputError(Fault("this source holds no rows with columns", path, source, "use json or hub"))
+    """Rows of a JSON or CSV file. Raises InputError at its end when a line was faulty."""
     faults = Faults(path)
-    for number, row in json_rows(Path(path), faults):
+    for number, row in object_rows(source, Path(path), faults):
         if not faults.count:
             yield row_text(row, f"{path}:{number}")
     faults.raise_any()

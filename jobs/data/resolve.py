@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import get_args
 
 from jobs.data.digests import directory_files, files_digest
-from jobs.data.slices import plain_name
+from jobs.data.slices import overlapping, plain_name
 from jobs.errors import Fault, raise_all
 from jobs.spec import DataRef, DataSource, RowFilter, Split
 
@@ -93,10 +93,22 @@ def data_ref(request: DataRequest, cache: Path) -> DataRef:
     )
 
 
+def data_place(request: DataRequest) -> tuple[str, ...]:
+    """Which files and rows one language's data are, of whatever split: equal for two languages that share them."""
+    rows = request.rows
+    patterns = (request.files, request.dataset, request.subset, request.directory)
+    chosen = (rows.column, rows.prefix, rows.value) if rows else ()
+    return tuple(_filled(pattern.replace("{split}", "*"), request, []) for pattern in (*patterns, *chosen))
+
+
 def _files(request: DataRequest, cache: Path, faults: list[Fault]) -> tuple[str, tuple[tuple[str, str], ...]]:
-    given = {split: plain_name(name) for split, name in request.splits}
-    names: dict[str, str] = {**{split: split for split in _SPLITS}, **given}
+    written: dict[Split, str] = {**{split: split for split in _SPLITS}, **dict(request.splits)}  # type: ignore[dict-item]
+    names = {split: plain_name(name) for split, name in written.items()}
     by_split = "{split}" in request.files
+    if by_split and (shared := overlapping({split: written[split] for split in request.needed})):
+        got = ", ".join(written[split] for split in shared)
+        todo = "give each rows of its own in `splits`"
+        faults.append(Fault(f"{shared[0]} and {shared[1]} would have rows in common", request.where, got, todo))
     paths = {
         split: _path(request.files.replace("{split}", names[split]), request, faults)
         for split in (_SPLITS if by_split else _SPLITS[:1])
@@ -114,14 +126,17 @@ def _files(request: DataRequest, cache: Path, faults: list[Fault]) -> tuple[str,
 def _missing(request: DataRequest, paths: Mapping[Split, Path], present: Mapping[Split, Path]) -> list[Fault]:
     """Faults for the needed splits that have no file and cannot be cut from train either."""
     absent = [split for split in request.needed if split not in present]
+    check = "check the path"
+    if not Path(request.files).expanduser().is_absolute() and not request.files.startswith("{"):
+        check += ": relative ones begin where the command is typed, those with ${here}/ beside the campaign's file"
     if not absent or (request.hold_out and "train" in present):
         return []
     if "train" not in present and (request.hold_out or len(paths) == 1):
-        return [Fault(f"no train file for {request.language}", request.where, str(paths["train"]), "check the path")]
+        return [Fault(f"no train file for {request.language}", request.where, str(paths["train"]), check)]
     faults = []
     for split in absent:
         path = paths.get(split, paths["train"])
-        todo = "check the path" if split in paths else "put {split} into the pattern, or set hold_out"
+        todo = check if split in paths else "put {split} into the pattern, or set hold_out"
         what = (
             f"no {split} file for {request.language}" if split in paths else f"no {split} data for {request.language}"
         )
@@ -135,6 +150,10 @@ def _hub(request: DataRequest, cache: Path, faults: list[Fault]) -> tuple[str, t
     if len(faults) > before:
         return "", ()
     if directory.is_dir():
+        own = _filled(request.directory, request, faults)
+        if own and not (directory / own).is_dir():
+            todo = "name a folder of it in `directory`"
+            faults.append(Fault(f"no such folder in {directory}", request.where, own, todo))
         return files_digest(directory_files(directory), cache), ((DIRECTORY, str(directory)),)
     if not _COMMIT.fullmatch(request.revision):
         todo = "pin `revision` to a commit of the data set (40 hex digits), or give a directory that exists"
@@ -151,7 +170,7 @@ def _filled_rows(request: DataRequest, faults: list[Fault]) -> RowFilter | None:
 
 
 def _path(pattern: str, request: DataRequest, faults: list[Fault]) -> Path:
-    return request.base / Path(_filled(pattern, request, faults)).expanduser()
+    return (request.base / Path(_filled(pattern, request, faults)).expanduser()).absolute()
 
 
 def _filled(pattern: str, request: DataRequest, faults: list[Fault]) -> str:

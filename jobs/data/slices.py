@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from typing import get_args
@@ -51,8 +52,8 @@ def _ends(name: str) -> tuple[str, str]:
 
 
 def _meet(one: str, other: str) -> bool:
-    """Whether two slices of one split share rows. Ends of unlike kinds (rows, percent, from the end) cannot be told."""
-    ends = [(_end(start, 0.0), _end(stop, float("inf"))) for start, stop in (_ends(one), _ends(other))]
+    """Whether two slices of one split share rows. Ends of unlike kinds cannot be told (rows, percent)."""
+    ends = [(_end(start, -math.inf), _end(stop, math.inf)) for start, stop in (_ends(one), _ends(other))]
     units = {unit for pair in ends for unit, _ in pair if unit}
     if len(units) > 1:
         return False
@@ -64,6 +65,7 @@ def _meet(one: str, other: str) -> bool:
 def _end(text: str, default: float) -> tuple[str, float]:
     if not text:
         return "", default
-    unit = ("-" if text.startswith("-") else "+") + ("%" if text.endswith("%") else "")
-    value = float(text.rstrip("%"))
-    return unit, value
+    value, last = float(text.rstrip("%")), text.startswith("-")
+    if text.endswith("%"):
+        return "%", value + 100.0 if last else value
+    return "-" if last else "+", value

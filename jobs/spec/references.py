@@ -7,7 +7,7 @@ from typing import Literal
 
 from jobs.spec.identity import later, location
 
-DataSource = Literal["cldr", "json", "text", "conll", "hub"]
+DataSource = Literal["cldr", "json", "csv", "text", "conll", "hub"]
 Split = Literal["train", "validation", "test"]
 
 

@@ -163,3 +163,16 @@ def test_streamed_rows_are_kept_and_are_those_of_the_whole_table(without_card, t
     assert first.to_list() == hub_table(whole, "train", tmp_path).to_list()[:2]
     again = hub_table(limited, "train", tmp_path)
     assert first.cache_files and first.cache_files == again.cache_files
+
+
+@pytest.mark.parametrize("name", ["set/train.parquet", "train.txt"])
+def test_rows_that_parts_of_unlike_ends_share_are_found_when_they_are_read(tmp_path, name):
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    parquet(path, texts(*map(str, range(10)))) if path.suffix == ".parquet" else write(path, "\n".join("0123456789"))
+    splits = (("train", "train[:9]"), ("validation", "train[-20%:]"), ("test", "train[9:]"))
+    data = ref(path.parent, splits=splits)
+    if path.suffix == ".txt":
+        data = DataRef("text", "hi", "", splits=splits, files=tuple((split, str(path)) for split, _ in splits))
+    with pytest.raises(InputError, match=r"validation and t\w+ have rows in common .got train.-20%:. and train"):
+        load_text(data, "validation", tmp_path)

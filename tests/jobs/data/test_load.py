@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import json
+import lzma
 from itertools import chain
 from pathlib import Path
 
@@ -359,3 +362,38 @@ def test_a_word_without_a_part_of_speech_is_a_fault(tmp_path, tags, names, fault
     path = json_lines(tmp_path / "a.jsonl", [{"tokens": ["a", "b"], "ner_tags": tags}])
     (found,) = faults(load_tagged, ref("json", path, label_names=names), "train", tmp_path, "pos")
     assert fault in found and "token 2" in found
+
+
+# How files come.
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress])
+def test_compressed_files_are_read(tmp_path, pack):
+    lines = json_lines(tmp_path / "a.jsonl", map(row, SENTENCES)).read_bytes()
+    conll = "".join("".join(f"{t}\t{g}\n" for t, g in zip(s.tokens, s.tags, strict=True)) + "\n" for s in SENTENCES)
+    for source, content in (("json", lines), ("conll", conll.encode())):
+        path = tmp_path / f"{source}.packed"
+        path.write_bytes(pack(content))
+        assert list(load_tagged(ref(source, path), "train", tmp_path)) == SENTENCES
+    path.write_bytes(pack(lines * 100)[:-9])
+    assert "damaged" in faults(load_tagged, ref("json", path), "train", tmp_path)[-1]
+
+
+def test_other_compressed_files_are_called_so(tmp_path):
+    path = tmp_path / "a.jsonl.zst"
+    path.write_bytes(b"\x28\xb5\x2f\xfd rest")
+    assert "compressed by Zstandard" in faults(load_text, ref("json", path), "train", tmp_path)[0]
+
+
+def test_half_a_character_is_a_fault_with_its_line_and_a_whole_one_is_none(tmp_path):
+    text = '{"text": "a"}\n{"text": "\\ud83d\\ude00"}\n{"text": "cut \\ud83d"}\n'
+    found = faults(load_text, ref("json", write(tmp_path / "a.jsonl", text)), "train", tmp_path)
+    assert len(found) == 1 and "a.jsonl:3: half of a character" in found[0]
+    array = write(tmp_path / "b.json", f"[{','.join(text.split(chr(10))[:3])}]")
+    assert "row 3: half of a character" in faults(load_text, ref("json", array), "train", tmp_path)[0]
+
+
+def test_the_number_without_a_name_is_told(tmp_path):
+    path = json_lines(tmp_path / "a.jsonl", [{"tokens": ["a", "b", "c"], "ner_tags": [0, 1, -100]}])
+    (found,) = faults(load_tagged, ref("json", path, label_names=LABELS), "train", tmp_path)
+    assert "a.jsonl:1" in found and "got -100" in found

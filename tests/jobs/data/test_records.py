@@ -10,7 +10,7 @@ import pytest
 from data_files import data_folder, json_lines, ref
 from tiny_tasks import CHOICES, INFERENCE, QUESTIONS
 
-from jobs.data.load import load_records
+from jobs.data.load import load_records, load_rows, load_text
 from jobs.data.resolve import DIRECTORY, DataRequest, data_ref
 from jobs.errors import InputError
 from jobs.spec import DataRef, TaskRef
@@ -156,3 +156,48 @@ def test_real_rows_are_read(tmp_path, folder, task):
     names = ("entailment", "neutral", "contradiction")
     data = ref("json", data_folder() / folder / "validation.jsonl", "validation", label_names=names)
     assert len(load_records(data, "validation", task, tmp_path)) >= 50
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+def test_a_question_file_is_read_as_squad_publishes_it(tmp_path, indent):
+    context, asked = QUESTION["context"], {"question": "Where?", "answers": [{"text": "東京", "answer_start": 5}]}
+    paragraphs = [{"context": context, "qas": [{"id": "1", **asked}, {"id": "2", **asked}]}]
+    document = {"version": "1.1", "data": [{"title": "t", "paragraphs": paragraphs}, {"paragraphs": paragraphs}]}
+    path = tmp_path / "squad.json"
+    path.write_text(json.dumps(document, ensure_ascii=False, indent=indent), encoding="utf-8")
+    assert list(load_records(ref("json", path), "train", QUESTIONS, tmp_path)) == [QUESTION] * 4
+    document["data"][1]["paragraphs"][0]["qas"] = "none"
+    path.write_text(json.dumps(document, indent=indent), encoding="utf-8")
+    with pytest.raises(InputError, match="not a question file in SQuAD's form"):
+        load_records(ref("json", path), "train", QUESTIONS, tmp_path)
+
+
+@pytest.mark.parametrize(("kind", "separator"), [("csv", ","), ("csv", ";"), ("tsv", "\t")])
+def test_tables_are_read_as_they_stand(tmp_path, kind, separator):
+    rows = [("premise", "hypothesis", "label"), ("None", "NA", "yes"), ('"two\nlines"', f'"a{separator}b"', "no")]
+    path = tmp_path / f"a.{kind}"
+    path.write_text("".join(separator.join(row) + "\n" for row in rows), encoding="utf-8-sig")
+    found = load_records(ref("csv", path), "train", INFERENCE, tmp_path)
+    assert [tuple(row.values()) for row in found] == [("None", "NA", "yes"), ("two\nlines", f"a{separator}b", "no")]
+    assert [row["premise"] for _, row in load_rows(ref("csv", path), "train", tmp_path)] == ["None", "two\nlines"]
+    texts = load_text(ref("csv", path, text_column="hypothesis"), "train", tmp_path)
+    assert list(texts) == ["NA", f"a{separator}b"]
+
+
+def test_numbered_labels_of_a_table_are_numbers_where_they_have_names(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("premise,hypothesis,label\na,b,2\nc,d,-1\n")
+    with pytest.raises(InputError, match=r"a\.csv:3: no label \(got -1\)"):
+        load_records(ref("csv", path, label_names=INFERENCE.labels), "train", INFERENCE, tmp_path)
+    path.write_text("premise,choice1,choice2,question,label\np,a,b,cause,1\n")
+    assert load_records(ref("csv", path), "train", CHOICES, tmp_path)[0]["label"] == 1
+
+
+def test_rows_of_a_table_that_lack_a_field_and_open_quotes_are_faults(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text('premise,hypothesis,label\na,b\nc,d,yes\n"e,f,no\n')
+    with pytest.raises(InputError) as caught:
+        load_records(ref("csv", path), "train", INFERENCE, tmp_path)
+    said = [str(fault) for fault in caught.value.faults]
+    assert "a.csv:2: a row with more or fewer fields than columns (got 2 of 3)" in said[0]
+    assert "a.csv:4: not a row of a table" in said[1]

@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 
 import pytest
 
-from jobs.data import cldr
+from jobs.data import cldr, digests
 from jobs.data.digests import directory_files, file_digest, files_digest
 from jobs.data.load import load_text
 from jobs.data.resolve import DataRequest, data_ref
 from jobs.errors import InputError
+from jobs.spec import DataRef
 
 PATTERN = "{data}/{language}/{split}.txt"
 
@@ -98,10 +100,16 @@ def test_the_embedded_data_is_pinned_by_its_release(tmp_path):
     assert data_ref(DataRequest("cldr", "gl"), tmp_path).revision == cldr.REVISION
 
 
-def test_a_digest_is_remembered_and_follows_a_change(tmp_path):
+@pytest.fixture
+def settled(monkeypatch):
+    """As if nothing had been written for a while."""
+    monkeypatch.setattr(digests, "_UNSETTLED_NS", -1)
+
+
+def test_a_digest_is_remembered_and_follows_a_change(tmp_path, settled):
     path = tmp_path / "a.txt"
     path.write_text("one")
-    os.utime(path, (1, 1))  # settled long ago
+    os.utime(path, (1, 1))
     first = file_digest(path, tmp_path / "cache")
     (entry,) = (tmp_path / "cache" / "digests").iterdir()
     assert first in entry.read_text()
@@ -117,9 +125,30 @@ def test_a_digest_is_remembered_and_follows_a_change(tmp_path):
 
 def test_a_file_written_just_now_is_not_remembered(tmp_path):
     path = tmp_path / "a.txt"
+    for moment in (None, (1, 1)):  # an archive sets the time of writing, not that of its own coming
+        path.write_text("one")
+        os.utime(path, moment)
+        file_digest(path, tmp_path / "cache")
+        assert not (tmp_path / "cache" / "digests").exists()
+
+
+@pytest.mark.parametrize("anew", [True, False], ids=["replaced", "overwritten"])
+def test_other_bytes_of_the_same_size_and_time_of_writing_are_seen(tmp_path, settled, anew):
+    path, other = tmp_path / "a.txt", tmp_path / "b.txt"
     path.write_text("one")
-    file_digest(path, tmp_path / "cache")
-    assert not (tmp_path / "cache" / "digests").exists()
+    os.utime(path, (1, 1))
+    data = DataRef("text", "gl", "", files=(("train", str(path)),))
+    assert list(load_text(data, "train", tmp_path / "cache")) == ["one"]
+    first = file_digest(path, tmp_path / "cache")
+    if anew:
+        other.write_text("two")
+        other.rename(path)
+    else:
+        time.sleep(0.02)  # coarser than which no clock of files is
+        path.write_text("two")
+    os.utime(path, (1, 1))
+    assert file_digest(path, tmp_path / "cache") != first
+    assert list(load_text(data, "train", tmp_path / "cache")) == ["two"]
 
 
 def test_planning_needs_neither_torch_nor_datasets():
