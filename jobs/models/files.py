@@ -136,14 +136,15 @@ def read_tokenizer(files: ModelFiles, vocabulary_size: int) -> Any:
     return tokenizer
 
 
-def fast_tokenizer(files: ModelFiles) -> Any:
-    """The fast tokenizer among `files`, whatever the model. Raises InputError when there is none, and for what
-    `checked_model_files` refuses.
+def fast_tokenizer(files: ModelFiles, **settings: Any) -> Any:
+    """The fast tokenizer among `files`, whatever the model, with `settings` in place of those that were saved.
+
+    Raises InputError when there is none, and for what `checked_model_files` refuses.
     """
     checked_model_files(files.folder, files.named)
     where = f"backbone {files.named}"
     try:
-        tokenizer = AutoTokenizer.from_pretrained(files.folder, use_fast=True, **LOADING)
+        tokenizer = AutoTokenizer.from_pretrained(files.folder, use_fast=True, **LOADING, **settings)
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         todo = "save the tokenizer beside the model (tokenizer.save_pretrained)"
         raise InputError(Fault("no tokenizer", where, first_line(error), todo)) from error

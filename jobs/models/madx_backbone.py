@@ -13,9 +13,9 @@ from transformers.utils import logging
 
 from jobs.errors import Fault, InputError
 from jobs.models.files import LOADING, ModelFiles, model_files, no_weights, read_config, read_tokenizer
+from jobs.models.limits import ARCHITECTURES
 from jobs.spec import BackboneRef
 
-ARCHITECTURES = {"xlm-roberta": "XLM-R", "roberta": "RoBERTa", "bert": "BERT"}
 MASKED_LM_HEAD = "default"
 # The output bias of the masked-LM head under the name that checkpoints without the tied copy have.
 _OUTPUT_BIAS = ("lm_head.bias", "cls.predictions.bias")
@@ -113,14 +113,14 @@ def _restore_output_bias(model: Any, folder: Path) -> tuple[str, ...]:
     The files hold the tied pair `lm_head.bias` and `lm_head.decoder.bias` once, and `adapters` looks for the
     latter alone.
     """
-    weights = folder / "model.safetensors"
-    if not weights.is_file() or MASKED_LM_HEAD not in model.heads:
+    if MASKED_LM_HEAD not in model.heads:
         return ()
     bias = model.heads[MASKED_LM_HEAD].get_output_embeddings().bias
-    with safe_open(weights, framework="pt") as file:
-        for name in set(file.keys()) & set(_OUTPUT_BIAS):
-            bias.data.copy_(file.get_tensor(name))
-            return tuple(name for name, parameter in model.named_parameters() if parameter is bias)
+    for weights in sorted(folder.glob("model*.safetensors")):  # one file, or the parts of a large model
+        with safe_open(weights, framework="pt") as file:
+            for name in set(file.keys()) & set(_OUTPUT_BIAS):
+                bias.data.copy_(file.get_tensor(name))
+                return tuple(name for name, parameter in model.named_parameters() if parameter is bias)
     return ()
 
 

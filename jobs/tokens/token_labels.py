@@ -15,7 +15,7 @@ from jobs.spec import BackboneRef, DataRef, Split, TaskRef
 from jobs.spec.identity import key_of
 from jobs.tokens.ragged_file import Ids, RaggedFile, RaggedRows, write_ragged
 from jobs.tokens.text_blocks import mapped
-from jobs.tokens.tokenizer import load_tokenizer, tokenizer_identity, unknown_ids
+from jobs.tokens.tokenizer import load_tokenizer, spaced_words, tokenizer_identity, unknown_ids, word_tokenizer
 
 _LOG = logging.getLogger(__name__)
 # Raised when the same sentences give other examples than before.
@@ -69,7 +69,8 @@ def token_labels(
     Raises InputError for a tag that is not among `task.labels`, with sentence numbers counted from 0.
     """
     words = [task.kind, *task.labels]
-    key = key_of("token_labels", VERSION, data, split, words, tokenizer_identity(backbone), max_length)
+    spaced = () if spaced_words(load_tokenizer(backbone)) else ("spaced",)
+    key = key_of("token_labels", VERSION, data, split, words, tokenizer_identity(backbone), max_length, *spaced)
     path = cache / "tokenized" / f"{task.kind}-{data.language}-{split}-{key}.arrow"
 
     def build() -> None:
@@ -77,7 +78,7 @@ def token_labels(
         numbers = {label: number for number, label in enumerate(task.labels)}
         check_tags(sentences, numbers, f"{describe(data)} {split}")
         meta = {"words": 0, "lost_words": 0, "pieces": 0, "unknown": 0, "repaired": 0}
-        rows = _rows(sentences, numbers, load_tokenizer(backbone), max_length, meta)
+        rows = _rows(sentences, numbers, word_tokenizer(backbone), max_length, meta)
         write_ragged(path, _COLUMNS, rows, meta)
         if meta["repaired"]:
             where = f"{describe(data)} {split}"

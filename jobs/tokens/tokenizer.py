@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from functools import lru_cache
 from importlib.metadata import version
@@ -19,6 +20,24 @@ _BYTE = re.compile(r"<0x[0-9A-F]{2}>")
 def load_tokenizer(ref: BackboneRef) -> Any:
     """The fast tokenizer of `ref`, shared: do not change it. Raises InputError when there is none."""
     return fast_tokenizer(located_files(ref, weights=False))
+
+
+@lru_cache(maxsize=8)
+def word_tokenizer(ref: BackboneRef) -> Any:
+    """The tokenizer of `ref` for texts that come as words: what makes pieces of bytes puts a space before each of them,
+    as running text has it, whether or not it was saved to do so at the start of a text.
+    """
+    tokenizer = load_tokenizer(ref)
+    if spaced_words(tokenizer):
+        return tokenizer
+    return fast_tokenizer(located_files(ref, weights=False), add_prefix_space=True)
+
+
+def spaced_words(tokenizer: Any) -> bool:
+    """Whether words that are given one by one get the pieces that they have in running text."""
+    splitter = tokenizer.backend_tokenizer.pre_tokenizer
+    told = json.loads(splitter.__getstate__()) if splitter is not None else {}
+    return told.get("type") != "ByteLevel" or bool(told["add_prefix_space"])
 
 
 @lru_cache(maxsize=8)
