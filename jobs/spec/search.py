@@ -62,7 +62,8 @@ class LineSpace:
     """Candidates: weights on straight lines in lambda, combined by `method`.
 
     A line is (key, constant, slope) triples: the key's weight is constant + slope * lambda. Every line is tried at
-    every lambda. The option called `lambda_option`, "" for none, takes lambda too.
+    every lambda. The option called `lambda_option`, "" for none, takes lambda too. `heads`: task adapters bring the
+    head, and so are part of the mixture where their weight is zero too; other adapters of weight zero never are.
     """
 
     lines: tuple[Line, ...]
@@ -70,6 +71,7 @@ class LineSpace:
     method: Method = "linear"
     options: tuple[Option, ...] = ()
     lambda_option: str = ""
+    heads: bool = False
 
 
 @dataclass(frozen=True, slots=True)

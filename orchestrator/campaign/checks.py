@@ -17,7 +17,8 @@ from orchestrator.campaign.comparisons import (
     ZeroShotSection,
     chosen_methods,
 )
-from orchestrator.campaign.schema import Campaign, trained_languages
+from orchestrator.campaign.data import DataSection
+from orchestrator.campaign.schema import Campaign, to_pool, trained_languages
 from orchestrator.campaign.tasks import TaskSection, model_faults
 from search_spaces.relatedness.codes import resolve_language
 
@@ -82,23 +83,23 @@ def _adapterless(campaign: Campaign, trained: Sequence[str], document: Document)
                 todo = "take it out of `languages.pool`, or compare it as enhancement"
                 yield Fault("a zero-shot target must not have an adapter of its own", where, code, todo)
             if isinstance(comparison, EnhancementSection) and code not in trained:
-                todo = "write it as in `languages.pool`" if has_adapter else "add it to `languages.pool`"
-                yield Fault("an enhancement target needs an adapter of its own", where, code, todo)
+                yield Fault("an enhancement target needs an adapter of its own", where, code, to_pool(code, trained))
         for place, code in enumerate(comparison.related.pool):
             if code not in trained:
                 where = document.where(("comparisons", number, "related", "pool", place))
-                yield Fault("a pool language has no adapter", where, code, nearest(code, list(trained)))
+                todo = to_pool(code, trained, nearest(code, list(trained)))
+                yield Fault("a pool language has no adapter", where, code, todo)
         anchors = {t.language for t in campaign.tasks if t.name in comparison.tasks}
         summed = anchors if not isinstance(comparison, MixtureSection) else set()
         yield from _stated(comparison, trained, summed, document, ("comparisons", number, "related", "of"))
     for number, task in enumerate(campaign.tasks):
         if task.language not in trained:
-            where = document.where(("tasks", number, "language"))
-            yield Fault("the task's language has no adapter", where, task.language, "add it to `languages.pool`")
+            where, todo = document.where(("tasks", number, "language")), to_pool(task.language, trained)
+            yield Fault("the task's language has no adapter", where, task.language, todo)
         for place, code in enumerate(task.sources if task.trained_on == "sources" else ()):
             if code not in trained:
                 where = document.where(("tasks", number, "sources", place))
-                yield Fault("the task's language has no adapter", where, code, "add it to `languages.pool`")
+                yield Fault("the task's language has no adapter", where, code, to_pool(code, trained))
 
 
 def _stated(
@@ -114,7 +115,8 @@ def _stated(
             if resolve_language(code).key == resolve_language(target).key:
                 yield Fault("a language is not related to itself", where, code, "choose another")
             elif code not in trained:
-                yield Fault("a related language has no adapter", where, code, nearest(code, list(trained)))
+                todo = to_pool(code, trained, nearest(code, list(trained)))
+                yield Fault("a related language has no adapter", where, code, todo)
             elif code in summed:
                 yield Fault("the task's own language is in the sum already", where, code, "choose another")
 
@@ -200,6 +202,9 @@ def _twice(campaign: Campaign, document: Document) -> Iterator[Fault]:
     for key, names in named.items():
         yield from _names_twice(names, document, (key,))
     yield from _languages_twice(campaign.languages.pool, document, ("languages", "pool"))
+    for at, data in _data_sets(campaign):
+        yield from _languages_twice(tuple(data.names), document, (*at, "names"), keyed=True)
+        yield from _languages_twice(tuple(data.elsewhere), document, (*at, "elsewhere"), keyed=True)
     for number, comparison in enumerate(campaign.comparisons):
         at = ("comparisons", number)
         yield from _names_twice(comparison.tasks, document, (*at, "tasks"))
@@ -215,11 +220,22 @@ def _names_twice(names: Sequence[str], document: Document, at: Location) -> Iter
             yield Fault("the name is given twice", document.where((*at, number)), name, "choose another")
 
 
-def _languages_twice(codes: Sequence[str], document: Document, at: Location) -> Iterator[Fault]:
+def _data_sets(campaign: Campaign) -> Iterator[tuple[Location, DataSection]]:
+    """(place, section) of every data set that the file names but those of `elsewhere`, which have none of these."""
+    yield ("corpora",), campaign.corpora
+    for number, task in enumerate(campaign.tasks):
+        for key, data in (("data", task.data), ("evaluation_data", task.evaluation_data)):
+            yield from [(("tasks", number, key), data)] if data else ()
+        if task.examples and task.examples.data:
+            yield ("tasks", number, "examples", "data"), task.examples.data
+
+
+def _languages_twice(codes: Sequence[str], document: Document, at: Location, keyed: bool = False) -> Iterator[Fault]:
+    """`keyed`: the codes are keys of a mapping, not items of a list."""
     listed: dict[tuple[str, ...], str] = {}
     for number, code in enumerate(codes):
         key = resolve_language(code).key
         if key in listed:
-            where = document.where((*at, number))
+            where = document.where((*at, code if keyed else number))
             yield Fault("the language is listed twice", where, code, f"it is the same as {listed[key]}")
         listed[key] = code

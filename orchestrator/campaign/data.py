@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from jobs.backbones.catalogue import PACKAGED
 from jobs.data.slices import overlapping
-from jobs.spec import RowFilter
+from jobs.spec import DataSource, RowFilter
 from orchestrator.campaign.fields import LanguageCode, Positive, Share, StrictModel
+from search_spaces.relatedness.codes import in_any_spelling
+
+# A column's name or its place, for which a number needs no quotation marks.
+Column = Annotated[str, BeforeValidator(lambda given: str(given) if type(given) is int else given)]
 
 
 class BackboneSection(StrictModel):
@@ -59,7 +63,7 @@ class DataSection(StrictModel):
     `{split}` for train, validation and test.
     """
 
-    source: Literal["cldr", "json", "text", "conll", "hub"]
+    source: DataSource
     files: str = Field("", description="pattern of the files, e.g. ${data}/uner/{language}/{split}.jsonl")
     dataset: str = Field("", description="name on the data hub or a local directory in its layout (source: hub)")
     subset: str = Field("", description="configuration on the hub, e.g. 20231101.{language}")
@@ -72,8 +76,8 @@ class DataSection(StrictModel):
         description="the data set's own name of each split where it differs; or a part of one: validation[:595]",
     )
     text_column: str = "text"
-    tokens_column: str = "tokens"
-    labels_column: str = "ner_tags"
+    tokens_column: Column = Field("tokens", description="its name; of a CoNLL file its place, 0 for the first")
+    labels_column: Column = Field("ner_tags", description="likewise, -1 for the last")
     columns: dict[str, str] = Field(
         default_factory=dict, description="our name -> the data set's, e.g. {premise: sentence1, hypothesis: sentence2}"
     )
@@ -87,7 +91,7 @@ class DataSection(StrictModel):
 
     def of(self, language: str) -> DataSection:
         """The section that says where a language's data are: this one, or one of `elsewhere`."""
-        return self.elsewhere.get(language, self)
+        return in_any_spelling(self.elsewhere, language) or self
 
     @property
     def places(self) -> tuple[tuple[str, DataSection], ...]:
@@ -100,7 +104,7 @@ class DataSection(StrictModel):
             raise ValueError(f"`elsewhere` does not lead further: {', '.join(further)}")
         if self.source == "hub" and not self.dataset:
             raise ValueError("source hub needs `dataset`")
-        if self.source in ("json", "text", "conll") and not self.files:
+        if self.source in ("json", "csv", "text", "conll") and not self.files:
             raise ValueError(f"source {self.source} needs `files`")
         if self.source != "hub" and self.revision:
             raise ValueError("only hub data has a `revision`: files are pinned by their hash")

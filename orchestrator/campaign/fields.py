@@ -1,4 +1,4 @@
-"""The sections of the campaign file as frozen types."""
+"""Fields that sections of the campaign file share, and the type of all sections."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from search_spaces.relatedness.codes import resolve_language
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")]
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what every source of random numbers takes
 Distance = Literal["syntactic", "geographic", "genetic", "inventory", "phonological", "featural", "mixed"]
 
 
@@ -28,6 +29,6 @@ LanguageCode = Annotated[str, AfterValidator(_known_language)]
 
 
 class StrictModel(BaseModel):
-    """A part of the file: frozen, and no key beyond those named."""
+    """A part of the file: frozen, no key beyond those named, and no number that is none."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False)

@@ -10,6 +10,7 @@ weight is shared out), `{any-related}` and `{any-source}` (the search tries one 
 from __future__ import annotations
 
 import ast
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,7 +22,7 @@ from jobs.spec import Method as Rule
 from search_spaces.mixtures.candidates import weight_at
 
 KEY = re.compile(
-    r"^(language|task|reference|stacked):(\{(target|source|related|sources|any-related|any-source)\}|[a-zA-Z-]+)$"
+    r"^(language|task|reference|stacked):(\{(target|source|related|sources|any-related|any-source)\}|[A-Za-z0-9_-]+)$"
 )
 BaselineRole = Literal["baseline", "proxy", "own", "fixed"]
 MULTILINGUAL = "multilingual"  # `task:multilingual`: one adapter trained on the data of all task languages
@@ -123,7 +124,7 @@ def is_searched(method: Method) -> bool:
 
 def _line(node: ast.expr, text: str) -> tuple[Fraction, Fraction]:
     match node:
-        case ast.Constant(value=int() | float() as value) if not isinstance(value, bool):
+        case ast.Constant(value=int() | float() as value) if not isinstance(value, bool) and math.isfinite(value):
             return Fraction(str(value)), Fraction(0)
         case ast.Name(id="x"):
             return Fraction(0), Fraction(1)

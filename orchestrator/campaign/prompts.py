@@ -16,7 +16,7 @@ from jobs.errors import InputError
 from jobs.scoring.pieces import pieces_digest
 from jobs.spec import TAGGING, ChoiceScore, TaskKind, is_language_model
 from orchestrator.campaign.data import DataSection
-from orchestrator.campaign.fields import LanguageCode, Positive, StrictModel
+from orchestrator.campaign.fields import LanguageCode, Positive, Seed, StrictModel
 from search_spaces.relatedness.codes import resolve_language
 
 CHOOSING: tuple[TaskKind, ...] = ("classification", "multiple-choice")
@@ -29,7 +29,7 @@ class ExamplesSection(StrictModel):
     """Worked examples before every question: rows of a train split, drawn once by the seed."""
 
     count: Annotated[int, Field(ge=1, le=100)]
-    seed: int = 0
+    seed: Seed = 0
     data: DataSection | None = Field(None, description="whose train split they come from; default: the task's `data`")
     language: LanguageCode | Literal["", "{target}"] = Field(
         "", description="of that data; default: the task's; a baseline's may be {target}"
@@ -103,8 +103,8 @@ def _digest(place: str) -> str:
 
 def examples_faults(examples: ExamplesSection) -> Iterator[str]:
     """What keeps worked examples from being rows with columns."""
-    if examples.data is not None and examples.data.source not in ("json", "hub"):
-        yield f"`examples.data` comes from json or hub, not {examples.data.source}"
+    if examples.data is not None and examples.data.source not in ("json", "csv", "hub"):
+        yield f"`examples.data` comes from json, csv or hub, not {examples.data.source}"
 
 
 def prompt_faults(fields: PromptFields, kind: TaskKind, labels: tuple[str, ...], metric: str) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -13,10 +14,10 @@ from jobs.spec import StrategyName
 from orchestrator.campaign.adapters import LanguageAdapterSection, TaskAdapterSection
 from orchestrator.campaign.comparisons import ComparisonSection, ZeroShotSection
 from orchestrator.campaign.data import BackboneSection, DataSection
-from orchestrator.campaign.fields import LanguageCode, Name, StrictModel
+from orchestrator.campaign.fields import LanguageCode, Name, Seed, StrictModel
 from orchestrator.campaign.resources import ResourcesSection
 from orchestrator.campaign.tasks import TaskSection
-from search_spaces.relatedness.codes import resolve_language
+from search_spaces.relatedness.codes import in_any_spelling, resolve_language
 
 
 class LanguagesSection(StrictModel):
@@ -70,7 +71,7 @@ class SearchSection(StrictModel):
     )
     finalists: Annotated[int, Field(ge=1)] = Field(3, description="of the best, scored on the whole validation set")
     ahead: Annotated[int, Field(ge=1)] = Field(4, description="trials on their way of a model-based strategy")
-    seed: int = 0
+    seed: Seed = 0
     folds: Annotated[int, Field(ge=0)] = Field(
         0, description="choose by this many folds of the validation set, each left out in turn; 0: on the whole set"
     )
@@ -88,7 +89,7 @@ class Campaign(StrictModel):
     language_adapter: LanguageAdapterSection
     task_adapter: TaskAdapterSection | None = None
     tasks: tuple[TaskSection, ...] = Field(min_length=1)
-    seeds: tuple[int, ...] = Field((42,), min_length=1)
+    seeds: tuple[Seed, ...] = Field((42,), min_length=1)
     comparisons: tuple[ComparisonSection, ...] = Field(min_length=1)
     search: SearchSection = SearchSection()
     tracking: TrackingSection = TrackingSection()
@@ -113,3 +114,9 @@ def trained_languages(campaign: Campaign) -> tuple[str, ...]:
         what, todo = "fewer languages are covered than asked for", f"at most {len(chosen)}"
         raise InputError(Fault(what, "languages.best_covered", str(wanted), todo))
     return tuple(chosen)
+
+
+def to_pool(code: str, trained: Sequence[str], otherwise: str = "add it to `languages.pool`") -> str:
+    """What to do about a language that is not among the `trained` ones: write it as there, if another spelling is."""
+    same = in_any_spelling({one: one for one in trained}, code)
+    return f"write it as in `languages.pool`: {same}" if same else otherwise

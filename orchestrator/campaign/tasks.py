@@ -79,7 +79,8 @@ def _data_faults(task: TaskSection) -> Iterator[str]:
     if task.data is None:
         yield f"a {task.kind} task needs `data`"
         return
-    known = {"ner": ("json", "conll", "hub", "cldr"), "pos": ("json", "conll", "hub")}.get(task.kind, ("json", "hub"))
+    tagged = {"ner": ("json", "conll", "hub", "cldr"), "pos": ("json", "conll", "hub")}
+    known = tagged.get(task.kind, ("json", "csv", "hub"))
     for key, data in _data_sets(task):
         if data.source not in known:
             yield f"`{key}` of a {task.kind} task comes from {' or '.join(known)}, not {data.source}"

@@ -75,7 +75,10 @@ def _sets(step: Step) -> Iterator[_Set]:
 
 
 def _lies_here(data: DataRef) -> bool:
-    return data.source in ("json", "conll") and all(Path(path).is_file() for _, path in data.files)
+    """In files, or in a directory of the hub's layout."""
+    return (
+        data.source not in ("cldr", "text") and bool(data.files) and all(Path(path).exists() for _, path in data.files)
+    )
 
 
 def _read(one: _Set, cache: Path) -> None:

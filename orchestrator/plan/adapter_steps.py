@@ -25,6 +25,7 @@ from jobs.spec import (
 from orchestrator.campaign.methods import MULTILINGUAL
 from orchestrator.campaign.schema import Campaign, trained_languages
 from orchestrator.campaign.tasks import TaskSection
+from orchestrator.plan.backbone_checks import backbone_faults
 from orchestrator.plan.pinned_references import References
 from orchestrator.plan.searches import joint_strategy, planned_strategy, search_faults
 from orchestrator.store.step import Step, make_step
@@ -48,6 +49,7 @@ class AdapterSteps:
     def __post_init__(self) -> None:
         """Raises InputError for a backbone that is not there."""
         self.backbone = self.references.backbone(self.campaign.backbone)
+        self.references.faults += backbone_faults(self.campaign, self.backbone.name, self.references.config)
         self.languages = trained_languages(self.campaign)
         section = self.campaign.language_adapter
         self.stacked = section.stacked

@@ -154,7 +154,7 @@ def _published(plan: Plan) -> dict[str, Any]:
 
 def _language(code: str) -> dict[str, str]:
     language = resolve_language(code)
-    return {"name": language.name, "iso639_3": language.iso3}
+    return {"name": language.full_name, "iso639_3": language.iso3}
 
 
 def _comparison(planned: PlannedComparison) -> Comparison:

@@ -11,6 +11,7 @@ from jobs.spec import Line, LineSpace, Option, is_language_model
 from orchestrator.campaign.comparisons import MixtureSection, chosen_methods
 from orchestrator.campaign.methods import Lines, Method, Placeholders, branches, is_searched, is_stacked
 from orchestrator.campaign.prompts import asked_otherwise
+from orchestrator.campaign.schema import to_pool
 from orchestrator.campaign.tasks import TaskSection
 from orchestrator.plan.adapter_steps import AdapterSteps
 from orchestrator.plan.comparisons import PlannedComparison, PlannedSystem, merged_system, merges_of
@@ -89,6 +90,7 @@ class _Mixtures:
             method=method.rule,
             options=(*((name, value) for name, value in method.options if value != "lambda"), *self._space(method)),
             lambda_option=next((name for name, value in method.options if value == "lambda"), ""),
+            heads=self._has_head,
         )
         inputs = {"theta_pre": self.adapters.theta_pre}
         for seed in self.adapters.campaign.seeds:
@@ -97,6 +99,11 @@ class _Mixtures:
             for role, step in self.adapters.task_input(self.task, seed).items():
                 inputs[f"{role}@{seed}"] = step
         return make_step(self.adapters.search_spec(self.target, self.task, space), inputs)
+
+    @property
+    def _has_head(self) -> bool:
+        """Whether the task's own adapters, which are merged, bring what answers."""
+        return not (self.adapters.stacked or self.task.prompt or is_language_model(self.task.kind))
 
     def _baseline(self, method: Method) -> PlannedSystem:
         (lines,) = self._branches(method) or ((),)
@@ -150,7 +157,7 @@ class _Mixtures:
     def _with_adapter(self, code: str) -> str:
         if code not in self.adapters.languages:
             where = f"comparison {self.section.name}, target {self.target}"
-            raise InputError(Fault("this language has no adapter", where, code, "add it to `languages.pool`"))
+            raise InputError(Fault("this language has no adapter", where, code, to_pool(code, self.adapters.languages)))
         return code
 
     def _check_stacked(self, key: str) -> None:

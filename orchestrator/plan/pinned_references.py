@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
+from typing import Any
 
 from jobs.backbones import embedded_backbone
 from jobs.backbones.catalogue import PACKAGED
 from jobs.data.cldr import covered_languages
-from jobs.data.resolve import DataRequest, data_ref
+from jobs.data.resolve import DataRequest, data_place, data_ref
 from jobs.errors import Fault, InputError, raise_all
 from jobs.files.digest import directory_digest
 from jobs.models.config_gate import checked_model_files, has_chat_template
 from jobs.spec import BackboneRef, DataRef, Split
 from orchestrator.campaign.data import BackboneSection, DataSection
-from search_spaces.relatedness.codes import resolve_language
+from search_spaces.relatedness.codes import in_any_spelling, resolve_language
 
 
 class References:
@@ -25,7 +26,9 @@ class References:
         """`cache` remembers the hashes of files that did not change."""
         self._cache = cache
         self.faults: list[Fault] = []
+        self.config: Mapping[str, Any] = {}  # of a backbone on this machine
         self._made: dict[tuple[int, str, tuple[Split, ...]], DataRef] = {}
+        self._places: dict[tuple[str, ...], str] = {}
         self._covered: frozenset[str] | None = None
         self._chats: bool | None = None  # a campaign has one backbone
 
@@ -41,7 +44,7 @@ class References:
         if not (folder / "config.json").is_file():
             todo = "it must hold config.json, weights and tokenizer"
             raise InputError(Fault("no model directory", "backbone.path", str(folder), todo))
-        checked_model_files(folder, str(folder))
+        self.config = checked_model_files(folder, str(folder))
         return BackboneRef(folder.name, directory_digest(folder), str(folder))
 
     def check_chat(self, backbone: BackboneRef, where: str) -> None:
@@ -69,14 +72,12 @@ class References:
         raise_all(dict.fromkeys(self.faults))
 
     def _resolve(self, section: DataSection, language: str, needed: tuple[Split, ...], purpose: str) -> DataRef:
-        if section.source == "cldr":
-            self._check_cldr(language, purpose)
         request = DataRequest(
             variables={
                 "iso639_3": resolve_language(language).iso3,
-                "name": section.names.get(language, language),
+                "name": in_any_spelling(section.names, language) or language,
             },
-            language=language,
+            language=self._cldr_code(language, purpose) if section.source == "cldr" else language,
             needed=needed,
             where=f"{purpose} of {language}",
             splits=tuple(sorted(section.splits.items())),
@@ -85,18 +86,38 @@ class References:
             rows=section.rows.filter if section.rows else None,
             **section.model_dump(exclude={"splits", "limits", "columns", "names", "rows", "elsewhere"}),
         )
+        if section.source != "cldr":
+            self._check_own(request, section, purpose)
         try:
             return data_ref(request, self._cache)
         except InputError as missing:
             self.faults += missing.faults
             return DataRef(section.source, language, "")
 
-    def _check_cldr(self, language: str, purpose: str) -> None:
+    def _check_own(self, request: DataRequest, section: DataSection, purpose: str) -> None:
+        """Note data that two languages would share: one of them would be trained or scored on the other's."""
+        other = self._places.setdefault(data_place(request), request.language)
+        if resolve_language(other).key != resolve_language(request.language).key:
+            where = f"{purpose} of {request.language}"
+            keys = "`dataset`, `subset`, `directory` or `rows`" if section.source == "hub" else "`files`"
+            todo = f"put {{language}}, {{iso639_3}} or {{name}} into {keys}, or give one of them data in `elsewhere`"
+            self.faults.append(Fault(f"the same data as {other}", where, section.files or section.dataset, todo))
+
+    def _cldr_code(self, language: str, purpose: str) -> str:
+        """How the CLDR spells a language. What it does not cover, and what it has in another form, joins the faults."""
         if self._covered is None:
             self._covered = frozenset(covered_languages())
-        if language not in self._covered:
-            where = f"{purpose} of {language}"
-            self.faults.append(Fault("the CLDR does not cover this language well", where, "", "give other data"))
+        if language in self._covered:
+            return language
+        known = resolve_language(language)
+        same = {resolve_language(code).key: code for code in sorted(self._covered)}
+        if known.key in same:
+            return same[known.key]
+        usual = same.get((known.iso3,))
+        todo = f"write {usual} ({known.name}), or give other data" if usual else "give other data"
+        what = "the CLDR does not cover this language well"
+        self.faults.append(Fault(what, f"{purpose} of {language}", "", todo))
+        return language
 
 
 def references_in(value: object) -> Iterator[BackboneRef | DataRef]:

@@ -69,7 +69,7 @@ def _alone(space: SearchSpace) -> Iterator[Mixture]:
     for line in space.lines:
         for end in (min(space.lambdas), max(space.lambdas)):
             mixture = line_candidate(space, line, end).mixture
-            if len(mixture.weights) == 1 and mixture.weights[0][1] == 1.0:
+            if [weight for _, weight in mixture.weights if weight] == [1.0]:
                 yield mixture
 
 

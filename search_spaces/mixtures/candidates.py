@@ -56,12 +56,16 @@ def weight_at(constant: float, slope: float, lambda_: float) -> float:
 
 # Options that say how low-rank adapters are merged, whatever the rule.
 _ANY_RULES = ("space", "rank")
+_TASK = "task:"  # what keys of task adapters begin with
 
 
 def line_candidate(space: LineSpace, line: Line, lambda_: float) -> Candidate:
-    """The mixture at `lambda_` of a line, without keys of weight zero: a task adapter that is not moved is linear."""
+    """The mixture at `lambda_` of a line, without keys of weight zero that bring no head: a task adapter that is not
+    moved is linear.
+    """
     weighted = ((key, weight_at(constant, slope, lambda_)) for key, constant, slope in line)
-    weights = tuple((key, weight) for key, weight in weighted if weight != 0.0)
+    kept = (_TASK,) if space.heads else ()
+    weights = tuple((key, weight) for key, weight in weighted if weight != 0.0 or key.startswith(kept))
     options = (*space.options, *(((space.lambda_option, lambda_),) if space.lambda_option else ()))
     if space.method in MOVING and len(weights) == 1:
         mixture = Mixture(weights, "linear", tuple(option for option in options if option[0] in _ANY_RULES))

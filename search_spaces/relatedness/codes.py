@@ -15,11 +15,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 from jobs.errors import Fault, InputError, raise_all
 
 _MOST = 3
+Value = TypeVar("Value")
 
 
 def suggestions_for(text: str, names: Mapping[str, str]) -> tuple[str, ...]:
@@ -28,9 +29,11 @@ def suggestions_for(text: str, names: Mapping[str, str]) -> tuple[str, ...]:
     A language's name or its beginning (`galician`, `portug`), a country taken for a language (`jp`, `cz`), a
     misspelt name (`galacian`), and codes that differ in one letter, in this order.
     """
-    wanted = text.strip().lower().replace("_", "-").split("-")[0]
+    wanted, *more = text.strip().lower().replace("_", "-").split("-")
     if not wanted:
         return ()
+    if more and wanted in names:  # `be-tarask`: a variety of a known language
+        return (wanted,)
     shortest_first = sorted(names, key=lambda code: (len(code), code))
     by_name = {names[code].lower(): code for code in reversed(shortest_first)}
     found = [by_name[wanted]] if wanted in by_name else []
@@ -104,10 +107,20 @@ class Language:
 
     @property
     def key(self) -> tuple[str, ...]:
-        """Equal for two spellings of one language (`zh`, `cmn`), different for two written forms (`zh_Hans`,
-        `zh_Hant`).
+        """Equal for two spellings of one language (`zh`, `cmn`, `zh_Hans`; `sv`, `swe_Latn`), different for two written
+        forms (`zh_Hans`, `zh_Hant`). A script counts where it is not the one that the language is mostly written in.
         """
-        return (self.iso3, *self.subtags)
+        scripts, others = ([tag for tag in self.subtags if (len(tag) == 4) == wanted] for wanted in (True, False))
+        script = scripts[0] if scripts else _likely_script("_".join((self.cldr, *others)))
+        usual = _likely_script(self.cldr)
+        return (self.iso3, *([script] if script and script != usual else []), *others)
+
+    @property
+    def full_name(self) -> str:
+        """`name`, with script and territory where `code` has them: `Chinese (Traditional, Taiwan)`."""
+        names = _cldr_subtags()
+        more = ", ".join(names.get(tag, tag) for tag in self.subtags)
+        return f"{self.name} ({more})" if more else self.name
 
 
 @lru_cache(maxsize=16384)
@@ -145,6 +158,14 @@ def resolve_languages(codes: Iterable[str]) -> tuple[Language, ...]:
             faults.extend(error.faults)
     raise_all(faults)
     return tuple(resolved)
+
+
+def in_any_spelling(values: Mapping[str, Value], code: str) -> Value | None:
+    """The value of a language's own spelling in `values`, else that of another spelling of it; None without one."""
+    if code in values or not values:
+        return values.get(code)
+    wanted = resolve_language(code).key
+    return next((value for other, value in values.items() if resolve_language(other).key == wanted), None)
 
 
 def refuse_repeats(codes: Iterable[str]) -> None:
@@ -197,6 +218,24 @@ def _cldr_names() -> dict[str, str]:
     from babel import Locale
 
     return {str(code): str(name) for code, name in Locale("en").languages.items() if "_" not in code}
+
+
+@lru_cache(maxsize=1)
+def _cldr_subtags() -> dict[str, str]:
+    """Code -> English name of scripts (`Hant`) and territories (`BR`, `419`)."""
+    from babel import Locale
+
+    english = Locale("en")
+    return {str(code): str(name) for names in (english.scripts, english.territories) for code, name in names.items()}
+
+
+def _likely_script(locale: str) -> str:
+    """The script that CLDR says a language is mostly written in, in a territory if given; "" where it says nothing."""
+    from babel.core import get_global
+
+    likely = get_global("likely_subtags")
+    parts = str(likely.get(locale) or likely.get(locale.partition("_")[0]) or "").split("_")
+    return parts[1] if len(parts) > 1 and len(parts[1]) == 4 else ""
 
 
 def _individual_name(iso3: str) -> str:

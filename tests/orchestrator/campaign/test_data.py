@@ -59,3 +59,43 @@ def test_targets_may_be_scored_on_another_data_set_than_the_task_is_trained_on(t
 def test_faults_of_data_sections_are_told(tmp_path, changes, words):
     with pytest.raises(InputError, match=words):
         planned(tmp_path, changes)
+
+
+def test_names_and_data_elsewhere_are_found_in_any_spelling(tmp_path):
+    plan = planned(tmp_path, {"corpora": {**XLSUM, "names": {"spa_Latn": "spanish"}}})
+    assert {s.spec.language: s.spec.corpus.directory for s in plan.steps if s.job == "language-adapter"}[
+        "es"
+    ] == "spanish"
+    other = {"por": {"source": "hub", "dataset": "x/{language}", "revision": COMMIT}}
+    plan = planned(tmp_path, {"corpora.elsewhere": other})
+    assert {s.spec.language: s.spec.corpus.dataset for s in plan.steps if s.job == "language-adapter"}["pt"] == "x/pt"
+
+
+@pytest.mark.parametrize(
+    ("data", "key"),
+    [
+        ({"source": "json", "files": "${data}/ner-en-{split}.jsonl"}, "`files`"),
+        ({"source": "hub", "dataset": "x/y", "revision": COMMIT}, "`rows`"),
+        (
+            {"source": "hub", "dataset": "x/y", "revision": COMMIT, "directory": "{name}", "names": {"gl": "en"}},
+            "`rows`",
+        ),
+    ],
+)
+def test_two_languages_with_the_same_data_are_a_fault(tmp_path, data, key):
+    with pytest.raises(InputError) as caught:
+        planned(tmp_path, {"tasks.0.data": data, "comparisons.1": ..., "comparisons.0.tasks": ["ner"]})
+    (said,) = {str(fault) for fault in caught.value.faults}
+    assert said.startswith("ner of gl: the same data as en (got ") and "{language}, {iso639_3} or {name} into" in said
+    assert key in said
+
+
+def test_forms_of_a_language_with_one_individual_code_share_its_data_and_are_told(tmp_path):
+    changes = {"corpora.files": "${data}/{iso639_3}.txt", "corpora.source": "text", "corpora.hold_out": 0.2}
+    with pytest.raises(InputError, match="corpus of zh_Hant: the same data as zh_Hans"):
+        planned(tmp_path, {**changes, "languages.pool": ["en", "es", "pt", "fr", "zh_Hans", "zh_Hant"]})
+
+
+def test_training_and_validation_out_of_one_file_share_no_rows(tmp_path):
+    with pytest.raises(InputError, match=r"corpus of en: train and validation would have rows in common \(got train, "):
+        planned(tmp_path, {"corpora.splits": {"validation": "train[-10%:]"}})

@@ -310,3 +310,50 @@ def test_the_quickstart_is_planned_as_it_stands(tmp_path):
     targets = sum(len(section.targets) * len(section.tasks) for section in campaign.comparisons)
     assert len(plan.comparisons) == targets
     assert len({step.key for step in plan.steps}) == len(plan.steps)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "language_adapter.training.max_grad_norm",
+        "language_adapter.training.learning_rate",
+        "task_adapter.training.weight_decay",
+        "search.minutes",
+        "resources.cpus_per_bank",
+    ],
+)
+@pytest.mark.parametrize("value", [float("inf"), float("nan")])
+def test_numbers_that_are_none_are_faults_of_their_line(faults, tmp_path, key, value):
+    (said,) = faults({key: value})
+    assert said.startswith(
+        f"campaign.yaml:{line_of(tmp_path, key.rpartition('.')[2])}: {key}: a finite number is wanted"
+    )
+
+
+def test_gradients_may_go_unclipped(tmp_path):
+    campaign = load_campaign(write_file(tmp_path, {"language_adapter.training.max_grad_norm": 0}))
+    assert campaign.language_adapter.training.config.max_grad_norm == 0
+
+
+@pytest.mark.parametrize(("seed", "bound"), [(-1, "greater than or equal to 0"), (2**32, "less than 4294967296")])
+@pytest.mark.parametrize("key", ["seeds", "search.seed", "language_adapter.init_seed", "task_adapter.init_seed"])
+def test_seeds_that_no_random_numbers_come_of_are_faults_of_their_line(faults, tmp_path, key, seed, bound):
+    (said,) = faults({key: [seed] if key == "seeds" else seed})
+    assert said.startswith(f"campaign.yaml:{line_of(tmp_path, str(seed))}: {key}") and bound in said
+
+
+def test_places_of_columns_need_no_quotation_marks(tmp_path):
+    data = {"source": "conll", "files": "${data}/{language}.conll", "tokens_column": 0, "labels_column": -1}
+    campaign = load_campaign(write_file(tmp_path, {"tasks.0.data": data}))
+    assert (campaign.tasks[0].data.tokens_column, campaign.tasks[0].data.labels_column) == ("0", "-1")
+
+
+def test_a_language_in_two_spellings_is_told_how_the_pool_writes_it(faults):
+    (said,) = faults({"tasks.0.language": "eng"})
+    assert "the task's language has no adapter (got eng); write it as in `languages.pool`: en" in said
+    (said,) = faults({"comparisons.1.targets": ["spa"]})
+    assert "write it as in `languages.pool`: es" in said
+    (said,) = faults({"comparisons.0.targets": ["por_Latn"]})
+    assert "a zero-shot target must not have an adapter of its own (got por_Latn)" in said
+    (said,) = faults({"corpora.names": {"es": "x", "spa": "y"}})
+    assert "corpora.names.spa: the language is listed twice (got spa); it is the same as es" in said

@@ -113,7 +113,10 @@ def test_the_tokenizer_of_rouge_is_pinned_by_its_bytes_not_by_its_place(tmp_path
         ({**NLI, "stop": ["\n"]}, "`stop` belongs to tasks with an `answer`"),
         ({**MATHS, "prompt": "", "stop": ["\n"]}, "`answer`, `stop` belong to a task with a `prompt`"),
         ({**MATHS, "examples": {"count": 0}}, "tasks[0].examples.count"),
-        ({**MATHS, "examples": {"count": 2, "data": {"source": "cldr"}}}, "`examples.data` comes from json or hub"),
+        (
+            {**MATHS, "examples": {"count": 2, "data": {"source": "cldr"}}},
+            "`examples.data` comes from json, csv or hub",
+        ),
         ({**MATHS, "examples": {"count": 2, "language": "{target}"}}, "is {target} for a baseline alone"),
     ],
 )

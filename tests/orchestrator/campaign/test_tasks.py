@@ -29,7 +29,10 @@ def refused(tmp_path, task):
     ("task", "said"),
     [
         ({**QA, "data": ...}, "a qa task needs `data`"),
-        ({**QA, "data": {"source": "text", "files": "x"}}, "`data` of a qa task comes from json or hub, not text"),
+        (
+            {**QA, "data": {"source": "text", "files": "x"}},
+            "`data` of a qa task comes from json or csv or hub, not text",
+        ),
         ({**QA, "labels": ["a", "b"]}, "a qa task has no `labels`"),
         ({**QA, "stride": 192}, "`stride` is less than half of `max_length`"),
         ({**QA, "metric": "accuracy"}, "`metric` of a qa task is one of f1, exact_match"),

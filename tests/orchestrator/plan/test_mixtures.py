@@ -268,6 +268,31 @@ def test_each_related_language_may_have_a_comparison_of_its_own(tmp_path):
         assert searched(one)[1] == {"en": 0.25, code: 0.75}
 
 
+def test_a_task_adapter_of_weight_zero_stays_where_it_brings_the_head(tmp_path):
+    lora = {"lora": {"rank": 4, "target_modules": ["query"]}, "training": TRAINING}
+    ner = [{"name": "copy", "kind": "ner", "data": {"source": "cldr"}}]
+    (headed,) = plan(tmp_path, {"methods": ["add"]}, language_adapter=lora, tasks=ner).comparisons
+    assert searched(headed)[0] == {"task:en": 0.0, "gl": 1.0} and searched(headed)[-1] == {"task:en": 1.0}
+    (asked,) = plan(tmp_path, {"methods": ["add"]}).comparisons
+    assert searched(asked)[0] == {"gl": 1.0}
+    alone = {"search": {"lambda_step": 0.25, "strategy": "coarse", "starts": ["alone"], "max_length": 32}}
+    (headed,) = plan(tmp_path, {"methods": ["add"]}, language_adapter=lora, tasks=ner, **alone).comparisons
+    starts = [dict(start.weights) for start in headed.search.spec.strategy.starts]
+    assert starts == [{"task:en": 0.0, "gl": 1.0}, {"task:en": 1.0}]
+
+
+def test_weights_may_name_languages_as_the_pool_writes_them(tmp_path):
+    weights = {"language:zh_Hans": "lambda", "task:en": "1 - lambda"}
+    method = {"name": "own", "weights": weights}
+    (one,) = plan(tmp_path, {"methods": [method]}, languages={"pool": ["en", "zh_Hans"]}).comparisons
+    assert searched(one)[1] == {"zh_Hans": 0.25, "task:en": 0.75}
+    with pytest.raises(
+        InputError, match="this language has no adapter .got cmn.; write it as in .languages.pool.: zh_H"
+    ):
+        method = {"name": "own", "weights": {"language:cmn": "lambda", "task:en": "1 - lambda"}}
+        plan(tmp_path, {"methods": [method]}, languages={"pool": ["en", "zh_Hans"]})
+
+
 def test_a_budget_limits_the_targets_own_adapter_alone(tmp_path):
     comparison = {"methods": ["language-arithmetic-own"], "baselines": ["own"], "budgets": [1000, 5000]}
     found = stacked(tmp_path, comparison)

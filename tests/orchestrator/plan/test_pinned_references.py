@@ -1,8 +1,13 @@
 import dataclasses
+import json
 
 import pytest
+from transformers import BertConfig, LlamaConfig, XLMRobertaConfig
 
+from jobs.adapters import peft_heads
 from jobs.errors import InputError
+from jobs.models import language_model
+from jobs.models.limits import ARCHITECTURES, longest_row
 from orchestrator.campaign.load import load_campaign
 from orchestrator.campaign.schema import trained_languages
 from orchestrator.plan.pinned_references import References
@@ -82,3 +87,75 @@ def test_a_languages_data_may_be_another_data_set(tmp_path):
     assert {name for name in after if after[name] != before[name]} == {"fr-s1", "fr-s2"}
     with pytest.raises(InputError, match="`elsewhere` does not lead further: fr"):
         planned(tmp_path, {"corpora.elsewhere": {"fr": {**other, "elsewhere": {"es": other}}}})
+
+
+def test_the_cldr_is_asked_in_its_own_spelling(tmp_path):
+    cldr = {"corpora": {"source": "cldr"}, "comparisons": [], "languages.pool": ["eng", "spa", "iw", "nob"]}
+    cldr |= {"tasks": [{"name": "text", "kind": "masked-lm", "language": "eng"}]}
+    cldr["comparisons"] = [{"name": "z", "kind": "zero-shot", "targets": ["glg_Latn"], "tasks": ["text"]}]
+    plan = planned(tmp_path, cldr)
+    asked = {s.spec.language: s.spec.corpus.language for s in plan.steps if s.job == "language-adapter"}
+    assert asked == {"eng": "en", "spa": "es", "iw": "he", "nob": "no"}
+    with pytest.raises(InputError, match=r"corpus of pt-BR: the CLDR does not cover .*; write pt \(Portuguese\)"):
+        planned(tmp_path, {**cldr, "languages.pool": ["eng", "spa", "pt-BR"]})
+
+
+LENGTHS = {"model_type": "xlm-roberta", "max_position_embeddings": 130, "pad_token_id": 1}
+
+
+@pytest.mark.parametrize(
+    ("changes", "where"),
+    [
+        ({"search.max_length": 129}, "search.max_length"),
+        ({"language_adapter.training.max_length": 129}, "language_adapter.training.max_length"),
+        ({"task_adapter.training.max_length": 129}, "task_adapter.training.max_length"),
+        ({"tasks.0.max_length": 129}, "task ner: max_length"),
+        ({"tasks.0.training": {"max_length": 129}}, "task ner: training.max_length"),
+        ({}, ""),
+    ],
+)
+def test_rows_that_a_backbone_on_this_machine_cannot_read_are_told_before_anything_runs(tmp_path, changes, where):
+    planned(tmp_path)
+    (tmp_path / "backbone" / "config.json").write_text(json.dumps(LENGTHS))
+    if not where:
+        planned(tmp_path, changes)
+        return
+    with pytest.raises(InputError) as caught:
+        planned(tmp_path, changes)
+    (said,) = map(str, caught.value.faults)
+    assert said == f"{where}: longer than the backbone reads (got 129); backbone reads at most 128 tokens"
+
+
+def test_adapters_and_heads_that_an_architecture_does_not_have_are_told_before_anything_runs(tmp_path):
+    planned(tmp_path)
+    (tmp_path / "backbone" / "config.json").write_text('{"model_type": "distilbert"}')
+    with pytest.raises(InputError, match="language_adapter: bottleneck adapters do not sit in this architecture"):
+        planned(tmp_path)
+    lora = {"language_adapter": {"lora": {"rank": 2, "target_modules": ["q"]}, "training": {"optimizer_steps": 3}}}
+    mixture = {"name": "m", "kind": "mixture", "targets": ["es"], "tasks": ["ner"], "methods": ["add"]}
+    with pytest.raises(InputError, match="task ner: no head of this architecture"):
+        planned(tmp_path, {**lora, "comparisons": [mixture]})
+    planned(tmp_path, {**lora, "comparisons": [{**mixture, "tasks": ["text"], "methods": ["language-arithmetic"]}]})
+
+
+def test_the_limits_of_planning_are_those_of_the_models():
+    assert tuple(ARCHITECTURES) == tuple(peft_heads._MODULES)
+    made = (XLMRobertaConfig(max_position_embeddings=40), BertConfig(max_position_embeddings=40), LlamaConfig())
+    for config in made:
+        assert longest_row(config.to_dict()) == language_model._max_length(config)
+
+
+def test_a_folder_that_a_local_data_set_does_not_have_is_told_at_once(tmp_path):
+    planned(tmp_path)
+    with pytest.raises(InputError, match="corpus of en: no such folder in .*data"):
+        planned(tmp_path, {"corpora": {"source": "hub", "dataset": str(tmp_path / "data"), "directory": "{language}"}})
+
+
+def test_relative_files_are_shown_whole_with_where_they_begin(tmp_path, monkeypatch):
+    planned(tmp_path)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    with pytest.raises(InputError) as caught:
+        planned(tmp_path, {"corpora.files": "data/{language}-{split}.jsonl"})
+    said = str(caught.value.faults[0])
+    assert f"(got {tmp_path}/elsewhere/data/en-train.jsonl)" in said and "${here}/" in said

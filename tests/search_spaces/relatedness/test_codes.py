@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from jobs.errors import InputError
 from search_spaces.relatedness.codes import (
     PREDOMINANT,
+    in_any_spelling,
     language_warnings,
     refuse_repeats,
     resolve_language,
@@ -113,6 +114,8 @@ def test_no_individual_language_stands_for_two_macro_languages():
         ("portug", "pt (Portuguese)"),
         ("glq", "glg (Galician)"),
         ("engg", "eng (English)"),
+        ("be-tarask", "be (Belarusian)"),
+        ("zh-classical", "zh (Chinese)"),
     ],
 )
 def test_an_unknown_code_is_refused_with_a_suggestion(typed, meant):
@@ -125,6 +128,41 @@ def test_an_unknown_code_is_refused_with_a_suggestion(typed, meant):
 def test_what_is_no_code_at_all_is_refused(typed):
     with pytest.raises(InputError, match="unknown language code"):
         resolve_language(typed)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("sv", "swe_Latn", True),
+        ("zh", "zh_Hans", True),
+        ("zh_Hans", "zh_Hant", False),
+        ("zh_TW", "zh_Hant_TW", True),
+        ("sr", "sr_Cyrl", True),
+        ("sr", "sr_Latn", False),
+        ("hi", "hin_Deva", True),
+        ("pt", "pt_BR", False),
+        ("ace", "ace_Arab", False),
+    ],
+)
+def test_a_script_counts_where_it_is_not_the_usual_one(one, other, same):
+    assert (resolve_language(one).key == resolve_language(other).key) == same
+
+
+def test_names_tell_scripts_and_territories_apart():
+    names = {code: resolve_language(code).full_name for code in ("zh-Hans", "zh-Hant", "pt_BR", "gl", "es_419")}
+    assert names == {
+        "zh-Hans": "Chinese (Simplified)",
+        "zh-Hant": "Chinese (Traditional)",
+        "pt_BR": "Portuguese (Brazil)",
+        "gl": "Galician",
+        "es_419": "Spanish (Latin America)",
+    }
+
+
+def test_values_are_found_by_any_spelling_the_own_one_first():
+    assert in_any_spelling({"spa": 1, "gl": 2}, "es") == 1
+    assert in_any_spelling({"spa": 1, "es": 2}, "es") == 2
+    assert in_any_spelling({"spa": 1}, "gl") is None
 
 
 def test_all_unknown_codes_are_reported_at_once():
