@@ -124,8 +124,10 @@ def recall(sums: Statistics) -> Statistics:
 
 
 def mlm_loss(sums: Statistics) -> Statistics:
-    """Mean negative log-likelihood in nats per masked token from summed loss statistics [..., 2]."""
-    return _ratio(sums[..., 0], sums[..., 1])
+    """Mean negative log-likelihood in nats a masked token from summed loss statistics [..., 2]; nan without tokens."""
+    nothing = np.full_like(sums[..., 0], np.nan, dtype=np.float64)
+    loss: Statistics = np.divide(sums[..., 0], sums[..., 1], out=nothing, where=sums[..., 1] != 0)
+    return loss
 
 
 def chrf(sums: Statistics) -> Statistics:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from jobs.data.load import load_tagged
+from jobs.data.load import describe, load_tagged
 from jobs.data.sentences import Sentence
 from jobs.errors import Fault, InputError
 from jobs.models.rows import MaskedRows
@@ -149,6 +149,9 @@ def word_set(evaluation: EvaluationSet, backbone: Reader, cache: Path) -> WordSe
         rows = padded_rows([everything[index].input_ids for index in chosen], np.concatenate(positions), backbone)
         batches.append(Batch(rows, np.concatenate(targets), NO_LABELS))
     gold = np.concatenate([one.word_labels for one in everything]).astype(np.int64)
+    if task.kind == "ner" and not (gold != task.labels.index("O")).any():
+        what, todo = f"no entity in the {split} split: F1 has nothing to find", "add sentences with entities"
+        raise InputError(Fault(what, describe(data), todo=todo))
     sentences = np.repeat(np.arange(len(everything)), counts)
     texts = partial(load_tagged, data, split, cache, task.kind)
     return WordSet(batches, task, gold, sentences, examples, texts)

@@ -104,7 +104,17 @@ def _kept(
     blocks = TextBlocks(mapped(path, build))
     if not len(blocks):
         raise InputError(Fault(f"the {split} split yields no token", describe(data), todo="check its text column"))
+    if blocks.unknown_share == 1.0 and _all_special(blocks, load_tokenizer(backbone)):
+        what = f"the tokenizer of {backbone.name} does not know a single piece of the {split} split"
+        todo = "nothing can be learned from it or scored on it: take a backbone that reads its script"
+        raise InputError(Fault(what, describe(data), todo=todo))
     return blocks
+
+
+def _all_special(blocks: TextBlocks, tokenizer: Any) -> bool:
+    """Whether blocks hold nothing but special tokens, the unknown one among them; single bytes are pieces of text."""
+    special = set(tokenizer.all_special_ids)
+    return all(special.issuperset(block.tolist()) for block in blocks)
 
 
 def mapped(path: Path, build: Callable[[], None]) -> RaggedFile:
