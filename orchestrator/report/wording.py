@@ -149,16 +149,33 @@ def counted(count: int, thing: str) -> str:
     return f"{count:,} {thing}{'' if count == 1 else 's'}"
 
 
-def system_colours(comparison: Comparison) -> dict[str, str]:
-    """System name -> colour name, by place in the row: the task language's proxy first, then the related ones.
+def system_slots(comparison: Comparison) -> dict[str, str]:
+    """System name -> its place in the row: the task language's proxy is proxy-1, the related ones proxy-2, proxy-3, ...
 
     Likewise the best of the pair with the task's language, then those of the related ones.
     """
-    colours: dict[str, str] = {}
+    slots: dict[str, str] = {}
     for system in comparison.systems:
         kind = {"baseline": "proxy"}.get(system.role, system.role)
-        others = sum(colour.startswith(kind) for colour in colours.values())
+        others = sum(slot.startswith(kind) for slot in slots.values())
         if kind == "pair" and not others and system.languages[0] != comparison.source:
             others = 1
-        colours[system.name] = f"{kind}-{min(4, 1 + others)}" if kind in ("proxy", "pair") else kind
-    return colours
+        slots[system.name] = f"{kind}-{1 + others}" if kind in ("proxy", "pair") else kind
+    return slots
+
+
+def slot_colour(slot: str) -> str:
+    """The colour's name of a place in the row; of more than four of a kind the last ones share theirs."""
+    kind, _, number = slot.partition("-")
+    return f"{kind}-{min(4, int(number))}" if number else kind
+
+
+def system_colours(comparison: Comparison) -> dict[str, str]:
+    """System name -> colour name, by its place in the row."""
+    return {name: slot_colour(slot) for name, slot in system_slots(comparison).items()}
+
+
+def ordinal(number: int) -> str:
+    """1st, 2nd, 3rd, 4th, ..."""
+    last = "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number}{last}"

@@ -37,7 +37,7 @@ _ALONE = {
     "proxy-1": "task language alone",
     "proxy-2": "related language alone",
     "proxy-3": "2nd related language alone",
-    "proxy-4": "3rd related language alone",
+    "proxy-4": "3rd related language alone, and further ones",
     "own": "own adapter alone",
 }
 

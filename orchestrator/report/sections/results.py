@@ -30,9 +30,12 @@ from orchestrator.report.wording import (
     gain_unit,
     interval,
     mixture_words,
+    ordinal,
     score,
     signed,
+    slot_colour,
     system_colours,
+    system_slots,
     task_title,
 )
 from orchestrator.results.comparisons import Result, ScoredSystem
@@ -89,15 +92,24 @@ def _table(inputs: ReportInputs, group: Sequence[Result], caption: str) -> Table
 def _titles(group: Sequence[Result]) -> Mapping[str, str]:
     """Slot -> column title; the systems of mixtures and joint comparisons have labels of their own."""
     if group[0].comparison.is_joint:
-        colours = system_colours(group[0].comparison)
-        return {colours[system.name]: system.label for system in reversed(group[0].systems)}
+        slots = system_slots(group[0].comparison)
+        return {slots[system.name]: system.label for system in group[0].systems}
     if not group[0].comparison.is_mixture:
-        return _SLOTS
+        most = max(len(result.systems) for result in group)
+        return {slot: title for key, title in _SLOTS.items() for slot, title in _related(key, title, most)}
     return {system.name: system.label for system in group[0].systems}
 
 
+def _related(slot: str, title: str, most: int) -> Iterable[tuple[str, str]]:
+    """A slot, and after the first related language's those of all further ones, up to the `most`th."""
+    yield slot, title
+    if slot in _FURTHER:
+        kind = slot.partition("-")[0]
+        yield from ((f"{kind}-{place}", _FURTHER[slot].format(ordinal(place - 1))) for place in range(3, most + 1))
+
+
 def _colour(result: Result, slot: str) -> str:
-    return system_colours(result.comparison)[slot] if result.comparison.is_mixture else slot
+    return system_colours(result.comparison)[slot] if result.comparison.is_mixture else slot_colour(slot)
 
 
 def _baseline_title(role: str, group: Sequence[Result]) -> str:
@@ -110,24 +122,21 @@ _SLOTS = {
     "bare": "No language adapter",
     "proxy-1": "Task language's adapter",
     "proxy-2": "Related language's adapter",
-    "proxy-3": "2nd related",
-    "proxy-4": "3rd related",
     "own": "Own adapter (MAD-X)",
     "fixed": "Arithmetic, lambda 0.5",
     "pair-1": "LA(task language, target)",
     "pair-2": "LA(related, target)",
-    "pair-3": "LA(2nd related, target)",
-    "pair-4": "LA(3rd related, target)",
     "arithmetic": "Arithmetic, searched",
 }
+_FURTHER = {"proxy-2": "{} related", "pair-2": "LA({} related, target)"}
 
 
 def _by_slot(result: Result) -> dict[str, ScoredSystem]:
-    """Column -> system: a mixture's systems are the same for every target, others' are told apart by their colour."""
+    """Column -> system: a mixture's systems are the same for every target, others' are told apart by their place."""
     if result.comparison.is_mixture:
         return {system.name: system for system in result.systems}
-    colours = system_colours(result.comparison)
-    return {colours[system.name]: system for system in reversed(result.systems)}
+    slots = system_slots(result.comparison)
+    return {slots[system.name]: system for system in result.systems}
 
 
 def _score_cell(inputs: ReportInputs, result: Result, system: ScoredSystem | None) -> Cell:

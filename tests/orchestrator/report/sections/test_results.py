@@ -11,7 +11,7 @@ from orchestrator.plan.index import Comparison, System
 from orchestrator.report.document import Gallery, Table
 from orchestrator.report.sections.results import gains_section, methods_tables, results_section
 from orchestrator.results.comparisons import Result, ScoredSystem, campaign_results
-from orchestrator.results.inputs import read_inputs
+from orchestrator.results.inputs import ReportInputs, read_inputs
 from tests.orchestrator.synthetic_campaign import CAMPAIGN, make_workspace
 
 
@@ -85,9 +85,12 @@ def test_the_best_are_all_that_share_the_best_score_unless_everyone_does() -> No
     assert losses.best == {"arithmetic"}
 
 
-def test_the_best_of_each_pair_has_its_column_and_its_bar_over_the_own_adapter(tmp_path) -> None:
-    made = make_workspace(tmp_path / "w")
-    inputs = read_inputs(made.workspace, CAMPAIGN)
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory) -> ReportInputs:
+    return read_inputs(make_workspace(tmp_path_factory.mktemp("results") / "w").workspace, CAMPAIGN)
+
+
+def test_the_best_of_each_pair_has_its_column_and_its_bar_over_the_own_adapter(inputs) -> None:
     results = campaign_results(inputs)
     tables = [block for block in results_section(inputs, results).blocks if isinstance(block, Table)]
     table = next(one for one in tables if one.caption.startswith("NER F1, enhancement"))
@@ -107,3 +110,26 @@ def test_the_best_of_each_pair_has_its_column_and_its_bar_over_the_own_adapter(t
     means = {system.name: system.mean for system in first.systems}
     assert shown.bars[1].value == pytest.approx(means["pair:pt+es"] - means["own"])
     assert shown.bars[1].low < shown.bars[1].value < shown.bars[1].high
+
+
+def test_every_proxy_has_a_column_however_many_languages_are_related(inputs) -> None:
+    codes = ("en", "es", "pt", "fr", "it", "ca", "ro")
+    systems = [
+        ScoredSystem(f"proxy:{c}", c, "proxy", (c,), ((1, 3.0 - n),), 3.0 - n, 0.0, 1.0) for n, c in enumerate(codes)
+    ]
+    systems.append(ScoredSystem("arithmetic", "", "arithmetic", (), ((1, 0.5),), 0.5, 0.0, math.nan))
+    comparison = Comparison(
+        name="z", kind="zero-shot", section="z", method="", target="gl", task="mlm", task_kind="masked-lm", source="en",
+        metric="mlm_loss", mode="min", seeds=(1,), search="search/x",
+        systems=tuple(System(s.name, s.label, s.role, s.languages, {}) for s in systems),
+    )  # fmt: skip
+    inputs = dataclasses.replace(inputs, languages={})
+    found = [Result(comparison, "Galician", tuple(systems), None, "proxy:ro", (), None)]
+    (table,) = [block for block in results_section(inputs, found).blocks if isinstance(block, Table)]
+    titles = [column.title for column in table.columns]
+    assert titles[1:8] == [
+        "Task language's adapter", "Related language's adapter", "2nd related", "3rd related", "4th related", "5th related",
+        "6th related",
+    ]  # fmt: skip
+    assert [cell.text for cell in table.rows[0][1:8]] == [f"{3.0 - n:.3f}".replace("-", "−") for n in range(7)]
+    assert [cell.small for cell in table.rows[0] if cell.chosen] == ["ro"]
