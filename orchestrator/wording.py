@@ -9,7 +9,9 @@ def short(key: str) -> str:
 
 
 def duration(seconds: float) -> str:
-    """`42 s`, `7 min`, `3.5 h`."""
+    """`42 s`, `7 min`, `3.5 h`, `12 days`."""
     if seconds < 90:
         return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 172_800 else f"{seconds / 86_400:.0f} days"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.errors import Fault, InputError
+from jobs.files.digest import lfs_pointer
 
 CONFIG = "adapter_config.json"
 HEAD_CONFIG = "head_config.json"
@@ -48,6 +49,8 @@ def inner_file(directory: Path, filename: str) -> Path | None:
         raise InputError(Fault("points outside its directory", str(path), str(real), "copy the real file into place"))
     if not path.is_file():
         raise InputError(Fault("not a regular file", str(path)))
+    if fault := lfs_pointer(path, str(path)):
+        raise InputError(fault)
     return path
 
 

@@ -18,6 +18,7 @@ from jobs.banks.batch_capacity import CHOSEN, chosen_size
 from jobs.banks.forward_pass import AdapterBackend, BankPass
 from jobs.banks.language_learner import LanguageLearner
 from jobs.errors import InputError
+from jobs.runtime.library_faults import panics_as_faults
 from jobs.runtime.malloc import keep_freed_memory
 from jobs.spec import AdapterConfig, JobResult, LanguageCall, Progress, no_progress
 from jobs.tokens.batches import Example
@@ -143,7 +144,8 @@ class Bank:
 
     def _start(self, call: LanguageCall) -> LanguageLearner | Exception:
         try:
-            language = self._forward.start(call)
+            with panics_as_faults():
+                language = self._forward.start(call)
             if self._team.is_main:
                 language.resume(self._common)
         except Exception as error:  # noqa: BLE001  (whatever is wrong with one corpus ends that language alone)

@@ -9,6 +9,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
+def _mode() -> int:
+    """The permissions of a new file. The mask can only be read by being set: once, before there are threads."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return 0o666 & ~mask
+
+
+_MODE = _mode()
+
+
 @contextmanager
 def replacing(file: Path) -> Iterator[Path]:
     """A path beside `file` to write; at the end it is brought to disk and takes `file`'s name.
@@ -18,6 +28,7 @@ def replacing(file: Path) -> Iterator[Path]:
     tmp = file.with_name(f".{file.name}.{uuid.uuid4().hex}")
     try:
         yield tmp
+        tmp.chmod(_MODE)  # libraries make files that nobody else may read
         sync(tmp)
         tmp.replace(file)
     finally:

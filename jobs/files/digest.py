@@ -1,4 +1,4 @@
-"""Digests of files, and of a local directory: what pins a backbone that has no commit."""
+"""Digests of files, and of a local directory: what pins a backbone that has no commit; pointers that are no files."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from jobs.errors import Fault, InputError
 
 DIGEST_PREFIX = "sha256:"
 _CHUNK = 1 << 20
+_POINTER = b"version https://git-lfs.github.com/spec/"
 
 
 def directory_digest(path: Path | str) -> str:
@@ -29,6 +30,15 @@ def directory_digest(path: Path | str) -> str:
             while chunk := stream.read(_CHUNK):
                 digest.update(chunk)
     return DIGEST_PREFIX + digest.hexdigest()
+
+
+def lfs_pointer(file: Path, where: str) -> Fault | None:
+    """The fault of a file that git-lfs left as a pointer of three lines in place of its content; None of any other."""
+    with file.open("rb") as stream:
+        if stream.read(len(_POINTER)) != _POINTER:
+            return None
+    todo = "run `git lfs pull` where it was cloned, or download the file itself"
+    return Fault("a git-lfs pointer stands in place of the file", where, todo=todo)
 
 
 def sha256(file: Path) -> str:

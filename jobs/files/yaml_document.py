@@ -209,6 +209,9 @@ def _fault(document: Document, schema: Any, error: Any) -> Fault:
 _PATTERNS = {
     "^[A-Za-z0-9_][A-Za-z0-9_-]{0,99}$": "a name of up to 100 letters, digits, _ and - that does not begin with -",
     "^[a-z0-9][a-z0-9-]{0,39}$": "a name of up to 40 small letters, digits and - that does not begin with -",
+    "^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$": "a name of up to 63 small letters, digits and - that no - begins or ends",
+    "^[A-Za-z0-9][A-Za-z0-9._/:-]*(@sha256:[0-9a-f]{64})?$": "the name of an image, without user and password,",
+    r"^\d{4}\.\d{4,5}$": "an arXiv number such as 2404.15737",
 }
 
 

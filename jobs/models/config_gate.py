@@ -14,10 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from jobs.errors import Fault, raise_all
+from jobs.files.digest import lfs_pointer
 
 CONFIG = "config.json"
 TOKENIZER_CONFIG = "tokenizer_config.json"
+TOKENIZER = "tokenizer.json"
 CHAT_TEMPLATE = "chat_template.jinja"
+_TEMPLATES = "additional_chat_templates"
 GENERATION_CODE = "custom_generate"
 # Text models that transformers builds from its own code, without parts of other types and without fetched kernels.
 MODEL_TYPES = frozenset({
@@ -47,15 +50,28 @@ _REFUSED: Mapping[str, str] = {
     "configuration_files": _NO_OTHER,
     "transformers_weights": _NO_OTHER,
 }
+_OTHER_TOKENIZERS = ("fast_tokenizer_files", "gguf_file", "init_inputs", "tokenizer_object", "__slow_tokenizer")
 _ATTENTION = "attn_implementation"
 _PRECISIONS = (None, "float64", "float32", "float16", "bfloat16")
-_LAYERS = ("num_hidden_layers", "num_layers", "n_layer", "n_layers")
-_SIDES = ("num_encoder_layers", "num_decoder_layers", "encoder_layers", "decoder_layers")
+LAYERS = (
+    *("num_hidden_layers", "num_layers", "n_layer", "n_layers"),
+    *("num_encoder_layers", "num_decoder_layers", "encoder_layers", "decoder_layers"),
+)
 _EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts")
-_WIDTHS = ("vocab_size", "hidden_size", "d_model", "n_embd", "intermediate_size", "d_ff", "num_labels")
+_WIDTHS = (
+    "max_position_embeddings",
+    "n_positions",
+    "vocab_size",
+    "hidden_size",
+    "d_model",
+    "n_embd",
+    "intermediate_size",
+    "d_ff",
+    "num_labels",
+)
 _HEADS = ("num_attention_heads", "num_key_value_heads", "num_heads", "n_head", "n_heads")
 _LARGEST = {
-    **dict.fromkeys(_LAYERS + _SIDES, 10_000),
+    **dict.fromkeys(LAYERS, 10_000),
     **dict.fromkeys(_EXPERTS, 100_000),
     **dict.fromkeys(_WIDTHS + _HEADS, 10_000_000),
 }
@@ -72,13 +88,17 @@ def checked_model_files(folder: Path, named: str) -> dict[str, Any]:
     tokenizer_config.json at once, and for a directory that brings code for generation.
     """
     where = f"backbone {named}"
+    raise_all(_pointers(folder, where))
     faults: list[Fault] = []
-    config = _document(folder / CONFIG, where, faults)
+    config = json_object(folder / CONFIG, where, faults)
     if config is not None:
         faults += _config_faults(config, f"{where}: {CONFIG}")
-    tokenizer = _document(folder / TOKENIZER_CONFIG, where, faults)
+    tokenizer = json_object(folder / TOKENIZER_CONFIG, where, faults)
     if tokenizer is not None:
-        faults += _refused(tokenizer, f"{where}: {TOKENIZER_CONFIG}", _CODE)
+        faults += _tokenizer_faults(tokenizer, f"{where}: {TOKENIZER_CONFIG}")
+    if (folder / _TEMPLATES).is_symlink():
+        todo = "copy the folder into place: what a link to a folder leads to is not pinned"
+        faults.append(Fault("a link in place of a folder", where, _TEMPLATES, todo))
     if (folder / GENERATION_CODE).exists():
         todo = "no code of a model is run: remove that folder"
         faults.append(Fault("the directory brings code of its own", where, GENERATION_CODE, todo))
@@ -88,11 +108,24 @@ def checked_model_files(folder: Path, named: str) -> dict[str, Any]:
 
 def has_chat_template(folder: Path) -> bool:
     """Whether the tokenizer in `folder`, whose files have been checked, brings one."""
-    document = _document(folder / TOKENIZER_CONFIG, "", []) or {}
+    document = json_object(folder / TOKENIZER_CONFIG, "", []) or {}
     return bool(document.get("chat_template")) or (folder / CHAT_TEMPLATE).is_file()
 
 
-def _document(file: Path, where: str, faults: list[Fault]) -> dict[str, Any] | None:
+def pinned_tokenizer_files(folder: Path) -> dict[str, str]:
+    """What `from_pretrained` has to be told, so that a tokenizer is built from `folder`'s own files.
+
+    tokenizer_config.json, which has been checked, may name others by their paths, and the library prefers those. With a
+    tokenizer.json that is what is read.
+    """
+    document = json_object(folder / TOKENIZER_CONFIG, "", []) or {}
+    named = {key: folder / Path(str(value)).name for key, value in document.items() if value and _names_a_file(key)}
+    pinned = {key: str(file) for key, file in named.items() if file.is_file()}
+    whole = {"tokenizer_file": str(folder / TOKENIZER), "from_slow": False} if (folder / TOKENIZER).is_file() else {}
+    return {**dict.fromkeys(named), **pinned, **whole}
+
+
+def json_object(file: Path, where: str, faults: list[Fault]) -> dict[str, Any] | None:
     """The JSON object in `file`; None where there is no file, and with one more of `faults` where it holds none."""
     if not file.exists():
         return None
@@ -117,6 +150,25 @@ def _document(file: Path, where: str, faults: list[Fault]) -> dict[str, Any] | N
         what = "nested too deeply"
     faults.append(Fault(what, f"{where}: {file.name}", got, _ANEW))
     return None
+
+
+def _pointers(folder: Path, where: str) -> Iterator[Fault]:
+    """A fault for each file that is not there but for its git-lfs pointer."""
+    for file in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if file.is_file() and (fault := lfs_pointer(file, f"{where}: {file.name}")):
+            yield fault
+
+
+def _tokenizer_faults(document: Mapping[str, Any], where: str) -> Iterator[Fault]:
+    """Keys by which a tokenizer would run code, or be built from something else than the directory's files."""
+    yield from _refused(document, where, _CODE)
+    for key in _OTHER_TOKENIZERS:
+        if document.get(key) not in (None, [], [TOKENIZER]):
+            yield Fault("this key is refused", f"{where}: {key}", _shown(document[key]), _NO_OTHER)
+
+
+def _names_a_file(key: str) -> bool:
+    return key.endswith(("_file", "_spm"))
 
 
 def _shape_fault(document: object) -> str:

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import math
 import time
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from huggingface_hub import snapshot_download
 from requests.exceptions import HTTPError, RequestException
-from transformers import CONFIG_MAPPING, AutoTokenizer
+from transformers import CONFIG_MAPPING, AutoModel, AutoTokenizer
 
 from jobs.backbones.installed import install, packaged_of
 from jobs.errors import Fault, InputError
 from jobs.files.digest import DIGEST_PREFIX, directory_digest
-from jobs.models.config_gate import CONFIG, checked_model_files
+from jobs.models.config_gate import CONFIG, LAYERS, checked_model_files, pinned_tokenizer_files
+from jobs.models.weights_gate import stored_shapes, weight_files
+from jobs.runtime.library_faults import library_faults
 from jobs.spec import BackboneRef
 
 _SETTINGS = ("*.json", "*.txt", "*.model", "*.jinja")
 _WEIGHTS = ("model.safetensors", "model-*-of-*.safetensors")
 # Copies in other formats lie in folders. An adapter beside a model would be put into it, and its own base model loaded.
 _LEFT_OUT = ("*/*", "adapter_*")
+# A model's own numbers and its buffers, in memory: twice what is stored, in float32, beside tables of a small model.
+_BYTES_OF_A_WEIGHT, _SPARE = 8, 2**30
 _ATTEMPTS = 5  # of a download that breaks off; each goes on where the last one stopped
 
 
@@ -120,11 +127,8 @@ def read_config(files: ModelFiles) -> Any:
     # As the library has it: such files of Mistral are of a type of their own.
     kind = document["model_type"]
     kind = "ministral" if kind == "mistral" and "layer_types" in document else kind
-    try:
+    with settings_faults(files):
         return CONFIG_MAPPING[kind].from_dict(document, name_or_path=str(files.folder))
-    except (ArithmeticError, AttributeError, LookupError, OSError, TypeError, ValueError) as error:
-        todo = "write the file anew with save_pretrained"
-        raise InputError(Fault("transformers refuses the model's settings", where, first_line(error), todo)) from error
 
 
 def read_tokenizer(files: ModelFiles, vocabulary_size: int) -> Any:
@@ -143,25 +147,53 @@ def fast_tokenizer(files: ModelFiles, **settings: Any) -> Any:
     """
     checked_model_files(files.folder, files.named)
     where = f"backbone {files.named}"
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(files.folder, use_fast=True, **LOADING, **settings)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        todo = "save the tokenizer beside the model (tokenizer.save_pretrained)"
-        raise InputError(Fault("no tokenizer", where, first_line(error), todo)) from error
-    if not tokenizer.is_fast or len(tokenizer) == 0:
+    pinned = pinned_tokenizer_files(files.folder)
+    with library_faults("no tokenizer", where, "save the tokenizer beside the model (tokenizer.save_pretrained)"):
+        tokenizer = AutoTokenizer.from_pretrained(files.folder, use_fast=True, **pinned, **LOADING, **settings)
+        tokens = len(tokenizer)
+        tokenizer("a", "b")  # settings of another form are met where they are used
+    if not tokenizer.is_fast or tokens == 0:
         raise InputError(Fault("no fast tokenizer", where, todo="save tokenizer.json beside the model"))
     return tokenizer
 
 
-def no_weights(files: ModelFiles, error: Exception) -> InputError:
-    """The fault of a model without readable weights. Pickled ones (.bin) are not read: they may hold code."""
-    todo = (
-        "only model.safetensors is read: pin a commit that has it (the hub's conversion of .bin files stands in a "
-        "pull request, refs/pr/N), or convert with save_pretrained and give the directory as backbone.path"
-    )
-    return InputError(Fault("no readable weights", f"backbone {files.named}", first_line(error), todo))
+def settings_faults(files: ModelFiles) -> AbstractContextManager[None]:
+    """What a library makes of config.json: InputError in place of whatever it raises."""
+    todo = "restore the file, or write it anew with save_pretrained"
+    return library_faults("transformers refuses the model's settings", f"backbone {files.named}: {CONFIG}", todo)
 
 
-def first_line(error: Exception) -> str:
-    """The first line of a library's message, short enough for ours."""
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+def weights_faults(files: ModelFiles) -> AbstractContextManager[None]:
+    """While a library loads a model: InputError in place of whatever it raises."""
+    todo = "the weights are of another model, or damaged: restore them"
+    return library_faults("the weights cannot be loaded", f"backbone {files.named}", todo)
+
+
+def check_weights(files: ModelFiles, config: Any) -> tuple[Path, ...]:
+    """The safetensors files of the model, checked before a library allocates anything.
+
+    Raises InputError where there are none (pickled ones, .bin, are not read: they may hold code), for what
+    `stored_shapes` refuses, and where config.json describes a far larger model than the files hold.
+    """
+    where = f"backbone {files.named}"
+    shapes = stored_shapes(files.folder, files.named)
+    if not shapes:
+        todo = (
+            "only model.safetensors is read, or its shards: pin a commit that has it (the hub's conversion of .bin "
+            "files stands in a pull request, refs/pr/N), or convert with save_pretrained and give the directory as "
+            "backbone.path"
+        )
+        raise InputError(Fault("no readable weights", where, todo=todo))
+    todo = "restore config.json: it is of another model"
+    layers = max((value for key in LAYERS if isinstance(value := getattr(config, key, 0), int)), default=0)
+    if layers > len(shapes):
+        got = f"{layers:,} layers, {len(shapes):,} tensors"
+        raise InputError(Fault("config.json describes a larger model than the weights are", where, got, todo))
+    with settings_faults(files), torch.device("meta"):
+        model = AutoModel.from_config(config, trust_remote_code=False)
+    described = sum(one.nbytes for one in (*model.parameters(), *model.buffers()))
+    stored = sum(math.prod(shape) for shape in shapes.values())
+    if described > _BYTES_OF_A_WEIGHT * stored + _SPARE:
+        got = f"{described / 2**30:,.1f} GiB described, {stored:,} numbers stored"
+        raise InputError(Fault("config.json describes a larger model than the weights are", where, got, todo))
+    return weight_files(files.folder, files.named)

@@ -6,8 +6,9 @@ trained on such a model is PEFT's own. (MAD-X adapters go through `jobs.models.m
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -20,7 +21,16 @@ from transformers.models.auto.modeling_auto import (
 from transformers.utils import logging
 
 from jobs.errors import Fault, InputError
-from jobs.models.files import LOADING, ModelFiles, model_files, no_weights, read_config, read_tokenizer
+from jobs.models.files import (
+    LOADING,
+    ModelFiles,
+    check_weights,
+    model_files,
+    read_config,
+    read_tokenizer,
+    settings_faults,
+    weights_faults,
+)
 from jobs.models.frozen_linear import freeze_linear
 from jobs.models.vocabulary_head import VocabularyHead, vocabulary_head
 from jobs.runtime.device_memory import available_bytes, in_gib
@@ -83,19 +93,23 @@ def load_language_model(
     files = model_files(ref)
     config = read_config(files)
     family = _family(config, files.named)
-    text_config = config.get_text_config(decoder=family != "encoder")
-    tokenizer = read_tokenizer(files, text_config.vocab_size)
+    weights = check_weights(files, config)
+    with settings_faults(files):
+        vocabulary: int = config.get_text_config(decoder=family != "encoder").vocab_size
+        max_length = _max_length(config)
+    tokenizer = read_tokenizer(files, vocabulary)
     notes = _ensure_padding(tokenizer, files.named)
     target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     dtype: torch.dtype = getattr(torch, precision(target.type, family == "encoder"))
-    _check_room(files, config, target, dtype)
+    _check_room(files, weights, config, target, dtype)
     model = _model(files, config, family, dtype)
     model.requires_grad_(False)
     model.eval()
     model.to(target)
     freeze_linear(model)
-    head = vocabulary_head(model, family == "encoder-decoder", f"backbone {files.named}")
-    return LanguageModel(ref, family, model, tokenizer, head, _max_length(config), tokenizer.pad_token_id, notes)
+    with settings_faults(files):  # tokens pass for the first time
+        head = vocabulary_head(model, family == "encoder-decoder", f"backbone {files.named}")
+    return LanguageModel(ref, family, model, tokenizer, head, max_length, tokenizer.pad_token_id, notes)
 
 
 def require_objective(model: LanguageModel, objective: Objective) -> None:
@@ -143,16 +157,15 @@ def _model(files: ModelFiles, config: Any, family: Family, dtype: torch.dtype) -
     # The library would advise training what is unused.
     logging.set_verbosity_error()
     try:
-        model, report = _CLASSES[family].from_pretrained(
-            files.folder,
-            config=config,
-            dtype=dtype,
-            use_safetensors=True,
-            output_loading_info=True,
-            **options,
-        )
-    except (OSError, ValueError) as error:
-        raise no_weights(files, error) from error
+        with weights_faults(files):
+            model, report = _CLASSES[family].from_pretrained(
+                files.folder,
+                config=config,
+                dtype=dtype,
+                use_safetensors=True,
+                output_loading_info=True,
+                **options,
+            )
     finally:
         logging.set_verbosity(verbosity)
     lost = sorted(report["missing_keys"])
@@ -162,9 +175,11 @@ def _model(files: ModelFiles, config: Any, family: Family, dtype: torch.dtype) -
     return model
 
 
-def _check_room(files: ModelFiles, config: Any, device: torch.device, dtype: torch.dtype) -> None:
+def _check_room(
+    files: ModelFiles, weights: Sequence[Path], config: Any, device: torch.device, dtype: torch.dtype
+) -> None:
     """Raise InputError when the weights are more than the device has room for."""
-    stored = sum(file.stat().st_size for file in files.folder.glob("*.safetensors"))
+    stored = sum(file.stat().st_size for file in weights)
     needed = stored * dtype.itemsize // (config.dtype or torch.float32).itemsize
     free = available_bytes(device)
     if needed > free:

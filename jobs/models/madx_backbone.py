@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,16 @@ from safetensors import safe_open
 from transformers.utils import logging
 
 from jobs.errors import Fault, InputError
-from jobs.models.files import LOADING, ModelFiles, model_files, no_weights, read_config, read_tokenizer
+from jobs.models.files import (
+    LOADING,
+    ModelFiles,
+    check_weights,
+    model_files,
+    read_config,
+    read_tokenizer,
+    settings_faults,
+    weights_faults,
+)
 from jobs.models.limits import ARCHITECTURES
 from jobs.spec import BackboneRef
 
@@ -50,6 +60,7 @@ def load_backbone(ref: BackboneRef, device: torch.device | str | None = None) ->
     """
     files = model_files(ref)
     config = _config(files)
+    weights = check_weights(files, config)
     tokenizer = read_tokenizer(files, config.vocab_size)
     if tokenizer.pad_token_id is None:
         todo = "save it with one (tokenizer.pad_token = ...): rows of a batch are filled up with it"
@@ -57,10 +68,12 @@ def load_backbone(ref: BackboneRef, device: torch.device | str | None = None) ->
     with torch.random.fork_rng():
         # Parts without weights in the files (an unused pooler) are drawn: the same way every time.
         torch.manual_seed(0)
-        model = _model(files, config)
+        model = _model(files, config, weights)
     model.requires_grad_(False)
     model.eval()
     model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    with torch.no_grad(), settings_faults(files):  # some of them are read when tokens pass
+        model.base_model(torch.tensor([[0]], device=model.device))
     return Backbone(ref, model, tokenizer, _max_length(config))
 
 
@@ -87,17 +100,16 @@ def _config(files: ModelFiles) -> Any:
     return config
 
 
-def _model(files: ModelFiles, config: Any) -> Any:
+def _model(files: ModelFiles, config: Any, weights: Sequence[Path]) -> Any:
     verbosity = logging.get_verbosity()
     # The library would advise training what is restored or unused below.
     logging.set_verbosity_error()
     try:
-        model, report = AutoAdapterModel.from_pretrained(
-            files.folder, config=config, use_safetensors=True, output_loading_info=True, **LOADING
-        )
-        restored = _restore_output_bias(model, files.folder)
-    except (OSError, ValueError) as error:
-        raise no_weights(files, error) from error
+        with weights_faults(files):
+            model, report = AutoAdapterModel.from_pretrained(
+                files.folder, config=config, use_safetensors=True, output_loading_info=True, **LOADING
+            )
+            restored = _restore_output_bias(model, weights)
     finally:
         logging.set_verbosity(verbosity)
     lost = [name for name in report["missing_keys"] if ".pooler." not in name and name not in restored]
@@ -107,17 +119,17 @@ def _model(files: ModelFiles, config: Any) -> Any:
     return model
 
 
-def _restore_output_bias(model: Any, folder: Path) -> tuple[str, ...]:
+def _restore_output_bias(model: Any, weights: Sequence[Path]) -> tuple[str, ...]:
     """Fill the masked-LM head's output bias, which the flexible head leaves at zero; return its names there.
 
-    The files hold the tied pair `lm_head.bias` and `lm_head.decoder.bias` once, and `adapters` looks for the
-    latter alone.
+    The files, one or more, hold the tied pair `lm_head.bias` and `lm_head.decoder.bias` once, and `adapters` looks for
+    the latter alone.
     """
     if MASKED_LM_HEAD not in model.heads:
         return ()
     bias = model.heads[MASKED_LM_HEAD].get_output_embeddings().bias
-    for weights in sorted(folder.glob("model*.safetensors")):  # one file, or the parts of a large model
-        with safe_open(weights, framework="pt") as file:
+    for shard in weights:
+        with safe_open(shard, framework="pt") as file:
             for name in set(file.keys()) & set(_OUTPUT_BIAS):
                 bias.data.copy_(file.get_tensor(name))
                 return tuple(name for name, parameter in model.named_parameters() if parameter is bias)

@@ -16,6 +16,7 @@ from jobs.banks.sharded.memory_model import Parallelism
 from jobs.files.call_directories import CallDirectories
 from jobs.ray.mailbox import Sender
 from jobs.ray.tokenize import prepare_corpora
+from jobs.runtime.library_faults import panics_as_faults
 from jobs.runtime.shutdown import ShutdownRequested, StopsOnSignal
 from jobs.runtime.step_log import logged
 from jobs.spec import JobCall, JobResult, LanguageAdapterSpec, LoraConfig, Progress, Spec, TaskAdapterSpec
@@ -130,6 +131,8 @@ def _outcomes(
         return
     for call in team.shard(calls):
         try:
-            yield call.name, train_task(call, progress)
+            with panics_as_faults():
+                result = train_task(call, progress)
+            yield call.name, result
         except Exception as error:  # noqa: BLE001 - one adapter's failure is its outcome, the bank goes on
             yield call.name, error

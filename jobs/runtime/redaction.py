@@ -9,13 +9,17 @@ from jobs.errors import Fault
 
 
 def secrets_in(text: str, where: str) -> Iterator[Fault]:
-    """One fault for each kind of secret found, with its line and never the secret itself."""
+    """One fault for each kind of secret found, with its line and never the secret itself.
+
+    For what leaves this machine as a file that others read: a harmless word after `password=` is refused too, a place
+    left for a secret (`${TOKEN}`, `<token>`) is not.
+    """
     for kind, pattern in PATTERNS.items():
-        found = pattern.search(text)
-        if found and kind not in ONLY_HIDDEN:
+        found = next((one for one in pattern.finditer(text) if not _PLACEHOLDER.match(_secret(one))), None)
+        if found:
             line = text.count("\n", 0, found.start()) + 1
             todo = "keep it in a Secret and refer to that by name"
-            yield Fault(f"{kind} would be written into the manifests", f"{where}:{line}", todo=todo)
+            yield Fault(f"{kind} would be written where others read it", f"{where}:{line}", todo=todo)
 
 
 HIDDEN = "[hidden]"
@@ -23,6 +27,9 @@ HIDDEN = "[hidden]"
 # `secret`, it alone is replaced.
 PATTERNS = {
     "a password in an address": re.compile(r"://(?P<secret>[^\s/:@'\"]{0,256}:[^\s/@'\"]{1,256})@"),
+    "a password before a host": re.compile(
+        r"(?<![\w./:@-])(?!mailto:)[\w.-]{1,64}:(?P<secret>[^\s/:@'\"]{4,256})@(?!sha256:)[\w-]{1,63}\."
+    ),
     "a hub token": re.compile(r"\bhf_[A-Za-z0-9]{20,}"),
     "an access key": re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"),
     "a private key": re.compile(
@@ -38,7 +45,8 @@ PATTERNS = {
     ),
 }
 # Too easily a harmless word to refuse a file for it; hidden in what is kept all the same.
-ONLY_HIDDEN = ("a named secret", "an authorization")
+ONLY_HIDDEN = ("a named secret", "an authorization", "a password before a host")
+_PLACEHOLDER = re.compile(r"[$<{\[*.]|%\(")
 
 
 def kinds_of_secrets(text: str) -> list[str]:
@@ -63,6 +71,10 @@ def redacted_words(words: Sequence[str]) -> list[str]:
 
 
 _NAMED = re.compile(r"(?i)password|passwd|secret|token(?!s|iz|_type)|api[_-]?key|access[_-]?key|credential")
+
+
+def _secret(found: re.Match[str]) -> str:
+    return found["secret"] if "secret" in found.re.groupindex else found[0]
 
 
 def _hide(found: re.Match[str]) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from jobs.runtime.library_faults import panics_as_faults
 from jobs.runtime.redaction import redacted
 
 MOST_ALIKE = 5  # of one message about one call; training can warn at every optimizer step
@@ -53,13 +54,17 @@ def failure(step: str, error: BaseException) -> LogEntry:
 
 @contextmanager
 def logged(steps: Sequence[str], send: Send) -> Iterator[None]:
-    """Send what this process logs at level WARNING or above, and its `warnings`, as notes of all `steps`."""
+    """Send what this process logs at level WARNING or above, and its `warnings`, as notes of all `steps`.
+
+    A panic of a native library on the way becomes InputError: it ends these steps, not the process.
+    """
     handler = _Handler(steps, send)
     logging.captureWarnings(True)
     for name in LOGGERS:
         logging.getLogger(name).addHandler(handler)
     try:
-        yield
+        with panics_as_faults():
+            yield
     finally:
         for name in LOGGERS:
             logging.getLogger(name).removeHandler(handler)

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from types import FrameType
 from typing import Any, Protocol
-
-from jinja2 import TemplateError
 
 from jobs.data.prompts import PromptedText
 from jobs.data.template import Filled
 from jobs.errors import Fault, InputError
+from jobs.runtime.library_faults import library_faults
 from jobs.spec import BackboneRef
 
 BETWEEN = "\n\n"  # worked examples and the question
 _ANSWER = "an answer"
+_MOST_LINES = 5_000_000  # of Python for one conversation; compiling a long template takes some hundred thousand
 
 
 class Wording(Protocol):
@@ -93,10 +96,30 @@ def _said(role: str, words: str) -> Mapping[str, str]:
 
 
 def _rendered(tokenizer: Any, turns: Sequence[Mapping[str, str]], asks: bool, where: str) -> str:
-    """The library renders templates in a sandbox. `asks`: up to where the assistant's next turn begins."""
-    try:
+    """The library renders templates in a sandbox, which lets them loop for ever: here they end after `_MOST_LINES`.
+
+    `asks`: up to where the assistant's next turn begins. Raises InputError for what a template does not render.
+    """
+    what, todo = "the chat template refuses the conversation", "leave `chat` out, or mend the template"
+    with library_faults(what, where, todo), _at_most(_MOST_LINES):
         text: str = tokenizer.apply_chat_template(list(turns), tokenize=False, add_generation_prompt=asks)
-    except TemplateError as error:
-        todo = "leave `chat` out, or mend the template"
-        raise InputError(Fault("the chat template refuses the conversation", where, str(error)[:120], todo)) from error
     return text
+
+
+@contextmanager
+def _at_most(lines: int) -> Iterator[None]:
+    """Raise RuntimeError when so many lines of Python were run; a template's loops are such lines."""
+    before, left = sys.gettrace(), lines
+
+    def count(frame: FrameType, event: str, value: Any) -> Any:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise RuntimeError("it loops without an end")
+        return count
+
+    sys.settrace(count)
+    try:
+        yield
+    finally:
+        sys.settrace(before)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from jobs.data.cldr import covered_languages
 from jobs.errors import Fault, InputError
@@ -50,6 +50,13 @@ class SpaceSection(StrictModel):
         default_factory=dict, description="values to try of each option of the rule, e.g. density: [0.2, 0.8]"
     )
 
+    @field_validator("step")
+    @classmethod
+    def _step_can_be_walked(cls, step: float) -> float:
+        if 0 < step < 1e-4:
+            raise ValueError("a step is 0, or at least 0.0001")
+        return step
+
     @model_validator(mode="after")
     def _options_have_a_rule(self) -> SpaceSection:
         if self.options and self.rule == "task_arithmetic":
@@ -60,7 +67,7 @@ class SpaceSection(StrictModel):
 class SearchSection(StrictModel):
     """How weights are searched, on validation data alone. By default every lambda of a grid from 0 to 1."""
 
-    lambda_step: Annotated[float, Field(gt=0, le=0.5)] = 0.05
+    lambda_step: Annotated[float, Field(ge=1e-4, le=0.5)] = 0.05
     max_length: Annotated[int, Field(ge=8)] = 128
     space: SpaceSection | None = Field(None, description="default: lambda of one pair at a time")
     strategy: StrategyName = Field("grid", description="see docs/search.md for what each one needs")

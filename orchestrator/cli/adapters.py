@@ -16,6 +16,7 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from jobs.errors import Fault, InputError
+from orchestrator.cli.options import user_path
 
 if TYPE_CHECKING:
     from jobs.adapters.adapter import Adapter
@@ -24,7 +25,12 @@ if TYPE_CHECKING:
 
 def merge(
     recipe: Annotated[Path, typer.Argument(help="The recipe, a YAML file.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The directory to write; it must not exist.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out", "-o", parser=user_path, metavar="PATH", help="The directory to write; it must not exist."
+        ),
+    ],
 ) -> None:
     """Merge adapters by a recipe into a directory that plain `adapters` or `peft` loads."""
     from jobs.merging.merge import merge as run
@@ -127,9 +133,15 @@ def _tensor_facts(name: str, tensor: Any) -> dict[str, Any]:
 def compare(
     adapters: Annotated[list[Path], typer.Argument(help="Adapter directories, for instance of languages.")],
     tasks: Annotated[list[Path] | None, typer.Option("--task", help="Task adapters, a second group; repeat.")] = None,
-    base: Annotated[Path | None, typer.Option("--base", help="theta_pre: compare theta - theta_pre.")] = None,
+    base: Annotated[
+        Path | None,
+        typer.Option("--base", parser=user_path, metavar="PATH", help="theta_pre: compare theta - theta_pre."),
+    ] = None,
     threshold: Annotated[float, typer.Option("--threshold", help="Magnitude that counts as small.")] = 1e-3,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Directory for figures and JSON.")] = Path("comparison"),
+    out: Annotated[
+        Path,
+        typer.Option("--out", "-o", parser=user_path, metavar="PATH", help="Directory for figures and JSON."),
+    ] = Path("comparison"),
 ) -> None:
     """Print cosines, signs and sparsity of adapters, per layer and over all; write the figures."""
     from orchestrator.report.adapter_comparison import compare_groups, write_comparison

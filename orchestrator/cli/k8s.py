@@ -5,17 +5,21 @@ Plain functions with typer's annotations. Each raises InputError for what the us
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
-from orchestrator.cli.options import CampaignFile, Set, facts_table, load_file, variables
+from orchestrator.cli.options import CampaignFile, Set, facts_table, load_file, user_path, variables
 from orchestrator.clusters.k8s.options import load_options
 
 Job = Annotated[str, typer.Argument(help="campaign file, campaign name, or name of the RayJob", metavar="CAMPAIGN")]
-OptionsFile = Annotated[Path | None, typer.Option("--options", help="image, store, memory ... (YAML)")]
+OptionsFile = Annotated[
+    Path | None,
+    typer.Option("--options", parser=user_path, metavar="PATH", help="image, store, memory ... (YAML)"),
+]
 Namespace = Annotated[str, typer.Option("--namespace", "-n", help="namespace on the cluster")]
 Context = Annotated[str | None, typer.Option("--context", help="context of the kubeconfig; default: the current one")]
 
@@ -24,7 +28,10 @@ def render(
     file: CampaignFile,
     options: OptionsFile = None,
     set_: Set = None,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="file to write; default: standard output")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", parser=user_path, metavar="PATH", help="file to write; default: standard output"),
+    ] = None,
     standing: Annotated[bool, typer.Option("--standing", help="a RayCluster that stays, for many campaigns")] = False,
 ) -> None:
     """Write the RayJob and the ConfigMap of a campaign as YAML; no cluster is needed."""
@@ -97,10 +104,14 @@ def stop(job: Job, namespace: Namespace = "adapterfleet", context: Context = Non
 
 
 def _rendered(file: Path, options: Path | None, set_: list[str] | None, standing: bool = False) -> list[dict[str, Any]]:
+    from orchestrator.clusters.k8s.manifests import paths_of_this_machine, render_cluster
     from orchestrator.clusters.k8s.manifests import render as render_campaign
-    from orchestrator.clusters.k8s.manifests import render_cluster
+    from orchestrator.clusters.k8s.pods import WORKSPACE
 
     campaign = load_file(file, set_)
+    for path in () if standing else paths_of_this_machine(campaign):
+        line = f"note: {path} is a path of this machine; pods see {WORKSPACE} alone, unless a volume of yours is added"
+        print(line, file=sys.stderr)
     if standing:
         return [render_cluster(campaign, load_options(options))]
     return render_campaign(campaign, file.read_text(encoding="utf-8"), load_options(options), variables(set_))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import tempfile
 from pathlib import Path
 from typing import Annotated
@@ -48,13 +49,34 @@ def lineage(
         console.print(as_text(node))
 
 
-def ui(workspace: Workspace = HERE, port: int = 5000) -> None:
+# MLflow opens its pages for chats unless the address says that models are trained.
+_PAGES = "/#/experiments?workflowType=machine_learning"
+
+
+def ui(
+    workspace: Workspace = HERE,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="of 127.0.0.1, where the pages are served")] = 5000,
+) -> None:
     """Open MLflow's pages for a workspace on 127.0.0.1."""
     from orchestrator.lineage.mlflow.writer import ui_command
 
-    argv = ui_command(default_uri(workspace), workspace, port)
-    console.print(f"MLflow on http://127.0.0.1:{port} - stop with Ctrl-C")
+    root = existing_store(workspace).root
+    _check_free(port)
+    argv = ui_command(default_uri(root), root, port)
+    console.print(f"MLflow on http://127.0.0.1:{port}{_PAGES} - stop with Ctrl-C", soft_wrap=True)
     os.execv(argv[0], argv)
+
+
+def _check_free(port: int) -> None:
+    """Raise InputError where somebody listens already: MLflow would say so in a traceback, and end well."""
+    with socket.socket() as own:
+        own.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            own.bind(("127.0.0.1", port))
+        except OSError as taken:
+            raise InputError(
+                Fault("the port is taken", "--port", f"{port}: {taken.strerror}", "name another")
+            ) from taken
 
 
 def export(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,7 +15,7 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from jobs.errors import Fault, InputError
-from orchestrator.store.artifacts import workspace_path
+from orchestrator.store.artifacts import is_workspace, workspace_path
 
 if TYPE_CHECKING:
     from orchestrator.campaign.schema import Campaign
@@ -68,8 +70,14 @@ def variables(set_: list[str] | None) -> dict[str, str]:
 
 
 def numbers(*titles: str) -> list[Column]:
-    """Columns of numbers, flush right."""
-    return [Column(title, justify="right") for title in titles]
+    """Columns of numbers, flush right, of which no digit is cut off."""
+    return [Column(title, justify="right", no_wrap=True) for title in titles]
+
+
+def print_whole(console: Console, table: Table) -> None:
+    """Print a table of numbers; on a terminal too narrow for them its lines go on in the next one."""
+    needed = console.measure(table).minimum
+    (console if needed <= console.width else Console(width=needed)).print(table)
 
 
 def facts_table(title: str, facts: Mapping[str, str]) -> Table:
@@ -81,6 +89,25 @@ def facts_table(title: str, facts: Mapping[str, str]) -> Table:
     return table
 
 
-def say_broken(console: Console, damage: Exception) -> None:
-    """A record that cannot be read, in passing."""
-    console.print(f"note: {damage}: `run` computes it again", style="yellow", soft_wrap=True, markup=False)
+def say_broken(console: Console, damages: Iterable[str]) -> None:
+    """Artifacts that are no use, in passing, each once."""
+    for damage in dict.fromkeys(damages):
+        console.print(f"note: {damage}: `run` computes it again", style="yellow", soft_wrap=True, markup=False)
+
+
+@contextmanager
+def looked_at(workspace: Path) -> Iterator[Path]:
+    """The workspace, for a command that only looks; where there is none an empty one in its place, which goes again."""
+    if is_workspace(workspace):
+        yield workspace
+        return
+    if workspace.exists() and not workspace.is_dir():
+        raise InputError(Fault("not a directory", "--workspace", str(workspace)))
+    console.print(f"note: {workspace} is no workspace yet: `run` makes it one", style="yellow", soft_wrap=True)
+    with TemporaryDirectory(prefix="adapterfleet-") as folder:
+        yield Path(folder)
+
+
+def user_path(text: str) -> Path:
+    """A path of the command line; no shell replaces the ~ of `--out=~/x`."""
+    return Path(text).expanduser()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,17 +20,20 @@ from orchestrator.cli.options import (
     Set,
     Workspace,
     console,
+    looked_at,
     numbers,
     plan_file,
+    print_whole,
     say_broken,
     terminal,
+    user_path,
 )
 from orchestrator.scheduling.cluster_model import parse_cluster
 from orchestrator.scheduling.cost import cost_model
 from orchestrator.scheduling.schedule import simulate
 from orchestrator.scheduling.startup_times import KINDS, Kind, StartupTimes, known_startup_times
 from orchestrator.search.earlier_searches import change_lines
-from orchestrator.store.artifacts import open_store
+from orchestrator.store.artifacts import open_store, take_inventory
 from orchestrator.store.explain import explain as compare
 from orchestrator.store.explain import find_step
 
@@ -51,11 +53,16 @@ def explain(
     """Say why a step is new: what differs from the nearest finished step of that name, or from an earlier search."""
     from orchestrator.cli.tables import explanation_table
 
-    steps, store = plan_file(file, workspace, set_).steps, open_store(workspace)
-    found = find_step(steps, step)
-    console.print(explanation_table(compare(found, store.records(partial(say_broken, console)))))
-    for line in change_lines(store, steps, [found]):
-        console.print(line, soft_wrap=True, markup=False)
+    with looked_at(workspace) as place:
+        steps, store = plan_file(file, place, set_).steps, open_store(place)
+        found, broken = find_step(steps, step), list[str]()
+        explanation = compare(found, store.records(lambda damage: broken.append(str(damage))))
+        damaged = take_inventory([found], store).damaged
+        say_broken(console, (*broken, *map(str, damaged.values())))
+        if not damaged:
+            console.print(explanation_table(explanation))
+        for line in change_lines(store, steps, [found]):
+            console.print(line, soft_wrap=True, markup=False)
 
 
 def schema() -> None:
@@ -71,7 +78,10 @@ def plan(
     set_: Set = None,
     all_: Annotated[bool, typer.Option("--all", help="list every step")] = False,
     cluster: Annotated[str, typer.Option(help="simulate it, e.g. nodes=64,gpus=8 or nodes=4,cpus=32")] = "",
-    gantt: Annotated[Path | None, typer.Option(help="picture of the simulation: SVG, PNG or PDF")] = None,
+    gantt: Annotated[
+        Path | None,
+        typer.Option(parser=user_path, metavar="PATH", help="picture of the simulation: SVG, PNG or PDF"),
+    ] = None,
     assume: Annotated[
         list[str] | None,
         typer.Option(
@@ -87,18 +97,22 @@ def plan(
     if gantt and not cluster:
         raise InputError(Fault("a picture needs a cluster to draw", "--gantt", str(gantt), "add --cluster nodes=..."))
     console = terminal()
-    planned = plan_file(file, workspace, set_)
     assumed, starts = _assumed(assume)
-    store = open_store(workspace)
-    costs = cost_model(store.records(lambda damage: say_broken(console, damage)), assumed)
+    with looked_at(workspace) as place:
+        planned, store = plan_file(file, place, set_), open_store(place)
+        startup_times = known_startup_times(store.root, starts)
+        found = take_inventory(planned.steps, store)
+        broken = [str(damage) for damage in found.damaged.values()]
+        costs = cost_model(store.records(lambda damage: broken.append(str(damage)), found.records), assumed)
+    say_broken(console, broken)
     if all_:
-        console.print(steps_table(planned.steps, store, costs))
-    console.print(plan_table(planned, store, costs))
+        console.print(steps_table(planned.steps, found.records, costs))
+    print_whole(console, plan_table(planned, found.records, costs))
     for note in (*campaign_notes(planned.campaign), *fetch_note(planned.backbone)):
         console.print(f"note: {note}", style="yellow", soft_wrap=True, markup=False)
     if cluster:
-        new = [step for step in planned.steps if not store.has(step)]
-        schedule = _simulate(console, planned, new, costs, known_startup_times(store.root, starts), cluster)
+        new = [step for step in planned.steps if step.key not in found.records]
+        schedule = _simulate(console, planned, new, costs, startup_times, cluster)
         if new and gantt:
             from orchestrator.plots.gantt import draw_gantt
 
@@ -113,8 +127,8 @@ def _simulate(
     if not new:
         console.print("nothing to simulate: every step is reused")
         return schedule
-    console.print(_jobs_table(schedule, {step.job: costs.source(step) for step in new}))
-    console.print(_path_table(schedule))
+    print_whole(console, _jobs_table(schedule, {step.job: costs.source(step) for step in new}))
+    print_whole(console, _path_table(schedule))
     for line in (*_sentences(schedule), startup_times.sentence()):
         console.print(line, soft_wrap=True, highlight=False)
     if schedule.cluster.gpus and not schedule.counts_gpus:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -125,8 +126,13 @@ def _send(
 
 
 def _follow(jobs: RayJobs, job: str) -> None:
-    for text in jobs.follow(job):
-        print(text, end="", flush=True)
+    try:
+        for text in jobs.follow(job):
+            print(text, end="", flush=True)
+    except KeyboardInterrupt:
+        goes_on = f"{job} goes on: `adapterfleet jobs logs -f {job}` follows it again, `adapterfleet jobs stop {job}`"
+        print(f"{goes_on} ends it", file=sys.stderr)
+        raise typer.Exit(130) from None
     state = jobs.state(job)
     _show(state)
     raise typer.Exit(state.exit_code if state.exit_code is not None else 1)

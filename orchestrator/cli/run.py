@@ -18,7 +18,9 @@ from orchestrator.cli.options import (
     console,
     load_file,
     plan_file,
+    print_whole,
 )
+from orchestrator.lineage.mlflow.uri import without_password
 from orchestrator.report.scoring_notes import scoring_notes
 from orchestrator.report.terminal import results_table
 from orchestrator.report.write import write_report
@@ -50,7 +52,7 @@ def run(
         ray_jobs.run_there(file, there, place.uri if place else str(workspace), set_, tracking)
     planned = plan_file(file, workspace, set_)
     outcome = run_campaign(planned, RunSettings(workspace, name, address, tracking), console)
-    _tell(outcome, workspace)
+    _tell(outcome, workspace, tracking or planned.campaign.tracking.mlflow)
     raise typer.Exit(1 if outcome.summary.errors else 0)
 
 
@@ -59,15 +61,18 @@ def report(file: CampaignFile, workspace: Workspace = HERE) -> None:
     console.print(f"report: {write_report(workspace, load_file(file).campaign).html}", soft_wrap=True)
 
 
-def _tell(outcome: Outcome, workspace: Path) -> None:
+def _tell(outcome: Outcome, workspace: Path, tracking: str) -> None:
     summary = outcome.summary
     for note in (*summary.notes, *scoring_notes(summary.records.values())):
         console.print(f"note: {note}", style="yellow", soft_wrap=True, markup=False)
-    console.print(results_table(outcome.report.results))
+    print_whole(console, results_table(outcome.report.results))
     executed, reused = summary.count("succeeded"), summary.count("reused")
     failed, skipped = summary.count("failed"), summary.count("skipped")
     console.print(f"{executed} steps executed, {reused} reused, {failed} failed, {skipped} skipped")
     for key, error in summary.errors.items():
         console.print(f"failed: {key}: {error}", style="red", soft_wrap=True, markup=False)
     console.print(f"report: {outcome.report.html}", soft_wrap=True)
-    console.print(f"MLflow: adapterfleet ui --workspace {workspace}", soft_wrap=True)
+    if not tracking:
+        console.print(f"MLflow: adapterfleet ui --workspace {workspace}", soft_wrap=True)
+    elif tracking != "off":
+        console.print(f"MLflow: {without_password(tracking)}", soft_wrap=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from typing import Any
 
 from rich.markup import escape
@@ -15,21 +15,20 @@ from orchestrator.cli.options import numbers
 from orchestrator.execution.progress import values_text
 from orchestrator.plan.plan import Plan
 from orchestrator.scheduling.cost import CostModel
-from orchestrator.store.artifacts import ArtifactStore
 from orchestrator.store.explain import Explanation
 from orchestrator.store.step import Step
-from orchestrator.wording import short
+from orchestrator.wording import duration, short
 
 
-def plan_table(plan: Plan, store: ArtifactStore, costs: CostModel) -> Table:
-    """One row per job: steps, reused, new, and what the new ones will cost on one core."""
+def plan_table(plan: Plan, finished: Container[str], costs: CostModel) -> Table:
+    """One row per job: steps, reused, new, and what the new ones will cost on one core. `finished`: keys of steps."""
     title = f"campaign {plan.campaign.campaign}: {len(plan.steps)} steps"
     columns = numbers("steps", "reused", "new", "estimated seconds of one core")
     table = Table("job", *columns, "trained for", title=title, title_justify="left")
     groups: dict[str, list[Step]] = defaultdict(list)
     for step in plan.steps:
         groups[step.job].append(step)
-    rows = [_plan_row(job, steps, store, costs) for job, steps in groups.items()]
+    rows = [_plan_row(job, steps, finished, costs) for job, steps in groups.items()]
     for job, total, new, seconds in rows:
         table.add_row(job, str(total), str(total - new), str(new), _seconds(seconds), _lengths(groups[job]))
     known = [seconds for *_, seconds in rows if seconds is not None]
@@ -40,13 +39,13 @@ def plan_table(plan: Plan, store: ArtifactStore, costs: CostModel) -> Table:
     return table
 
 
-def steps_table(steps: Iterable[Step], store: ArtifactStore, costs: CostModel) -> Table:
-    """One row per step."""
+def steps_table(steps: Iterable[Step], finished: Container[str], costs: CostModel) -> Table:
+    """One row per step. `finished`: keys of steps."""
     table = Table(box=None, padding=(0, 2, 0, 0))
     for name in ("step", "state", "seconds"):
         table.add_column(name, no_wrap=True, justify="right" if name == "seconds" else "left")
     for step in steps:
-        reused = store.has(step)
+        reused = step.key in finished
         seconds = 0.0 if reused else costs.seconds(step)
         table.add_row(step.key, "reused" if reused else "new", _seconds(seconds))
     return table
@@ -70,9 +69,10 @@ def status_table(status: dict[str, Any], alive: bool) -> Table:
     """State of a run: counts, what runs now, errors."""
     outcome = status["outcome"] if status["outcome"] != "running" or alive else "killed: run it again to go on"
     age = time.time() - status["updated"]
+    ago = f"{duration(age)} ago" if age >= 0 else f"{duration(-age)} ahead of this machine's clock"
     table = Table(show_header=False)
-    table.add_row("run", f"{outcome}, as of {age:.0f} s ago")
-    done = sum(status["counts"].get(state, 0) for state in ("reused", "succeeded", "failed", "skipped"))
+    table.add_row("run", f"{outcome}, as of {ago}")
+    done = sum(status["counts"].get(state, 0) for state in ("reused", "succeeded"))
     table.add_row("steps", f"{done} of {status['total']}")
     for state, count in sorted(status["counts"].items()):
         if state != "running" or alive:
@@ -85,9 +85,9 @@ def status_table(status: dict[str, Any], alive: bool) -> Table:
 
 
 def _plan_row(
-    job: str, steps: list[Step], store: ArtifactStore, costs: CostModel
+    job: str, steps: list[Step], finished: Container[str], costs: CostModel
 ) -> tuple[str, int, int, float | None]:
-    new = [step for step in steps if not store.has(step)]
+    new = [step for step in steps if step.key not in finished]
     seconds = [costs.seconds(step) for step in new]
     known = [value for value in seconds if value is not None]
     return job, len(steps), len(new), sum(known) if len(known) == len(seconds) else None

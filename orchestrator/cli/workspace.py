@@ -21,7 +21,7 @@ from jobs.runtime.shutdown import GRACE_SECONDS
 from orchestrator.cli.options import HERE, CampaignFile, Workspace, load_file, terminal
 from orchestrator.execution.event_log import read_status
 from orchestrator.execution.step_logs import logged_steps, read_log
-from orchestrator.store.artifacts import existing_store, open_store
+from orchestrator.store.artifacts import existing_store, workspace_path
 from orchestrator.store.garbage import find_garbage, remove_garbage
 from orchestrator.store.layout import campaign_folder
 from orchestrator.store.lock import holder_of
@@ -70,7 +70,7 @@ def status(
     watch: Annotated[bool, typer.Option("--watch", help="look again every second until the run ends")] = False,
 ) -> None:
     """Show how a run stands, from any shell."""
-    console, name, store = terminal(), load_file(file).campaign, open_store(workspace)
+    console, name, store = terminal(), load_file(file).campaign, existing_store(workspace)
     shown, goes_on = _state(name, store)
     if not watch or not goes_on:
         console.print(shown)
@@ -103,8 +103,8 @@ def logs(
     least = level or ("info" if step else "warning")
     if least not in LEVELS:
         raise InputError(Fault("not a level", "--level", least, f"one of {', '.join(LEVELS)}"))
-    console = terminal()
-    folders = sorted(path for path in (workspace / "campaigns").glob("*") if path.is_dir())
+    console, root = terminal(), existing_store(workspace).root
+    folders = sorted(path for path in (root / "campaigns").glob("*") if path.is_dir())
     fitting = [(folder, key) for folder in folders for key in logged_steps(folder) if _fits(key, step)]
     if step and not fitting:
         todo = "`adapterfleet plan --all` lists the steps"
@@ -135,7 +135,9 @@ def _print_line(console: Console, line: dict[str, Any], as_json: bool) -> None:
 
 
 def gc(
-    place: Annotated[Path | None, typer.Argument(help="the workspace", metavar="[WORKSPACE]")] = None,
+    place: Annotated[
+        Path | None, typer.Argument(help="the workspace", metavar="[WORKSPACE]", parser=workspace_path)
+    ] = None,
     workspace: Workspace = HERE,
     yes: Annotated[bool, typer.Option("--yes", help="delete; without it nothing is changed")] = False,
     caches: Annotated[bool, typer.Option("--caches", help="drop tokenized and converted data too")] = False,

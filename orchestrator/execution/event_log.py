@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from jobs.errors import Fault, InputError
 from jobs.files.atomic import write_text
 from orchestrator.execution.executor import StepProgress, StepStateChanged
 from orchestrator.store.layout import campaign_folder
@@ -88,6 +89,7 @@ def _latest_run(log: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 WRITE_EVERY = 1.0  # seconds between two versions of status.json
+_STATUS = {"outcome", "updated", "total", "counts", "running", "errors"}
 
 
 class EventLog:
@@ -150,9 +152,15 @@ class EventLog:
 
 
 def read_status(folder: Path) -> dict[str, Any] | None:
-    """The latest status, or None when the campaign never ran here."""
+    """The latest status, or None when the campaign never ran here. Raises InputError for a file that holds none."""
     file = folder / "status.json"
     if not file.is_file():
         return None
-    loaded: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    return loaded
+    try:
+        found = json.loads(file.read_bytes())
+        if found.keys() >= _STATUS:
+            return dict(found)
+    except (ValueError, AttributeError, RecursionError):
+        pass
+    todo = "remove it: the next run writes it anew; finished steps are not touched"
+    raise InputError(Fault("the file holds no status", str(file), todo=todo))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -183,7 +184,7 @@ class _Execution:
         self.store.discard(step)
         if self.shutdown.is_requested:
             return  # whatever stopped it now may be the end of the run: the next one tries it again
-        faults = map(str, error.faults) if isinstance(error, InputError) else [f"{type(error).__name__}: {error}"]
+        faults = map(str, error.faults) if isinstance(error, InputError) else [_said(error, self.store.root)]
         text = redacted("; ".join(faults))
         self.summary.errors[step.key] = text
         self._change(step.key, "failed", error=text)
@@ -194,6 +195,12 @@ class _Execution:
         if state != "running":
             self.summary.states[key] = state
         self.watch(StepStateChanged(self.steps[key], state, record, error))
+
+
+def _said(error: Exception, root: Path) -> str:
+    """An error that is none of the user's; a full disk does not say by itself which one it is."""
+    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT) and not error.filename
+    return f"{type(error).__name__}: {error}{f': the disk of {root}' if full else ''}"
 
 
 def _iso(moment: float) -> str:

@@ -66,7 +66,9 @@ class Board:
         """Everything in one line."""
         jobs = ", ".join(f"{job} {self.done[job]}/{n}" for job, n in self.total.items() if self.done[job] < n)
         moving = next((f"{short(k)}: {values_text(v)}" for k, v in self.running.items() if v), "")
-        parts = [f"{self.done.total()}/{self.total.total()} steps", jobs, moving, self.eta()]
+        finished = self.states["reused"] + self.states["succeeded"]
+        lost = ", ".join(f"{self.states[name]} {name}" for name in ("failed", "skipped") if self.states[name])
+        parts = [f"{finished}/{self.total.total()} steps", lost, jobs, moving, self.eta()]
         return "  ".join(part for part in parts if part)
 
 

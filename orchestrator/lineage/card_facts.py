@@ -65,11 +65,12 @@ RULES = {
 
 def rule_facts(details: Mapping[str, Any]) -> Facts:
     """How a merge was computed, from its details."""
-    weights, method = details["weights"], details.get("method", "task_arithmetic")
+    weights = {key: weight for key, weight in details["weights"].items() if weight}
+    method = details.get("method", "task_arithmetic")
     options = [(name, str(value)) for name, value in details.get("options", {}).items()]
     if method == "task_arithmetic":
-        formula = " + ".join(f"{weight:g} · (theta_{key} − theta_pre)" for key, weight in weights.items())
-        return [("theta", f"theta_pre + {formula}"), ("method", method), *options]
+        parts = (f"{weight:g} · (theta_{key} − theta_pre)" for key, weight in weights.items())
+        return [("theta", " + ".join(["theta_pre", *parts])), ("method", method), *options]
     return [
         ("weights", ", ".join(f"{weight:g} {key}" for key, weight in weights.items())),
         ("method", method),

@@ -48,6 +48,7 @@ from orchestrator.lineage.card_facts import (
     search_targets,
     training_facts,
 )
+from orchestrator.lineage.tree import mixture_key
 from orchestrator.store.record import Record
 from orchestrator.store.step import Step
 
@@ -101,7 +102,7 @@ def card(spec: Spec, inputs: Mapping[str, Record], result: JobResult, exported: 
         case _:
             raise TypeError(f"{type(spec).__name__} makes no adapter")
     absent = {"data": (), "merged": False, "labels": (), "asked": (), "results": (), "said": ""}
-    written: Content = {**absent, **content, "parents": sorted(inputs.items()), "exported": exported}
+    written: Content = {**absent, "parents": sorted(inputs.items()), **content, "exported": exported}
     return _TEMPLATES.get_template("card.md.jinja").render(written)
 
 
@@ -200,7 +201,10 @@ def _task_code(spec: TaskAdapterSpec, below: str) -> str:
 
 def _merge(spec: MergeSpec, inputs: Mapping[str, Record], result: JobResult, below: str) -> Content:
     search, in_peft = inputs["search"], _in_peft(inputs)
-    weights: Mapping[str, float] = result.details["weights"]
+    weights = {key: weight for key, weight in result.details["weights"].items() if weight}
+    parents = [
+        (role, one) for role, one in sorted(inputs.items()) if ":" not in role or mixture_key(role, weights) in weights
+    ]
     method = result.details.get("method", "task_arithmetic")
     cited = " (Language Arithmetic, arXiv 2404.15737)" if method == "task_arithmetic" else ""
     targets, (facts, said) = search_targets(spec, search), search_facts(spec, search)
@@ -213,6 +217,7 @@ def _merge(spec: MergeSpec, inputs: Mapping[str, Record], result: JobResult, bel
         "lead": f"An adapter for {', '.join(f'`{code}`' for code in targets)} made without training: "
         f"{RULES.get(method, method)} over the adapters of {', '.join(f'`{code}`' for code in weights)}{cited}.",
         "merged": True,
+        "parents": parents,
         "data": [[(code, data_words(data)) for code, data in used.items()]] if used else (),
         "recipe": [*rule_facts(result.details), ("seed", str(spec.seed))],
         "results": facts,

@@ -111,7 +111,7 @@ class _TreeBuilder:
     def _children(self, record: Record) -> Iterator[Node]:
         weights = _weights(record)
         for role, key in sorted(record.inputs.items(), key=lambda item: _order(item[0], weights)):
-            key_of_role = _mixture_key(role, weights)
+            key_of_role = mixture_key(role, weights)
             if ":" in role and weights and key_of_role not in weights:
                 continue  # in the search's pool, which its facts name, but of no weight in the winner
             weight = None if record.job == "search" else weights.get(key_of_role)
@@ -182,7 +182,7 @@ def _unresolved(store: ArtifactStore, name: str, keys: list[str], fitting: list[
         return Fault("the name fits several artifacts", str(store.root), name, f"choose one: {listed}")
     names = {key.partition("/")[2]: key for key in keys} | {key: key for key in keys}
     close = dict.fromkeys(names[match] for match in get_close_matches(name, names, n=5, cutoff=0.5))
-    todo = f"did you mean {', '.join(close)}?" if close else "`adapterfleet status` lists what is there"
+    todo = f"did you mean {', '.join(close)}?" if close else "`adapterfleet plan --all CAMPAIGN` lists the steps"
     return Fault("no such adapter in this workspace", str(store.root), name or "nothing", todo)
 
 
@@ -197,10 +197,10 @@ def _weights(record: Record) -> dict[str, float]:
 
 def _order(role: str, weights: Mapping[str, float]) -> tuple[int, float, str]:
     rank = {"theta_pre": 2, "search": 1}.get(role, 0)
-    return rank, -weights.get(_mixture_key(role, weights), 0.0), role
+    return rank, -weights.get(mixture_key(role, weights), 0.0), role
 
 
-def _mixture_key(role: str, weights: Mapping[str, float]) -> str:
+def mixture_key(role: str, weights: Mapping[str, float]) -> str:
     """The key of `weights` that stands for an input's role: `gl` or `language:gl` for `language:gl@42`."""
     key = role.partition("@")[0]
     return key if key in weights else key.removeprefix("language:")
@@ -213,7 +213,7 @@ def _facts(record: Record) -> Iterator[tuple[str, str]]:
         winner, pool = record.details.get("winner", {}), _pool(record)
         yield "candidates", str(len(record.details.get("candidates", [])))
         yield "pool", ", ".join(pool)
-        yield "winner", " + ".join(f"{weight:g} {language}" for language, weight in winner.get("weights", {}).items())
+        yield "winner", " + ".join(f"{weight:g} {language}" for language, weight in _weights(record).items())
         yield "validation mean", f"{winner['mean']:.4g}" if "mean" in winner else "unknown"
     for name, value in record.metrics.items():
         if name.startswith("validation") and record.job != "search":

@@ -14,6 +14,7 @@ from jobs.data.resolve import DataRequest, data_place, data_ref
 from jobs.errors import Fault, InputError, raise_all
 from jobs.files.digest import directory_digest
 from jobs.models.config_gate import checked_model_files, has_chat_template
+from jobs.models.weights_gate import stored_shapes
 from jobs.spec import BackboneRef, DataRef, Split
 from orchestrator.campaign.data import BackboneSection, DataSection
 from search_spaces.relatedness.codes import in_any_spelling, resolve_language
@@ -40,11 +41,12 @@ class References:
             return BackboneRef(section.name, PACKAGED[section.name].digest, section.name)
         if section.name != "embedded" and not section.path:
             return BackboneRef(section.name, section.revision, section.name)
-        folder = Path(section.path).resolve() if section.path else embedded_backbone()
+        folder = Path(section.path).expanduser().resolve() if section.path else embedded_backbone()
         if not (folder / "config.json").is_file():
             todo = "it must hold config.json, weights and tokenizer"
             raise InputError(Fault("no model directory", "backbone.path", str(folder), todo))
         self.config = checked_model_files(folder, str(folder))
+        stored_shapes(folder, str(folder))  # refuses damaged weights, and an index that leads out of the directory
         return BackboneRef(folder.name, directory_digest(folder), str(folder))
 
     def check_chat(self, backbone: BackboneRef, where: str) -> None:

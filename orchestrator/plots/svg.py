@@ -40,6 +40,7 @@ _STYLE: dict[str, Any] = {
     "axes.spines.left": False,
     "axes.grid": True,
     "axes.axisbelow": True,
+    "axes.formatter.useoffset": False,
     "axes.unicode_minus": True,
     "grid.color": LIGHT["grid"],
     "grid.linewidth": 0.7,

@@ -19,7 +19,7 @@ Tone = Literal["plain", "lead", "note", "alarm"]
 class Cell:
     """A table cell: a main text, `beside` it its deviation, and under it a smaller text.
 
-    `best` is set in bold; `gain` and `loss` are certain changes, `unsure` lies inside its interval;
+    `best` is set in bold; `gain` and `loss` are certain changes, of an `unsure` one the interval includes zero;
     `chosen` marks the better proxy.
     """
 

@@ -18,7 +18,7 @@ def results_table(results: Sequence[Result]) -> TerminalTable:
     for title in ("target", "comparison"):
         table.add_column(title)
     for title in ("baseline", "own", "lambda 0.5", "arithmetic", "gain", "95 % interval"):
-        table.add_column(title, justify="right")
+        table.add_column(title, justify="right", no_wrap=True)
     table.add_column("weights")
     for result in results:
         table.add_row(*_terminal_row(result))

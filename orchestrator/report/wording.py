@@ -71,7 +71,7 @@ def gain_unit(metric: str) -> str:
 
 
 def gain_words(metric: str, gain: float) -> tuple[str, str]:
-    """A gain for a sentence: ("1.20", "F1 points more"), ("0.034", "nat less masked-LM loss")."""
+    """A gain for a sentence: ("1.20", "F1 points more"), ("0.034", "nat less masked-LM loss"), ("under 0.001", ...)."""
     better = gain >= 0
     if metric in _LOSSES:
         words = f"nat {'less' if better else 'more'} {_LOSSES[metric]}"
@@ -79,7 +79,8 @@ def gain_words(metric: str, gain: float) -> tuple[str, str]:
         words = f"F1 points {'more' if better else 'less'}"
     else:
         words = f"points {'more' if better else 'less'} {metric_name(metric)}"
-    return score(metric, abs(gain)), words
+    least = "0.01" if metric in _POINTS else "0.001"
+    return score(metric, abs(gain)) if abs(gain) >= float(least) else f"under {least}", words
 
 
 def direction(metric: str) -> str:

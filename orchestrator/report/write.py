@@ -26,7 +26,7 @@ from orchestrator.results.joint_searches import as_result, joint_results
 from orchestrator.store.layout import campaign_folder
 
 # Raised by hand when `orchestrator.plots.svg` draws the same panel differently.
-DRAWING_VERSION = 4
+DRAWING_VERSION = 5
 _DIGEST_MARK = "<!-- panel "
 
 

@@ -181,7 +181,7 @@ def workspace_path(place: str | Path) -> Path:
     Raises InputError when the bucket cannot be reached, read or written.
     """
     if "://" not in str(place):
-        return Path(place)
+        return Path(place).expanduser()  # no shell does that after an =
     store = ArtifactStore(BucketBackend(str(place)))
     store.pull_campaigns()
     return store.root
@@ -194,9 +194,14 @@ def open_store(root: Path) -> ArtifactStore:
     return ArtifactStore(root)
 
 
+def is_workspace(root: Path) -> bool:
+    """Whether a workspace is there already."""
+    return (root / BUCKET_FILE).is_file() or (root / "workspace.json").is_file()
+
+
 def existing_store(root: Path) -> ArtifactStore:
     """As `open_store`, for commands that only look: they make no workspace. Raises InputError where there is none."""
-    if not (root / BUCKET_FILE).is_file() and not (root / "workspace.json").is_file():
+    if not is_workspace(root):
         raise InputError(Fault("not a workspace", str(root), todo="name one with --workspace"))
     return open_store(root)
 

@@ -54,7 +54,7 @@ PROVENANCE = {
     "executor": "ray",
     "git_commit": "c0ffee" * 6 + "c0ff",
     "versions": {"adapterfleet": "0.1.0", "torch": "2.13.0"},
-    "argv": ["/usr/bin/adapterfleet", "run", "campaigns/quick start.yaml"],
+    "argv": ["run", "campaigns/quick start.yaml"],
 }
 
 

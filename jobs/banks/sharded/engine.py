@@ -18,10 +18,11 @@ from transformers import AutoModelForCausalLM
 from transformers.integrations import HfDeepSpeedConfig
 
 from jobs.errors import Fault, InputError
-from jobs.models.files import LOADING, read_config, unverified_files
+from jobs.models.files import LOADING, read_config, unverified_files, weights_faults
 from jobs.models.flat_layout import Layout
 from jobs.models.row_dropout import dropouts_by_row
 from jobs.models.rows import Rows
+from jobs.models.weights_gate import weight_files
 from jobs.spec import BackboneRef
 
 if not torch.cuda.is_available():
@@ -53,17 +54,20 @@ class ShardedEngine:
         # Alive before the model is read: with ZeRO-3 each worker then keeps its part alone.
         self._alive = HfDeepSpeedConfig(dict(settings))
         files = unverified_files(ref)
-        model = AutoModelForCausalLM.from_pretrained(
-            files.folder,
-            config=read_config(files),
-            dtype=torch.bfloat16 if torch.cuda.is_available() else torch.float32,
-            use_safetensors=True,
-            **LOADING,
-        )
+        config = read_config(files)
+        weight_files(files.folder, files.named)
+        with weights_faults(files):
+            model = AutoModelForCausalLM.from_pretrained(
+                files.folder,
+                config=config,
+                dtype=torch.bfloat16 if torch.cuda.is_available() else torch.float32,
+                use_safetensors=True,
+                **LOADING,
+            )
         model.requires_grad_(False)
-        config = peft.PeftConfig.from_pretrained(str(theta_pre))
-        config.inference_mode = False
-        wrapped = peft.get_peft_model(model, config, autocast_adapter_dtype=False)
+        adapter = peft.PeftConfig.from_pretrained(str(theta_pre))
+        adapter.inference_mode = False
+        wrapped = peft.get_peft_model(model, adapter, autocast_adapter_dtype=False)
         self._dropouts = dropouts_by_row(wrapped, _NAME)
         self._parameters = {
             name.replace(f".{_NAME}.", "."): parameter

@@ -22,6 +22,7 @@ from jobs.banks.language_learner import check_corpus, corpus_details, order_of
 from jobs.banks.sharded.engine import ShardedEngine, check_same_shape
 from jobs.errors import Fault, InputError
 from jobs.models.row_dropout import refuse_backbone_dropout
+from jobs.runtime.library_faults import panics_as_faults
 from jobs.spec import JobResult, LanguageCall, Progress, adapter_dropout
 from jobs.spec.identity import key_of
 from jobs.tokens.batches import Example, collate
@@ -72,7 +73,8 @@ def train_sharded(
 
 def _opened(call: LanguageCall) -> ShardedCorpus | Exception:
     try:
-        return open_corpus(call)
+        with panics_as_faults():
+            return open_corpus(call)
     except Exception as error:  # noqa: BLE001 - whatever is wrong with one corpus ends that language alone
         return error
 

@@ -50,7 +50,7 @@ def render(
     """
     values = dict(variables or {})
     tracking = campaign.tracking.mlflow or options.tracking
-    raise_all(_unfit(campaign_text, tracking, values))
+    raise_all((*_unfit(campaign_text, tracking, values), *_secret_options(options)))
     groups = worker_groups(campaign, options)
     name = kubernetes_name(campaign.campaign)
     config_map = _config_map(name, campaign_text, options.namespace)
@@ -58,13 +58,37 @@ def render(
 
 
 def render_cluster(campaign: Campaign, options: RenderOptions) -> dict[str, Any]:
-    """A RayCluster that stays, with the workers that the campaign asks for; jobs are sent to it one after another."""
+    """A RayCluster that stays, with the workers that the campaign asks for; jobs are sent to it one after another.
+
+    Raises InputError as `render`.
+    """
+    raise_all(_secret_options(options))
     return {
         "apiVersion": "ray.io/v1",
         "kind": "RayCluster",
         "metadata": _metadata("adapterfleet-standing", options.namespace),
         "spec": _cluster_spec(options, worker_groups(campaign, options)),
     }
+
+
+def paths_of_this_machine(campaign: Campaign) -> list[str]:
+    """Places that the campaign names and pods do not see: they have the store, and the campaign's file."""
+    named = _local_places(campaign.model_dump(mode="json", exclude_defaults=True))
+    return [path for path in dict.fromkeys(named) if not PurePosixPath(path).is_relative_to(WORKSPACE)]
+
+
+def _local_places(value: Any, key: str = "") -> Iterator[str]:
+    if isinstance(value, Mapping):
+        for name, item in value.items():
+            yield from _local_places(item, name)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _local_places(item)
+    elif isinstance(value, str) and (key in ("files", "path") or (value.startswith(_PATH) and key in _PLACES)):
+        yield value
+
+
+_PATH, _PLACES = ("/", "~", "."), ("dataset", "published", "rouge_tokenizer", "source")
 
 
 def kubernetes_name(text: str) -> str:
@@ -111,12 +135,18 @@ def _unfit(text: str, tracking: str, variables: Mapping[str, str]) -> Iterator[F
     yield from secrets_in(text, "campaign")
     yield from secrets_in(tracking, "tracking")
     for name, value in variables.items():
-        yield from secrets_in(value, f"--set {name}")
+        yield from secrets_in(f"{name}={value}", f"--set {name}")
     words = {"tracking": tracking, **{f"--set {name}": f"{name}={value}" for name, value in variables.items()}}
     for where, word in words.items():
         if not PLAIN_WORD.fullmatch(word):
             todo = "letters, digits and _ . / : = @ % + , - only; anything else belongs into the campaign file"
             yield Fault("the value would not survive the shells on its way to the driver", where, word, todo)
+
+
+def _secret_options(options: RenderOptions) -> Iterator[Fault]:
+    for name, value in options:
+        if isinstance(value, str):
+            yield from secrets_in(value, f"options {name}")
 
 
 def _entrypoint(tracking: str, variables: Mapping[str, str]) -> str:

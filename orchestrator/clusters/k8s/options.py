@@ -13,7 +13,10 @@ from orchestrator.campaign.fields import Positive, StrictModel
 
 Label = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")]
 Gibibytes = Annotated[int, Field(ge=1, le=16384)]
-Image = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/:@-]*$")]
+# A digest alone stands after an @: before one elsewhere stands a password.
+Image = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/:-]*(@sha256:[0-9a-f]{64})?$")]
+Count = Annotated[int, Field(ge=1, le=100_000)]
+Seconds = Annotated[int, Field(ge=1, le=2**31 - 1)]  # what a field of KubeRay holds
 
 
 class NodeSection(StrictModel):
@@ -32,15 +35,15 @@ class RenderOptions(StrictModel):
     store_claim: Label = Field("adapterfleet-store", description="ReadWriteMany claim that holds the workspace")
     tracking: str = Field("http://adapterfleet-mlflow:5000", description="MLflow server, or off")
     hub_secret: Label | None = Field(None, description="Secret with the key HF_TOKEN; only its name is written")
-    banks: Positive = Field(2, description="banks at once where the campaign leaves it open")
-    evaluators: Positive = Field(2, description="warm evaluators where the campaign leaves it open")
-    evaluators_per_pod: Positive = 4
+    banks: Count = Field(2, description="banks at once where the campaign leaves it open")
+    evaluators: Count = Field(2, description="warm evaluators where the campaign leaves it open")
+    evaluators_per_pod: Count = 4
     memory_per_bank_gib: Gibibytes = 8
     memory_per_evaluator_gib: Gibibytes = 4
     head_memory_gib: Gibibytes = 8
     attempts: Annotated[int, Field(ge=0, le=10)] = Field(3, description="new clusters after a failure")
-    start_within_seconds: Positive = Field(3600, description="the job fails when it does not run by then")
-    keep_seconds: Positive = Field(604800, description="the RayJob object goes this long after the end")
+    start_within_seconds: Seconds = Field(3600, description="the job fails when it does not run by then")
+    keep_seconds: Seconds = Field(604800, description="the RayJob object goes this long after the end")
     largest_node: NodeSection | None = None
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from jobs.errors import Fault, raise_all
@@ -12,6 +12,7 @@ from orchestrator.campaign.resources import ResourcesSection
 from orchestrator.campaign.schema import Campaign
 from orchestrator.clusters.k8s.options import NodeSection, RenderOptions
 
+MOST = 100_000  # workers of a kind
 USUAL_BANK = 8  # languages that one bank is taken to train where the campaign leaves the size open
 
 
@@ -32,7 +33,7 @@ def worker_groups(campaign: Campaign, options: RenderOptions) -> tuple[WorkerGro
     asked = campaign.resources
     banks = asked.banks_at_once or min(options.banks, _most_banks(campaign))
     evaluators = asked.evaluators or options.evaluators
-    raise_all(_unsound(asked))
+    raise_all(_unsound(asked, {"banks_at_once": banks, "evaluators": evaluators}))
     bank = (asked.cpus_per_bank, asked.gpus_per_bank, options.memory_per_bank_gib)
     evaluator = (asked.cpus_per_evaluator, asked.gpus_per_evaluator, options.memory_per_evaluator_gib)
     groups = (
@@ -68,7 +69,10 @@ def _most_banks(campaign: Campaign) -> int:
     return max(1, math.ceil(languages / size) * seeds, tasks * seeds)
 
 
-def _unsound(asked: ResourcesSection) -> Iterator[Fault]:
+def _unsound(asked: ResourcesSection, counts: Mapping[str, int]) -> Iterator[Fault]:
+    for key, count in counts.items():
+        if count > MOST:
+            yield Fault("more workers than a cluster can have", f"resources.{key}", f"{count:,}", f"at most {MOST:,}")
     for key in ("gpus_per_bank", "gpus_per_evaluator"):
         gpus: float = getattr(asked, key)
         if gpus > 1 and not gpus.is_integer():

@@ -30,6 +30,10 @@ INSIDE_A_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # set where the code came with the
 STAMP = "ADAPTERFLEET_SUBMITTED_WITH"  # environment variable that carries the submitter's versions
 COMPARED = ("ray", "torch", "transformers", "adapters", "peft", "datasets")
 _LOG = logging.getLogger(__name__)
+_HOST_PORT = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\s:/\[\]]+):[0-9]{1,5}")
+# How a connection in HTTP/2 begins (RFC 9113, 3.4): fixed bytes, and a frame of settings, here without any.
+_FRAME, _SETTINGS = 9, 4
+_HTTP2 = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, _SETTINGS, 0, 0, 0, 0, 0])
 TOKEN = "set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH as on the cluster"
 
 
@@ -79,22 +83,55 @@ def _check_reachable(address: str) -> None:
         todo = "give http://HOST:8265 instead: the driver then runs inside the cluster"
         what = "Ray Client cannot drive a campaign: Ray Train and Tune would run far from their workers"
         raise InputError(Fault(what, "--address", address, todo))
+    if address != "auto" and not _HOST_PORT.fullmatch(address):
+        todo = "auto, HOST:PORT, or http://HOST:PORT"
+        raise InputError(Fault("not the address of a cluster", "--address", address or "nothing", todo))
+    check_own_token()
     todo = "start one with `ray start --head`, or leave --address out"
     found = canonical_address(address)
     if found is None:
         raise InputError(Fault("no Ray cluster runs on this machine", "--address", address, todo))
     host, _, port = found.rpartition(":")
-    if not host or not port.isdigit():
-        todo = "auto, HOST:PORT, or http://HOST:PORT"
-        raise InputError(Fault("not the address of a cluster", "--address", address, todo))
     try:
-        socket.create_connection((host.strip("[]"), int(port)), SECONDS).close()
-    except OSError as fault:
+        is_ray = _speaks_grpc(host.strip("[]"), int(port))
+    except (OSError, OverflowError) as fault:
         raise InputError(Fault("no Ray cluster at the address", "--address", f"{found}: {fault}", todo)) from fault
+    if not is_ray:
+        todo = "give the port of `ray start --head` (6379), or http://HOST:PORT of the dashboard (8265)"
+        raise InputError(Fault("what answers there is no Ray cluster", "--address", address, todo))
     try:
         check_token(found)
     except AuthenticationError as refused:
         raise InputError(Fault("the cluster does not take this token", "--address", address, TOKEN)) from refused
+
+
+def _speaks_grpc(host: str, port: int) -> bool:
+    """Whether HTTP/2 is answered in HTTP/2, as Ray's control plane does; Ray asks anything else for a minute.
+
+    Raises OSError where nobody listens, or says nothing within `SECONDS`.
+    """
+    with socket.create_connection((host, port), SECONDS) as connection:
+        if os.environ.get("RAY_USE_TLS", "0").lower() in ("1", "true"):
+            return True
+        connection.settimeout(SECONDS)
+        connection.sendall(_HTTP2)
+        answer = b""
+        while len(answer) < _FRAME and (more := connection.recv(_FRAME - len(answer))):
+            answer += more
+    return len(answer) == _FRAME and answer[3] == _SETTINGS
+
+
+def check_own_token() -> None:
+    """Raises InputError where RAY_AUTH_MODE asks for a token and there is none, which Ray tells by a native stack."""
+    mode = os.environ.get("RAY_AUTH_MODE", "").lower()
+    if mode not in ("", "disabled", "token"):
+        raise InputError(Fault("no such mode", "RAY_AUTH_MODE", mode, "set it to token or disabled"))
+    if mode != "token" or os.environ.get("RAY_AUTH_TOKEN"):
+        return
+    file = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
+    if not file.is_file() or not file.read_bytes().strip():
+        todo = "set RAY_AUTH_TOKEN, or RAY_AUTH_TOKEN_PATH to the file of the cluster's token"
+        raise InputError(Fault("RAY_AUTH_MODE is token, and there is no token", str(file), todo=todo))
 
 
 def _error_text(address: str, fault: Exception) -> Fault:

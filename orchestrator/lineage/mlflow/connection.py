@@ -15,7 +15,7 @@ from mlflow.exceptions import MlflowException
 from sqlalchemy import Engine, event
 
 from jobs.errors import Fault, InputError
-from orchestrator.lineage.mlflow.uri import ARTIFACTS, SQLITE, check_uri, without_password
+from orchestrator.lineage.mlflow.uri import ARTIFACTS, DATABASE, SQLITE, check_uri, default_uri, without_password
 
 OUTAGE = (MlflowException, OSError)  # what a store that cannot be reached raises
 
@@ -24,7 +24,7 @@ def connect(uri: str) -> MlflowClient:
     """A client of the store at `uri`; a SQLite file is created first, whole or not at all."""
     check_uri(uri)
     for noisy in ("mlflow.store.db.utils", "mlflow.tracking", "alembic", "urllib3.connectionpool"):
-        logging.getLogger(noisy).setLevel(logging.ERROR)  # what goes wrong arrives as an exception
+        logging.getLogger(noisy).setLevel(logging.CRITICAL)  # what goes wrong arrives as an exception
     if uri.startswith(SQLITE):
         _create_database(Path(uri.removeprefix(SQLITE)))
     client = MlflowClient(tracking_uri=uri, registry_uri=uri)
@@ -41,6 +41,14 @@ def open_experiment(client: MlflowClient, name: str, workspace: Path, descriptio
         if description:
             tags["mlflow.note.content"] = description
         return str(client.create_experiment(name, _artifact_location(client, name, workspace), tags))
+    there = _artifact_location(client, name, workspace)
+    if client.tracking_uri == default_uri(workspace) and found.artifact_location != there:
+        todo = f"remove {DATABASE}: `adapterfleet lineage --rebuild {name}` makes it anew from the records"
+        raise InputError(
+            Fault(
+                "the workspace was copied or moved, and its MLflow writes files into", found.artifact_location, "", todo
+            )
+        )
     if found.lifecycle_stage != "active":
         raise InputError(
             Fault(

@@ -19,6 +19,7 @@ _SETTINGS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER": "false",  # a server may say "in a day"
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # of the UI: no process for jobs that nobody starts
 }
 for _name, _value in _SETTINGS.items():
@@ -30,7 +31,13 @@ ARTIFACTS = "mlartifacts"
 
 
 def default_uri(workspace: Path) -> str:
-    """The tracking store of a workspace that names none: an absolute `sqlite:////...` address."""
+    """The tracking store of a workspace that names none: an absolute `sqlite:////...` address.
+
+    Raises InputError for a path that such an address cannot say.
+    """
+    if "?" in str(workspace.resolve()):
+        todo = "name another directory with --workspace, a server with --tracking, or --tracking off"
+        raise InputError(Fault("MLflow's database cannot lie in a path with a ?", str(workspace.resolve()), "", todo))
     return f"{SQLITE}{workspace.resolve() / DATABASE}"
 
 

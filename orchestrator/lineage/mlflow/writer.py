@@ -23,7 +23,7 @@ from orchestrator.execution.event_log import Failure
 from orchestrator.lineage.mlflow.ledger import Item, read_ledger, waiting
 from orchestrator.lineage.mlflow.uri import ARTIFACTS, SQLITE, check_uri, default_uri, without_password
 from orchestrator.plan.index import read_index
-from orchestrator.store.artifacts import ArtifactStore, open_store
+from orchestrator.store.artifacts import ArtifactStore, existing_store
 from orchestrator.store.layout import campaign_folder
 from orchestrator.store.record import Record
 
@@ -159,22 +159,21 @@ def ui_command(uri: str, workspace: Path, port: int = 5000) -> list[str]:
 
 
 def _open(uri: str, workspace: Path, campaign: str) -> Mirror:
+    from mlflow.exceptions import MlflowException
+
     from orchestrator.lineage.mlflow.connection import OUTAGE
     from orchestrator.lineage.mlflow.mirror import Mirror
 
-    store = open_store(workspace)
+    store = existing_store(workspace)
     index = read_index(store.root, campaign)
     try:
         return Mirror(uri, store, index)
     except OUTAGE as fault:
-        raise InputError(
-            Fault(
-                "the tracking store does not answer",
-                without_password(uri),
-                _reason(fault),
-                "start it, or name another one",
-            )
-        ) from fault
+        what, todo = "the tracking store does not answer", "start it, or name another one"
+        if isinstance(fault, MlflowException) and fault.get_http_status_code() in (401, 403):
+            what = "the tracking store wants another log-in"
+            todo = "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
+        raise InputError(Fault(what, without_password(uri), _reason(fault), todo)) from fault
 
 
 def _send(mirror: Mirror) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from orchestrator.plots.panels import Curve, TrainingPanel
 from orchestrator.report.document import (
@@ -21,7 +21,7 @@ from orchestrator.report.document import (
     row,
 )
 from orchestrator.report.sections.folds import folds_blocks
-from orchestrator.report.sections.results import validation_gain
+from orchestrator.report.sections.results import gain_cell, validation_gain
 from orchestrator.report.wording import (
     DASH,
     comparison_title,
@@ -41,13 +41,13 @@ from orchestrator.store.record import Record
 def cost_section(inputs: ReportInputs, results: Sequence[Result]) -> Section:
     """Steps, reuse and compute time by job, then what each search cost."""
     jobs = list(dict.fromkeys(key.split("/")[0] for key in inputs.steps))
-    total = sum(_seconds(record) for record in inputs.records.values())
+    total = _computed(inputs.records.values())
     rows = [_cost_row(inputs, job, [k for k in inputs.steps if k.startswith(job + "/")], total) for job in jobs]
     everything = _cost_row(inputs, "all", list(inputs.steps), total)
     titles = columns(["Job"], ("Steps", "Done", "Run last time", "Reused", "Compute time", "Share"))
     note = Paragraph(
         "Compute time is what the steps took when they were made, whichever run made them; steps trained together "
-        "share the time of their bank.",
+        "or searched together share the time that they took together.",
         "note",
     )
     blocks: list[Block] = [note, Table("", titles, tuple(rows), everything)]
@@ -64,14 +64,25 @@ def cost_section(inputs: ReportInputs, results: Sequence[Result]) -> Section:
 def _cost_row(inputs: ReportInputs, job: str, keys: Sequence[str], total: float) -> tuple[Cell, ...]:
     done = [inputs.records[key] for key in keys if key in inputs.records]
     executed = sum(key in inputs.events.executed for key in keys)
-    seconds = sum(_seconds(record) for record in done)
+    seconds = _computed(done)
     share = f"{seconds / total:.0%}" if total else DASH
     numbers = (len(keys), len(done), executed, len(done) - min(executed, len(done)))
     return row(job, *(f"{n:,}" for n in numbers), duration(seconds), share)
 
 
-def _seconds(record: Record) -> float:
-    return float(record.provenance.get("seconds", 0.0))
+# Jobs whose steps may share a process: a bank's, and the searches of one Tune run. They have one start then.
+_TOGETHER = ("language-adapter", "task-adapter", "search")
+
+
+def _computed(records: Iterable[Record]) -> float:
+    """Seconds of computing; what was made together took as long as the one of them that took longest."""
+    taken: dict[tuple[str, str, str], float] = {}
+    for record in records:
+        facts = record.provenance
+        start = facts.get("started") if record.job in _TOGETHER else None
+        run = (record.job, str(facts.get("host")), start or record.key)
+        taken[run] = max(taken.get(run, 0.0), float(facts.get("seconds", 0.0)))
+    return sum(taken.values())
 
 
 def _search_table(results: Sequence[Result]) -> Table:
@@ -112,7 +123,15 @@ def search_section(results: Sequence[Result]) -> Section | None:
 
 
 def _cost_table(results: Sequence[Result]) -> Table:
-    numbers = ("Evaluations", "Candidates in all", "Kept scores", "Best at", "Time", "Gain over the default")
+    numbers = (
+        "Evaluations",
+        "Candidates in all",
+        "Kept scores",
+        "Best at",
+        "Time",
+        "Gain over the default",
+        "On test data",
+    )
     titles = (*columns(("Target", "Comparison", "Strategy"), numbers), Column("Was it worth it?", numeric=False))
     return Table("", titles, tuple(_row(result) for result in results))
 
@@ -130,6 +149,7 @@ def _row(result: Result) -> tuple[Cell, ...]:
         str(search.found_at),
         duration(search.seconds),
         validation_gain(result),
+        gain_cell(result, flat.test if flat else None),
         _verdict(search, flat),
     )
 

@@ -76,12 +76,11 @@ def _lambda_figure(inputs: ReportInputs, result: Result) -> FigureRef:
         for curve in search.curves
     )  # fmt: skip
     alone = _alone(result)
-    firsts = sorted(
-        {(c.pair != search.winner_pair, inputs.language(c.pair[0])) for c in search.curves if c.weighs_first}
-    )
+    firsts = sorted((c.pair != search.winner_pair, inputs.language(c.pair[0])) for c in search.curves if c.weighs_first)
+    names = list(dict.fromkeys(name for _, name in firsts))
     panel = LambdaPanel(
         panel_title(result),
-        "lambda" + (", weight of " if firsts else "") + " or ".join(name for _, name in firsts),
+        "lambda" + (", weight of " if names else "") + " or ".join(names),
         curves,
         tuple((system.label, system.validation, colours[system.name]) for system in alone),
         (search.winner_lambda, search.winner_mean),

@@ -76,7 +76,7 @@ def provenance_section(inputs: ReportInputs) -> Section | None:
     argv = [str(part) for part in latest.get("argv", ())]
     repeat: tuple[Block, ...] = ()
     if argv:
-        repeat = (Paragraph("To repeat it:"), Code("sh", shlex.join([Path(argv[0]).name, *argv[1:]])))
+        repeat = (Paragraph("To repeat it:"), Code("sh", shlex.join(["adapterfleet", *argv])))
     data = Fold(f"Data: {counted(len(_data_rows(inputs)), 'source')}", (_data_table(inputs),))
     notes = tuple(Paragraph(f"{note}.") for note in scoring_notes(records))
     return Section("Provenance", (Facts(tuple(fact for fact in facts if fact[1])), *notes, data, *repeat))

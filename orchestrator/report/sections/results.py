@@ -59,7 +59,7 @@ def results_section(inputs: ReportInputs, results: Sequence[Result]) -> Section:
     blocks: list[Block] = [
         Paragraph(
             "Test scores, mean over seeds. The best of a row is **bold**. ◆ marks the better proxy, chosen by its "
-            f"validation score. {INTERVAL_NOTE} {SEEDS_NOTE} A gain in grey with ≈ lies inside its interval.",
+            f"validation score. {INTERVAL_NOTE} {SEEDS_NOTE} The interval of a gain in grey with ≈ includes zero.",
             "note",
         )
     ]
@@ -155,7 +155,7 @@ def _score_cell(inputs: ReportInputs, result: Result, system: ScoredSystem | Non
 
 
 def gain_cell(result: Result, gain: Gain | None) -> Cell:
-    """A gain with its interval, marked as certain gain, certain loss or inside the interval."""
+    """A gain with its interval, marked as certain gain, certain loss or, where the interval includes zero, neither."""
     if gain is None:
         return Cell(DASH)
     metric = result.comparison.metric

@@ -294,3 +294,12 @@ def test_a_missing_file_is_named(tmp_path, missing):
 def test_what_is_no_directory_is_refused(tmp_path):
     with pytest.raises(InputError, match="not an adapter directory"):
         read_adapter(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("name", ["adapter_config.json", "adapter_model.safetensors"])
+def test_a_pointer_of_git_lfs_is_named_as_what_it_is(tmp_path, name):
+    save_peft(tmp_path / "adapter", "lora", 1)
+    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935\nsize 7443960\n"
+    (tmp_path / "adapter" / name).write_text(pointer)
+    with pytest.raises(InputError, match=f"{name}: a git-lfs pointer stands in place of the file; run `git lfs pull`"):
+        read_adapter(tmp_path / "adapter")

@@ -1,3 +1,6 @@
+import os
+import stat
+
 import pytest
 
 from jobs.files.atomic import replacing, write_text
@@ -19,3 +22,12 @@ def test_writers_may_race(tmp_path):
         second.write_text("second")
         assert not file.exists()
     assert file.read_text() == "first" and list(tmp_path.iterdir()) == [file]
+
+
+def test_a_file_has_the_permissions_of_any_other_new_file(tmp_path):
+    """Libraries make files that nobody else may read; a second user could not go on from such a checkpoint."""
+    (tmp_path / "plain").write_text("")
+    with replacing(tmp_path / "state") as tmp:
+        os.close(os.open(tmp, os.O_CREAT | os.O_WRONLY, 0o600))
+    modes = {stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("plain", "state")}
+    assert len(modes) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import pytest
 from data_files import json_lines
@@ -163,6 +164,19 @@ def test_what_a_template_refuses_is_said_in_its_own_words(tmp_path):
     template = "{{ raise_exception('roles must alternate') }}"
     with pytest.raises(InputError, match="refuses the conversation.*roles must alternate"):
         tokens(data(tmp_path), task(chat=True), tmp_path, chatty(tmp_path, template))
+
+
+ENDLESS = {
+    "loops": "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
+    "a macro": "{% macro f(n) %}{% if n %}{{ f(n - 1) }}{{ f(n - 1) }}{% endif %}{% endmacro %}{{ f(60) }}",
+}
+
+
+@pytest.mark.parametrize("kind", ENDLESS)
+def test_a_template_that_loops_without_an_end_is_refused(tmp_path, kind):
+    with pytest.raises(InputError, match="refuses the conversation.*loops without an end"):
+        tokens(data(tmp_path), task(chat=True), tmp_path, chatty(tmp_path, ENDLESS[kind]))
+    assert sys.gettrace() is None
 
 
 def test_a_template_cannot_reach_out_of_its_sandbox(tmp_path):

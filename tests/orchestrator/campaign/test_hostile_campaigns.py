@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import math
+import re
 import time
 from pathlib import Path
 
 import pytest
+from pydantic import TypeAdapter
 
 from jobs.errors import InputError
+from jobs.files.yaml_document import _PATTERNS
+from jobs.merging.recipe import Recipe
 from orchestrator.campaign.load import load_campaign
+from orchestrator.campaign.published import Published
+from orchestrator.campaign.schema import Campaign
+from orchestrator.clusters.k8s.options import RenderOptions
 from tests.orchestrator.campaign_files import write_data, write_file
 
 LAUGHS = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
@@ -68,3 +77,40 @@ def test_a_secret_in_a_campaign_file_is_refused_with_its_line_and_never_shown(tm
         load_campaign(write_file(tmp_path, changes))
     text = str(refused.value)
     assert key in text and not any(secret in text for secret in ("s3cr3t", "hf_abc", "AKIAABC"))
+
+
+@pytest.mark.parametrize("number", [math.inf, -math.inf, math.nan])
+@pytest.mark.parametrize(
+    "key",
+    [
+        "language_adapter.training.learning_rate", "language_adapter.training.weight_decay", "search.lambda_step",
+        "search.minutes", "resources.cpus_per_bank", "resources.gpus_per_evaluator", "corpora.hold_out",
+        "task_adapter.training.max_grad_norm",
+    ],
+)  # fmt: skip
+def test_a_number_that_is_not_finite_is_refused_wherever_it_stands(tmp_path, key, number):
+    write_data(tmp_path)
+    with pytest.raises(InputError, match=f"{re.escape(key)}: a finite number is wanted"):
+        load_campaign(write_file(tmp_path, {key: number}))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("seeds", [-1]), ("seeds", [2**32]), ("search.seed", -1), ("language_adapter.init_seed", -5),
+        ("search.lambda_step", 1e-9), ("search.space", {"kind": "simplex", "step": 1e-9}),
+    ],
+)  # fmt: skip
+def test_a_number_out_of_bounds_is_refused_with_its_key(tmp_path, key, value):
+    write_data(tmp_path)
+    with pytest.raises(InputError, match=re.escape(key)):
+        load_campaign(write_file(tmp_path, {key: value}))
+
+
+def test_every_pattern_of_a_file_is_told_in_words():
+    """pydantic would show the regular expression."""
+    schemas = [TypeAdapter(kind).json_schema() for kind in (Campaign, RenderOptions, Published, Recipe)]
+    patterns = {
+        found for schema in schemas for found in re.findall(r'"pattern": ("(?:[^"\\]|\\.)*")', json.dumps(schema))
+    }
+    assert patterns and {json.loads(pattern) for pattern in patterns} <= set(_PATTERNS)

@@ -100,6 +100,7 @@ def test_explain_names_the_setting_that_changed(folder):
 
 
 def test_status_before_during_and_after_a_kill(folder):
+    ArtifactStore(folder / "ws")
     assert "has not run" in call(folder, "status", "campaign.yaml").stdout
     place = campaign_folder(folder / "ws", "toy")
     place.mkdir(parents=True)

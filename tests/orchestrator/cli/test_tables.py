@@ -5,7 +5,7 @@ from rich.console import Console
 
 from orchestrator.cli.tables import explanation_table, plan_table, status_table, steps_table
 from orchestrator.scheduling.cost import cost_model
-from orchestrator.store.artifacts import ArtifactStore
+from orchestrator.store.artifacts import ArtifactStore, take_inventory
 from orchestrator.store.explain import explain
 from tests.orchestrator.campaign_files import planned
 from tests.orchestrator.toy_steps import STEPS, A, commit
@@ -26,7 +26,7 @@ def test_the_plan_counts_reused_and_new_steps_per_job(tmp_path):
     plan = planned(tmp_path)
     store = ArtifactStore(tmp_path / "ws")
     commit(store, next(s for s in plan.steps if s.job == "language-adapter"))
-    table = plan_table(plan, store, cost_model(store.records()))
+    table = plan_table(plan, take_inventory(plan.steps, store).records, cost_model(store.records()))
     assert row(table, "language-adapter") == ["language-adapter", "8", "1", "7", "14", "10 optimizer steps"]
     assert row(table, "task-adapter")[:4] == ["task-adapter", "2", "0", "2"]
     assert row(table, "all")[:4] == ["all", str(len(plan.steps)), "1", str(len(plan.steps) - 1)]
@@ -36,17 +36,17 @@ def test_the_plan_counts_reused_and_new_steps_per_job(tmp_path):
 def test_the_plan_says_how_long_each_task_is_trained(tmp_path):
     own = {"task_adapter.training": {"epochs": 3}, "tasks.0.training": {"epochs": 100}}
     plan = planned(tmp_path, own)
-    table = plan_table(plan, ArtifactStore(tmp_path / "ws"), cost_model(()))
+    table = plan_table(plan, (), cost_model(()))
     assert row(table, "task-adapter")[5] == "100 epochs"
     del own["tasks.0.training"]
-    table = plan_table(planned(tmp_path, own), ArtifactStore(tmp_path / "ws"), cost_model(()))
+    table = plan_table(planned(tmp_path, own), (), cost_model(()))
     assert row(table, "task-adapter")[5] == "3 epochs"
 
 
 def test_every_step_can_be_listed(tmp_path):
     store = ArtifactStore(tmp_path / "ws")
     commit(store, A)
-    lines = text(steps_table(STEPS, store, cost_model(()))).splitlines()
+    lines = text(steps_table(STEPS, take_inventory(STEPS, store).records, cost_model(()))).splitlines()
     assert len(lines) == 1 + len(STEPS)
     assert next(line for line in lines if A.key in line).split()[1] == "reused"
 
@@ -73,7 +73,7 @@ STATUS = {
 
 def test_a_status_tells_counts_progress_and_errors():
     said = text(status_table(STATUS, alive=True))
-    for part in ("3 of 9", "language-adapter gl-s42", "optimizer step 40", "loss 3.142", "no [corpus] here"):
+    for part in ("2 of 9", "language-adapter gl-s42", "optimizer step 40", "loss 3.142", "no [corpus] here"):
         assert part in said
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from orchestrator.store.artifacts import ArtifactStore
 from tests.orchestrator.s3_server import free_port
 
 ROOT = Path(__file__).parents[3]
@@ -21,6 +22,7 @@ pytestmark = pytest.mark.timeout(120)
 
 def test_every_socket_of_the_pages_is_on_loopback(tmp_path):
     port = free_port()
+    ArtifactStore(tmp_path / "ws")
     command = [sys.executable, "-m", "orchestrator", "ui", "-w", str(tmp_path / "ws"), "--port", str(port)]
     with (tmp_path / "log").open("wb") as log:
         server = subprocess.Popen(

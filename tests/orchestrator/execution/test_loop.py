@@ -72,7 +72,7 @@ def test_steps_that_end_together_are_recorded_together_and_once(store):
     states = []
     summary = run(store, AtOnce(), watch=lambda e: isinstance(e, StepStateChanged) and states.append((e.step.name, e.state)),
                   describe=describe)  # fmt: skip
-    assert summary.errors == {B.key: "OSError: [Errno 28] No space left on device"}
+    assert summary.errors == {B.key: f"OSError: [Errno 28] No space left on device: the disk of {store.root}"}
     assert {s.key for s in (THETA, A, C)} == set(summary.records) and summary.count("skipped") == 3
     assert len(states) == len(set(states))
     assert [store.find(step).key for step in (A, C)] == [A.key, C.key]

@@ -39,7 +39,7 @@ def test_a_pipe_gets_lines_without_codes_and_failures_at_once():
         assert isinstance(view, LineDisplay)
         view(StepStateChanged(B, "failed", error="no [bold]corpus[/bold]; [/red] odd"))
     assert f"FAILED {B.key}: no [bold]corpus[/bold]; [/red] odd" in out.getvalue()
-    assert "\x1b" not in out.getvalue() and out.getvalue().splitlines()[-1].startswith("1/7 steps")
+    assert "\x1b" not in out.getvalue() and out.getvalue().splitlines()[-1].startswith("0/7 steps  1 failed")
 
 
 def test_a_terminal_gets_a_live_view_that_survives_odd_messages():

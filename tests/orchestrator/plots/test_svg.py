@@ -82,6 +82,17 @@ def test_a_curve_that_leaves_0_to_1_is_shown_whole() -> None:
     assert any(1.4 < number < 1.9 for number in numbers) and not any(0.4 < number < 0.7 for number in numbers)
 
 
+def test_an_axis_of_close_scores_has_no_number_to_add_to_its_ticks() -> None:
+    near = Curve("en + es", XS, (2.02311, 2.02302, 2.02315), (0.0, 0.0, 0.0), "arithmetic", True)
+    for panel in (
+        LambdaPanel("Galician", "lambda", (near,), (), (0.5, 2.02302)),
+        TrainingPanel("Galician", "2.023", (near,), (), (2.0230, 2.0232)),
+    ):
+        words = [word.strip() for word in ElementTree.fromstring(draw(panel)).itertext()]
+        assert not any(word.startswith("+") for word in words)
+        assert any(word.startswith("2.0231") for word in words)
+
+
 def test_budgets_stand_at_their_places_on_a_logarithmic_axis() -> None:
     words = list(ElementTree.fromstring(draw(PANELS["budget"])).itertext())
     assert {"200", "10 k", "2.5 M"} <= {word.strip() for word in words}

@@ -174,6 +174,54 @@ def test_a_secret_in_the_campaign_is_refused_and_not_repeated(secret, tmp_path):
     assert secret not in str(refused.value)
 
 
+@pytest.mark.parametrize("text", ["MLFLOW_TRACKING_PASSWORD=correct-horse", "Authorization: Bearer correct-horse0"])
+def test_a_secret_in_a_comment_is_refused_too(text, tmp_path):
+    file = _campaign(tmp_path)
+    file.write_text(f"{file.read_text()}# {text}\n")
+    with pytest.raises(InputError, match="would be written where others read it") as refused:
+        _rendered(file)
+    assert "horse" not in str(refused.value)
+
+
+def test_a_secret_in_a_variable_or_an_option_is_refused(tmp_path):
+    campaign = _campaign(tmp_path, variables={"password": "x"})
+    with pytest.raises(InputError, match="--set password"):
+        _rendered(campaign, password="correct-horse")
+    with pytest.raises(InputError, match="options tracking"):
+        _rendered(campaign, RenderOptions(tracking="http://me:correct-horse@mlflow"))
+
+
+@pytest.mark.parametrize("key", ["keep_seconds", "start_within_seconds", "evaluators", "banks", "evaluators_per_pod"])
+def test_numbers_beyond_what_kuberay_holds_are_refused_on_their_line(key, tmp_path):
+    file = tmp_path / "options.yaml"
+    file.write_text(f"namespace: mine\n{key}: 3000000000\n", encoding="utf-8")
+    with pytest.raises(InputError, match=f"options.yaml:2: {key}"):
+        load_options(file)
+
+
+@pytest.mark.parametrize("key", ["evaluators", "banks_at_once"])
+def test_more_workers_in_a_campaign_than_a_cluster_can_have_are_refused(key, tmp_path):
+    with pytest.raises(InputError, match=f"resources.{key}"):
+        _rendered(_campaign(tmp_path, resources={key: 3_000_000_000}))
+
+
+def test_a_password_in_an_images_name_is_refused_in_words(tmp_path):
+    file = tmp_path / "options.yaml"
+    file.write_text("image: me:s3cretpw@registry.example/x\n", encoding="utf-8")
+    with pytest.raises(InputError, match="the name of an image, without user and password, is wanted"):
+        load_options(file)
+    assert RenderOptions(image="registry.example:5000/me/x:1@sha256:" + "a" * 64)
+
+
+def test_a_path_of_this_machine_is_told_beside_the_manifest_and_one_of_the_store_is_not(tmp_path, capsys):
+    data = {"source": "text", "files": "${here}/{language}.txt", "hold_out": 0.1}
+    render_command(_campaign(tmp_path, corpora=data))
+    said = capsys.readouterr()
+    assert f"note: {tmp_path}/{{language}}.txt is a path of this machine" in said.err and "note" not in said.out
+    render_command(_campaign(tmp_path, corpora={**data, "files": "/workspace/data/{language}.txt"}))
+    assert capsys.readouterr().err == ""
+
+
 def test_a_campaign_too_long_for_a_config_map_is_refused(tmp_path):
     with pytest.raises(InputError, match="the file is too large"):
         _rendered(_campaign(tmp_path, description="x" * 1_000_001))

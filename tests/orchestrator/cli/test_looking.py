@@ -1,0 +1,158 @@
+"""Commands that only look: they make nothing, say the same as a run, and what is wrong is one line."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import socket
+import sys
+import time
+
+import pytest
+from rich.console import Console
+
+from orchestrator.cli import app as command_line
+from orchestrator.cli.options import print_whole
+from orchestrator.cli.tables import status_table
+from orchestrator.report.terminal import results_table
+from orchestrator.results.comparisons import campaign_results
+from orchestrator.results.inputs import read_inputs
+from orchestrator.store.artifacts import ArtifactStore
+from orchestrator.store.layout import campaign_folder
+from tests.orchestrator.campaign_files import planned, write_data, write_file
+from tests.orchestrator.synthetic_campaign import CAMPAIGN, make_workspace
+from tests.orchestrator.toy_steps import commit
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    write_data(tmp_path)
+    write_file(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("ADAPTERFLEET_WORKSPACE", raising=False)
+    return tmp_path
+
+
+@pytest.fixture
+def call(monkeypatch, capsys):
+    """Exit code, standard output and standard error of the command line."""
+
+    def run(*words: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["adapterfleet", *map(str, words)])
+        with pytest.raises(SystemExit) as left:
+            command_line.main()
+        said = capsys.readouterr()
+        return int(left.value.code or 0), said.out, said.err
+
+    return run
+
+
+LOOKING = (
+    "status campaign.yaml", "plan campaign.yaml", "explain campaign.yaml es-s1", "lineage gl", "logs", "export gl x", "push gl a/b",
+    "gc", "report campaign.yaml", "lineage --rebuild toy", "stop", "ui --port 9",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("words", LOOKING)
+def test_a_mistyped_workspace_is_not_made(folder, call, words):
+    code, out, err = call(*words.split(), "-w", "typo")
+    assert not (folder / "typo").exists()
+    if words.split()[0] in ("plan", "explain", "stop"):
+        assert code == 0 and "typo" in out
+    else:
+        assert code == 2 and err.count("\n") == 1 and "typo" in err
+
+
+def test_a_tilde_is_the_home_wherever_no_shell_has_replaced_it(folder, call, monkeypatch):
+    monkeypatch.setenv("HOME", str(folder / "home"))
+    ArtifactStore(folder / "home" / "ws")
+    assert "has not run" in call("status", "campaign.yaml", "--workspace=~/ws")[1]
+    monkeypatch.setenv("ADAPTERFLEET_WORKSPACE", "~/ws")
+    assert "has not run" in call("status", "campaign.yaml")[1]
+    (folder / "backbone").rename(folder / "home" / "backbone")
+    write_file(folder, {"backbone.path": "~/backbone"})
+    assert call("plan", "campaign.yaml")[0] == 0
+    assert not (folder / "~").exists()
+
+
+@pytest.mark.parametrize("damage", ["format", "a missing file", "no JSON", "another step's"])
+def test_what_a_run_computes_anew_is_new_in_the_plan(folder, call, damage):
+    plan, store = planned(folder), ArtifactStore(folder / "ws")
+    places = [commit(store, step) for step in plan.steps[:3]]
+    record = places[1] / "record.json"
+    if damage == "a missing file":
+        next(file for file in places[1].rglob("*") if file.is_file() and file != record).unlink()
+    else:
+        content = json.loads(record.read_text())
+        changes = {"format": {"format": 99}, "no JSON": {}, "another step's": {"fingerprint": "0" * 64}}[damage]
+        record.write_text("{" if damage == "no JSON" else json.dumps({**content, **changes}))
+    code, out, _ = call("plan", "campaign.yaml", "-w", "ws", "--all")
+    total = len(plan.steps)
+    assert code == 0 and re.search(rf"│ all\s+│\s+{total} │\s+2 │\s+{total - 2} │", out), out
+    assert out.count("`run` computes it again") == 1
+    assert re.search(rf"{plan.steps[1].key}\s+new", out) and re.search(rf"{plan.steps[2].key}\s+reused", out)
+    said = call("explain", "campaign.yaml", plan.steps[1].key, "-w", "ws")[1]
+    assert "`run` computes it again" in said and "is reused" not in said
+
+
+def test_the_version_and_help_by_its_short_name(call):
+    assert call("--version") == (0, "adapterfleet 0.1.0\n", "")
+    for words in (["-h"], ["plan", "-h"], ["jobs", "-h"], ["k8s", "render", "-h"], ["backbones", "-h"]):
+        code, out, _ = call(*words)
+        assert code == 0 and "Usage" in out
+    assert "--install-completion" in call("-h")[1]
+    assert "<bool>" not in call("run", "-h")[1] + call("lineage", "-h")[1].lower()
+
+
+def test_an_interrupt_says_that_the_same_command_goes_on(folder, call, monkeypatch):
+    def interrupted(*arguments: object) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr("orchestrator.cli.plan.plan_file", interrupted)
+    assert call("plan", "campaign.yaml") == (130, "", "stopped; the same command goes on from here\n")
+
+
+def test_a_port_that_is_taken_is_one_line(folder, call):
+    ArtifactStore(folder / "ws")
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        code, out, err = call("ui", "-w", "ws", "--port", port)
+    assert (code, out) == (2, "") and err.startswith(f"error: --port: the port is taken (got {port}: ")
+    assert call("ui", "-w", "ws", "--port", 99999)[0] == 2
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"outcome": "running"}', "\x00" * 20])
+def test_a_status_file_that_is_none_is_one_line(folder, call, text):
+    ArtifactStore(folder / "ws")
+    place = campaign_folder(folder / "ws", "toy")
+    place.mkdir(parents=True)
+    (place / "status.json").write_text(text)
+    code, _, err = call("status", "campaign.yaml", "-w", "ws")
+    assert code == 2 and err.count("\n") == 1 and "the file holds no status" in err
+
+
+@pytest.mark.parametrize(
+    ("ago", "said"),
+    [(40, "40 s ago"), (2_592_001, "30 days ago"), (-2_591_999, "30 days ahead of this machine's clock")],
+)
+def test_when_a_status_was_written_is_said_for_people(ago, said, capsys):
+    facts = {"outcome": "finished", "updated": time.time() - ago, "total": 9, "running": {}, "errors": {}}
+    Console(width=200).print(status_table({**facts, "counts": {"failed": 1, "skipped": 8}}, alive=False))
+    shown = capsys.readouterr().out
+    assert said in shown and "0 of 9" in shown
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 140])
+def test_a_table_of_results_loses_no_digit_on_any_terminal(tmp_path, width, capsys, monkeypatch):
+    results = campaign_results(read_inputs(make_workspace(tmp_path / "w").workspace, CAMPAIGN))
+    monkeypatch.setattr("sys.stdout.isatty", lambda: False, raising=False)
+    print_whole(Console(width=width), results_table(results))
+    shown = capsys.readouterr().out
+    assert "…" not in shown
+    for result in results:
+        for system in result.systems:
+            if system.role == "arithmetic" and system.done:
+                assert f"{system.mean:.{2 if result.comparison.task == 'ner' else 3}f}" in shown
