@@ -112,7 +112,7 @@ def has_chat_template(folder: Path) -> bool:
     return bool(document.get("chat_template")) or (folder / CHAT_TEMPLATE).is_file()
 
 
-def pinned_tokenizer_files(folder: Path) -> dict[str, str]:
+def pinned_tokenizer_files(folder: Path) -> dict[str, Any]:
     """What `from_pretrained` has to be told, so that a tokenizer is built from `folder`'s own files.
 
     tokenizer_config.json, which has been checked, may name others by their paths, and the library prefers those. With a

@@ -6,9 +6,10 @@ import faulthandler
 import importlib.metadata
 import sys
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
 from jobs.errors import InputError
 from jobs.runtime.redaction import redacted
@@ -19,16 +20,36 @@ from orchestrator.store.record import CorruptArtifactError
 _HELP = {"help_option_names": ["-h", "--help"]}
 
 
+class _Group(TyperGroup):
+    def get_params(self, ctx: Any) -> list[Any]:
+        """As the library, whose help shows the type of a value that a flag does not take."""
+        return _flags_alone(super().get_params(ctx))
+
+
+class _Command(TyperCommand):
+    def get_params(self, ctx: Any) -> list[Any]:
+        """As for a group."""
+        return _flags_alone(super().get_params(ctx))
+
+
+def _flags_alone(params: list[Any]) -> list[Any]:
+    for param in params:
+        if getattr(param, "is_flag", False):
+            param.metavar = ""
+    return params
+
+
 def _group(purpose: str, commands: dict[str, Callable[..., None]], completion: bool = False) -> typer.Typer:
     group = typer.Typer(
         help=purpose,
+        cls=_Group,
         no_args_is_help=True,
         add_completion=completion,
         pretty_exceptions_enable=False,
         context_settings=_HELP,
     )
     for name, command in commands.items():
-        group.command(name)(command)
+        group.command(name, cls=_Command)(command)
     return group
 
 
@@ -74,13 +95,14 @@ def _options(
 
 _BACKBONES = typer.Typer(
     help="Pretrained backbones that the package index carries.",
+    cls=_Group,
     invoke_without_command=True,
     callback=backbones.backbones,
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings=_HELP,
 )
-_BACKBONES.command("add")(backbones.add)
+_BACKBONES.command("add", cls=_Command)(backbones.add)
 app.add_typer(_BACKBONES, name="backbones")
 app.add_typer(
     _group(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 from rich.markup import escape
+from rich.measure import Measurement
 from rich.table import Column, Table
 
 from jobs.errors import Fault, InputError
@@ -74,9 +75,12 @@ def numbers(*titles: str) -> list[Column]:
     return [Column(title, justify="right", no_wrap=True) for title in titles]
 
 
+_WIDEST = 10_000  # columns
+
+
 def print_whole(console: Console, table: Table) -> None:
     """Print a table of numbers; on a terminal too narrow for them its lines go on in the next one."""
-    needed = console.measure(table).minimum
+    needed = Measurement.get(console, console.options.update(width=_WIDEST), table).minimum
     (console if needed <= console.width else Console(width=needed)).print(table)
 
 

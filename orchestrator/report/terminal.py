@@ -15,11 +15,11 @@ from orchestrator.results.comparisons import Result, ScoredSystem
 def results_table(results: Sequence[Result]) -> TerminalTable:
     """The results for a terminal: scores, the deciding gain with its interval, the chosen weights."""
     table = TerminalTable(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
-    for title in ("target", "comparison"):
-        table.add_column(title)
+    for title, least in (("target", 8), ("comparison", 12)):
+        table.add_column(title, min_width=least, overflow="fold")
     for title in ("baseline", "own", "lambda 0.5", "arithmetic", "gain", "95 % interval"):
         table.add_column(title, justify="right", no_wrap=True)
-    table.add_column("weights")
+    table.add_column("weights", min_width=12, overflow="fold")
     for result in results:
         table.add_row(*_terminal_row(result))
     return table

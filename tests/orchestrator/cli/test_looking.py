@@ -102,7 +102,9 @@ def test_the_version_and_help_by_its_short_name(call):
         code, out, _ = call(*words)
         assert code == 0 and "Usage" in out
     assert "--install-completion" in call("-h")[1]
-    assert "<bool>" not in call("run", "-h")[1] + call("lineage", "-h")[1].lower()
+    assert (
+        "<bool>" not in call("-h")[1] + call("run", "-h")[1] + call("lineage", "-h")[1] + call("k8s", "logs", "-h")[1]
+    )
 
 
 def test_an_interrupt_says_that_the_same_command_goes_on(folder, call, monkeypatch):
@@ -110,7 +112,9 @@ def test_an_interrupt_says_that_the_same_command_goes_on(folder, call, monkeypat
         signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr("orchestrator.cli.plan.plan_file", interrupted)
-    assert call("plan", "campaign.yaml") == (130, "", "stopped; the same command goes on from here\n")
+    ArtifactStore(folder / "ws")
+    code, _, err = call("plan", "campaign.yaml", "-w", "ws")
+    assert (code, err) == (130, "stopped; the same command goes on from here\n")
 
 
 def test_a_port_that_is_taken_is_one_line(folder, call):

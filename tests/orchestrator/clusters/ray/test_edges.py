@@ -47,7 +47,8 @@ class _Dashboard(BaseHTTPRequestHandler):
 @pytest.fixture
 def dashboard() -> Iterator[tuple[str, type[_Dashboard]]]:
     handler = type("Handler", (_Dashboard,), {"answers": {}, "asked": []})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    # On every interface: Ray takes 127.0.0.1 for the address by which others reach this machine.
+    server = ThreadingHTTPServer(("", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}", handler
     server.shutdown()
@@ -77,10 +78,12 @@ def test_a_server_that_is_no_ray_is_told_from_one(dashboard):
 
 
 def test_a_server_that_hangs_up_is_no_ray():
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        threading.Thread(target=lambda: silent.accept()[0].close(), daemon=True).start()
+    with socket.create_server(("", 0)) as silent:
+        hanging_up = threading.Thread(target=lambda: silent.accept()[0].close(), daemon=True)
+        hanging_up.start()
         with pytest.raises(InputError, match="no Ray cluster"):
             connect(f"127.0.0.1:{silent.getsockname()[1]}")
+        hanging_up.join(10)
 
 
 @pytest.mark.parametrize("content", [None, b"", b" \n"])
