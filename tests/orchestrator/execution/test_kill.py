@@ -13,7 +13,7 @@ from tests.orchestrator.same_results import content
 from tests.orchestrator.small_campaign import write_campaign
 
 ROOT = Path(__file__).parents[3]
-MOMENTS = 10
+MOMENTS = 6
 SEED = 7
 
 
