@@ -55,7 +55,7 @@ def sentence_faults(tokens: object, tags: object, names: Sequence[str], where: s
 
     `names`: the tags that are allowed; when empty, any tag of the scheme is.
     """
-    faults = [*_word_faults(tokens, "token", where), *_word_faults(tags, "tag", where)]
+    faults = [*_word_faults(tokens, "token", where), *_word_faults(tags, "tag", where, len(names))]
     if faults or not isinstance(tokens, Sequence) or not isinstance(tags, Sequence):
         return faults
     if not tokens:
@@ -66,12 +66,16 @@ def sentence_faults(tokens: object, tags: object, names: Sequence[str], where: s
     return _name_faults(tags, names, where) if scheme == "names" else _tag_faults(tags, names, where)
 
 
-def _word_faults(words: object, kind: str, where: str) -> list[Fault]:
+def _word_faults(words: object, kind: str, where: str, named: int = 0) -> list[Fault]:
+    """`named`: how many tags have names, and so numbers."""
     if words is None:
         return [Fault(f"no {kind}s", where, todo=f"give a list of {kind}s")]
     if isinstance(words, str) or not isinstance(words, Sequence):
         return [Fault(f"the {kind}s are no list", where, repr(words)[:60], f"give a list of {kind}s")]
     wrong = [word for word in words if not isinstance(word, str)]
+    if wrong and named and type(wrong[0]) is int:
+        todo = f"numbers of tags are 0 to {named - 1}, in the order of label_names"
+        return [Fault("a number without a name", where, str(wrong[0]), todo)]
     if wrong:
         todo = "write it as a string" if kind == "token" else "write it as a string, or name numbers by label_names"
         return [Fault(f"a {kind} is no string", where, repr(wrong[0])[:60], todo)]

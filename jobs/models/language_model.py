@@ -156,6 +156,7 @@ def _model(files: ModelFiles, config: Any, family: Family, dtype: torch.dtype) -
     verbosity = logging.get_verbosity()
     # The library would advise training what is unused.
     logging.set_verbosity_error()
+    logging.disable_progress_bar()
     try:
         with weights_faults(files):
             model, report = _CLASSES[family].from_pretrained(

@@ -104,6 +104,7 @@ def _model(files: ModelFiles, config: Any, weights: Sequence[Path]) -> Any:
     verbosity = logging.get_verbosity()
     # The library would advise training what is restored or unused below.
     logging.set_verbosity_error()
+    logging.disable_progress_bar()
     try:
         with weights_faults(files):
             model, report = AutoAdapterModel.from_pretrained(

@@ -43,7 +43,7 @@ def spaced_words(tokenizer: Any) -> bool:
 @lru_cache(maxsize=8)
 def tokenizer_identity(ref: BackboneRef) -> tuple[str, ...]:
     """What the ids of a text depend on: the pinned files, the library that reads them, and the ids of a probe."""
-    ids = load_tokenizer(ref)(PROBE)["input_ids"]
+    ids = load_tokenizer(ref)(PROBE, verbose=False)["input_ids"]
     return ref.name, ref.revision, version("tokenizers"), version("transformers"), " ".join(map(str, ids))
 
 

@@ -15,9 +15,16 @@ from jobs.files.digest import directory_digest
 from jobs.models.madx_backbone import load_backbone, require_masked_lm
 
 
+@pytest.mark.parametrize("parts", [False, True], ids=["one-file", "several-files"])
 @pytest.mark.parametrize("architecture", ["xlm-roberta", "bert"])
-def test_the_flexible_model_computes_what_the_static_masked_lm_computes(tmp_path, architecture):
+def test_the_flexible_model_computes_what_the_static_masked_lm_computes(tmp_path, architecture, parts):
     ref = make_backbone(tmp_path / "model", architecture)
+    if parts:
+        model = AutoModelForMaskedLM.from_pretrained(ref.path)
+        (tmp_path / "model" / "model.safetensors").unlink()
+        model.save_pretrained(ref.path, max_shard_size="20KB")
+        assert len(list((tmp_path / "model").glob("model-*.safetensors"))) > 1
+        ref = dataclasses.replace(ref, revision=directory_digest(tmp_path / "model"))
     backbone = load_backbone(ref, "cpu")
     require_masked_lm(backbone)
     ids = torch.tensor([[0, 6, 4, 9, 2], [0, 8, 2, 1, 1]])

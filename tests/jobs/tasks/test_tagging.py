@@ -14,6 +14,7 @@ from tiny_fleet import Fleet
 
 from jobs.banks.bank import train_languages
 from jobs.data.sentences import UPOS
+from jobs.errors import InputError
 from jobs.evaluation.madx_evaluator import WarmEvaluator
 from jobs.scoring.metrics import metric_over, word_statistics
 from jobs.spec import BottleneckConfig, DataRef, JobCall, TaskAdapterSpec, TaskRef, TrainingConfig
@@ -56,6 +57,14 @@ def test_a_word_that_no_model_saw_is_wrong_and_told(fleet, tmp_path):
     assert prepared.metrics(statistics.sum(axis=0)) == {"accuracy": pytest.approx(100 * 5 / 8)}
     assert prepared.details()["lost_words"] == 1
     assert [row["predicted"] for row in prepared.rows(predictions)] == [["NOUN"] * 3, ["NOUN"] * 4 + [""]]
+
+
+def test_sentences_without_any_entity_are_nothing_to_score(fleet, tmp_path):
+    task = TaskRef("ner", "ner", ("O", "B-LOC"))
+    data = ref("json", json_lines(tmp_path / "test.jsonl", [{"tokens": ["w1", "w2"], "ner_tags": ["O", "O"]}]), "test")
+    backbone = WarmEvaluator(fleet.backbone, tmp_path, "cpu").backbone
+    with pytest.raises(InputError, match=r"test\.jsonl: no entity in the test split: F1 has nothing to find"):
+        task_of(task).evaluation(EvaluationSet(task, data, "test", 6), backbone, tmp_path)
 
 
 def sentences(rng, count):

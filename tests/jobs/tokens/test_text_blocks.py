@@ -11,12 +11,12 @@ import pytest
 from data_files import SENTENCES, data_folder, json_lines, ref, row, write
 from tiny_backbone import make_backbone
 from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
-from transformers import PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast, RobertaTokenizerFast
 
 from jobs.errors import InputError
 from jobs.spec import BackboneRef, DataRef, TaskRef
 from jobs.spec.identity import key_of
-from jobs.tokens.text_blocks import text_blocks
+from jobs.tokens.text_blocks import packed_blocks, text_blocks
 from jobs.tokens.token_labels import token_labels
 from jobs.tokens.tokenizer import load_tokenizer, unknown_ids
 
@@ -83,6 +83,36 @@ def test_the_share_of_unknown_tokens_is_measured(tmp_path, pieces):
     foreign = text_blocks(texts_ref(tmp_path / "b.txt", ["ሰላም ለዓለም"]), "train", pieces, 32, tmp_path)
     assert known.unknown_share == 0.0
     assert foreign.unknown_share > 0.4
+
+
+@pytest.mark.parametrize("cut", [text_blocks, packed_blocks])
+def test_a_split_without_a_single_known_piece_is_refused(tmp_path, cut):
+    """Its loss would be 0.000, the best there is: a tokenizer's unknown token says nothing of a text."""
+    backbone = make_backbone(tmp_path / "words")
+    foreign = texts_ref(tmp_path / "am.txt", ["ሰላም ለዓለም"] * 20)
+    with pytest.raises(InputError, match=r"am\.txt: the tokenizer of tiny does not know a single piece of the train"):
+        cut(foreign, "train", backbone, 8, tmp_path)
+    known = cut(texts_ref(tmp_path / "b.txt", ["ሰላም ለዓለም"] * 20 + ["w1"]), "train", backbone, 8, tmp_path)
+    assert known.unknown_share == pytest.approx(40 / 41)
+
+
+def test_words_of_a_byte_level_tokenizer_are_those_of_running_text(tmp_path):
+    """RoBERTa's is saved without a space before a text, and would glue the words of a sentence together."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    specials = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=320, special_tokens=specials, initial_alphabet=alphabet)
+    tokenizer.train_from_iterator(["Anna goes to Roma", "Roma, Anna!"] * 20, trainer)
+    tokenizer.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0), add_prefix_space=False)
+    own = RobertaTokenizerFast(tokenizer_object=tokenizer)
+    own.save_pretrained(tmp_path / "roberta")
+    (tmp_path / "roberta" / "config.json").write_text('{"model_type": "roberta"}')
+    backbone = BackboneRef("roberta", "sha256:0", str(tmp_path / "roberta"))
+    sentence = type(SENTENCES[0])(("Anna", "goes", "to", "Roma"), ("B-PER", "O", "O", "B-LOC"))
+    (example,) = examples_of(tmp_path, backbone, [sentence])
+    assert example.input_ids.tolist() == own(" Anna goes to Roma")["input_ids"]
+    assert (example.word_starts > 0).all()
 
 
 def test_single_bytes_count_as_unknown():

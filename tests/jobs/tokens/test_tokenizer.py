@@ -45,6 +45,6 @@ def test_tokens_of_another_library_or_of_other_ids_are_made_anew(tmp_path, backb
     tokenizer_identity.cache_clear()
     assert len(files()) == 2  # the first is found again
     # The same name and revision, other ids: as when a library reads the same file otherwise.
-    monkeypatch.setattr(tokenizer, "load_tokenizer", lambda ref: lambda probe: {"input_ids": [1, 2, 3]})
+    monkeypatch.setattr(tokenizer, "load_tokenizer", lambda ref: lambda probe, verbose: {"input_ids": [1, 2, 3]})
     tokenizer_identity.cache_clear()
     assert tokenizer_identity(backbone)[-1] == "1 2 3"
