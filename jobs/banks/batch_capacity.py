@@ -72,7 +72,7 @@ def _first(forward: AdapterBackend, calls: Sequence[LanguageCall]) -> LanguageLe
     for call in calls:
         try:
             return forward.start(call)
-        except (InputError, OSError, ValueError) as error:
+        except Exception as error:  # noqa: BLE001  (whatever is wrong with one corpus ends that language alone)
             _LOG.info("%s is not tried: %s", call.name, error)
     return None
 

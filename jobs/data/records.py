@@ -27,6 +27,9 @@ Check = Callable[[Values, Sequence[str], str], tuple[Values, list[Fault]]]
 
 _STRING = datasets.Value("string")
 QUESTIONS = ("cause", "effect")
+# Columns that a data set may lack, and what stands for theirs: texts of their own are classified without a second one.
+_OPTIONAL = ("hypothesis",)
+_NO_TEXT = object()
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +47,9 @@ def format_of(kind: TaskKind) -> Format:
 
 
 def _pair(values: Values, labels: Sequence[str], where: str) -> tuple[Values, list[Fault]]:
-    faults = [fault for name in ("premise", "hypothesis") for fault in _text_faults(values, name, where)]
+    texts = [name for name in ("premise", "hypothesis") if values[name] is not _NO_TEXT]
+    faults = [fault for name in texts for fault in _text_faults(values, name, where)]
+    values = {name: "" if value is _NO_TEXT else value for name, value in values.items()}
     label = values["label"]
     if not isinstance(label, str):
         todo = "name numbered labels in order by label_names" if isinstance(label, int) else "give a string"
@@ -137,13 +142,17 @@ class Reading:
     labels: tuple[str, ...]
 
     def places(self) -> dict[str, str]:
-        """Our name -> the data set's, for every column. Raises InputError for a name that the kind does not have."""
+        """Our name -> the data set's, for every column that it has. Raises InputError for a name that the kind does not
+        have, and for an empty one of a column that cannot be left out.
+        """
         known = HEAD_COLUMNS[self.kind]
         given = dict(self.columns)
         wrong = sorted(set(given) - set(known))
         if wrong:
             raise InputError(Fault("unknown columns", "columns", ", ".join(wrong), f"known: {', '.join(known)}"))
-        return {name: given.get(name, name) for name in known}
+        if nameless := [name for name in known if not given.get(name, name) and name not in _OPTIONAL]:
+            raise InputError(Fault("a column without a name", "columns", ", ".join(nameless), "say what it is called"))
+        return {name: given.get(name, name) for name in known if given.get(name, name)}
 
     def numbered(self, found: Values) -> Values:
         """A row of texts with its label as a number, where numbers are meant: they have names, or are of a choice."""
@@ -160,7 +169,7 @@ class Reading:
             got = f"columns: {', '.join(map(repr, found))}"[:120]
             faults.add(Fault(f"no column {absent[0]!r}", where, got, "say in `columns` what it is called"))
             return None
-        values = {name: found[column] for name, column in places.items()}
+        values = {name: found[places[name]] if name in places else _NO_TEXT for name in HEAD_COLUMNS[self.kind]}
         label = values.get("label")
         if self.kind == "classification" and type(label) is int and 0 <= label < len(self.names):
             values["label"] = self.names[label]

@@ -121,7 +121,7 @@ def _pair_set(evaluation: EvaluationSet, backbone: Reader, cache: Path) -> Accur
     """Predictions are label numbers."""
 
     def told(row: Mapping[str, Any], number: int) -> dict[str, Any]:
-        texts = {name: row[name] for name in ("premise", "hypothesis")}
+        texts = {name: row[name] for name in ("premise", "hypothesis") if row[name]}
         return {**texts, "gold": row["label"], "predicted": evaluation.task.labels[number]}
 
     return _scored_set(evaluation, backbone, cache, lambda labels: labels, told)

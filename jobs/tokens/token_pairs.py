@@ -24,7 +24,7 @@ ASKED = {"cause": "What was the cause?", "effect": "What happened as a result?"}
 
 
 class Pair(NamedTuple):
-    """Two texts and the number of their label."""
+    """Two texts, the second "" in all pairs of a data set that has one alone, and the number of their label."""
 
     first: str
     second: str
@@ -73,7 +73,8 @@ def token_pairs(
         rows = load_records(data, split, task, cache)
         pairs = [pair for row in rows for pair in _PAIRS[task.kind](row, task)]
         meta = {"truncated": 0, "pieces": 0, "unknown": 0}
-        write_ragged(path, _COLUMNS, _rows(pairs, pair_tokenizer(backbone), max_length, meta), meta)
+        tokenizer = pair_tokenizer(backbone) if any(pair.second for pair in pairs) else load_tokenizer(backbone)
+        write_ragged(path, _COLUMNS, _rows(pairs, tokenizer, max_length, meta), meta)
 
     return TokenPairs(mapped(path, build))
 
@@ -105,12 +106,13 @@ _PAIRS: dict[TaskKind, Callable[[dict[str, Any], TaskRef], Iterator[Pair]]] = {
 
 def _rows(pairs: Sequence[Pair], tokenizer: Any, max_length: int, meta: dict[str, int]) -> Iterator[list[list[int]]]:
     unknown = unknown_ids(tokenizer)
-    specials = tokenizer.num_special_tokens_to_add(pair=True)
+    two = any(pair.second for pair in pairs)
+    specials = tokenizer.num_special_tokens_to_add(pair=two)
     if max_length < specials + 2:
         raise InputError(Fault(f"max_length must be at least {specials + 2}", "max_length", str(max_length)))
     for start in range(0, len(pairs), _ROWS_AT_ONCE):
         batch = pairs[start : start + _ROWS_AT_ONCE]
-        texts = ([pair.first for pair in batch], [pair.second for pair in batch])
+        texts = ([pair.first for pair in batch], *([[pair.second for pair in batch]] if two else []))
         encoded = tokenizer(
             *texts, truncation=True, max_length=max_length, return_attention_mask=False, return_token_type_ids=True
         )

@@ -13,6 +13,7 @@ from orchestrator.campaign.adapters import TrainingFields
 from orchestrator.campaign.comparisons import (
     ComparisonSection,
     EnhancementSection,
+    JointSection,
     MixtureSection,
     ZeroShotSection,
     chosen_methods,
@@ -84,6 +85,8 @@ def _adapterless(campaign: Campaign, trained: Sequence[str], document: Document)
                 yield Fault("a zero-shot target must not have an adapter of its own", where, code, todo)
             if isinstance(comparison, EnhancementSection) and code not in trained:
                 yield Fault("an enhancement target needs an adapter of its own", where, code, to_pool(code, trained))
+            if isinstance(comparison, MixtureSection | JointSection) and has_adapter and code not in trained:
+                yield Fault("one language in two spellings", where, code, to_pool(code, trained))
         for place, code in enumerate(comparison.related.pool):
             if code not in trained:
                 where = document.where(("comparisons", number, "related", "pool", place))
@@ -96,9 +99,11 @@ def _adapterless(campaign: Campaign, trained: Sequence[str], document: Document)
         if task.language not in trained:
             where, todo = document.where(("tasks", number, "language")), to_pool(task.language, trained)
             yield Fault("the task's language has no adapter", where, task.language, todo)
-        for place, code in enumerate(task.sources if task.trained_on == "sources" else ()):
-            if code not in trained:
-                where = document.where(("tasks", number, "sources", place))
+        for place, code in enumerate(task.sources):
+            where = document.where(("tasks", number, "sources", place))
+            if code not in trained and resolve_language(code).key in keys:
+                yield Fault("one language in two spellings", where, code, to_pool(code, trained))
+            elif code not in trained and task.trained_on == "sources":
                 yield Fault("the task's language has no adapter", where, code, to_pool(code, trained))
 
 
@@ -202,6 +207,8 @@ def _twice(campaign: Campaign, document: Document) -> Iterator[Fault]:
     for key, names in named.items():
         yield from _names_twice(names, document, (key,))
     yield from _languages_twice(campaign.languages.pool, document, ("languages", "pool"))
+    for number, task in enumerate(campaign.tasks):
+        yield from _languages_twice(task.sources, document, ("tasks", number, "sources"))
     for at, data in _data_sets(campaign):
         yield from _languages_twice(tuple(data.names), document, (*at, "names"), keyed=True)
         yield from _languages_twice(tuple(data.elsewhere), document, (*at, "elsewhere"), keyed=True)

@@ -47,6 +47,18 @@ def test_columns_have_the_data_set_s_names_and_numbers_the_labels(tmp_path):
     assert said.startswith("/a.jsonl:1: no column 'premise' (got columns: 'sentence1'") and "`columns`" in said
 
 
+def test_texts_may_stand_alone(tmp_path):
+    alone = (("hypothesis", ""), ("premise", "text"))
+    found = rows_of([{"text": "it rains", "label": "yes"}], INFERENCE, tmp_path, columns=alone)
+    assert found == [{"premise": "it rains", "hypothesis": "", "label": "yes"}]
+    (said,) = faults([{"text": "", "label": "yes"}], INFERENCE, tmp_path, columns=alone)
+    assert said.startswith("/a.jsonl:1: no premise")
+    (said,) = faults([PAIR], INFERENCE, tmp_path, columns=(("premise", ""),))
+    assert said == "columns: a column without a name (got premise); say what it is called"
+    (said,) = faults([{**PAIR, "hypothesis": ""}], INFERENCE, tmp_path)
+    assert said.startswith("/a.jsonl:1: no hypothesis")
+
+
 def test_a_label_that_differs_from_the_task_s_is_named_with_its_row(tmp_path):
     said = faults([PAIR, {**PAIR, "label": "neutral"}, {**PAIR, "label": 7}], INFERENCE, tmp_path)
     assert said == [

@@ -9,7 +9,7 @@ from itertools import pairwise
 import pytest
 from data_files import data_folder, json_lines, ref
 from tiny_backbone import make_backbone
-from tiny_tasks import CHOICES
+from tiny_tasks import CHOICES, INFERENCE
 
 from jobs.backbones import embedded_backbone
 from jobs.data.load import load_records
@@ -18,6 +18,7 @@ from jobs.files.digest import directory_digest
 from jobs.spec import BackboneRef, TaskRef
 from jobs.tokens.token_pairs import token_pairs
 from jobs.tokens.token_windows import NOWHERE, token_windows
+from jobs.tokens.tokenizer import load_tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +103,16 @@ def test_pairs_that_are_too_long_are_cut_and_counted(tiny, tmp_path):
     pairs = token_pairs(ref("json", json_lines(tmp_path / "a.jsonl", rows)), "train", CHOICES, tiny, 16, tmp_path)
     assert pairs.truncated == 2 and [pair.label for pair in pairs] == [1, 0, 1, 0]
     assert max(pairs.lengths) == 16 and list(pairs[2].input_ids[-2:]) == [7, 2], "the shorter text keeps its tokens"
+
+
+def test_a_text_that_stands_alone_is_a_row_as_the_tokenizer_makes_it(tiny, tmp_path):
+    texts = ["w1 w2", " ".join(["w3"] * 30)]
+    path = json_lines(tmp_path / "a.jsonl", [{"text": text, "label": "no"} for text in texts])
+    data = ref("json", path, columns=(("premise", "text"), ("hypothesis", "")))
+    found = token_pairs(data, "train", INFERENCE, tiny, 16, tmp_path)
+    expected = [load_tokenizer(tiny)(text, truncation=True, max_length=16)["input_ids"] for text in texts]
+    assert [pair.input_ids.tolist() for pair in found] == expected and found.truncated == 1
+    assert [pair.label for pair in found] == [2, 2]
 
 
 def test_a_tokenizer_that_joins_no_two_texts_is_refused(tiny, tmp_path):

@@ -355,5 +355,12 @@ def test_a_language_in_two_spellings_is_told_how_the_pool_writes_it(faults):
     assert "write it as in `languages.pool`: es" in said
     (said,) = faults({"comparisons.0.targets": ["por_Latn"]})
     assert "a zero-shot target must not have an adapter of its own (got por_Latn)" in said
+    (said,) = faults({"comparisons.1": {"name": "j", "kind": "joint", "targets": ["spa", "gl"], "tasks": ["text"]}})
+    assert "targets[0]: one language in two spellings (got spa); write it as in `languages.pool`: es" in said
+    said = faults({"tasks.0.sources": ["en", "eng", "gl", "glg"]})
+    assert ["the language is listed twice" in one for one in said] == [True, True, False]
+    assert (
+        "tasks[0].sources[1]: one language in two spellings (got eng); write it as in `languages.pool`: en" in said[2]
+    )
     (said,) = faults({"corpora.names": {"es": "x", "spa": "y"}})
     assert "corpora.names.spa: the language is listed twice (got spa); it is the same as es" in said
