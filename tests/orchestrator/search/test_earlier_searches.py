@@ -12,7 +12,7 @@ from orchestrator.search.score_cache import SCORES, ScoreCache
 from orchestrator.search.session import Session
 from orchestrator.store.artifacts import ArtifactStore
 from orchestrator.store.step import make_step
-from tests.orchestrator.campaign_files import planned, write_file
+from tests.orchestrator.campaign_files import planned, write_data, write_file
 
 
 @pytest.fixture
@@ -67,8 +67,8 @@ def test_a_finished_search_is_found_by_what_it_asks_though_its_space_and_name_ch
     (line,) = change_lines(store, after.steps, [search_of(after)])
     assert f"{step.key} (finished)" in line and "space.lambdas" in line and "space.pairs" in line
     assert "3 of 5 candidates have scores that are kept" in line
-    other = planned(tmp_path, {"comparisons.0.targets": ["ca"], "corpora.files": "${data}/gl-{split}.jsonl",
-                               "tasks.0.data.files": "${data}/ner-gl-{split}.jsonl"})  # fmt: skip
+    write_data(tmp_path, ("ca",))
+    other = planned(tmp_path, {"comparisons.0.targets": ["ca"]})
     new = next(c.search for c in other.comparisons if c.target == "ca")
     assert change_lines(store, other.steps, [new]) == []
 
