@@ -39,12 +39,29 @@ def _flags_alone(params: list[Any]) -> list[Any]:
     return params
 
 
-def _group(purpose: str, commands: dict[str, Callable[..., None]], completion: bool = False) -> typer.Typer:
+def _tell_version(asked: bool) -> None:
+    if asked:
+        print(f"adapterfleet {importlib.metadata.version('adapterfleet')}")
+        raise typer.Exit
+
+
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Show the version and leave.")
+    ] = False,
+) -> None:
+    """What the program itself is asked."""
+
+
+def _group(
+    purpose: str, commands: dict[str, Callable[..., None]], own: Callable[..., None] | None = None
+) -> typer.Typer:
     group = typer.Typer(
         help=purpose,
         cls=_Group,
         no_args_is_help=True,
-        add_completion=completion,
+        callback=own,
+        add_completion=own is not None,
         pretty_exceptions_enable=False,
         context_settings=_HELP,
     )
@@ -74,23 +91,8 @@ app = _group(
         "submit": ray_jobs.submit,
         "schema": plan.schema,
     },
-    completion=True,
+    own=_options,
 )
-
-
-def _tell_version(asked: bool) -> None:
-    if asked:
-        print(f"adapterfleet {importlib.metadata.version('adapterfleet')}")
-        raise typer.Exit
-
-
-@app.callback()
-def _options(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Show the version and leave.")
-    ] = False,
-) -> None:
-    """Train fleets of language adapters, combine them by arithmetic, and find the best combination."""
 
 
 _BACKBONES = typer.Typer(

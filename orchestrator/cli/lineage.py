@@ -55,7 +55,7 @@ _PAGES = "/#/experiments?workflowType=machine_learning"
 
 def ui(
     workspace: Workspace = HERE,
-    port: Annotated[int, typer.Option(min=1, max=65535, help="of 127.0.0.1, where the pages are served")] = 5000,
+    port: Annotated[int, typer.Option(help="of 127.0.0.1, where the pages are served")] = 5000,
 ) -> None:
     """Open MLflow's pages for a workspace on 127.0.0.1."""
     from orchestrator.lineage.mlflow.writer import ui_command
@@ -68,7 +68,9 @@ def ui(
 
 
 def _check_free(port: int) -> None:
-    """Raise InputError where somebody listens already: MLflow would say so in a traceback, and end well."""
+    """Raise InputError for no port, and where somebody listens: MLflow would say so in tracebacks, and end well."""
+    if not 0 < port < 2**16:
+        raise InputError(Fault("no such port", "--port", str(port), "1 to 65535"))
     with socket.socket() as own:
         own.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
