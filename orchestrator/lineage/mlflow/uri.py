@@ -33,11 +33,12 @@ ARTIFACTS = "mlartifacts"
 def default_uri(workspace: Path) -> str:
     """The tracking store of a workspace that names none: an absolute `sqlite:////...` address.
 
-    Raises InputError for a path that such an address cannot say.
+    Raises InputError for a path that such an address cannot say: %20 in it is a space, and options follow a ?.
     """
-    if "?" in str(workspace.resolve()):
+    place = str(workspace.resolve())
+    if set(place) & {"?", "%"}:
         todo = "name another directory with --workspace, a server with --tracking, or --tracking off"
-        raise InputError(Fault("MLflow's database cannot lie in a path with a ?", str(workspace.resolve()), "", todo))
+        raise InputError(Fault("MLflow's database cannot lie in a path with ? or %", place, todo=todo))
     return f"{SQLITE}{workspace.resolve() / DATABASE}"
 
 

@@ -11,7 +11,9 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +23,10 @@ from jobs.errors import InputError
 from jobs.spec import JobResult
 from orchestrator.lineage.mlflow.connection import connect
 from orchestrator.lineage.mlflow.mirror import Mirror
-from orchestrator.lineage.mlflow.uri import default_uri
+from orchestrator.lineage.mlflow.uri import ARTIFACTS, DATABASE, default_uri
 from orchestrator.lineage.mlflow.views import data_view, model_name
 from orchestrator.lineage.mlflow.writer import Writer, rebuild, send, ui_command
+from orchestrator.store.artifacts import ArtifactStore
 from tests.orchestrator.lineage_campaign import PROVENANCE, Campaign, Size, adapter_files, corpus, make_campaign
 from tests.orchestrator.mlflow_content import content
 
@@ -405,3 +408,65 @@ def test_corpora_are_told_apart_by_everything_that_identifies_them() -> None:
     two = data_view({"source": "cldr", "language": "gl", "revision": "babel-9"}, "train")
     assert one.name == two.name
     assert one.digest != two.digest
+
+
+def files(folder: Path) -> dict[str, int]:
+    return {str(file): file.stat().st_mtime_ns for file in folder.rglob("*") if file.is_file()}
+
+
+def test_a_copied_workspace_writes_nothing_into_the_one_that_it_was_copied_from(
+    campaign: Campaign, empty_database: Path, tmp_path: Path
+) -> None:
+    made, root, other = campaign, campaign.store.root, tmp_path / "second"
+    send_all(campaign)
+    shutil.copytree(root, other)
+    before = files(root / ARTIFACTS)
+    with pytest.raises(InputError, match="the workspace was copied or moved.*remove mlflow.db.*--rebuild toy"):
+        rebuild(default_uri(other), other, made.name)
+    said: list[str] = []
+    Writer(default_uri(other), ArtifactStore(other), made.index, said.append).close(60)
+    assert any("the workspace was copied or moved" in line for line in said)
+    shutil.copy(empty_database, other / DATABASE)  # as after removing it, without the half minute of its schema
+    assert rebuild(default_uri(other), other, made.name) == len(made.steps)
+    found = content(connect(default_uri(other)), made.name)
+    assert all(found[step.key]["status"] == "FINISHED" for step in made.steps)
+    assert files(root / ARTIFACTS) == before and files(other / ARTIFACTS)
+
+
+def test_a_database_does_not_lie_where_its_address_would_be_read_as_another_place(
+    empty_database: Path, tmp_path: Path
+) -> None:
+    """MLflow would write the database of `a%20b` into `a b`."""
+    for name in ("a?b", "a%20b"):
+        with pytest.raises(InputError, match="cannot lie in a path with"):
+            default_uri(tmp_path / name)
+    odd = tmp_path / "a b#1 é"
+    odd.mkdir()
+    shutil.copy(empty_database, odd / DATABASE)
+    connect(default_uri(odd)).create_experiment("written-here")
+    assert b"written-here" in b"".join(file.read_bytes() for file in odd.glob(f"{DATABASE}*"))
+    assert [path.name for path in tmp_path.iterdir()] == [odd.name]
+
+
+class _Closed(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(401)
+        self.end_headers()
+        self.wfile.write(b"You are not authenticated.")
+
+    do_POST = do_GET  # noqa: N815
+
+    def log_message(self, *arguments: object) -> None:
+        """Print nothing."""
+
+
+def test_a_server_that_wants_a_log_in_is_told_from_one_that_does_not_answer(tmp_path: Path) -> None:
+    made = make_campaign(tmp_path / "ws")
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Closed)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    with pytest.raises(InputError, match="wants another log-in.*MLFLOW_TRACKING_USERNAME"):
+        rebuild(f"http://127.0.0.1:{server.server_port}", made.store.root, made.name)
+    server.shutdown()
+    server.server_close()
+    with pytest.raises(InputError, match="does not answer"):
+        rebuild(f"http://127.0.0.1:{server.server_port}", made.store.root, made.name)
