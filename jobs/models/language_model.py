@@ -34,6 +34,7 @@ from jobs.models.files import (
 from jobs.models.frozen_linear import freeze_linear
 from jobs.models.vocabulary_head import VocabularyHead, vocabulary_head
 from jobs.runtime.device_memory import available_bytes, in_gib
+from jobs.runtime.machine import device_type
 from jobs.runtime.precision import Precision, training_precision
 from jobs.spec import BackboneRef, Objective
 
@@ -99,7 +100,7 @@ def load_language_model(
         max_length = _max_length(config)
     tokenizer = read_tokenizer(files, vocabulary)
     notes = _ensure_padding(tokenizer, files.named)
-    target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    target = torch.device(device or device_type())
     dtype: torch.dtype = getattr(torch, precision(target.type, family == "encoder"))
     _check_room(files, weights, config, target, dtype)
     model = _model(files, config, family, dtype)

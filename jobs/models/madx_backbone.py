@@ -24,6 +24,7 @@ from jobs.models.files import (
     weights_faults,
 )
 from jobs.models.limits import ARCHITECTURES
+from jobs.runtime.machine import device_type
 from jobs.spec import BackboneRef
 
 MASKED_LM_HEAD = "default"
@@ -71,7 +72,7 @@ def load_backbone(ref: BackboneRef, device: torch.device | str | None = None) ->
         model = _model(files, config, weights)
     model.requires_grad_(False)
     model.eval()
-    model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    model.to(device or device_type())
     with torch.no_grad(), settings_faults(files):  # some of them are read when tokens pass
         model.base_model(torch.tensor([[0]], device=model.device))
     return Backbone(ref, model, tokenizer, _max_length(config))
