@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,9 @@ import yaml
 
 from jobs.data.reading import quotes_are_texts
 from jobs.errors import Fault, InputError
-from jobs.files.yaml_document import parse_yaml
 
 _LINES = 100_000  # of a table that are looked at for quotation marks
-_FRONT_MATTER = re.compile(r"\A---\r?\n(.*?)^---\s*$", re.DOTALL | re.MULTILINE)
+_NAMED = re.compile(r"[\s-]*config_name:\s+([\w.+-]+)\s*$")
 
 
 def table_settings(config: Any, files: Sequence[str]) -> dict[str, Any]:
@@ -41,26 +40,14 @@ def _quotes_are_texts(file: str) -> bool:
 
 
 def check_card(file: Path) -> None:
-    """Raise InputError for a card whose front matter is no YAML, or names configurations by what YAML 1.1 takes for
-    true, false or a number, as `datasets` reads it.
+    """Raise InputError for a card that names a configuration by what YAML 1.1, as `datasets` reads it, takes for true,
+    false or a number.
     """
-    found = _FRONT_MATTER.match(file.read_text(encoding="utf-8", errors="replace")) if file.is_file() else None
-    if found is None:
+    if not file.is_file():
         return
-    # Blank lines in place of what stands before keep the line numbers of faults those of the file.
-    meant = parse_yaml(f"\n{found[1]}", file)
-    read = yaml.safe_load(found[1])
-    for place, name in _names(read):
-        if not isinstance(name, str):
-            (written,) = [own for at, own in _names(meant.content) if at == place]
-            todo = f'write "{written}" in quotation marks'
-            raise InputError(Fault(f"YAML takes {written} for {str(name).lower()}", meant.where(place), todo=todo))
-
-
-def _names(content: Any) -> Iterator[tuple[tuple[str | int, ...], Any]]:
-    """(place, value) of every configuration's name."""
-    for key in ("configs", "dataset_info"):
-        configs = content.get(key) if isinstance(content, dict) else None
-        for number, config in enumerate(configs) if isinstance(configs, list) else ():
-            if isinstance(config, dict) and "config_name" in config:
-                yield (key, number, "config_name"), config["config_name"]
+    for number, line in enumerate(file.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+        if (named := _NAMED.match(line)) and not isinstance(read := yaml.safe_load(named[1]), str):
+            what, todo = f"YAML takes {named[1]} for {str(read).lower()}", f'write "{named[1]}" in quotation marks'
+            raise InputError(Fault(what, f"{file}:{number}: config_name", todo=todo))
+        if number > 1 and line == "---":
+            return

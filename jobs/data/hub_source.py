@@ -202,8 +202,7 @@ def _require(column: str, known: list[str], where: str) -> None:
 
 # By `datasets` and what it reads with, for names, networks, cards and files that are not as they should be.
 _RAISED = (
-    ValueError, RuntimeError, OSError, TypeError, LookupError, AttributeError, yaml.YAMLError,
-    datasets.exceptions.DatasetsError,
+    ValueError, RuntimeError, OSError, TypeError, LookupError, AttributeError, datasets.exceptions.DatasetsError,
 )  # fmt: skip
 
 
@@ -214,6 +213,10 @@ def _explained(data: DataRef, what: str) -> Iterator[None]:
         yield
     except InputError:
         raise
+    except yaml.MarkedYAMLError as error:
+        card = Path(_path(data)) / "README.md"
+        line = error.problem_mark.line + 2 if error.problem_mark else 1  # below the card's ---
+        raise InputError(Fault(f"not valid YAML: {error.problem}", f"{card}:{line}", todo="mend the card")) from error
     except _RAISED as error:
         where = " ".join(filter(None, (data.dataset, data.subset, data.directory)))
         got = f"{type(error).__name__}: {error}"[:300]

@@ -99,7 +99,7 @@ class References:
     def _check_own(self, request: DataRequest, section: DataSection, purpose: str) -> None:
         """Note data that two languages would share: one of them would be trained or scored on the other's."""
         other = self._places.setdefault(data_place(request), request.language)
-        if resolve_language(other).key != resolve_language(request.language).key:
+        if other != request.language and resolve_language(other).key != resolve_language(request.language).key:
             where = f"{purpose} of {request.language}"
             keys = "`dataset`, `subset`, `directory` or `rows`" if section.source == "hub" else "`files`"
             todo = f"put {{language}}, {{iso639_3}} or {{name}} into {keys}, or give one of them data in `elsewhere`"

@@ -77,7 +77,9 @@ def named(name):
 
 def test_a_configuration_called_no_must_be_quoted_in_a_card_and_is_told_so(tmp_path):
     folder = card(tmp_path / "set", named("no"))
-    with pytest.raises(InputError, match=r'README\.md:4: .*YAML takes no for false; write "no" in quotation marks'):
+    with pytest.raises(
+        InputError, match=r'README\.md:4: config_name: YAML takes no for false; write "no" in quotation marks'
+    ):
         load_text(ref(folder, subset="no"), "train", tmp_path)
     write(folder / "README.md", named('"no"'))
     assert list(load_text(ref(folder, "sha256:1", subset="no"), "train", tmp_path)) == ["ja"]
