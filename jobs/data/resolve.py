@@ -156,7 +156,7 @@ def _hub(request: DataRequest, cache: Path, faults: list[Fault]) -> tuple[str, t
             faults.append(Fault(f"no such folder in {directory}", request.where, own, todo))
         return files_digest(directory_files(directory), cache), ((DIRECTORY, str(directory)),)
     if not _COMMIT.fullmatch(request.revision):
-        todo = "pin `revision` to a commit of the data set (40 hex digits), or give a directory that exists"
+        todo = f"pin `revision` to a commit of the data set (40 hex digits), or give a directory: {directory} is none"
         faults.append(Fault(f"{request.dataset} has no pinned revision", request.where, request.revision, todo))
     return request.revision, ()
 

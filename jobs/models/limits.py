@@ -7,13 +7,16 @@ from typing import Any
 
 # Encoders that bottleneck adapters sit in, and that have heads beside LoRA and its like.
 ARCHITECTURES = {"xlm-roberta": "XLM-R", "roberta": "RoBERTa", "bert": "BERT"}
+# Decoders whose files say by this key how many positions they have.
+_N_POSITIONS = ("codegen", "ctrl", "gpt2", "gpt_bigcode", "gptj", "openai-gpt")
 
 
 def longest_row(config: Mapping[str, Any]) -> int | None:
     """The longest row in tokens that the model of the document `config` reads; None where it does not tell."""
-    positions, padding = config.get("max_position_embeddings"), config.get("pad_token_id", 1)
+    kind, padding = str(config.get("model_type")), config.get("pad_token_id", 1)
+    positions = config.get("n_positions" if kind in _N_POSITIONS else "max_position_embeddings")
     if type(positions) is not int:
         return None
     # RoBERTa numbers positions from padding_idx + 1.
-    numbered = "roberta" in str(config.get("model_type")) and type(padding) is int
+    numbered = "roberta" in kind and type(padding) is int
     return positions - (padding + 1 if numbered else 0)

@@ -2,7 +2,16 @@ import dataclasses
 import json
 
 import pytest
-from transformers import BertConfig, LlamaConfig, XLMRobertaConfig
+from transformers import (
+    BertConfig,
+    CTRLConfig,
+    GPT2Config,
+    GPTJConfig,
+    LlamaConfig,
+    OpenAIGPTConfig,
+    T5Config,
+    XLMRobertaConfig,
+)
 
 from jobs.adapters import peft_heads
 from jobs.errors import InputError
@@ -140,8 +149,9 @@ def test_adapters_and_heads_that_an_architecture_does_not_have_are_told_before_a
 
 def test_the_limits_of_planning_are_those_of_the_models():
     assert tuple(ARCHITECTURES) == tuple(peft_heads._MODULES)
-    made = (XLMRobertaConfig(max_position_embeddings=40), BertConfig(max_position_embeddings=40), LlamaConfig())
-    for config in made:
+    encoders = XLMRobertaConfig(max_position_embeddings=40), BertConfig(max_position_embeddings=40)
+    assert longest_row(T5Config().to_dict()) is None  # which reads rows of any length
+    for config in (*encoders, LlamaConfig(), GPT2Config(), GPTJConfig(), CTRLConfig(), OpenAIGPTConfig()):
         assert longest_row(config.to_dict()) == language_model._max_length(config)
 
 
