@@ -49,8 +49,9 @@ def signed(metric: str, value: float) -> str:
 
 
 def _written(metric: str, value: float, sign: str) -> str:
-    text = f"{100 * value:{sign}.2f} %" if metric in _JOINT else f"{value:{sign}.{2 if metric in _POINTS else 3}f}"
-    return text.replace("-", "−")
+    shown, digits, unit = (100 * value, 2, " %") if metric in _JOINT else (value, 2 if metric in _POINTS else 3, "")
+    whole = round(shown, digits) + 0.0  # without the sign of what is no difference
+    return f"{whole:{sign}.{digits}f}{unit}".replace("-", "−")
 
 
 def interval(metric: str, low: float, high: float) -> str:

@@ -11,6 +11,7 @@ from orchestrator.report.wording import (
     gain_words,
     mixture_words,
     score,
+    signed,
     system_colours,
     task_title,
 )
@@ -49,6 +50,7 @@ def test_every_metric_of_every_kind_has_its_digits_and_words(kind, metric):
     assert gain_unit(metric) and "_" not in gain_unit(metric)
     amount, words = gain_words(metric, -1.5)
     assert amount == ("1.500" if loss else "1.50") and ("more" in words) == loss
+    assert signed(metric, -1e-16) == ("+0.000" if loss else "+0.00")
 
 
 def test_a_task_is_called_by_its_kind_and_metric():
