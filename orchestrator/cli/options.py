@@ -107,9 +107,9 @@ def looked_at(workspace: Path) -> Iterator[Path]:
         return
     if workspace.exists() and not workspace.is_dir():
         raise InputError(Fault("not a directory", "--workspace", str(workspace)))
-    console.print(f"note: {workspace} is no workspace yet: `run` makes it one", style="yellow", soft_wrap=True)
     with TemporaryDirectory(prefix="adapterfleet-") as folder:
         yield Path(folder)
+    console.print(f"note: {workspace} is no workspace yet: `run` makes it one", style="yellow", soft_wrap=True)
 
 
 def user_path(text: str) -> Path:
