@@ -58,22 +58,13 @@ LAYERS = (
     *("num_encoder_layers", "num_decoder_layers", "encoder_layers", "decoder_layers"),
 )
 _EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts")
-_WIDTHS = (
-    "max_position_embeddings",
-    "n_positions",
-    "vocab_size",
-    "hidden_size",
-    "d_model",
-    "n_embd",
-    "intermediate_size",
-    "d_ff",
-    "num_labels",
-)
+WIDTHS = ("vocab_size", "hidden_size", "d_model", "n_embd", "intermediate_size", "d_ff", "num_labels")
+_POSITIONS = ("max_position_embeddings", "n_positions")
 _HEADS = ("num_attention_heads", "num_key_value_heads", "num_heads", "n_head", "n_heads")
 _LARGEST = {
     **dict.fromkeys(LAYERS, 10_000),
     **dict.fromkeys(_EXPERTS, 100_000),
-    **dict.fromkeys(_WIDTHS + _HEADS, 10_000_000),
+    **dict.fromkeys(WIDTHS + _POSITIONS + _HEADS, 10_000_000),
 }
 _MOST_BYTES = 64 * 2**20
 _DEEPEST = 40

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import math
 import time
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from huggingface_hub import snapshot_download
 from requests.exceptions import HTTPError, RequestException
-from transformers import CONFIG_MAPPING, AutoModel, AutoTokenizer
+from transformers import CONFIG_MAPPING, AutoModel, AutoTokenizer, PreTrainedModel
 
 from jobs.backbones.installed import install, packaged_of
 from jobs.errors import Fault, InputError
 from jobs.files.digest import DIGEST_PREFIX, directory_digest
-from jobs.models.config_gate import CONFIG, LAYERS, checked_model_files, pinned_tokenizer_files
+from jobs.models.config_gate import CONFIG, LAYERS, WIDTHS, checked_model_files, pinned_tokenizer_files
 from jobs.models.weights_gate import stored_shapes, weight_files
 from jobs.runtime.library_faults import library_faults
 from jobs.spec import BackboneRef
@@ -184,15 +183,19 @@ def check_weights(files: ModelFiles, config: Any) -> tuple[Path, ...]:
             "backbone.path"
         )
         raise InputError(Fault("no readable weights", where, todo=todo))
+    stored = sum(math.prod(shape) for shape in shapes.values())
     todo = "restore config.json: it is of another model"
-    layers = max((value for key in LAYERS if isinstance(value := getattr(config, key, 0), int)), default=0)
-    if layers > len(shapes):
-        got = f"{layers:,} layers, {len(shapes):,} tensors"
-        raise InputError(Fault("config.json describes a larger model than the weights are", where, got, todo))
-    with settings_faults(files), torch.device("meta"):
+    for keys, most in ((LAYERS, len(shapes)), (WIDTHS, stored)):
+        for key in keys:
+            value = getattr(config, key, None)
+            if isinstance(value, int) and value > most:
+                got = f"{key} {value:,}; {len(shapes):,} tensors of {stored:,} numbers"
+                raise InputError(Fault("config.json describes a larger model than the weights are", where, got, todo))
+    with settings_faults(files), ExitStack() as without_values:
+        for context in PreTrainedModel.get_init_context(False, False):
+            without_values.enter_context(context)
         model = AutoModel.from_config(config, trust_remote_code=False)
     described = sum(one.nbytes for one in (*model.parameters(), *model.buffers()))
-    stored = sum(math.prod(shape) for shape in shapes.values())
     if described > _BYTES_OF_A_WEIGHT * stored + _SPARE:
         got = f"{described / 2**30:,.1f} GiB described, {stored:,} numbers stored"
         raise InputError(Fault("config.json describes a larger model than the weights are", where, got, todo))
