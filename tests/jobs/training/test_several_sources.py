@@ -62,7 +62,7 @@ def test_each_row_has_its_own_language_s_adapter_below_it(world, task):
     call = call_of(headed, task, BottleneckConfig(4, 0), languages, f"stack-{task.kind}")
     trainer = TaskTrainer(call, headed_encoder(call))
     seen = []
-    trainer.learner.learn = lambda gradient, loss, tokens: seen.append((gradient, loss))
+    trainer.learner.learn = lambda gradient, loss, tokens, labels: seen.append((gradient, loss))
     border = int(trainer._ends[0])
     place = next(n for n in range(99) if min(trainer._order[n]) < border <= max(trainer._order[n]))
     numbers = trainer._order[place].tolist()  # of both languages
