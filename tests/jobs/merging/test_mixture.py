@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from tiny_adapters import save_hub, save_peft
 
+from jobs.adapters.adapter import Head
 from jobs.adapters.formats import read_adapter
 from jobs.arithmetic.combine import base_weights, linear
 from jobs.arithmetic.dare import dare
@@ -42,6 +44,14 @@ def assert_equal(adapter, expected):
 def test_a_key_is_a_language_or_a_role_without_its_seed():
     assert mixture_role("gl", 42) == "language:gl@42"
     assert mixture_role("language:gl", 7) == "language:gl@7" and mixture_role("task:en", 7) == "task:en@7"
+
+
+def test_a_task_adapter_of_weight_zero_brings_its_head(decoder):
+    name, weight = "base_model.model.classifier.weight", torch.arange(8.0).reshape(2, 4)
+    head = Head({"modules_to_save": ["classifier"], "config": {"head_type": "tagging"}}, {name: weight})
+    sources = {**decoder, "task:en": dataclasses.replace(decoder["task:en"], head=head)}
+    merged = mix(Mixture((("task:en", 0.0), ("language:gl", 1.0)), "linear"), sources, None, "gl")
+    assert merged.head is not None and torch.equal(merged.head.tensors[name], weight)
 
 
 def test_equal_mixtures_are_equal_values():
