@@ -8,16 +8,21 @@ import signal
 import socket
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from orchestrator.cli import app as command_line
 from orchestrator.cli.options import print_whole
+from orchestrator.cli.run import _tell as tell_outcome
 from orchestrator.cli.tables import status_table
+from orchestrator.execution.loop import Summary
 from orchestrator.report.terminal import results_table
+from orchestrator.report.write import ReportPaths
 from orchestrator.results.comparisons import campaign_results
 from orchestrator.results.inputs import read_inputs
+from orchestrator.run import Outcome
 from orchestrator.store.artifacts import ArtifactStore
 from orchestrator.store.layout import campaign_folder
 from tests.orchestrator.campaign_files import planned, write_data, write_file
@@ -126,6 +131,21 @@ def test_a_port_that_is_taken_is_one_line(folder, call):
         code, out, err = call("ui", "-w", "ws", "--port", port)
     assert (code, out) == (2, "") and err.startswith(f"error: --port: the port is taken (got {port}: ")
     assert call("ui", "-w", "ws", "--port", 99999)[0] == 2
+
+
+@pytest.mark.parametrize(
+    ("tracking", "said"),
+    [
+        ("", "MLflow: adapterfleet ui --workspace ws"),
+        ("off", ""),
+        ("http://me:hunter22@host:1", "MLflow: http://host:1"),
+    ],
+)
+def test_a_run_offers_the_pages_that_there_are(tmp_path, capsys, tracking, said):
+    page = tmp_path / "index.html"
+    tell_outcome(Outcome(Summary(), ReportPaths(page, page, (), ())), Path("ws"), tracking)
+    told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("MLflow")]
+    assert told == ([said] if said else [])
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"outcome": "running"}', "\x00" * 20])

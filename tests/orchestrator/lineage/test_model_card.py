@@ -91,6 +91,19 @@ def test_a_merge_names_its_weights_and_its_validation_scores(made: Synthetic) ->
     assert f"validation f1, mean over seeds: {search.details['winner']['mean']:.4g}" in text
 
 
+def test_an_adapter_of_weight_zero_is_no_parent(made: Synthetic) -> None:
+    step = _step(made, "merge/gl-ner-s42")
+    assert isinstance(step.spec, MergeSpec)
+    details = {**made.records[step.key].details, "weights": {"en": 1.0, "pt": 0.0}}
+    inputs = _inputs(made, step)
+    text = card(step.spec, inputs, JobResult(details=details))
+    english, portuguese = (
+        inputs[next(role for role in inputs if role.startswith(f"language:{c}"))] for c in ("en", "pt")
+    )
+    assert english.key in text and "1 · (theta_en − theta_pre)" in text
+    assert portuguese.key not in text and "theta_pt" not in text and "- pt:" not in text
+
+
 def test_a_merge_names_the_data_of_the_adapters_it_is_made_of(made: Synthetic) -> None:
     text = _card(made, _step(made, "merge/gl-ner-s42"))
     data = text.split("## Data of the merged adapters")[1].split("##")[0]
