@@ -8,6 +8,7 @@ import sqlite3
 import time
 from contextlib import closing
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from mlflow import MlflowClient
 from mlflow.entities import Experiment
@@ -41,8 +42,7 @@ def open_experiment(client: MlflowClient, name: str, workspace: Path, descriptio
         if description:
             tags["mlflow.note.content"] = description
         return str(client.create_experiment(name, _artifact_location(client, name, workspace), tags))
-    there = _artifact_location(client, name, workspace)
-    if client.tracking_uri == default_uri(workspace) and found.artifact_location != there:
+    if client.tracking_uri == default_uri(workspace) and not _inside(found.artifact_location, workspace):
         todo = f"remove {DATABASE}: `adapterfleet lineage --rebuild {name}` makes it anew from the records"
         raise InputError(
             Fault(
@@ -74,6 +74,12 @@ def _artifact_location(client: MlflowClient, name: str, workspace: Path) -> str 
         return None  # a server says where its artifacts lie
     folder = "".join(c if c.isalnum() or c in "-_" else "-" for c in name)
     return (workspace.resolve() / ARTIFACTS / folder).as_uri()
+
+
+def _inside(location: str, workspace: Path) -> bool:
+    """Whether artifacts at `location` lie in the workspace; of those that are no local files a server decides."""
+    parts = urlsplit(location)
+    return parts.scheme not in ("", "file") or Path(unquote(parts.path)).is_relative_to(workspace.resolve())
 
 
 def _create_database(file: Path) -> None:

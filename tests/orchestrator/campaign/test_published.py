@@ -113,7 +113,10 @@ def test_numbers_columns_and_systems_are_held_as_written(read):
         (("[mr, zh]", "[mr, xyzq, zh]"), ["paper/table-1.yaml:9: columns[1]: "]),
         (("[mr, zh]", "[mr, zh, mr]"), ["paper/table-1.yaml:9: columns[2]: the column is given twice"]),
         (("paper/table-1", "paper/table-2"), ["paper/table-1.yaml:2: id: `id` differs from the file's place"]),
-        (('"2311.09344"', '"2311.9"'), ["paper/table-1.yaml:4: arxiv: string should match pattern"]),
+        (
+            ('"2311.09344"', '"2311.9"'),
+            ["paper/table-1.yaml:4: arxiv: an arXiv number such as 2404.15737 is wanted (got '2311.9')"],
+        ),
     ],
 )
 def test_a_fault_names_its_file_line_and_key(read, change, lines):

@@ -237,7 +237,7 @@ from orchestrator.cli.tables import plan_table
 folder = Path(sys.argv[1])
 plan = plan_campaign(load_campaign(folder / "campaign.yaml"), References(folder / "cache"))
 store = ArtifactStore(folder / "workspace")
-plan_table(plan, store, cost_model(store.records()))
+plan_table(plan, {}, cost_model(store.records()))
 jobs = {}
 for step in plan.steps:
     jobs[step.job] = jobs.get(step.job, 0) + 1

@@ -7,6 +7,7 @@ from orchestrator.cli.app import app
 from orchestrator.scheduling import startup_times
 from orchestrator.scheduling.simulation import Overheads
 from orchestrator.scheduling.startup_times import BankClock, StartupLog, known_startup_times
+from orchestrator.store.artifacts import ArtifactStore
 from tests.orchestrator.campaign_files import write_data, write_file
 
 
@@ -60,6 +61,7 @@ def test_the_command_simulates_with_what_this_workspace_measured(tmp_path):
     jobs = ("initial-adapter", "language-adapter", "task-adapter", "search", "merge", "evaluation", "worker-start-up")
     assumed = [word for job in jobs for word in ("--assume", f"{job}=5")]
     command = ["plan", str(write_file(tmp_path)), "-w", str(tmp_path / "ws"), "--cluster", "nodes=2,cpus=1", *assumed]
+    ArtifactStore(tmp_path / "ws")
     quick = CliRunner().invoke(app, command, catch_exceptions=False).output
     StartupLog(tmp_path / "ws").note("bank", 3600.0)
     slow = CliRunner().invoke(app, command, catch_exceptions=False).output

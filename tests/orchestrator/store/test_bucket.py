@@ -392,8 +392,9 @@ def test_an_index_in_the_bucket_that_cannot_be_read_deletes_nothing(bucket_place
 def test_the_status_of_a_run_elsewhere_is_seen_as_it_changes(bucket_place, elsewhere):
     store = opened(bucket_place)
     for counts in ({"running": 1}, {"succeeded": 1}):
-        store.backend.bucket.write("campaigns/toy/status.json", json.dumps({"counts": counts}).encode())
+        status = {"outcome": "running", "updated": 1.0, "total": 1, "counts": counts, "running": {}, "errors": {}}
+        store.backend.bucket.write("campaigns/toy/status.json", json.dumps(status).encode())
         there = elsewhere(bucket_place)
         there.pull_status("toy")
-        assert read_status(there.root / "campaigns" / "toy") == {"counts": counts}
+        assert read_status(there.root / "campaigns" / "toy") == status
     there.pull_status("never run")
