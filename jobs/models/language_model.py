@@ -18,7 +18,6 @@ from transformers.models.auto.modeling_auto import (
     MODEL_FOR_MASKED_LM_MAPPING_NAMES,
     MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES,
 )
-from transformers.utils import logging
 
 from jobs.errors import Fault, InputError
 from jobs.models.files import (
@@ -26,10 +25,11 @@ from jobs.models.files import (
     ModelFiles,
     check_weights,
     model_files,
+    quiet_loading,
     read_config,
     read_tokenizer,
+    refuse_lost,
     settings_faults,
-    weights_faults,
 )
 from jobs.models.frozen_linear import freeze_linear
 from jobs.models.vocabulary_head import VocabularyHead, vocabulary_head
@@ -154,26 +154,11 @@ def _model(files: ModelFiles, config: Any, family: Family, dtype: torch.dtype) -
     # The fused attention of PyTorch leaves out the capping of attention scores that Gemma 2 has.
     capped = getattr(config, "attn_logit_softcapping", None) is not None
     options = {**LOADING, **({"attn_implementation": "eager"} if capped else {})}
-    verbosity = logging.get_verbosity()
-    # The library would advise training what is unused.
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        with weights_faults(files):
-            model, report = _CLASSES[family].from_pretrained(
-                files.folder,
-                config=config,
-                dtype=dtype,
-                use_safetensors=True,
-                output_loading_info=True,
-                **options,
-            )
-    finally:
-        logging.set_verbosity(verbosity)
-    lost = sorted(report["missing_keys"])
-    if lost:
-        got = f"{len(lost)} tensors, e.g. {lost[0]}"
-        raise InputError(Fault("the files lack weights of the model", f"backbone {files.named}", got))
+    with quiet_loading(files):
+        model, report = _CLASSES[family].from_pretrained(
+            files.folder, config=config, dtype=dtype, use_safetensors=True, output_loading_info=True, **options
+        )
+    refuse_lost(files, list(report["missing_keys"]))
     return model
 
 

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from adapters import AutoAdapterModel
 from safetensors import safe_open
-from transformers.utils import logging
 
 from jobs.errors import Fault, InputError
 from jobs.models.files import (
@@ -18,10 +17,11 @@ from jobs.models.files import (
     ModelFiles,
     check_weights,
     model_files,
+    quiet_loading,
     read_config,
     read_tokenizer,
+    refuse_lost,
     settings_faults,
-    weights_faults,
 )
 from jobs.models.limits import ARCHITECTURES
 from jobs.runtime.machine import device_type
@@ -102,22 +102,12 @@ def _config(files: ModelFiles) -> Any:
 
 
 def _model(files: ModelFiles, config: Any, weights: Sequence[Path]) -> Any:
-    verbosity = logging.get_verbosity()
-    # The library would advise training what is restored or unused below.
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        with weights_faults(files):
-            model, report = AutoAdapterModel.from_pretrained(
-                files.folder, config=config, use_safetensors=True, output_loading_info=True, **LOADING
-            )
-            restored = _restore_output_bias(model, weights)
-    finally:
-        logging.set_verbosity(verbosity)
-    lost = [name for name in report["missing_keys"] if ".pooler." not in name and name not in restored]
-    if lost:
-        got = f"{len(lost)} tensors, e.g. {sorted(lost)[0]}"
-        raise InputError(Fault("the files lack weights of the model", f"backbone {files.named}", got))
+    with quiet_loading(files):
+        model, report = AutoAdapterModel.from_pretrained(
+            files.folder, config=config, use_safetensors=True, output_loading_info=True, **LOADING
+        )
+        restored = _restore_output_bias(model, weights)
+    refuse_lost(files, [name for name in report["missing_keys"] if ".pooler." not in name and name not in restored])
     return model
 
 

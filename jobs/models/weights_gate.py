@@ -27,9 +27,7 @@ def weight_files(folder: Path, named: str) -> tuple[Path, ...]:
 
     `named` is what faults call the directory. Raises InputError for an index that names anything else.
     """
-    if (folder / WEIGHTS).is_file():
-        return (folder / WEIGHTS,)
-    return tuple(folder / name for name in sorted(set(_index(folder, f"backbone {named}").values())))
+    return _files(folder, f"backbone {named}")[0]
 
 
 def stored_shapes(folder: Path, named: str) -> dict[str, tuple[int, ...]]:
@@ -40,16 +38,25 @@ def stored_shapes(folder: Path, named: str) -> dict[str, tuple[int, ...]]:
     """
     where, faults = f"backbone {named}", list[Fault]()
     shapes: dict[str, tuple[int, ...]] = {}
-    for file in weight_files(folder, named):
+    files, index = _files(folder, where)
+    for file in files:
         try:
             shapes |= _header(file, f"{where}: {file.name}")
         except InputError as damage:
             faults += damage.faults
     raise_all(faults)
-    if lost := [] if (folder / WEIGHTS).is_file() else sorted(set(_index(folder, where)) - set(shapes)):
+    if lost := sorted(set(index) - set(shapes)):
         got = f"{len(lost)} tensors, e.g. {lost[0][:80]}"
         raise InputError(Fault("the index names tensors that the files lack", f"{where}: {INDEX}", got, _ANEW))
     return shapes
+
+
+def _files(folder: Path, where: str) -> tuple[tuple[Path, ...], Mapping[str, str]]:
+    """(the files that a library loads, the index that names them: tensor -> file, empty where there is none)."""
+    if (folder / WEIGHTS).is_file():
+        return (folder / WEIGHTS,), {}
+    index = _index(folder, where)
+    return tuple(folder / name for name in sorted(set(index.values()))), index
 
 
 def _index(folder: Path, where: str) -> Mapping[str, str]:

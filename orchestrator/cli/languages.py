@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator.cli.options import console, user_path
+from orchestrator.cli.options import console, path_option
 from orchestrator.plots.language_map import draw_map
 from search_spaces.relatedness.codes import resolve_languages
 from search_spaces.relatedness.distances import DistanceSource, distance_source
@@ -33,9 +33,7 @@ def related(
 def map_(
     pool: Annotated[str, typer.Option(help="pool languages, separated by commas")],
     targets: Annotated[str, typer.Option(help="target languages, separated by commas")] = "",
-    out: Annotated[Path, typer.Option(parser=user_path, metavar="PATH", help="PNG, SVG or PDF file")] = Path(
-        "languages.png"
-    ),
+    out: Annotated[Path, path_option(purpose="PNG, SVG or PDF file")] = Path("languages.png"),
 ) -> None:
     """Draw pool and targets on a world map."""
     left_off = draw_map(_codes(pool), _codes(targets), out)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -112,6 +112,6 @@ def looked_at(workspace: Path) -> Iterator[Path]:
     console.print(f"note: {workspace} is no workspace yet: `run` makes it one", style="yellow", soft_wrap=True)
 
 
-def user_path(text: str) -> Path:
-    """A path of the command line; no shell replaces the ~ of `--out=~/x`."""
-    return Path(text).expanduser()
+def path_option(*names: str, purpose: str) -> Any:
+    """An option of the command line that is a path; no shell replaces the ~ of `--out=~/x`."""
+    return typer.Option(*names, parser=lambda text: Path(text).expanduser(), metavar="PATH", help=purpose)

@@ -22,11 +22,11 @@ from orchestrator.cli.options import (
     console,
     looked_at,
     numbers,
+    path_option,
     plan_file,
     print_whole,
     say_broken,
     terminal,
-    user_path,
 )
 from orchestrator.scheduling.cluster_model import parse_cluster
 from orchestrator.scheduling.cost import cost_model
@@ -80,7 +80,7 @@ def plan(
     cluster: Annotated[str, typer.Option(help="simulate it, e.g. nodes=64,gpus=8 or nodes=4,cpus=32")] = "",
     gantt: Annotated[
         Path | None,
-        typer.Option(parser=user_path, metavar="PATH", help="picture of the simulation: SVG, PNG or PDF"),
+        path_option(purpose="picture of the simulation: SVG, PNG or PDF"),
     ] = None,
     assume: Annotated[
         list[str] | None,
