@@ -7,7 +7,8 @@
     python benchmarks/search.py --only batches                several candidates in one forward pass; a minute
     python benchmarks/search.py --only trials --workspace W   against the paper's way and Tune's default; three minutes
 
-`trials` needs the workspace of a finished quickstart, the others make what they need. Results go beside those of the
+`trials` needs the workspace of a finished quickstart (or, with --backbone e5-small, of quickstart-e5), the others make
+what they need. Results go beside those of the
 other parts in --out. Run it on a machine that does nothing else; threads are one an evaluator.
 """
 
@@ -27,6 +28,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 # Ours and this folder, here and in the processes that Ray starts.
 sys.path[:0] = FOLDERS = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parent)]
 os.environ["PYTHONPATH"] = os.pathsep.join([*FOLDERS, os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
+CAMPAIGNS = {"embedded": "quickstart", "e5-small": "quickstart-e5"}
 RESULTS = Path(__file__).resolve().parent / "results" / "search.json"
 
 
@@ -45,7 +47,7 @@ def trials(arguments: argparse.Namespace) -> dict[str, Any]:
     """21 lambdas in four ways."""
     from search_trials import measure
 
-    return measure(arguments.workspace)
+    return measure(arguments.workspace, CAMPAIGNS[arguments.backbone])
 
 
 def evaluators(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -84,6 +86,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=about)
     parser.add_argument("--only", choices=tuple(PARTS), nargs="+", required=True)
     parser.add_argument("--workspace", type=Path, help="of a finished quickstart, for `trials`")
+    parser.add_argument("--backbone", choices=CAMPAIGNS, default="embedded", help="of the workspace, for `trials`")
     parser.add_argument("--seconds", type=float, default=20.0, help="of forward passes, for `evaluators`")
     parser.add_argument("--gp", type=int, default=0, help="runs with Gaussian processes, which take minutes")
     parser.add_argument("--out", type=Path, default=RESULTS)
@@ -95,9 +98,10 @@ def main() -> None:
         found = PARTS[part](arguments)
         document = json.loads(arguments.out.read_text(encoding="utf-8")) if arguments.out.is_file() else {}
         machine = {"cores": os.cpu_count(), "python": platform.python_version(), "load": load}
-        document[part] = {"machine": machine, **found}
+        name = part if arguments.backbone == "embedded" else f"{part}, {arguments.backbone}"
+        document[name] = {"machine": machine, **found}
         arguments.out.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-        print(json.dumps({part: document[part]}, indent=1), flush=True)
+        print(json.dumps({name: document[name]}, indent=1), flush=True)
 
 
 if __name__ == "__main__":

@@ -88,15 +88,14 @@ def record(workspace: Path, target: str, task: str) -> None:
     )
 
 
-def search_of(workspace: Path, target: str, task: str) -> tuple[Any, dict[str, Path]]:
-    """The search's spec as the quickstart plans it, and every adapter of the workspace by role."""
+def search_of(workspace: Path, target: str, task: str, campaign: str = "quickstart") -> tuple[Any, dict[str, Path]]:
+    """The search's spec as the campaign of that file plans it, and every adapter of the workspace by role."""
     from orchestrator.campaign.load import load_campaign
     from orchestrator.plan.pinned_references import References
     from orchestrator.plan.plan import plan_campaign
 
-    plan = plan_campaign(
-        load_campaign(HERE.parents[1] / "campaigns" / "quickstart.yaml"), References(workspace / "cache")
-    )
+    file = HERE.parents[1] / "campaigns" / f"{campaign}.yaml"
+    plan = plan_campaign(load_campaign(file), References(workspace / "cache"))
     found = next(c for c in plan.comparisons if (c.target, c.task.name) == (target, task))
     artifacts = workspace / "artifacts"
     steps = {step.key: step for step in plan.steps}

@@ -20,18 +20,18 @@ import sys, time
 sys.path.insert(0, {root!r}); sys.path.insert(0, {here!r})
 from pathlib import Path
 from search_trials import call_of, worker_scores
-call, mixtures = call_of(Path({workspace!r}), Path({folder!r}))
+call, mixtures = call_of(Path({workspace!r}), Path({folder!r}), {campaign!r})
 worker_scores(call, [mixtures[{number}]])
 """
 
 
-def measure(workspace: Path) -> dict[str, Any]:
-    """Seconds of every way, and their ratios."""
+def measure(workspace: Path, campaign: str) -> dict[str, Any]:
+    """Seconds of every way, and their ratios; `campaign`: that of the workspace, quickstart or quickstart-e5."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        call, mixtures = call_of(workspace, folder)
+        call, mixtures = call_of(workspace, folder, campaign)
         worker_scores(call, mixtures[:1])  # tokenizes once, for all ways alike
-        fresh = [_timed(lambda number=number: _fresh(workspace, folder, number))[0] for number in (0, 10, 20)]  # type: ignore[misc]
+        fresh = [_timed(lambda number=number: _fresh(workspace, folder, campaign, number))[0] for number in (0, 10, 20)]  # type: ignore[misc]
         ours = {workers: searched(call, workers, folder / f"tune-{workers}") for workers in (1, 2)}
         defaults = _default_tune(call, mixtures, folder)
     (one, passes), (two, _) = ours[1], ours[2]
@@ -51,13 +51,13 @@ def measure(workspace: Path) -> dict[str, Any]:
     }
 
 
-def call_of(workspace: Path, folder: Path) -> tuple[Any, list[Any]]:
-    """The quickstart's search for one target as a call with fresh directories, and its 21 mixtures of one pair."""
+def call_of(workspace: Path, folder: Path, campaign: str) -> tuple[Any, list[Any]]:
+    """The campaign's search for one target as a call with fresh directories, and its 21 mixtures of one pair."""
     from jobs.spec import JobCall, MixtureSpace
     from search_spaces.mixtures.candidates import lambda_grid
     from search_spaces.mixtures.spaces import candidates
 
-    spec, roles = search_of(workspace, TARGET, TASK)
+    spec, roles = search_of(workspace, TARGET, TASK, campaign)
     spec = replace(spec, space=MixtureSpace(spec.space.pairs[:1], lambda_grid(0.05)))
     for part in ("out", "checkpoint"):
         (folder / part).mkdir(exist_ok=True)
@@ -80,11 +80,10 @@ def _timed(work: Callable[[], Any]) -> tuple[float, Any]:
     return time.perf_counter() - started, result
 
 
-def _fresh(workspace: Path, folder: Path, number: int) -> None:
+def _fresh(workspace: Path, folder: Path, campaign: str, number: int) -> None:
     here = Path(__file__).parent
-    code = CHILD.format(
-        root=str(here.parent), here=str(here), workspace=str(workspace), folder=str(folder), number=number
-    )
+    places = {"root": here.parent, "here": here, "workspace": workspace, "folder": folder}
+    code = CHILD.format(**{name: str(place) for name, place in places.items()}, campaign=campaign, number=number)
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

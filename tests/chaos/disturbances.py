@@ -49,6 +49,16 @@ def in_the_last_second(number: int, point: str) -> None:
     setattr(place, name, hit)
 
 
+def report_fails() -> None:
+    """The disk is full when the report is written."""
+    from orchestrator import run
+
+    def full(*_: Any) -> None:
+        write_error(errno.ENOSPC)
+
+    run.write_report = full  # type: ignore[assignment]
+
+
 def write_error(number: int = errno.EIO) -> None:
     """What a bad or full disk answers."""
     raise OSError(number, os.strerror(number))

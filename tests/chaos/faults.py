@@ -79,6 +79,28 @@ def last_second(number: int, code: int) -> Callable[[Arena, str, random.Random],
     return meet
 
 
+def interrupted_twice(arena: Arena, place: str, rng: random.Random) -> None:
+    """Ctrl-C, and again while the run leaves in order."""
+    child = start(arena.file, place)
+    time.sleep(rng.uniform(0.02, 0.9 * arena.seconds))
+    os.kill(child, signal.SIGINT)
+    time.sleep(rng.uniform(0.0, 0.5))
+    if not is_over(child):
+        os.kill(child, signal.SIGINT)
+    ended = finish(child)
+    assert ended in (0, 70, -signal.SIGINT), f"the run ended with {ended}"
+    go_on(arena, place)
+
+
+def report_fails(arena: Arena, place: str, rng: random.Random) -> None:
+    """All steps are done, the report cannot be written: that is told, and the same command has nothing else to do."""
+    ended = finish(start(arena.file, place, inside.report_fails))
+    assert ended not in (0, -signal.SIGSEGV), f"the run ended with {ended}"
+    assert finished(place).keys() == arena.calm.keys() and not reports(place)
+    go_on(arena, place)
+    assert reports(place), "no report"
+
+
 def reports(place: str) -> list[Path]:
     """The reports of a workspace in a directory."""
     return list(Path(place).glob("campaigns/*/report/index.html"))
@@ -199,6 +221,8 @@ def two_drivers(arena: Arena, place: str, rng: random.Random) -> None:
 SHORT = (
     "driver killed at a rename",
     "driver killed in the last second",
+    "driver interrupted twice",
+    "report fails",
     "store: write error",
     "store: torn artifact",
     "clock jumps and a kill",
@@ -227,6 +251,8 @@ LOCAL = (
         "SIGINT after the last record, before the report",
         last_second(signal.SIGINT, 70),
     ),
+    Fault("driver interrupted twice", "SIGINT, and once more while the run leaves", interrupted_twice),
+    Fault("report fails", "the disk is full when the report is written", report_fails),
     Fault("store: write error", "one write of the store fails with EIO", write_fails(errno.EIO)),
     Fault("store: disk full", "one write of the store fails with ENOSPC", write_fails(errno.ENOSPC)),
     Fault("store: torn artifact", "after a kill a file of an artifact is cut or changed", torn("artifacts")),

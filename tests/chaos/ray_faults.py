@@ -61,6 +61,7 @@ def _with_cluster(scratch: Path) -> Iterator[tuple[Fault, ...]]:
             Fault("ray: two drivers", "a second driver on the same workspace and cluster", _two(cluster)),
             Fault("ray: driver killed", "SIGKILL of the driver; the cluster stays", _hit_driver(cluster, signal.SIGKILL)),
             Fault("ray: driver preempted", "SIGTERM to the driver; the cluster stays", _hit_driver(cluster, signal.SIGTERM)),
+            Fault("ray: worker killed as the driver leaves", "SIGTERM to the driver, and SIGKILL of a worker while it leaves", _both(cluster)),
             *(Fault(f"ray: driver {how} in the last second", f"{name} after the last record, before the report, to a driver with a Ray of its own", _last_second(number)) for how, name, number in LAST),
         )  # fmt: skip
     finally:
@@ -88,6 +89,22 @@ def _hit_driver(cluster: Cluster, number: int) -> Meet:
         time.sleep(rng.uniform(0.0, 8.0))
         run.send_signal(number)
         _end(cluster, arena, place, run, expected=(0, -number, 130, LEFT))
+
+    return meet
+
+
+def _both(cluster: Cluster) -> Meet:
+    """The driver is told to leave, and a worker dies while it does."""
+
+    def meet(arena: Arena, place: str, rng: random.Random) -> None:
+        run = _start(cluster, arena, place)
+        process = _wait_for(lambda: _one(cluster, rng.choice(["RayTrainWorker", "WarmWorker"])), run)
+        if process is not None:
+            time.sleep(rng.uniform(0.0, 2.0))
+            run.send_signal(signal.SIGTERM)
+            time.sleep(rng.uniform(0.0, 0.5))
+            _signal(process.pid, signal.SIGKILL)
+        _end(cluster, arena, place, run, expected=(0, FAILED, -signal.SIGTERM, LEFT))
 
     return meet
 

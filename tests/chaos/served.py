@@ -20,7 +20,7 @@ from urllib.error import URLError
 import psutil
 
 from tests.chaos import disturbances as inside
-from tests.chaos.arena import FAILED, Arena, finish, finished, start
+from tests.chaos.arena import FAILED, Arena, finish, finished, is_over, start
 from tests.chaos.faults import Fault, go_on
 from tests.chaos.verdict import check, check_mlflow
 from tests.orchestrator.s3_server import CREDENTIALS, free_port, s3_process
@@ -145,6 +145,31 @@ def killed_while_sending(tracking: Tracking) -> Callable[[Arena, str, random.Ran
     return meet
 
 
+def hangs_at_close(tracking: Tracking) -> Callable[[Arena, str, random.Random], None]:
+    """The server stands still from the last record on: the run ends all the same, and the next one sends the rest."""
+
+    def meet(arena: Arena, place: str, rng: random.Random) -> None:
+        tracking.up()
+        campaign = f"chaos-{uuid.uuid4().hex[:8]}"
+        file = arena.named(campaign)
+        child = start(file, place, tracking=tracking.uri)
+        while not is_over(child) and len(list(Path(place).glob("artifacts/*/*/record.json"))) < len(arena.calm):
+            time.sleep(0.01)
+        time.sleep(rng.uniform(0.0, 0.3))
+        tracking.send(signal.SIGSTOP)
+        try:
+            code = finish(child)
+        finally:
+            tracking.send(signal.SIGCONT)
+        assert code == 0, f"the run must not suffer from its mirror, and ended with {code}"
+        before = finished(place)
+        assert finish(start(file, place, tracking=tracking.uri)) == 0
+        check(arena, place, before, finished(place))
+        check_mlflow(tracking.uri, campaign, set(arena.calm))
+
+    return meet
+
+
 def tracking_faults(folder: Path) -> tuple[tuple[Fault, ...], Tracking]:
     """The faults around one server."""
     tracking = Tracking(folder)
@@ -153,6 +178,7 @@ def tracking_faults(folder: Path) -> tuple[tuple[Fault, ...], Tracking]:
         Fault("tracking server: gone", "SIGKILL of the MLflow server during a run, up again for the next one", while_it_runs(_gone)(tracking)),
         Fault("tracking server: disk full", "the MLflow server's disk is full from a random moment on, until the next run", while_it_runs(_full)(tracking)),
         Fault("tracking server: slow", "the MLflow server stands still for seconds, three times", while_it_runs(_slow)(tracking)),
+        Fault("tracking server: hangs at the end", "the MLflow server stands still from the last record on, until the run has ended", hangs_at_close(tracking)),
         Fault("driver killed while sending", "SIGKILL of a driver that sends to an MLflow server", killed_while_sending(tracking)),
     ), tracking  # fmt: skip
 

@@ -31,4 +31,4 @@ def test_after_every_fault_the_end_is_that_of_an_undisturbed_run(outcomes):
 
 
 def test_every_fault_was_met(outcomes):
-    assert len({one["fault"] for one in outcomes["outcomes"]}) == 7
+    assert len({one["fault"] for one in outcomes["outcomes"]}) == 9
