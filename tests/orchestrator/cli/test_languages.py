@@ -1,10 +1,11 @@
 import matplotlib.image
+import numpy as np
 import pytest
 from rich.console import Console
 
 from jobs.errors import InputError
 from orchestrator.cli.languages import related_table
-from orchestrator.plots.language_map import draw_map
+from orchestrator.plots.language_map import coasts, draw_map
 
 
 def _text(table):
@@ -82,3 +83,14 @@ def test_a_map_without_any_place_is_refused(tmp_path):
     with pytest.raises(InputError, match="no language to draw"):
         draw_map([], [], tmp_path / "map.png")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_coasts_lie_where_places_are_known_to_lie():
+    lines = coasts()
+    assert all(-180 <= x <= 180 and -60 <= y <= 84 for line in lines for x, y in line) and min(map(len, lines)) > 1
+    points = np.array([point for line in lines for point in line])
+    # Cape Agulhas, Cape Finisterre, Land's End, Cape Comorin, Cape Horn's island; the map is thinned to 0.12 degrees.
+    for cape in ((20.0, -34.8), (-9.3, 42.9), (-5.7, 50.1), (77.5, 8.1), (-67.3, -55.9)):
+        assert np.abs(points - cape).max(axis=1).min() < 1.5, cape
+    for inland in ((10.0, 50.0), (100.0, 60.0), (-100.0, 45.0), (20.0, 0.0)):
+        assert np.abs(points - inland).max(axis=1).min() > 2.5, inland
