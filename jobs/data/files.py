@@ -10,11 +10,11 @@ from typing import Any
 import datasets
 
 from jobs.data.conll import conll_rows
-from jobs.data.digests import file_state
 from jobs.data.reading import Faults, json_rows, object_rows, text_lines
 from jobs.data.records import ROW, Reading, format_of, record_rows, row_texts
 from jobs.data.sentences import Scheme, mended, sentence_faults
 from jobs.errors import Fault, InputError
+from jobs.files.digest import file_state
 from jobs.spec import DataRef
 
 TEXT = datasets.Features({"text": datasets.Value("string")})
@@ -68,6 +68,10 @@ def _table(
     except OSError as error:
         raise InputError(Fault("no such file", str(path), error.strerror or "", "check the path")) from error
     given = {**arguments, "source": data.source, "path": str(path), "state": state}
+    if data.skip_rows:
+        # Counted each time, so that every step's log says it; the table itself may be kept from an earlier one.
+        given["skip"], faults = True, Faults(str(path), skipping=True)
+        faults.tell_skipped(left=sum(1 for _ in rows(**given, faults=faults)))
     # An empty table cannot be written by `datasets`; it is made in memory.
     first = next(rows(**given), None)
     if first is None:
@@ -82,14 +86,19 @@ def _table(
         raise
 
 
-def text_rows(source: str, path: str, column: str, state: object = None) -> Iterator[dict[str, str]]:
-    """Rows {"text": ...} of a JSON or text file. Raises InputError at its end when a row was faulty."""
-    faults = Faults(path)
+def text_rows(
+    source: str, path: str, column: str, state: object = None, skip: bool = False, faults: Faults | None = None
+) -> Iterator[dict[str, str]]:
+    """Rows {"text": ...} of a JSON or text file. Raises InputError at its end when a row was faulty.
+
+    Here as below: with `skip` such rows are left out. `faults`: where they are noted, for one who counts.
+    """
+    faults = faults or Faults(path, skip)
     for where, text in _texts(source, Path(path), column, faults):
         if not isinstance(text, str):
             got = "missing" if text is None else repr(text)[:60]
             faults.add(Fault(f"the column {column!r} holds no string", where, got, "name it in text_column"))
-        elif not faults.count and text.strip():
+        elif not faults.refused and text.strip():
             yield {"text": text}
     faults.raise_any()
 
@@ -104,14 +113,22 @@ def _texts(source: str, path: Path, column: str, faults: Faults) -> Iterator[tup
 
 
 def sentence_rows(
-    source: str, path: str, columns: tuple[str, str], names: tuple[str, ...], scheme: Scheme, state: object = None
+    source: str,
+    path: str,
+    columns: tuple[str, str],
+    names: tuple[str, ...],
+    scheme: Scheme,
+    state: object = None,
+    skip: bool = False,
+    faults: Faults | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Rows of a JSON or CoNLL file, as `SENTENCE` has them. Raises InputError at its end when a row was faulty."""
-    faults = Faults(path)
+    faults = faults or Faults(path, skip)
     for where, tokens, tags in _sentences(source, Path(path), columns, faults):
         tags, repaired = mended(named(tags, names), scheme)
-        faults.add(*sentence_faults(tokens, tags, names, where, scheme))
-        if not faults.count:
+        wrong = sentence_faults(tokens, tags, names, where, scheme)
+        faults.add(*wrong)
+        if not wrong and not faults.refused:
             yield {"tokens": tokens, "tags": tags, "repaired": repaired}
     faults.raise_any()
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from jobs.data.load import example_hash, load_records, load_rows
+from jobs.data.load import example_hash, load_records
+from jobs.data.prompts import prompted_rows
 from jobs.data.records import format_of, shared_text
 from jobs.spec import HEAD_COLUMNS, DataRef, Split, TaskRef
 
@@ -17,7 +18,8 @@ def example_groups(data: DataRef, split: Split, task: TaskRef, cache: Path | Non
     InputError for faulty data.
     """
     if task.prompt:
-        return _named(shared_text(row) or f"alone: {where}" for where, row in load_rows(data, split, cache))
+        rows = prompted_rows(data, split, task, cache)
+        return _named(shared_text(row) or f"alone: {where}" for where, row, _ in rows)
     if task.kind in HEAD_COLUMNS:
         return _named(load_records(data, split, task, cache)[format_of(task.kind).grouped_by])
     return ()

@@ -31,7 +31,7 @@ def hub_texts(data: DataRef, split: Split, cache: Path | None) -> datasets.Datas
     if not isinstance(kind, datasets.Value) or kind.dtype not in ("string", "large_string"):
         raise InputError(Fault(f"the column {column!r} holds no strings", where, str(kind)))
     table = table.select_columns([column]).rename_column(column, "text") if column != "text" else table
-    faults = Faults(where)
+    faults = Faults(where, bool(data.skip_rows))
     kept: list[int] = []
     for row, text in enumerate(table["text"]):
         if len(kept) == limit:
@@ -40,7 +40,7 @@ def hub_texts(data: DataRef, split: Split, cache: Path | None) -> datasets.Datas
             faults.add(Fault("no text", f"{where}: row {row}"))
         elif text.strip():
             kept.append(row)
-    faults.raise_any()
+    faults.tell_skipped(len(kept))
     return table if len(kept) == len(table) else table.select(kept)
 
 
@@ -54,9 +54,9 @@ def _sentences(scheme: Scheme, data: DataRef, split: Split, cache: Path | None) 
     tokens = _column(table, data.tokens_column, "tokens_column", where)
     labels = _column(table, data.labels_column, "labels_column", where)
     names = _class_names(table.features[labels]) or data.label_names
-    faults = Faults(where)
+    faults = Faults(where, bool(data.skip_rows))
     rows = list(_checked(table.select_columns([tokens, labels]), (tokens, labels), names, scheme, faults))
-    faults.raise_any()
+    faults.tell_skipped(len(rows))
     return _made(rows, SENTENCE)
 
 
@@ -86,13 +86,13 @@ def _records(data: DataRef, reading: Reading, split: Split, cache: Path | None) 
     places = {_column(table, column, "columns", where) for column in reading.places().values()}
     label = table.features.get(reading.places().get("label", ""))
     reading = replace(reading, names=tuple(label.names) if isinstance(label, datasets.ClassLabel) else reading.names)
-    faults = Faults(where)
+    faults = Faults(where, bool(data.skip_rows))
     found = (
         reading.row(row, f"{where}: row {number}", faults)
         for number, row in enumerate(table.select_columns(sorted(places)))
     )
     rows = [row for row in found if row is not None]
-    faults.raise_any()
+    faults.tell_skipped(len(rows))
     return _made(rows, format_of(reading.kind).features)
 
 
@@ -101,8 +101,10 @@ def _checked(
 ) -> Iterator[dict[str, Any]]:
     for number, row in enumerate(table):
         tokens, (tags, repaired) = row[columns[0]], mended(named(row[columns[1]], names), scheme)
-        faults.add(*sentence_faults(tokens, tags, names, f"{faults.path}: row {number}", scheme))
-        yield {"tokens": tokens, "tags": tags, "repaired": repaired}
+        wrong = sentence_faults(tokens, tags, names, f"{faults.path}: row {number}", scheme)
+        faults.add(*wrong)
+        if not wrong:
+            yield {"tokens": tokens, "tags": tags, "repaired": repaired}
 
 
 def _class_names(feature: Any) -> tuple[str, ...]:

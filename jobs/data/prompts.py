@@ -72,7 +72,7 @@ def prompted_texts(data: DataRef, split: Split, task: TaskRef, cache: Path | Non
     names and the row lacks, an empty answer, a label without a choice, choices that are equal; and when the train split
     that worked examples are drawn from has too few.
     """
-    texts = list(_texts(data, split, task, cache))
+    texts = [text for _, _, text in prompted_rows(data, split, task, cache)]
     return texts if task.examples is None else [_shown(one, task.examples.count, _drawn(task, cache)) for one in texts]
 
 
@@ -92,7 +92,7 @@ def _drawn(task: TaskRef, cache: Path | None) -> tuple[tuple[str, str], ...]:
     wanted = task.examples
     assert wanted is not None
     lowest: list[tuple[int, str, str]] = []
-    for one in _texts(wanted.data, "train", task, cache):
+    for _, _, one in prompted_rows(wanted.data, "train", task, cache):
         found = (example_hash((str(wanted.seed), one.prompt.text)), one.prompt.text, one.answer)
         if len(lowest) <= wanted.count or found < lowest[-1]:
             # Of one prompt with several answers the first by the alphabet stays.
@@ -108,16 +108,21 @@ def _drawn(task: TaskRef, cache: Path | None) -> tuple[tuple[str, str], ...]:
     return tuple((prompt, answer) for _, prompt, answer in lowest)
 
 
-def _texts(data: DataRef, split: Split, task: TaskRef, cache: Path | None) -> Iterator[PromptedText]:
-    """One by one. Raises InputError at its end when a row was faulty."""
+def prompted_rows(
+    data: DataRef, split: Split, task: TaskRef, cache: Path | None
+) -> Iterator[tuple[str, dict[str, Any], PromptedText]]:
+    """(place, row, its texts) one by one. Raises InputError at its end for faulty rows that are not to be skipped."""
     templates = Templates.of(task)
-    faults = Faults(f"{describe(data)} {split}")
+    faults, read = Faults(f"{describe(data)} {split}", bool(data.skip_rows)), 0
     for where, row in load_rows(data, split, cache):
         try:
-            yield _example(row, where, task, data, templates)
+            text = _example(row, where, task, data, templates)
         except InputError as error:
             faults.add(*error.faults)
-    faults.raise_any()
+            continue
+        read += 1
+        yield where, row, text
+    faults.tell_skipped(read)
 
 
 def _example(row: Mapping[str, Any], where: str, task: TaskRef, data: DataRef, templates: Templates) -> PromptedText:

@@ -6,6 +6,7 @@ import bz2
 import csv
 import gzip
 import json
+import logging
 import lzma
 import re
 import zlib
@@ -18,6 +19,7 @@ from typing import Any, BinaryIO
 from jobs.errors import Fault, InputError
 
 SHOWN = 20
+_LOG = logging.getLogger(__name__)
 # What a compressed file begins with, and what opens it; None for those that are not read.
 _COMPRESSED: dict[bytes, tuple[str, Callable[..., Any] | None]] = {
     b"\x1f\x8b": ("gzip", gzip.open),
@@ -33,22 +35,46 @@ _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")  # which no file has but as an esc
 
 @dataclass(slots=True)
 class Faults:
-    """The faults of one file; only the first ones are kept, the others are counted."""
+    """The faults of one file; only the first ones are kept, the others are counted.
+
+    `skipping`: rows with faults are left out, and only what spoils the whole file counts against it. `rows`: how many.
+    """
 
     path: str
+    skipping: bool = False
     kept: list[Fault] = field(default_factory=list)
     count: int = 0
+    rows: int = 0
+    spoiled: bool = False
 
     def add(self, *faults: Fault) -> None:
-        """Count all, keep the first ones."""
+        """Those of one row: count all, keep the first ones."""
+        self.rows += bool(faults)
         self.count += len(faults)
         self.kept += faults[: max(0, SHOWN - len(self.kept))]
 
+    def spoil(self, fault: Fault) -> None:
+        """One that ends the reading of the file."""
+        self.add(fault)
+        self.spoiled = True
+
+    @property
+    def refused(self) -> bool:
+        """Whether the file is not to be used."""
+        return self.spoiled or (self.count > 0 and not self.skipping)
+
     def raise_any(self) -> None:
-        """Raise one InputError with the kept faults and the number of the others; return when there are none."""
+        """Raise one InputError with the kept faults and the number of the others; return when the file may be used."""
         more = self.count - len(self.kept)
-        if self.count:
+        if self.refused:
             raise InputError(*self.kept, *([Fault(f"and {more} more faults", self.path)] if more else []))
+
+    def tell_skipped(self, left: int) -> None:
+        """Say in the log how many rows are left out. Raises InputError where none is `left`."""
+        self.skipping = self.skipping and left > 0
+        self.raise_any()
+        if self.rows:
+            _LOG.warning("%s: %d rows are left out (skip_rows: invalid), as %s", self.path, self.rows, self.kept[0])
 
 
 Row = tuple[int, Any]
@@ -111,7 +137,9 @@ def table_rows(path: Path, faults: Faults) -> Iterator[Row]:
                     Fault("a row with more or fewer fields than columns", f"{path}:{reader.line_num}", got, todo)
                 )
     except csv.Error as error:
-        faults.add(Fault("not a row of a table", f"{path}:{reader.line_num}", str(error), "close its quotation marks"))
+        faults.spoil(
+            Fault("not a row of a table", f"{path}:{reader.line_num}", str(error), "close its quotation marks")
+        )
 
 
 def quotes_are_texts(lines: Iterable[str]) -> bool:
@@ -133,13 +161,13 @@ def _document_rows(path: Path, faults: Faults) -> Iterator[Row]:
             text = file.read().decode("utf-8-sig")
             values = json.loads(text)
     except (ValueError, RecursionError) as error:
-        faults.add(Fault("not valid JSON", str(path), str(error)[:120]))
+        faults.spoil(Fault("not valid JSON", str(path), str(error)[:120]))
         return
     try:
         rows = _questions(values) if isinstance(values, dict) else values
     except (KeyError, TypeError, AttributeError) as error:
         todo = "write data, paragraphs, context, qas as SQuAD has them, or one question a line"
-        faults.add(Fault("not a question file in SQuAD's form", str(path), str(error)[:80], todo))
+        faults.spoil(Fault("not a question file in SQuAD's form", str(path), str(error)[:80], todo))
         return
     for number, value in enumerate(rows, 1):
         yield from _object(number, value, f"{path}: row {number}", text, faults)
@@ -221,4 +249,4 @@ def _opened(path: Path, faults: Faults) -> Iterator[BinaryIO]:
     except (EOFError, OSError, lzma.LZMAError, zlib.error) as error:
         if not name:
             raise
-        faults.add(Fault(f"the file compressed by {name} is damaged", str(path), str(error)[:80]))
+        faults.spoil(Fault(f"the file compressed by {name} is damaged", str(path), str(error)[:80]))

@@ -178,12 +178,14 @@ class Reading:
         return None if wrong else row
 
 
-def record_rows(source: str, path: str, reading: Reading, state: object = None) -> Iterator[Values]:
-    """The rows of a JSON or CSV file. Raises InputError at its end when a row was faulty."""
-    faults = Faults(path)
+def record_rows(
+    source: str, path: str, reading: Reading, state: object = None, skip: bool = False, faults: Faults | None = None
+) -> Iterator[Values]:
+    """The rows of a JSON or CSV file. Raises InputError at its end when a row was faulty; with `skip` none of those."""
+    faults = faults or Faults(path, skip)
     for number, found in object_rows(source, Path(path), faults):
         row = reading.row(reading.numbered(found) if source == "csv" else found, f"{path}:{number}", faults)
-        if row is not None and not faults.count:
+        if row is not None and not faults.refused:
             yield row
     faults.raise_any()
 
@@ -207,10 +209,12 @@ def row_text(row: Mapping[str, Any], where: str) -> dict[str, str]:
     return {"where": where, "row": text, "group": shared_text(row) or text}
 
 
-def row_texts(source: str, path: str, state: object = None) -> Iterator[dict[str, str]]:
-    """Rows of a JSON or CSV file. Raises InputError at its end when a line was faulty."""
-    faults = Faults(path)
+def row_texts(
+    source: str, path: str, state: object = None, skip: bool = False, faults: Faults | None = None
+) -> Iterator[dict[str, str]]:
+    """Rows of a JSON or CSV file. Raises InputError at its end when a line was faulty; with `skip` it is left out."""
+    faults = faults or Faults(path, skip)
     for number, row in object_rows(source, Path(path), faults):
-        if not faults.count:
+        if not faults.refused:
             yield row_text(row, f"{path}:{number}")
     faults.raise_any()

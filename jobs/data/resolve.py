@@ -50,6 +50,7 @@ class DataRequest:
     directory: str = ""
     rows: RowFilter | None = None
     repair: bool = False
+    skip_rows: str = ""
     where: str = ""
 
 
@@ -89,6 +90,7 @@ def data_ref(request: DataRequest, cache: Path) -> DataRef:
         directory=directory,
         rows=rows,
         repair=request.repair,
+        skip_rows=request.skip_rows,
         files=found[1],
     )
 

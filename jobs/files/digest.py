@@ -47,6 +47,16 @@ def sha256(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def file_state(path: Path) -> tuple[int, int, int, int]:
+    """What differs where a file's bytes differ: its size, its number on the disk, its times of writing and of change.
+
+    The last one, in nanoseconds, is the system's own: unlike the time of writing no archive and no copy can set it.
+    Raises OSError when there is no such file.
+    """
+    status = path.stat()
+    return status.st_size, status.st_ino, status.st_mtime_ns, status.st_ctime_ns
+
+
 def folder_digests(folder: Path) -> dict[str, tuple[str, int]]:
     """Path inside `folder` -> (sha256, bytes) of every file, in sorted order."""
     files = sorted(file for file in folder.rglob("*") if file.is_file())

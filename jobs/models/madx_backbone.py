@@ -62,7 +62,7 @@ def load_backbone(ref: BackboneRef, device: torch.device | str | None = None) ->
     files = model_files(ref)
     config = _config(files)
     weights = check_weights(files, config)
-    tokenizer = read_tokenizer(files, config.vocab_size)
+    tokenizer = read_tokenizer(files, config.vocab_size, shared=True)
     if tokenizer.pad_token_id is None:
         todo = "save it with one (tokenizer.pad_token = ...): rows of a batch are filled up with it"
         raise InputError(Fault("the tokenizer has no padding token", f"backbone {files.named}", todo=todo))

@@ -46,7 +46,8 @@ class DataRef:
     `directory`: of the repository, in place of a subset, where its commit has no card. `rows`: those that are kept.
     `splits`: (split, the data set's name for it) pairs; a name may end in a slice, e.g. "validation[:595]".
     `columns`: (our name, the data set's) pairs for the columns of labelled rows that are called otherwise. `repair`:
-    of entity tags, an I- that continues nothing of its type begins an entity, as it does for the scorer.
+    of entity tags, an I- that continues nothing of its type begins an entity, as it does for the scorer. `skip_rows`:
+    "invalid" leaves out rows that cannot be read, which are faults otherwise.
     """
 
     source: DataSource
@@ -66,4 +67,5 @@ class DataRef:
     rows: RowFilter | None = None
     share: float = 1.0
     repair: bool = later(False)
+    skip_rows: str = later("")  # or "invalid"
     files: tuple[tuple[str, str], ...] = location(())

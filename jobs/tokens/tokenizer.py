@@ -8,7 +8,7 @@ from functools import lru_cache
 from importlib.metadata import version
 from typing import Any
 
-from jobs.models.files import fast_tokenizer, located_files
+from jobs.models.files import fast_tokenizer, located_files, shared_tokenizer
 from jobs.spec import BackboneRef
 
 # Spaces, capitals, marks, digits and scripts: what normalizers, splitters and tables of pieces differ in.
@@ -19,7 +19,7 @@ _BYTE = re.compile(r"<0x[0-9A-F]{2}>")
 @lru_cache(maxsize=8)
 def load_tokenizer(ref: BackboneRef) -> Any:
     """The fast tokenizer of `ref`, shared: do not change it. Raises InputError when there is none."""
-    return fast_tokenizer(located_files(ref, weights=False))
+    return shared_tokenizer(located_files(ref, weights=False))
 
 
 @lru_cache(maxsize=8)
@@ -49,6 +49,5 @@ def tokenizer_identity(ref: BackboneRef) -> tuple[str, ...]:
 
 def unknown_ids(tokenizer: Any) -> frozenset[int]:
     """Ids that stand for no known piece of text: the unknown token, and single bytes (`<0xE0>`)."""
-    return frozenset(
-        i for token, i in tokenizer.get_vocab().items() if _BYTE.fullmatch(token) or i == tokenizer.unk_token_id
-    )
+    unknown = {tokenizer.unk_token_id} - {None}  # the library looks it up anew each time it is asked
+    return frozenset(unknown.union(i for token, i in tokenizer.get_vocab().items() if _BYTE.fullmatch(token)))

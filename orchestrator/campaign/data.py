@@ -83,6 +83,9 @@ class DataSection(StrictModel):
     )
     label_names: tuple[str, ...] = Field((), description="names of integer labels, in order")
     repair: bool = Field(False, description="ner: an I- tag that continues nothing begins an entity, as for the scorer")
+    skip_rows: Literal["", "invalid"] = Field(
+        "", description="invalid: leave out rows that cannot be read, and say how many"
+    )
     hold_out: Share = Field(0.0, description="share of train for validation, and as much for test, where missing")
     limits: dict[Literal["train", "validation", "test"], Positive] = Field(default_factory=dict)
     elsewhere: dict[LanguageCode, DataSection] = Field(

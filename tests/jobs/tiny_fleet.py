@@ -9,6 +9,7 @@ import numpy as np
 from tiny_backbone import WORDS, make_backbone
 
 from jobs.spec import (
+    BackboneRef,
     BottleneckConfig,
     DataRef,
     InitialAdapterSpec,
@@ -47,11 +48,11 @@ def write_corpus(directory: Path, language: str, sentences: int = 120) -> DataRe
 
 
 class Fleet:
-    """A tiny backbone, its theta_pre, and calls in directories below `root`."""
+    """A backbone, a tiny one unless it is given, its theta_pre, and calls in directories below `root`."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, backbone: BackboneRef | None = None) -> None:
         self.root = root
-        self.backbone = make_backbone(root / "backbone")
+        self.backbone = backbone or make_backbone(root / "backbone")
         self.theta_pre = root / "theta_pre"
         spec = InitialAdapterSpec(self.backbone, ADAPTER)
         initial_adapter(JobCall("theta_pre", spec, {}, self.theta_pre, root / "none", root / "cache"))
