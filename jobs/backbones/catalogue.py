@@ -74,7 +74,7 @@ PACKAGED: Mapping[str, Packaged] = {
                 ),
             ),
             size=485_225_049,
-            digest="sha256:cb4c3cd6af0cadfcb059586d54dc48a0210a596eb9e234098927afcce4ceb997",
+            digest="sha256:2ed8ed6fbf868eb1e901d6c0908aca7eb375d413b2dc5854c606722c235a002d",
             change=E5_MASKED_LM,
         ),
         Packaged(

