@@ -35,28 +35,23 @@ def kill() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def in_the_last_second(number: int, point: str) -> None:
-    """A signal once the last record is there, as the executor is closed (`close`) or the report begins (`report`)."""
+def signal_self(number: int) -> Callable[[], None]:
+    """Sends a signal to the process that calls it."""
+    return lambda: os.kill(os.getpid(), number)
+
+
+def in_the_last_second(act: Callable[[], None], point: str) -> None:
+    """Call `act` once the last record is there, as the executor is closed (`close`) or the report begins (`report`)."""
     from orchestrator import run
 
     place, name = (run.LazyExecutor, "close") if point == "close" else (run, "write_report")
     real: Any = getattr(place, name)
 
     def hit(*arguments: Any) -> Any:
-        os.kill(os.getpid(), number)
+        act()
         return real(*arguments)
 
     setattr(place, name, hit)
-
-
-def report_fails() -> None:
-    """The disk is full when the report is written."""
-    from orchestrator import run
-
-    def full(*_: Any) -> None:
-        write_error(errno.ENOSPC)
-
-    run.write_report = full  # type: ignore[assignment]
 
 
 def write_error(number: int = errno.EIO) -> None:

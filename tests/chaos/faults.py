@@ -10,7 +10,7 @@ import os
 import random
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,8 @@ from tests.chaos import disturbances as inside
 from tests.chaos.arena import FAILED, REFUSED, Arena, Disturb, finish, finished, is_over, start
 from tests.chaos.verdict import check
 
+Meet = Callable[[Arena, str, random.Random], None]
+
 
 @dataclass(frozen=True, slots=True)
 class Fault:
@@ -26,7 +28,7 @@ class Fault:
 
     name: str
     what: str
-    meet: Callable[[Arena, str, random.Random], None]
+    meet: Meet
 
 
 def go_on(arena: Arena, place: str, damaged: set[str] = frozenset()) -> None:
@@ -37,13 +39,20 @@ def go_on(arena: Arena, place: str, damaged: set[str] = frozenset()) -> None:
     check(arena, place, before, finished(place), damaged)
 
 
-def signalled(number: int, code: int) -> Callable[[Arena, str, random.Random], None]:
-    """A signal at a random moment of a run, which then ends with `code`; before it listens, with the signal."""
+def signalled(number: int, code: int, again: bool = False) -> Meet:
+    """A signal at a random moment of a run, which then ends with `code`; before it listens, with the signal.
+
+    `again`: once more while it leaves.
+    """
 
     def meet(arena: Arena, place: str, rng: random.Random) -> None:
         child = start(arena.file, place)
         time.sleep(rng.uniform(0.02, 0.9 * arena.seconds))
         os.kill(child, number)
+        if again:
+            time.sleep(rng.uniform(0.0, 0.5))
+            if not is_over(child):
+                os.kill(child, number)
         ended = finish(child)
         assert ended in (0, code, -number), f"the run ended with {ended}"
         go_on(arena, place)
@@ -51,7 +60,7 @@ def signalled(number: int, code: int) -> Callable[[Arena, str, random.Random], N
     return meet
 
 
-def killed_at(point: str) -> Callable[[Arena, str, random.Random], None]:
+def killed_at(point: str) -> Meet:
     """SIGKILL while a certain file is synced or renamed."""
 
     def meet(arena: Arena, place: str, rng: random.Random) -> None:
@@ -63,12 +72,12 @@ def killed_at(point: str) -> Callable[[Arena, str, random.Random], None]:
     return meet
 
 
-def last_second(number: int, code: int) -> Callable[[Arena, str, random.Random], None]:
+def last_second(act: Callable[[], None], code: int, points: Sequence[str] = ("close", "report")) -> Meet:
     """All steps are recorded and the report is not written: the same command has nothing to do but that."""
 
     def meet(arena: Arena, place: str, rng: random.Random) -> None:
-        point = rng.choice(["close", "report"])
-        ended = finish(start(arena.file, place, lambda: inside.in_the_last_second(number, point)))
+        point = rng.choice(points)
+        ended = finish(start(arena.file, place, lambda: inside.in_the_last_second(act, point)))
         assert ended == code, f"the run ended with {ended}"
         before = finished(place)
         assert before.keys() == arena.calm.keys(), "the last step was not recorded"
@@ -77,28 +86,6 @@ def last_second(number: int, code: int) -> Callable[[Arena, str, random.Random],
         assert reports(place), "no report"
 
     return meet
-
-
-def interrupted_twice(arena: Arena, place: str, rng: random.Random) -> None:
-    """Ctrl-C, and again while the run leaves in order."""
-    child = start(arena.file, place)
-    time.sleep(rng.uniform(0.02, 0.9 * arena.seconds))
-    os.kill(child, signal.SIGINT)
-    time.sleep(rng.uniform(0.0, 0.5))
-    if not is_over(child):
-        os.kill(child, signal.SIGINT)
-    ended = finish(child)
-    assert ended in (0, 70, -signal.SIGINT), f"the run ended with {ended}"
-    go_on(arena, place)
-
-
-def report_fails(arena: Arena, place: str, rng: random.Random) -> None:
-    """All steps are done, the report cannot be written: that is told, and the same command has nothing else to do."""
-    ended = finish(start(arena.file, place, inside.report_fails))
-    assert ended not in (0, -signal.SIGSEGV), f"the run ended with {ended}"
-    assert finished(place).keys() == arena.calm.keys() and not reports(place)
-    go_on(arena, place)
-    assert reports(place), "no report"
 
 
 def reports(place: str) -> list[Path]:
@@ -116,7 +103,7 @@ def killed_often(arena: Arena, place: str, rng: random.Random) -> None:
     go_on(arena, place)
 
 
-def write_fails(number: int) -> Callable[[Arena, str, random.Random], None]:
+def write_fails(number: int) -> Meet:
     """One write of the store fails; its step does, the others go on."""
 
     def meet(arena: Arena, place: str, rng: random.Random) -> None:
@@ -130,7 +117,7 @@ def write_fails(number: int) -> Callable[[Arena, str, random.Random], None]:
     return meet
 
 
-def torn(below: str) -> Callable[[Arena, str, random.Random], None]:
+def torn(below: str) -> Meet:
     """A kill, and then a file of the workspace is cut short or a byte of it changed."""
 
     def meet(arena: Arena, place: str, rng: random.Random) -> None:
@@ -172,7 +159,7 @@ def _check_damaged(arena: Arena, place: str, before: dict[str, str], damaged: se
     check(arena, place, before, finished(place), damaged)
 
 
-def disturbed(disturb: Callable[[random.Random], Disturb]) -> Callable[[Arena, str, random.Random], None]:
+def disturbed(disturb: Callable[[random.Random], Disturb]) -> Meet:
     """A run that is slow or confused, but comes to its end by itself."""
 
     def meet(arena: Arena, place: str, rng: random.Random) -> None:
@@ -239,20 +226,28 @@ LOCAL = (
     Fault(
         "driver killed in the last second",
         "SIGKILL after the last record, before the report",
-        last_second(signal.SIGKILL, -signal.SIGKILL),
+        last_second(inside.kill, -signal.SIGKILL),
     ),
     Fault(
         "driver preempted in the last second",
         "SIGTERM after the last record, before the report",
-        last_second(signal.SIGTERM, 0),
+        last_second(inside.signal_self(signal.SIGTERM), 0),
     ),
     Fault(
         "driver interrupted in the last second",
         "SIGINT after the last record, before the report",
-        last_second(signal.SIGINT, 70),
+        last_second(inside.signal_self(signal.SIGINT), 70),
     ),
-    Fault("driver interrupted twice", "SIGINT, and once more while the run leaves", interrupted_twice),
-    Fault("report fails", "the disk is full when the report is written", report_fails),
+    Fault(
+        "driver interrupted twice",
+        "SIGINT, and once more while the run leaves",
+        signalled(signal.SIGINT, 70, again=True),
+    ),
+    Fault(
+        "report fails",
+        "the disk is full when the report is written",
+        last_second(lambda: inside.write_error(errno.ENOSPC), 70, ["report"]),
+    ),
     Fault("store: write error", "one write of the store fails with EIO", write_fails(errno.EIO)),
     Fault("store: disk full", "one write of the store fails with ENOSPC", write_fails(errno.ENOSPC)),
     Fault("store: torn artifact", "after a kill a file of an artifact is cut or changed", torn("artifacts")),

@@ -20,7 +20,7 @@ from ray.cluster_utils import Cluster
 
 from jobs.runtime.shutdown import LEFT
 from tests.chaos.arena import FAILED, LONGEST, REFUSED, Arena, finished
-from tests.chaos.faults import Fault, reports
+from tests.chaos.faults import Fault, Meet, reports
 from tests.chaos.verdict import check
 from tests.orchestrator.s3_server import CREDENTIALS, free_port, s3_server
 
@@ -31,7 +31,6 @@ LAST = (
     ("preempted", "SIGTERM", signal.SIGTERM),
     ("interrupted", "SIGINT", signal.SIGINT),
 )
-Meet = Callable[[Arena, str, random.Random], None]
 
 
 @contextmanager

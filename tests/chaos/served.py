@@ -21,7 +21,7 @@ import psutil
 
 from tests.chaos import disturbances as inside
 from tests.chaos.arena import FAILED, Arena, finish, finished, is_over, start
-from tests.chaos.faults import Fault, go_on
+from tests.chaos.faults import Fault, Meet, go_on
 from tests.chaos.verdict import check, check_mlflow
 from tests.orchestrator.s3_server import CREDENTIALS, free_port, s3_process
 
@@ -72,32 +72,43 @@ class Tracking:
                 self.process.wait()
 
 
-def while_it_runs(
-    disturb: Callable[[Tracking, float], None],
-) -> Callable[[Tracking], Callable[[Arena, str, random.Random], None]]:
-    """A fault of the tracking server during a run; afterwards it is up again, and the same command sends the rest."""
+def during_a_run(tracking: Tracking, meet_it: Callable[[Arena, str, random.Random, int], None]) -> Meet:
+    """A run that sends to the server meets something, with its process id; afterwards the server is up, and the same
+    command sends the rest.
+    """
 
-    def of(tracking: Tracking) -> Callable[[Arena, str, random.Random], None]:
-        def meet(arena: Arena, place: str, rng: random.Random) -> None:
-            tracking.up()
-            campaign = f"chaos-{uuid.uuid4().hex[:8]}"
-            file = arena.named(campaign)
-            child = start(file, place, tracking=tracking.uri)
-            after = rng.uniform(0.1, 0.9) * arena.seconds
-            thread = threading.Thread(target=disturb, args=(tracking, after))
-            thread.start()
-            code = finish(child)
+    def meet(arena: Arena, place: str, rng: random.Random) -> None:
+        tracking.up()
+        campaign = f"chaos-{uuid.uuid4().hex[:8]}"
+        file = arena.named(campaign)
+        meet_it(arena, place, rng, start(file, place, tracking=tracking.uri))
+        before = finished(place)
+        tracking.up()
+        assert finish(start(file, place, tracking=tracking.uri)) == 0
+        check(arena, place, before, finished(place))
+        check_mlflow(tracking.uri, campaign, set(arena.calm))
+
+    return meet
+
+
+def _finish_unharmed(child: int) -> None:
+    code = finish(child)
+    assert code == 0, f"the run must not suffer from its mirror, and ended with {code}"
+
+
+def while_it_runs(tracking: Tracking, disturb: Callable[[Tracking, float], None]) -> Meet:
+    """A fault of the tracking server at a random moment."""
+
+    def meet_it(arena: Arena, place: str, rng: random.Random, child: int) -> None:
+        after = rng.uniform(0.1, 0.9) * arena.seconds
+        thread = threading.Thread(target=disturb, args=(tracking, after))
+        thread.start()
+        try:
+            _finish_unharmed(child)
+        finally:
             thread.join()
-            assert code == 0, f"the run must not suffer from its mirror, and ended with {code}"
-            before = finished(place)
-            tracking.up()
-            assert finish(start(file, place, tracking=tracking.uri)) == 0
-            check(arena, place, before, finished(place))
-            check_mlflow(tracking.uri, campaign, set(arena.calm))
 
-        return meet
-
-    return of
+    return during_a_run(tracking, meet_it)
 
 
 def _down(tracking: Tracking, after: float) -> None:
@@ -126,60 +137,38 @@ def _full(tracking: Tracking, after: float) -> None:
     tracking.limit_files(1)
 
 
-def killed_while_sending(tracking: Tracking) -> Callable[[Arena, str, random.Random], None]:
-    """SIGKILL of the driver while it sends to the server."""
-
-    def meet(arena: Arena, place: str, rng: random.Random) -> None:
-        tracking.up()
-        campaign = f"chaos-{uuid.uuid4().hex[:8]}"
-        file = arena.named(campaign)
-        child = start(file, place, tracking=tracking.uri)
-        time.sleep(rng.uniform(0.2, 1.2) * arena.seconds)
-        os.kill(child, signal.SIGKILL)
-        finish(child)
-        before = finished(place)
-        assert finish(start(file, place, tracking=tracking.uri)) == 0
-        check(arena, place, before, finished(place))
-        check_mlflow(tracking.uri, campaign, set(arena.calm))
-
-    return meet
+def _killed_while_sending(arena: Arena, place: str, rng: random.Random, child: int) -> None:
+    time.sleep(rng.uniform(0.2, 1.2) * arena.seconds)
+    os.kill(child, signal.SIGKILL)
+    finish(child)
 
 
-def hangs_at_close(tracking: Tracking) -> Callable[[Arena, str, random.Random], None]:
-    """The server stands still from the last record on: the run ends all the same, and the next one sends the rest."""
+def hangs_at_close(tracking: Tracking) -> Meet:
+    """The server stands still from the last record on: the run ends all the same."""
 
-    def meet(arena: Arena, place: str, rng: random.Random) -> None:
-        tracking.up()
-        campaign = f"chaos-{uuid.uuid4().hex[:8]}"
-        file = arena.named(campaign)
-        child = start(file, place, tracking=tracking.uri)
+    def meet_it(arena: Arena, place: str, rng: random.Random, child: int) -> None:
         while not is_over(child) and len(list(Path(place).glob("artifacts/*/*/record.json"))) < len(arena.calm):
             time.sleep(0.01)
         time.sleep(rng.uniform(0.0, 0.3))
         tracking.send(signal.SIGSTOP)
         try:
-            code = finish(child)
+            _finish_unharmed(child)
         finally:
             tracking.send(signal.SIGCONT)
-        assert code == 0, f"the run must not suffer from its mirror, and ended with {code}"
-        before = finished(place)
-        assert finish(start(file, place, tracking=tracking.uri)) == 0
-        check(arena, place, before, finished(place))
-        check_mlflow(tracking.uri, campaign, set(arena.calm))
 
-    return meet
+    return during_a_run(tracking, meet_it)
 
 
 def tracking_faults(folder: Path) -> tuple[tuple[Fault, ...], Tracking]:
     """The faults around one server."""
     tracking = Tracking(folder)
     return (
-        Fault("tracking server: down", "SIGKILL of the MLflow server during a run, up again a second later", while_it_runs(_down)(tracking)),
-        Fault("tracking server: gone", "SIGKILL of the MLflow server during a run, up again for the next one", while_it_runs(_gone)(tracking)),
-        Fault("tracking server: disk full", "the MLflow server's disk is full from a random moment on, until the next run", while_it_runs(_full)(tracking)),
-        Fault("tracking server: slow", "the MLflow server stands still for seconds, three times", while_it_runs(_slow)(tracking)),
+        Fault("tracking server: down", "SIGKILL of the MLflow server during a run, up again a second later", while_it_runs(tracking, _down)),
+        Fault("tracking server: gone", "SIGKILL of the MLflow server during a run, up again for the next one", while_it_runs(tracking, _gone)),
+        Fault("tracking server: disk full", "the MLflow server's disk is full from a random moment on, until the next run", while_it_runs(tracking, _full)),
+        Fault("tracking server: slow", "the MLflow server stands still for seconds, three times", while_it_runs(tracking, _slow)),
         Fault("tracking server: hangs at the end", "the MLflow server stands still from the last record on, until the run has ended", hangs_at_close(tracking)),
-        Fault("driver killed while sending", "SIGKILL of a driver that sends to an MLflow server", killed_while_sending(tracking)),
+        Fault("driver killed while sending", "SIGKILL of a driver that sends to an MLflow server", during_a_run(tracking, _killed_while_sending)),
     ), tracking  # fmt: skip
 
 
@@ -204,7 +193,7 @@ def _elsewhere(scratch: Path) -> None:
     os.environ["ADAPTERFLEET_SCRATCH"] = str(scratch / uuid.uuid4().hex)
 
 
-def _killed(scratch: Path) -> Callable[[Arena, str, random.Random], None]:
+def _killed(scratch: Path) -> Meet:
     def meet(arena: Arena, place: str, rng: random.Random) -> None:
         place = f"s3://{BUCKET}/{uuid.uuid4().hex}"
         _elsewhere(scratch)
@@ -218,7 +207,7 @@ def _killed(scratch: Path) -> Callable[[Arena, str, random.Random], None]:
     return meet
 
 
-def _slow_bucket(scratch: Path, server: subprocess.Popen) -> Callable[[Arena, str, random.Random], None]:
+def _slow_bucket(scratch: Path, server: subprocess.Popen) -> Meet:
     def meet(arena: Arena, place: str, rng: random.Random) -> None:
         place = f"s3://{BUCKET}/{uuid.uuid4().hex}"
         _elsewhere(scratch)
@@ -237,7 +226,7 @@ def _slow_bucket(scratch: Path, server: subprocess.Popen) -> Callable[[Arena, st
     return meet
 
 
-def _refused(scratch: Path) -> Callable[[Arena, str, random.Random], None]:
+def _refused(scratch: Path) -> Meet:
     def meet(arena: Arena, place: str, rng: random.Random) -> None:
         place = f"s3://{BUCKET}/{uuid.uuid4().hex}"
         _elsewhere(scratch)
@@ -250,7 +239,7 @@ def _refused(scratch: Path) -> Callable[[Arena, str, random.Random], None]:
     return meet
 
 
-def _two(scratch: Path) -> Callable[[Arena, str, random.Random], None]:
+def _two(scratch: Path) -> Meet:
     def meet(arena: Arena, place: str, rng: random.Random) -> None:
         place = f"s3://{BUCKET}/{uuid.uuid4().hex}"
         _elsewhere(scratch)
