@@ -10,6 +10,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -74,8 +75,9 @@ def _shapes(encoder: FrozenEncoder, tokens: int, predicted: int) -> Iterator[tup
     yield predicted, hidden, len(encoder.embeddings.word_embeddings.weight)
 
 
+@cache
 def _seconds(rows: int, inner: int, outer: int) -> float:
-    """The least time of one product [rows, inner] x [outer, inner]^T."""
+    """The least time of one product [rows, inner] x [outer, inner]^T; layers of one shape are measured once."""
     x, weight = torch.randn(rows, inner), torch.randn(outer, inner)
     with torch.inference_mode():
         return min(_times(lambda: frozen_linear(x, weight, None)))

@@ -5,23 +5,22 @@ The download lands in the user's cache, as in a campaign: later runs of the test
 
 import dataclasses
 import re
-from pathlib import Path
 
 import pytest
 import torch
 from tiny_fleet import TRAINING, Fleet
 from transformers import AutoTokenizer, BertForMaskedLM
 
-from jobs.backbones import e5_small
-from jobs.backbones.catalogue import E5_MASKED_LM, PACKAGED
+from jobs.backbones.catalogue import PACKAGED
 from jobs.backbones.installed import install
 from jobs.banks.bank import train_languages
 from jobs.errors import InputError
+from jobs.pretraining.e5_mlm import SHIPPED
 from jobs.pretraining.e5_mlm_card import SENTENCES, embedded
 from jobs.spec import BackboneRef, DataRef, EvaluationSpec, JobCall, TaskRef, no_progress
 from jobs.worker import Worker
 
-CARD = Path(e5_small.__file__).parent.joinpath(E5_MASKED_LM).with_name("README.md")
+CARD = SHIPPED.with_name("README.md")
 
 
 @pytest.fixture(scope="module")
