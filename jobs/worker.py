@@ -24,6 +24,7 @@ from jobs.scoring.metrics import metric_over
 from jobs.spec import (
     BackboneRef,
     EvaluationSpec,
+    ForeignAdapterSpec,
     InitialAdapterSpec,
     JobCall,
     JobResult,
@@ -40,6 +41,7 @@ from jobs.spec import (
     metric_of,
 )
 from jobs.tokens.evaluation_sets import EvaluationSet
+from jobs.training.foreign import foreign_adapter
 from jobs.training.initial import initial_adapter
 from jobs.training.task_adapter import train_task
 
@@ -63,6 +65,8 @@ class Worker:
         match spec:
             case InitialAdapterSpec():
                 return initial_adapter(call)
+            case ForeignAdapterSpec():
+                return foreign_adapter(call)
             case LanguageAdapterSpec():
                 return _only(train_languages([call], progress))
             case TaskAdapterSpec():

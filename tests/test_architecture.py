@@ -89,6 +89,7 @@ RENAMING = {
     "jobs/pretraining/pretrain.py",
     "orchestrator/lineage/export.py",
     "orchestrator/lineage/mlflow/connection.py",
+    "orchestrator/lineage/mlflow/registry.py",
     "orchestrator/report/adapter_comparison.py",
     "orchestrator/store/artifacts.py",
     "orchestrator/store/backend.py",

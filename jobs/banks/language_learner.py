@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from jobs.adapters.adapter import Adapter, named
-from jobs.adapters.formats import write_adapter
+from jobs.adapters.formats import read_adapter, write_adapter
 from jobs.errors import Fault, InputError
 from jobs.models.flat_layout import Layout
 from jobs.spec import JobResult, LanguageAdapterSpec, LanguageCall
@@ -21,6 +21,7 @@ from jobs.training import checkpoint
 from jobs.training.checkpoint import Snapshot, State, snapshot
 from jobs.training.learner import Learner
 
+START = "start"  # the input whose values a training starts from, in place of theta_pre's
 # Of a corpus's tokens; beyond it the backbone can hardly read the language.
 MANY_UNKNOWN = 0.05
 
@@ -76,12 +77,16 @@ class LanguageLearner:
 def start_language(
     call: LanguageCall, theta_pre: Adapter, corpus: Corpus, stream: Stream, device: torch.device
 ) -> LanguageLearner:
-    """A language that has learnt nothing yet. Raises InputError for a corpus that is too short."""
+    """A language that has learnt nothing yet, but for what its input `start` has.
+
+    Raises InputError for a corpus that is too short.
+    """
     spec = call.spec
     check_corpus(spec, corpus.train)
     layout = Layout.of(theta_pre.tensors)
     training = spec.training.over(stream.order.rows)
-    learner = Learner(layout.flatten(theta_pre.tensors).to(device), layout.decayed, training, "min")
+    start = read_adapter(call.inputs[START]) if START in call.inputs else theta_pre
+    learner = Learner(layout.flatten(start.tensors).to(device), layout.decayed, training, "min")
     held_out = stream.held_out(corpus.validation, spec.training.evaluation_examples)
     details = corpus_details(spec, corpus.train, stream.order) | {"validation_examples": len(held_out)}
     return LanguageLearner(call, spec, theta_pre, layout, learner, stream, held_out, details)

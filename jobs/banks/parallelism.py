@@ -9,6 +9,7 @@ import torch
 
 from jobs.banks.bank import Outcome, train_languages
 from jobs.banks.batch_capacity import CHOSEN
+from jobs.banks.language_learner import START
 from jobs.banks.sharded.deepspeed_config import Stage, engine_settings
 from jobs.banks.sharded.memory_model import Load, ModelSize, Parallelism, choose, model_size
 from jobs.errors import Fault, InputError
@@ -53,6 +54,14 @@ def _sharded(
     from jobs.banks.sharded.train import train_sharded
 
     spec = calls[0].spec
+    if started := [call for call in calls if START in call.inputs]:
+        todo = "train it on devices that hold the backbone whole (resources.sharding: none)"
+        yield from _all_fail(
+            started, InputError(Fault("sharded training starts from theta_pre alone", "start", todo=todo))
+        )
+        calls = [call for call in calls if START not in call.inputs]
+        if not calls:
+            return
     settings = engine_settings(spec.training, stage, team.size, torch.cuda.is_available(), scale.deepspeed)
     engine = ShardedEngine(spec.backbone, calls[0].inputs["theta_pre"], settings, spec.training.weight_decay)
     yield from train_sharded(calls, engine, progress, team)

@@ -40,15 +40,31 @@ def hub_folder(name: str, commit: str, weights: bool) -> Path:
     of them on the hub, where some would ask for the newest commit instead. Without a network the cache is what there
     is. Raises InputError for an unknown or closed model, an unknown commit, and a hub that does not answer.
     """
-    patterns = [*_SETTINGS, *(_WEIGHTS if weights else ())]
+    return _snapshot(name, commit, [*_SETTINGS, *(_WEIGHTS if weights else ())], "backbone", _LEFT_OUT)
+
+
+def hub_adapter_folder(name: str, commit: str, directory: str = "") -> Path:
+    """The directory of an adapter in the repository `name` at `commit`, fetched where it is not in the hub's cache.
+
+    Raises InputError as `hub_folder`, and where the repository has no such folder.
+    """
+    inside = f"{directory.strip('/')}/" if directory else ""
+    patterns = [f"{inside}{pattern}" for pattern in ("*.json", "*.safetensors", "*.bin")]
+    folder = _snapshot(name, commit, patterns, "adapter", [] if inside else ["*/*"]) / inside
+    if not folder.is_dir():
+        raise InputError(Fault("the repository has no such folder", f"adapter {name} at {commit}", directory))
+    return folder
+
+
+def _snapshot(name: str, commit: str, patterns: list[str], what: str, left_out: Sequence[str]) -> Path:
     for attempt in range(1, _ATTEMPTS + 1):
         try:
             return Path(
-                snapshot_download(name, revision=commit, allow_patterns=patterns, ignore_patterns=list(_LEFT_OUT))
+                snapshot_download(name, revision=commit, allow_patterns=patterns, ignore_patterns=list(left_out))
             )
         except (OSError, ValueError, RuntimeError) as error:
             if attempt == _ATTEMPTS or not _broke_off(error):
-                raise _refused(name, commit, error) from error
+                raise _refused(what, name, commit, error) from error
         time.sleep(2.0 ** (attempt - 1))
     raise AssertionError("the last attempt returns or raises")
 
@@ -60,10 +76,10 @@ def _broke_off(error: Exception) -> bool:
     )
 
 
-def _refused(name: str, commit: str, error: Exception) -> InputError:
+def _refused(what: str, name: str, commit: str, error: Exception) -> InputError:
     got = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)[:200]
     todo = "check name and commit, the network, and HF_TOKEN for a model that asks for consent"
-    return InputError(Fault("the model cannot be fetched", f"backbone {name} at {commit}", got, todo))
+    return InputError(Fault("the model cannot be fetched", f"{what} {name} at {commit}", got, todo))
 
 
 # Of every `from_pretrained`: no code of a model is run, and nothing is asked of the hub.

@@ -15,6 +15,7 @@ from jobs.spec.call import Progress as Progress
 from jobs.spec.call import SpecT as SpecT
 from jobs.spec.call import TrialScores as TrialScores
 from jobs.spec.call import no_progress as no_progress
+from jobs.spec.references import AdapterRef as AdapterRef
 from jobs.spec.references import BackboneRef as BackboneRef
 from jobs.spec.references import DataRef as DataRef
 from jobs.spec.references import DataSource as DataSource
@@ -40,6 +41,7 @@ from jobs.spec.search import WeightSpace as WeightSpace
 from jobs.spec.search import mixture_role as mixture_role
 from jobs.spec.steps import JOBS as JOBS
 from jobs.spec.steps import EvaluationSpec as EvaluationSpec
+from jobs.spec.steps import ForeignAdapterSpec as ForeignAdapterSpec
 from jobs.spec.steps import InitialAdapterSpec as InitialAdapterSpec
 from jobs.spec.steps import LanguageAdapterSpec as LanguageAdapterSpec
 from jobs.spec.steps import MergeSpec as MergeSpec

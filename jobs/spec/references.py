@@ -25,6 +25,19 @@ class BackboneRef:
 
 
 @dataclass(frozen=True, slots=True)
+class AdapterRef:
+    """An adapter that others trained, known by its bytes.
+
+    `revision`: "sha256:..." over the files that are read. `source`: where it was found, as the campaign says it;
+    `path`: its directory on this machine.
+    """
+
+    revision: str
+    source: str = location()
+    path: str = location()
+
+
+@dataclass(frozen=True, slots=True)
 class RowFilter:
     """Rows whose `column`, as text, begins with `prefix`, or is `value` where no prefix is given."""
 

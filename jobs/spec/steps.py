@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from jobs.spec.adapters import AdapterConfig
-from jobs.spec.references import BackboneRef, DataRef, Split
+from jobs.spec.references import AdapterRef, BackboneRef, DataRef, Split
 from jobs.spec.search import GRID, Choice, Option, SearchSpace, StrategySpec
 from jobs.spec.tasks import Objective, TaskRef
 from jobs.spec.training import TrainingConfig
@@ -27,7 +27,10 @@ class InitialAdapterSpec:
 
 @dataclass(frozen=True, slots=True)
 class LanguageAdapterSpec:
-    """A language adapter by language modelling on the frozen backbone. Input: `theta_pre`."""
+    """A language adapter by language modelling on the frozen backbone. Input: `theta_pre`.
+
+    An input `start` is the adapter whose values it starts from, in place of theta_pre's.
+    """
 
     language: str
     corpus: DataRef
@@ -55,6 +58,20 @@ class TaskAdapterSpec:
     training: TrainingConfig
     seed: int
     more_data: tuple[DataRef, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignAdapterSpec:
+    """An adapter that others trained, brought into the form of the campaign's own. Input: `theta_pre`, for its shape.
+
+    `language`: what it is an adapter of, or, with a `task`, the language of what that was trained on. How it was
+    trained, and from which initial values, is not known.
+    """
+
+    language: str
+    adapter: AdapterRef
+    backbone: BackboneRef
+    task: TaskRef | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +176,15 @@ class EvaluationSpec:
     options: tuple[Option, ...] = ()
 
 
-Spec = InitialAdapterSpec | LanguageAdapterSpec | TaskAdapterSpec | SearchSpec | MergeSpec | EvaluationSpec
+Spec = (
+    InitialAdapterSpec
+    | ForeignAdapterSpec
+    | LanguageAdapterSpec
+    | TaskAdapterSpec
+    | SearchSpec
+    | MergeSpec
+    | EvaluationSpec
+)
 TrainingSpec = LanguageAdapterSpec | TaskAdapterSpec  # what trains an adapter, in banks
 
 # The directory and MLflow name of each job, and the integer that is raised by hand when its meaning changes. Version 2:
@@ -169,6 +194,7 @@ TrainingSpec = LanguageAdapterSpec | TaskAdapterSpec  # what trains an adapter, 
 # - merges: rules keep their roles at negative t, task arithmetic on any mixture starts at theta_pre.
 JOBS: dict[type[Any], tuple[str, int]] = {
     InitialAdapterSpec: ("initial-adapter", 1),
+    ForeignAdapterSpec: ("foreign-adapter", 1),
     LanguageAdapterSpec: ("language-adapter", 1),
     TaskAdapterSpec: ("task-adapter", 2),
     SearchSpec: ("search", 2),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
@@ -130,6 +131,41 @@ class PrefixSection(StrictModel):
     """Prefix tuning: `length` learned keys and values before each layer's own."""
 
     length: Positive
+
+
+class ForeignAdapterSection(StrictModel):
+    """An adapter that others trained, of AdapterHub's format or PEFT's: a directory, a repository of the model hub at a
+    commit, or a model of the campaign's MLflow registry.
+    """
+
+    path: str = Field("", description="directory of one adapter")
+    hub: str = Field("", description="repository on the model hub, with `revision`")
+    revision: str = Field("", description="commit on the hub, 40 hex digits")
+    directory: str = Field("", description="folder of the repository, where the adapter is not at its top")
+    registry: str = Field("", description="models:/NAME@ALIAS or models:/NAME/VERSION")
+    base: str = Field(
+        "", description="the base model that its file names, where that is the campaign's backbone under another name"
+    )
+
+    @model_validator(mode="after")
+    def _one_place(self) -> ForeignAdapterSection:
+        if len([place for place in (self.path, self.hub, self.registry) if place]) != 1:
+            raise ValueError("give one of `path`, `hub`, `registry`")
+        if self.hub and (len(self.revision) != 40 or set(self.revision) - set("0123456789abcdef")):
+            raise ValueError(f"{self.hub} needs `revision`: the commit's 40 hex digits, not a branch")
+        if not self.hub and (self.revision or self.directory):
+            raise ValueError("`revision` and `directory` belong to `hub`")
+        if self.directory.startswith("/") or ".." in self.directory.split("/"):
+            raise ValueError("`directory` lies inside the repository: leave out / at its start and ..")
+        if self.registry and not re.fullmatch(r"models:/[^/@]+(@[^/@]+|/\d+)", self.registry):
+            raise ValueError("`registry` is models:/NAME@ALIAS or models:/NAME/VERSION")
+        return self
+
+    @property
+    def source(self) -> str:
+        """Where it comes from, in a word."""
+        folder = f"/{self.directory}" if self.directory else ""
+        return self.path or self.registry or f"{self.hub}{folder}@{self.revision}"
 
 
 class LanguageAdapterSection(StrictModel):

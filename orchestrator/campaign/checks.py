@@ -19,7 +19,7 @@ from orchestrator.campaign.comparisons import (
     chosen_methods,
 )
 from orchestrator.campaign.data import DataSection
-from orchestrator.campaign.schema import Campaign, to_pool, trained_languages
+from orchestrator.campaign.schema import Campaign, languages_with_adapter, to_pool
 from orchestrator.campaign.tasks import TaskSection, model_faults
 from search_spaces.relatedness.codes import resolve_language
 
@@ -30,8 +30,13 @@ def campaign_faults(campaign: Campaign, document: Document) -> Iterator[Fault]:
     yield from _deepspeed(campaign, document)
     yield from _dropout(campaign, document)
     yield from _folds(campaign, document)
-    if not campaign.languages.pool and not campaign.languages.best_covered:
-        yield Fault("no languages", document.where(("languages",)), "", "name a `pool` or `best_covered`")
+    languages = campaign.languages
+    if not (languages.pool or languages.best_covered or languages.adapters):
+        yield Fault("no languages", document.where(("languages",)), "", "name a `pool`, `best_covered` or `adapters`")
+    for code in languages.start_from:
+        if code not in languages.pool:
+            where, todo = document.where(("languages", "start_from", code)), to_pool(code, languages.pool)
+            yield Fault("only languages of the pool are trained", where, code, todo)
     if any(not is_language_model(task.kind) for task in campaign.tasks) and campaign.task_adapter is None:
         yield Fault("tasks need `task_adapter`", document.where(("tasks",)), "", "say how it is trained")
     for number, task in enumerate(campaign.tasks):
@@ -44,7 +49,7 @@ def campaign_faults(campaign: Campaign, document: Document) -> Iterator[Fault]:
         yield from _without_head(campaign, comparison, tasks, document, ("comparisons", number))
         yield from _without_space(campaign, comparison, document, ("comparisons", number))
     try:
-        trained = trained_languages(campaign)
+        trained = languages_with_adapter(campaign)
     except InputError as wrong:
         yield from wrong.faults
         return
@@ -206,7 +211,14 @@ def _twice(campaign: Campaign, document: Document) -> Iterator[Fault]:
     }
     for key, names in named.items():
         yield from _names_twice(names, document, (key,))
-    yield from _languages_twice(campaign.languages.pool, document, ("languages", "pool"))
+    languages = campaign.languages
+    yield from _languages_twice(languages.pool, document, ("languages", "pool"))
+    yield from _languages_twice(tuple(languages.adapters), document, ("languages", "adapters"), keyed=True)
+    trained = {resolve_language(code).key: code for code in languages.pool}
+    for code in languages.adapters:
+        if other := trained.get(resolve_language(code).key):
+            todo = f"{other} is in `pool` too: to train it further, put the adapter under `start_from`"
+            yield Fault("the language has two adapters", document.where(("languages", "adapters", code)), code, todo)
     for number, task in enumerate(campaign.tasks):
         yield from _languages_twice(task.sources, document, ("tasks", number, "sources"))
     for at, data in _data_sets(campaign):

@@ -11,7 +11,7 @@ from jobs.data.cldr import covered_languages
 from jobs.errors import Fault, InputError
 from jobs.spec import Method as Rule
 from jobs.spec import StrategyName
-from orchestrator.campaign.adapters import LanguageAdapterSection, TaskAdapterSection
+from orchestrator.campaign.adapters import ForeignAdapterSection, LanguageAdapterSection, TaskAdapterSection
 from orchestrator.campaign.comparisons import ComparisonSection, ZeroShotSection
 from orchestrator.campaign.data import BackboneSection, DataSection
 from orchestrator.campaign.fields import LanguageCode, Name, Seed, StrictModel
@@ -21,11 +21,17 @@ from search_spaces.relatedness.codes import in_any_spelling, resolve_language
 
 
 class LanguagesSection(StrictModel):
-    """The languages that get an adapter: listed, or the best covered ones of the CLDR."""
+    """The languages that get an adapter: listed, or the best covered ones of the CLDR; and those that have one."""
 
     pool: tuple[LanguageCode, ...] = ()
     best_covered: Annotated[int, Field(ge=0)] = Field(0, description="take the N best covered languages too")
     leave_out: tuple[LanguageCode, ...] = Field((), description="never among the best covered")
+    adapters: dict[LanguageCode, ForeignAdapterSection] = Field(
+        default_factory=dict, description="languages whose adapters others trained, beside those of `pool`"
+    )
+    start_from: dict[LanguageCode, ForeignAdapterSection] = Field(
+        default_factory=dict, description="languages of `pool` whose training goes on from such an adapter"
+    )
 
 
 class TrackingSection(StrictModel):
@@ -103,12 +109,19 @@ class Campaign(StrictModel):
     resources: ResourcesSection = ResourcesSection()
 
 
+def languages_with_adapter(campaign: Campaign) -> tuple[str, ...]:
+    """Codes of all languages with an adapter: those trained, and those whose adapters others trained."""
+    return (*trained_languages(campaign), *campaign.languages.adapters)
+
+
 def trained_languages(campaign: Campaign) -> tuple[str, ...]:
-    """Codes of all languages that get an adapter: the pool, then the best covered ones of the CLDR."""
+    """Codes of all languages that are trained: the pool, then the best covered ones of the CLDR."""
     chosen = list(campaign.languages.pool)
     taken = {resolve_language(code).key for code in chosen}
     targets = (t for c in campaign.comparisons if isinstance(c, ZeroShotSection) for t in c.targets)
-    taken |= {resolve_language(code).key for code in (*campaign.languages.leave_out, *targets)}
+    taken |= {
+        resolve_language(code).key for code in (*campaign.languages.leave_out, *campaign.languages.adapters, *targets)
+    }
     wanted = campaign.languages.best_covered
     for code in covered_languages() if wanted else ():
         if len(chosen) >= max(wanted, len(campaign.languages.pool)):

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from jobs.data.cldr_ner import LABELS as CLDR_LABELS
 from jobs.data.sentences import UPOS
 from jobs.spec import HEAD_COLUMNS, METRICS, TAGGING, AnswerRules, TaskKind, TaskRef, is_language_model
-from orchestrator.campaign.adapters import LanguageAdapterSection, TrainingFields
+from orchestrator.campaign.adapters import ForeignAdapterSection, LanguageAdapterSection, TrainingFields
 from orchestrator.campaign.data import DataSection
 from orchestrator.campaign.fields import LanguageCode, Name
 from orchestrator.campaign.prompts import PromptFields, prompt_faults
@@ -43,6 +43,9 @@ class TaskSection(PromptFields):
     training: TrainingFields | None = Field(
         None, description="in place of what `task_adapter.training` says, field by field, e.g. {epochs: 3}"
     )
+    adapter: ForeignAdapterSection | None = Field(
+        None, description="the task's adapter in `language`, with its head, where others trained it"
+    )
     stride: Tokens = Field(0, description="qa: tokens that neighbouring windows of a long context share; 0: no windows")
     answer_rules: AnswerRules = Field("squad", description="qa: how answers are made comparable")
 
@@ -73,6 +76,8 @@ def _data_faults(task: TaskSection) -> Iterator[str]:
     if is_language_model(task.kind):
         if task.training:
             yield f"nothing is trained for a {task.kind} task: leave `training` out"
+        if task.adapter:
+            yield f"a {task.kind} task has no adapter of its own: leave `adapter` out"
         if task.data or task.evaluation_data or task.labels:
             yield f"{task.kind} is scored on the corpora: leave `data`, `evaluation_data` and `labels` out"
         return
@@ -114,6 +119,8 @@ def _option_faults(task: TaskSection) -> Iterator[str]:
         yield f"`metric` of a {task.kind} task is one of {', '.join(metrics)}"
     if task.kind != "qa" and (task.stride or task.answer_rules != "squad"):
         yield "`stride` and `answer_rules` are of qa tasks"
+    if task.adapter and task.trained_on == "sources":
+        yield "an `adapter` from elsewhere was trained in one language: leave `trained_on` out"
     if task.max_length and task.training and "max_length" in task.training.model_fields_set:
         yield "`max_length` of the task is that of its training too: give one of them"
     if task.trained_on == "sources" and len(task.sources) < 2:

@@ -16,6 +16,7 @@ from rich.measure import Measurement
 from rich.table import Column, Table
 
 from jobs.errors import Fault, InputError
+from orchestrator.lineage.mlflow.uri import default_uri
 from orchestrator.store.artifacts import is_workspace, workspace_path
 
 if TYPE_CHECKING:
@@ -58,7 +59,16 @@ def plan_file(file: Path, workspace: Path, set_: list[str] | None) -> Plan:
     from orchestrator.plan.pinned_references import References
     from orchestrator.plan.plan import plan_campaign
 
-    return plan_campaign(load_file(file, set_), References(workspace / "cache"))
+    campaign = load_file(file, set_)
+
+    def registered(address: str, folder: Path) -> Path:
+        from orchestrator.lineage.mlflow.connection import connect
+        from orchestrator.lineage.mlflow.registry import fetch_model
+
+        uri = campaign.tracking.mlflow or default_uri(workspace)
+        return fetch_model(address, connect(uri), folder)
+
+    return plan_campaign(campaign, References(workspace / "cache", registered))
 
 
 def variables(set_: list[str] | None) -> dict[str, str]:

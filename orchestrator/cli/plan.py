@@ -108,7 +108,7 @@ def plan(
     if all_:
         console.print(steps_table(planned.steps, found.records, costs))
     print_whole(console, plan_table(planned, found.records, costs))
-    for note in (*campaign_notes(planned.campaign), *fetch_note(planned.backbone)):
+    for note in (*campaign_notes(planned.campaign), *planned.notes, *fetch_note(planned.backbone)):
         console.print(f"note: {note}", style="yellow", soft_wrap=True, markup=False)
     if cluster:
         new = [step for step in planned.steps if step.key not in found.records]

@@ -14,6 +14,7 @@ from jobs.adapters.loading_code import (
     headed_loading_code,
     loading_code,
     own_loading_code,
+    peft_loading_code,
     peft_merge_code,
     peft_stacking_code,
 )
@@ -23,6 +24,7 @@ from jobs.spec import (
     BackboneRef,
     BottleneckConfig,
     DataRef,
+    ForeignAdapterSpec,
     Ia3Config,
     InitialAdapterSpec,
     JobResult,
@@ -53,7 +55,7 @@ from orchestrator.store.record import Record
 from orchestrator.store.step import Step
 
 CARD = "README.md"
-ADAPTER_SPECS = (InitialAdapterSpec, LanguageAdapterSpec, TaskAdapterSpec, MergeSpec)
+ADAPTER_SPECS = (InitialAdapterSpec, ForeignAdapterSpec, LanguageAdapterSpec, TaskAdapterSpec, MergeSpec)
 
 
 def write_card(step: Step, staging: Path, result: JobResult, inputs: Mapping[str, Record]) -> None:
@@ -93,6 +95,8 @@ def card(spec: Spec, inputs: Mapping[str, Record], result: JobResult, exported: 
     match spec:
         case InitialAdapterSpec():
             content = _initial(spec)
+        case ForeignAdapterSpec():
+            content = _foreign(spec, inputs["theta_pre"], result)
         case LanguageAdapterSpec():
             content = _language(spec, result)
         case TaskAdapterSpec():
@@ -129,6 +133,26 @@ def _initial(spec: InitialAdapterSpec) -> Content:
         "starts; language vectors are differences from it.",
         "recipe": adapter_facts(spec.adapter),
         "code": own_loading_code(spec.backbone, spec.adapter),
+    }
+
+
+def _foreign(spec: ForeignAdapterSpec, theta_pre: Record, result: JobResult) -> Content:
+    """One that others trained: all that is known are its files."""
+    task, stated, in_peft = spec.task, result.details["stated_base"], is_peft(theta_pre.files)
+    what = f"Language adapter: {spec.language}" if task is None else f"Task adapter: {task.name} in {spec.language}"
+    code = peft_loading_code(spec.backbone, ".") if in_peft else loading_code(spec.backbone, ".")
+    if in_peft and task is not None and not task.prompt:
+        code = headed_loading_code(spec.backbone, ".", task.kind, task.labels)
+    files = [(f"sha256 of its `{name}`", f"`{digest}`") for name, digest in result.details["files"].items()]
+    return {
+        "front": _front(spec.backbone, [spec.language], [], "peft" if in_peft else "adapters"),
+        "title": f"{what}, trained elsewhere",
+        "lead": f"An adapter for the frozen `{spec.backbone.name}` that others trained, taken from "
+        f"`{spec.adapter.source}` unchanged but for names and number format. Its data and training are not known here.",
+        "parents": [],
+        "recipe": [("base model as its file states it", f"`{stated}`" if stated else "not stated"), *files],
+        "labels": () if task is None or task.prompt else task.labels,
+        "code": code,
     }
 
 

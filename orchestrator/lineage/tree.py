@@ -21,7 +21,14 @@ from orchestrator.store.record import Record, read_record
 
 SHORT = 12  # hex digits of a sha256 that a person gets to see
 MISSING = "missing"
-_STYLES = {"merge": "bold green", "backbone": "magenta", "corpus": "cyan", "task-data": "cyan", MISSING: "bold red"}
+_STYLES = {
+    "merge": "bold green",
+    "backbone": "magenta",
+    "corpus": "cyan",
+    "task-data": "cyan",
+    "elsewhere": "cyan",
+    MISSING: "bold red",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +95,7 @@ def as_mermaid(root: Node) -> str:
     return "\n".join(["flowchart BT", *edges]) + "\n"
 
 
-_PINNED = frozenset({"corpus", "task-data", "backbone"})
+_PINNED = frozenset({"corpus", "task-data", "backbone", "elsewhere"})
 
 
 class _TreeBuilder:
@@ -110,6 +117,10 @@ class _TreeBuilder:
 
     def _children(self, record: Record) -> Iterator[Node]:
         weights = _weights(record)
+        if record.job == "foreign-adapter":  # theta_pre gave it its form, nothing else
+            yield self._elsewhere(record)
+            yield self._backbone(record.spec["backbone"])
+            return
         for role, key in sorted(record.inputs.items(), key=lambda item: _order(item[0], weights)):
             key_of_role = mixture_key(role, weights)
             if ":" in role and weights and key_of_role not in weights:
@@ -126,6 +137,11 @@ class _TreeBuilder:
     def _data(self, ref: Mapping[str, Any], kind: str) -> Node:
         key = f"{kind}/{data_name(ref)}@{ref['revision']}"
         return Node(key, kind, kind, None, ref["revision"], (), (), self._seen(key))
+
+    def _elsewhere(self, record: Record) -> Node:
+        revision = record.spec["adapter"]["revision"]
+        key = f"elsewhere/{record.details['source']}@{revision}"
+        return Node(key, "elsewhere", "elsewhere", None, revision, (), (), self._seen(key))
 
     def _backbone(self, ref: Mapping[str, Any]) -> Node:
         key = backbone_key(ref)

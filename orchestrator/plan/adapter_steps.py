@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+from jobs.errors import Fault, InputError
 from jobs.spec import (
     BackboneRef,
     Choice,
     DataRef,
     EvaluationSpec,
     ExamplesRef,
+    ForeignAdapterSpec,
     InitialAdapterSpec,
     LanguageAdapterSpec,
     Option,
@@ -22,8 +24,9 @@ from jobs.spec import (
     TaskRef,
     is_language_model,
 )
+from orchestrator.campaign.adapters import ForeignAdapterSection
 from orchestrator.campaign.methods import MULTILINGUAL
-from orchestrator.campaign.schema import Campaign, trained_languages
+from orchestrator.campaign.schema import Campaign, languages_with_adapter
 from orchestrator.campaign.tasks import TaskSection
 from orchestrator.plan.backbone_checks import backbone_faults
 from orchestrator.plan.pinned_references import References
@@ -45,18 +48,28 @@ class AdapterSteps:
     _trained: dict[tuple[str, int, int], Step] = field(init=False, default_factory=dict)
     _tasks: dict[tuple[str, str, int], Step] = field(init=False, default_factory=dict)
     _on_top: dict[tuple[str, str, int], Step] = field(init=False, default_factory=dict)
+    _taken_in: dict[str, Step] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         """Raises InputError for a backbone that is not there."""
         self.backbone = self.references.backbone(self.campaign.backbone)
         self.references.faults += backbone_faults(self.campaign, self.backbone.name, self.references.config)
-        self.languages = trained_languages(self.campaign)
+        self.languages = languages_with_adapter(self.campaign)
         section = self.campaign.language_adapter
         self.stacked = section.stacked
         self.theta_pre = make_step(InitialAdapterSpec(self.backbone, section.config))
 
     def language(self, code: str, seed: int, budget: int = 0) -> Step:
-        """The language adapter of `code`, trained on `budget` tokens of its corpus (0: as the campaign says)."""
+        """The language adapter of `code`, trained on `budget` tokens of its corpus (0: as the campaign says).
+
+        One that others trained is the same for every seed; raises InputError where it should have a budget.
+        """
+        foreign = self.campaign.languages.adapters.get(code)
+        if foreign is not None:
+            if budget:
+                where, todo = f"languages.adapters.{code}", "put it into `pool`, or drop `budgets`"
+                raise InputError(Fault("what others trained has no budget of tokens", where, todo=todo))
+            return self._foreign(foreign, code, f"languages.adapters.{code}")
         if (code, seed, budget) not in self._trained:
             section = self.campaign.language_adapter
             training = section.training.config
@@ -69,12 +82,30 @@ class AdapterSteps:
                 seed=seed,
                 objective=section.objective,
             )
-            self._trained[code, seed, budget] = make_step(spec, {"theta_pre": self.theta_pre})
+            inputs = {"theta_pre": self.theta_pre}
+            if start := self.campaign.languages.start_from.get(code):
+                inputs["start"] = self._foreign(start, code, f"languages.start_from.{code}")
+            self._trained[code, seed, budget] = make_step(spec, inputs)
         return self._trained[code, seed, budget]
+
+    def _foreign(
+        self, section: ForeignAdapterSection, language: str, where: str, task: TaskSection | None = None
+    ) -> Step:
+        """An adapter that others trained; what it is not fit for joins the faults."""
+        if where not in self._taken_in:
+            stacked = self.stacked and task is not None
+            shape = None if stacked else self.campaign.language_adapter.config
+            asked = self._task_ref(task) if task else None
+            found = self.references.adapter(section, where, self.backbone, shape, asked)
+            spec = ForeignAdapterSpec(language, found, self.backbone, asked)
+            self._taken_in[where] = make_step(spec, {"theta_pre": self.theta_pre})
+        return self._taken_in[where]
 
     def task(self, task: TaskSection, seed: int, code: str = "") -> Step:
         """The adapter of a task, trained in `code` (default: as the task says), or in all its `sources`."""
         code = code or (task.language if task.trained_on == "language" else MULTILINGUAL)
+        if task.adapter and code == task.language:
+            return self._foreign(task.adapter, code, f"task {task.name}: adapter", task)
         if (task.name, code, seed) not in self._tasks:
             below = {"theta_pre": self.theta_pre}
             if self.stacked:

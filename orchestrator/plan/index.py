@@ -25,6 +25,7 @@ from orchestrator.store.step import Step
 from search_spaces.relatedness.codes import resolve_language
 
 INDEX_FORMAT = 1
+LANGUAGE_JOBS = ("language-adapter", "foreign-adapter")  # whose languages a report names
 
 
 def read_index(workspace: Path, campaign: str) -> dict[str, Any]:
@@ -123,7 +124,7 @@ def comparison_of(entry: Mapping[str, Any]) -> Comparison:
 
 def index(plan: Plan) -> dict[str, Any]:
     """Plain JSON: step keys in order, languages with names, comparisons with the keys of their evaluations."""
-    codes = {s.spec.language for s in plan.steps if s.job == "language-adapter"}  # type: ignore[union-attr]
+    codes = {s.spec.language for s in plan.steps if s.job in LANGUAGE_JOBS}  # type: ignore[union-attr]
     codes |= {comparison.target for comparison in plan.comparisons}
     return {
         "format": INDEX_FORMAT,
@@ -135,7 +136,7 @@ def index(plan: Plan) -> dict[str, Any]:
         "languages": {code: _language(code) for code in sorted(codes)},
         "comparisons": [_COMPARISON.dump_python(_comparison(one), mode="json") for one in plan.comparisons],
         "published": _published(plan),
-        "notes": [redacted(note) for note in campaign_notes(plan.campaign)],
+        "notes": [redacted(note) for note in (*campaign_notes(plan.campaign), *plan.notes)],
     }
 
 

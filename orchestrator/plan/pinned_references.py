@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import fields, is_dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +15,24 @@ from jobs.errors import Fault, InputError, raise_all
 from jobs.files.digest import directory_digest
 from jobs.models.config_gate import checked_model_files, has_chat_template
 from jobs.models.weights_gate import stored_shapes
-from jobs.spec import BackboneRef, DataRef, Split
+from jobs.spec import AdapterConfig, AdapterRef, BackboneRef, DataRef, Split, TaskRef
+from orchestrator.campaign.adapters import ForeignAdapterSection
 from orchestrator.campaign.data import BackboneSection, DataSection
+from orchestrator.store.record import read_record
 from search_spaces.relatedness.codes import in_any_spelling, resolve_language
 
 
 class References:
     """Resolves sections to references; collects every missing file, raised together by `check`."""
 
-    def __init__(self, cache: Path) -> None:
-        """`cache` remembers the hashes of files that did not change."""
-        self._cache = cache
+    def __init__(self, cache: Path, registered: Callable[[str, Path], Path] | None = None) -> None:
+        """`cache` remembers the hashes of files that did not change, and keeps what was fetched.
+
+        `registered`: fetches a model of the registry (models:/...) into a folder, and says where it lies in it.
+        """
+        self._cache, self._registered = cache, registered
         self.faults: list[Fault] = []
+        self.notes: list[str] = []  # what cannot be known of adapters from elsewhere
         self.config: Mapping[str, Any] = {}  # of a backbone on this machine
         self._made: dict[tuple[int, str, tuple[Split, ...]], DataRef] = {}
         self._places: dict[tuple[str, ...], str] = {}
@@ -48,6 +54,48 @@ class References:
         self.config = checked_model_files(folder, str(folder))
         stored_shapes(folder, str(folder))  # refuses damaged weights, and an index that leads out of the directory
         return BackboneRef(folder.name, directory_digest(folder), str(folder))
+
+    def adapter(
+        self,
+        section: ForeignAdapterSection,
+        where: str,
+        backbone: BackboneRef,
+        shape: AdapterConfig | None,
+        task: TaskRef | None,
+    ) -> AdapterRef:
+        """An adapter that others trained, fetched and pinned by its files' hash; its faults join the others.
+
+        `shape` and `task` as for `jobs.training.foreign.check_foreign`.
+        """
+        from jobs.training.foreign import adapter_revision, check_foreign  # what is read of it are tensors
+
+        missing = AdapterRef("", section.source)
+        try:
+            folder = self._adapter_folder(section)
+            if record := read_record(folder):  # one of ours, which says more than its format has room for
+                trained_on = record.spec["backbone"]
+                if trained_on["revision"] != backbone.revision:
+                    got = f"{trained_on['name']} {trained_on['revision'][:19]}"
+                    todo = f"the campaign's is {backbone.name} {backbone.revision[:19]}"
+                    raise InputError(Fault("the adapter was made for another backbone", section.source, got, todo))
+            found = AdapterRef(adapter_revision(folder), section.source, str(folder))
+            unknown = check_foreign(found, backbone, self.config, shape, task, section.base)
+        except InputError as wrong:
+            self.faults += [replace(fault, where=f"{where}: {fault.where}") for fault in wrong.faults]
+            return missing
+        said = f"{where}: {section.source} ({found.revision[:19]}), trained elsewhere"
+        self.notes.append("; ".join([said, *(() if record else unknown)]))
+        return found
+
+    def _adapter_folder(self, section: ForeignAdapterSection) -> Path:
+        if section.path:
+            return Path(section.path).expanduser().resolve()
+        if section.registry:
+            assert self._registered is not None, "a plan of a command or of a run has the registry"
+            return self._registered(section.registry, self._cache / "registry")
+        from jobs.models.files import hub_adapter_folder
+
+        return hub_adapter_folder(section.hub, section.revision, section.directory)
 
     def check_chat(self, backbone: BackboneRef, where: str) -> None:
         """Note a backbone on this machine that brings no chat template; what is on the hub is known in the step."""

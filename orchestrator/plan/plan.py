@@ -15,17 +15,22 @@ from orchestrator.plan.language_arithmetic import language_arithmetic
 from orchestrator.plan.mixtures import mixture_comparisons
 from orchestrator.plan.pinned_references import References
 from orchestrator.plan.related_languages import related_languages
+from orchestrator.plan.searches import unknown_start
 from orchestrator.store.step import Step
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """All steps, inputs before those that need them, and what they are compared for."""
+    """All steps, inputs before those that need them, and what they are compared for.
+
+    `notes`: what a reader should know of adapters that others trained.
+    """
 
     campaign: Campaign
     backbone: BackboneRef
     steps: tuple[Step, ...]
     comparisons: tuple[PlannedComparison, ...]
+    notes: tuple[str, ...] = ()
 
 
 def plan_campaign(campaign: Campaign, references: References) -> Plan:
@@ -33,9 +38,10 @@ def plan_campaign(campaign: Campaign, references: References) -> Plan:
     adapters = AdapterSteps(campaign, references)
     trained = [adapters.language(language, seed) for seed in campaign.seeds for language in adapters.languages]
     comparisons = tuple(_comparisons(adapters))
+    steps = tuple(in_order((adapters.theta_pre, *trained, *_ends(comparisons))))
+    references.faults += unknown_start(steps, campaign.language_adapter.config)
     references.check()
-    roots = (adapters.theta_pre, *trained, *_ends(comparisons))
-    return Plan(campaign, adapters.backbone, tuple(in_order(roots)), comparisons)
+    return Plan(campaign, adapters.backbone, steps, comparisons, tuple(references.notes))
 
 
 def in_order(roots: Iterable[Step]) -> Iterable[Step]:

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from jobs.errors import Fault, InputError
 from jobs.spec import (
     GRID,
+    AdapterConfig,
+    BottleneckConfig,
+    EvaluationSpec,
     LineSpace,
     Mixture,
     MixtureSpace,
     Option,
+    PrefixConfig,
     RuleSpace,
     SearchSpace,
+    SearchSpec,
     SimplexSpace,
+    Spec,
     StrategySpec,
     SubsetSpace,
 )
 from orchestrator.campaign.schema import SearchSection
+from orchestrator.store.step import Step
 from search_spaces.mixtures.candidates import lambda_grid, line_candidate
 from search_spaces.mixtures.checks import space_faults, strategy_faults
 from search_spaces.mixtures.spaces import keys_of, size
@@ -27,6 +35,34 @@ from search_spaces.relatedness.ranking import typology_weights
 MIDDLE = 0.5
 # Rules that take any weights; the others have starts of equal weights alone, and slerp those of two adapters.
 _WEIGHING = ("task_arithmetic", "linear", "dare")
+
+
+def unknown_start(steps: Iterable[Step], adapter: AdapterConfig) -> Iterator[Fault]:
+    """Searches and evaluations whose rule needs theta_pre of adapters that others trained, which no one knows.
+
+    Of LoRA, LoKr and (IA)3 it is the same for all: an update of nothing.
+    """
+    for step in steps:
+        taken = [role for role, one in step.inputs if one.job == "foreign-adapter" and not role.startswith("task")]
+        if taken and isinstance(adapter, BottleneckConfig | PrefixConfig) and _needs_start(step.spec, step.inputs):
+            todo = "take a rule of weights that sum to one, from which it drops out, or adapters trained here"
+            what = "the rule needs theta_pre, which is not known of adapters that others trained"
+            yield Fault(what, f"{step.job} {step.name}", taken[0], todo)
+
+
+def _needs_start(spec: Spec, inputs: Iterable[tuple[str, Step]]) -> bool:
+    if isinstance(spec, EvaluationSpec):
+        has_base = any(role == "theta_pre" for role, _ in inputs)
+        return has_base and abs(math.fsum(weight for _, weight in spec.weights) - 1.0) > 1e-9
+    if not isinstance(spec, SearchSpec):
+        return False
+    space = spec.space
+    if isinstance(space, LineSpace | RuleSpace) and space.method in ("ties", "dare"):
+        return True
+    if not isinstance(space, LineSpace) or space.method != "task_arithmetic":
+        return False
+    sums = ((math.fsum(c for _, c, _ in line) - 1.0, math.fsum(s for *_, s in line)) for line in space.lines)
+    return any(abs(value) > 1e-9 for pair in sums for value in pair)
 
 
 def starts_of(section: SearchSection, space: SearchSpace, targets: Sequence[str]) -> Iterator[Mixture]:

@@ -10,6 +10,7 @@ from typing import Any
 from jobs.spec import (
     JOBS,
     EvaluationSpec,
+    ForeignAdapterSpec,
     LanguageAdapterSpec,
     Line,
     LineSpace,
@@ -58,6 +59,8 @@ def step_name(spec: Spec) -> str:
             return f"{spec.language}-s{spec.seed}"
         case TaskAdapterSpec():
             return f"{spec.task.name}-{spec.language}-s{spec.seed}"
+        case ForeignAdapterSpec():
+            return spec.language if spec.task is None else f"{spec.task.name}-{spec.language}"
         case SearchSpec():
             found = spec.objectives
             return "-".join(

@@ -1,4 +1,4 @@
-"""The chosen adapter of each target as a registered model, with the alias `champion`.
+"""The chosen adapter of each target as a registered model, with the alias `champion`; and models taken from a registry.
 
 One registered model per comparison and target; each seed's merge is a version. The champion is the version whose
 seed scored best on validation data with the weights that the search chose: the test split decides nothing.
@@ -7,13 +7,19 @@ seed scored best on validation data with the weights that the search chose: the 
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from mlflow import MlflowClient
+from mlflow.artifacts import download_artifacts
 from mlflow.entities import LoggedModel
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
+from jobs.errors import Fault, InputError
+from orchestrator.lineage.mlflow.connection import OUTAGE
+from orchestrator.lineage.mlflow.uri import without_password
 from orchestrator.lineage.mlflow.views import model_name
 from orchestrator.store.record import Record
 
@@ -24,6 +30,39 @@ VERSIONS_TAG = "mlflow.modelVersions"
 def registered_name(campaign: str, comparison: dict[str, Any]) -> str:
     """`<campaign>-<comparison>-<task>-<target>` without characters that MLflow refuses."""
     return model_name("-".join((campaign, comparison["name"], comparison["task"], comparison["target"])))
+
+
+def fetch_model(address: str, client: MlflowClient, folder: Path) -> Path:
+    """The files of `models:/NAME@ALIAS` or `models:/NAME/VERSION`, in a folder of their own below `folder`.
+
+    A version does not change: what was fetched once stays. Raises InputError for a name, alias or version that the
+    registry does not have, for a model without files there, and for a store that does not answer.
+    """
+    where = f"{address} in {without_password(client.tracking_uri)}"
+    try:
+        version = _version(address.removeprefix("models:/"), client)
+        place = folder / f"{version.name}-{version.version}-{version.creation_timestamp}"
+        if not place.is_dir():
+            source = client.get_model_version_download_uri(version.name, version.version)
+            with TemporaryDirectory(dir=_made(folder)) as partial:
+                found = download_artifacts(artifact_uri=source, dst_path=partial, tracking_uri=client.tracking_uri)
+                Path(found).rename(place)
+        return place
+    except OUTAGE as error:
+        got = str(error).splitlines()[0][:160]
+        todo = "name a version that the registry has and whose files were uploaded, or give its directory as `path`"
+        raise InputError(Fault("the registered model cannot be fetched", where, got, todo)) from error
+
+
+def _version(name: str, client: MlflowClient) -> ModelVersion:
+    if "@" in name:
+        return client.get_model_version_by_alias(*name.split("@"))
+    return client.get_model_version(*name.split("/"))
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 class Registry:

@@ -22,7 +22,7 @@ from orchestrator.store.record import Record
 
 LONGEST_VALUE = 500  # characters of a parameter; whole lists stand in record.json, an artifact of the run
 DIGEST_LENGTH = 36  # of a data set in MLflow
-MODEL_JOBS = frozenset({"initial-adapter", "language-adapter", "task-adapter", "merge"})
+MODEL_JOBS = frozenset({"initial-adapter", "foreign-adapter", "language-adapter", "task-adapter", "merge"})
 _CLASSES = {name: spec for spec, (name, _) in JOBS.items()}
 
 
