@@ -6,7 +6,7 @@ from tiny_backbone import make_backbone
 
 from jobs.errors import InputError
 from jobs.models import files
-from jobs.models.files import hub_folder
+from jobs.models.files import hub_adapter_folder, hub_folder
 from tests.orchestrator.hub_server import COMMIT, hub_server
 
 NOBODY = "http://127.0.0.1:9"  # the port of the discard service, where nobody listens
@@ -48,6 +48,14 @@ def test_settings_come_without_weights_and_both_without_other_formats_and_adapte
     settings = names(hub_folder("me/tiny", COMMIT, weights=False))
     assert settings == ["config.json", "special_tokens_map.json", "tokenizer.json", "tokenizer_config.json"]
     assert names(hub_folder("me/tiny", COMMIT, weights=True)) == sorted([*settings, "model.safetensors"])
+
+
+def test_an_adapter_comes_from_the_top_of_its_repository_or_from_a_folder_and_brings_nothing_else(hub):
+    top = names(hub_adapter_folder("me/tiny", COMMIT))
+    assert "adapter_config.json" in top and "pytorch_model.bin" in top and not any("/" in name for name in top)
+    assert names(hub_adapter_folder("me/tiny", COMMIT, "onnx")) == ["config.json"]
+    with pytest.raises(InputError, match="no such folder"):
+        hub_adapter_folder("me/tiny", COMMIT, "nowhere")
 
 
 def test_a_transfer_that_breaks_off_goes_on_where_it_stopped(hub, model):
