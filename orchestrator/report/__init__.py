@@ -1,1 +1,1 @@
-"""Results in words: the page, its Markdown, and the terminal's table."""
+"""Results in words: the page, its Markdown, the terminal's table, and the numbers as JSON."""

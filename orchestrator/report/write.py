@@ -10,6 +10,7 @@ from pathlib import Path
 from jobs.files.atomic import write_text
 from orchestrator.plots.palette import inline
 from orchestrator.report.document import Document, FigureRef, Section, figures
+from orchestrator.report.numbers import numbers
 from orchestrator.report.render import markdown, page
 from orchestrator.report.sections.budgets import budgets_section
 from orchestrator.report.sections.cost import cost_section, search_section
@@ -41,7 +42,7 @@ class ReportPaths:
 
 
 def write_report(workspace: Path, campaign: str) -> ReportPaths:
-    """Write `<workspace>/campaigns/<campaign>/report/`: index.html, report.md and figures/.
+    """Write `<workspace>/campaigns/<campaign>/report/`: index.html, report.md, results.json and figures/.
 
     Every file is written beside and renamed. Works on a campaign that is not finished. Raises InputError when
     the campaign never ran in this workspace.
@@ -54,6 +55,7 @@ def write_report(workspace: Path, campaign: str) -> ReportPaths:
     drawn = {figure.name: _drawn(figure, folder / "figures") for figure in figures(document)}
     write_text(folder / "index.html", page(document, {name: inline(svg) for name, svg in drawn.items()}))
     write_text(folder / "report.md", markdown(document, "figures"))
+    write_text(folder / "results.json", numbers(inputs, results))
     files = tuple(folder / "figures" / f"{name}.svg" for name in drawn)
     for stale in set((folder / "figures").glob("*.svg")) - set(files):
         stale.unlink()
