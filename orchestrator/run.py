@@ -36,6 +36,7 @@ from orchestrator.store.artifacts import ArtifactStore, Inventory, open_store, t
 from orchestrator.store.layout import campaign_folder
 from orchestrator.store.lock import run_lock
 from orchestrator.store.record import CorruptArtifactError
+from orchestrator.store.redo import Redone, RedoStore, steps_to_redo
 
 MIRROR_SECONDS = 30.0  # that an interrupted run waits for its tracking server
 SPARE_SECONDS = 2.0  # of a grace period, for what comes after that
@@ -50,30 +51,34 @@ class RunSettings:
     executor: ExecutorName = "ray"
     address: str | None = None
     tracking: str = ""
+    redo: tuple[str, ...] = ()  # names of finished steps that are computed again
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a run came to, and where its report is."""
+    """What a run came to, where its report is, and how the steps that were computed again compare."""
 
     summary: Summary
     report: ReportPaths
+    redone: tuple[Redone, ...] = ()
 
 
 def run_campaign(plan: Plan, settings: RunSettings, console: Console) -> Outcome:
     """Bring every step of the plan to its end, write the report, and bring MLflow up to date.
 
-    Raises InputError when another run of the campaign goes on, the hub does not give what is named, labelled files hold
-    faulty rows, or resources are asked for that no node has, and ShutdownRequested when SIGTERM ended it (see
-    `orchestrator.execution.shutdown`).
+    Raises InputError when another run of the campaign goes on, a step to redo is unknown, the hub does not give what is
+    named, labelled files hold faulty rows, or resources are asked for that no node has, and ShutdownRequested when
+    SIGTERM ended it (see `orchestrator.execution.shutdown`).
     """
+    redo = steps_to_redo(plan.steps, settings.redo)
     store = open_store(settings.workspace)
     name = plan.campaign.campaign
     folder = campaign_folder(store.root, name)
     # Two campaigns may share steps, so a workspace has one run at a time; the campaign's own lock tells `status`.
     with ShutdownRequest() as shutdown, run_lock(folder), run_lock(store.root), store.lease(name) as still_ours:
         store.drop_spent_checkpoints()
-        found = take_inventory(plan.steps, store)
+        store = again = RedoStore(store, redo, folder)
+        found = take_inventory((step for step in plan.steps if not store.again(step)), store)
         new = [step for step in plan.steps if step.key not in found.records]
         fetched = fetch_note(plan.backbone) if new else ()
         for line in (*campaign_notes(plan.campaign), *change_lines(store, plan.steps, new), *fetched):
@@ -98,7 +103,7 @@ def run_campaign(plan: Plan, settings: RunSettings, console: Console) -> Outcome
         log.close("failed" if summary.errors else "finished")
         report = write_report(store.root, name)
         mirror.close(report.html.parent)
-    return Outcome(summary, report)
+    return Outcome(summary, report, tuple(again.redone))
 
 
 def _execute(

@@ -94,6 +94,7 @@ RENAMING = {
     "orchestrator/store/artifacts.py",
     "orchestrator/store/backend.py",
     "orchestrator/store/bucket.py",
+    "orchestrator/store/redo.py",
 }
 LONGEST = 400
 MOST_FILES, FEWEST_FILES = 20, 4

@@ -96,6 +96,36 @@ def peft_stacking_code(language: str) -> str:
     )
 
 
+def vllm_code(backbone: BackboneRef, name: str, rank: int) -> str:
+    """Python that serves the LoRA in the directory it stands in with vLLM, under the LoRA's `name`."""
+    imports = ["from vllm import LLM, SamplingParams", "from vllm.lora.request import LoRARequest"]
+    lines = [
+        f"llm = LLM(model={_source(backbone)}, enable_lora=True, max_lora_rank={rank})",
+        f'adapter = LoRARequest({json.dumps(name)}, 1, ".")',
+        "asked = SamplingParams(temperature=0.0, max_tokens=64)",
+        'print(llm.generate(["..."], asked, lora_request=adapter)[0].outputs[0].text)',
+    ]
+    return _program(backbone, imports, lines)
+
+
+def ray_serve_code(backbone: BackboneRef, name: str, rank: int) -> str:
+    """Python that serves it with Ray Serve LLM, which loads adapters from a bucket as requests name them."""
+    source, _, revision = _source(backbone).partition(", revision=")
+    engine = {"enable_lora": "True", "max_loras": "4", "max_lora_rank": str(rank)} | (
+        {"revision": revision} if revision else {}
+    )
+    lines = [
+        f"# copy this directory to s3://BUCKET/adapters/{name}; requests name the model {json.dumps(f'base:{name}')}",
+        "config = LLMConfig(",
+        f'    model_loading_config={{"model_id": "base", "model_source": {source}}},',
+        '    lora_config={"dynamic_lora_loading_path": "s3://BUCKET/adapters", "max_num_adapters_per_replica": 4},',
+        f"    engine_kwargs={{{', '.join(f'{json.dumps(key)}: {value}' for key, value in engine.items())}}},",
+        ")",
+        'serve.run(build_openai_app({"llm_configs": [config]}), blocking=True)',
+    ]
+    return _program(backbone, ["from ray import serve", "from ray.serve.llm import LLMConfig, build_openai_app"], lines)
+
+
 def own_loading_code(backbone: BackboneRef, adapter: AdapterConfig) -> str:
     """Python that loads the directory it stands in, an adapter of this shape, alone."""
     return loading_code(backbone, ".") if isinstance(adapter, BottleneckConfig) else peft_loading_code(backbone, ".")

@@ -130,6 +130,8 @@ def _refuse_other_updates(adapter: Adapter) -> None:
         "kasa_config": "KaSA stores another update",
         "layer_replication": "replicated layers have no update of their own",
         "target_parameters": "updates of bare parameters have another layout",
+        "alora_invocation_tokens": "activated LoRA acts after some tokens alone",
+        "arrow_config": "Arrow routes each token to other adapters",
     }
     for key, reason in reasons.items():
         if settings.get(key):

@@ -58,6 +58,7 @@ def _front_matter(adapter: Adapter) -> str:
     name = adapter.backbone.model_name
     return ModelCardData(
         base_model=_plain(name) if name else None,
+        base_model_relation="merge" if name else None,
         library_name="adapters" if adapter.format == "adapterhub" else "peft",
         tags=["adapterfleet", "merge", adapter.kind],
     ).to_yaml()

@@ -31,7 +31,8 @@ class JobCall(Generic[SpecT]):
     `checkpoint`: a directory that outlives a killed worker; it may hold an earlier try's checkpoint.
     `cache`: a directory for derived data (tokenized corpora) that any job may read and rebuild.
     `bucket`: where the workspace is kept when it is no directory that all nodes share; see
-    `jobs.files.call_directories`.
+    `jobs.files.call_directories`. `again`: whether the step is finished and computed again on purpose, so that results
+    which were kept count for nothing.
     """
 
     name: str
@@ -41,6 +42,7 @@ class JobCall(Generic[SpecT]):
     checkpoint: Path
     cache: Path
     bucket: BucketRef | None = None
+    again: bool = False
 
 
 LanguageCall = JobCall[LanguageAdapterSpec]

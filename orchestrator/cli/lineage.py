@@ -7,15 +7,15 @@ import os
 import socket
 import tempfile
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
 from jobs.errors import Fault, InputError
-from orchestrator.cli.options import HERE, Workspace, console, terminal
-from orchestrator.lineage.export import Exported, export_adapter, push_folder, secrets_of
+from orchestrator.cli.options import HERE, Workspace, console, path_option, terminal
+from orchestrator.lineage.export import Exported, ExportOptions, export_adapter, push_folder, secrets_of
 from orchestrator.lineage.mlflow.uri import default_uri
 from orchestrator.lineage.tree import as_mermaid, as_plain, as_text, lineage_tree
 from orchestrator.store.artifacts import existing_store
@@ -82,11 +82,29 @@ def _check_free(port: int) -> None:
 
 
 def export(
-    adapter: Adapter, folder: Annotated[Path, typer.Argument(metavar="DIR")], workspace: Workspace = HERE
+    adapter: Adapter,
+    folder: Annotated[Path, typer.Argument(metavar="DIR")],
+    workspace: Workspace = HERE,
+    consumer: Annotated[
+        Literal["", "adapters", "peft", "vllm"],
+        typer.Option("--for", help="what is to load it; default: its own library", show_default=False),
+    ] = "",
+    rank: Annotated[
+        int | None, typer.Option(help="for vllm: truncate to it; default: the smallest that is exact")
+    ] = None,
+    backbone: Annotated[
+        Path | None, path_option("--backbone", purpose="directory of the backbone; default: where it is found")
+    ] = None,
+    permitted: Annotated[
+        bool, typer.Option("--permitted", help="the owners of what it was made from allow what a licence does not")
+    ] = False,
 ) -> None:
-    """Copy an adapter out of its workspace, with its card, lineage, and what it is stacked on."""
-    exported = export_adapter(existing_store(workspace), adapter, folder)
+    """Copy an adapter out of its workspace, with its card, lineage, and what it is stacked on, or as vLLM takes it."""
+    options = ExportOptions(consumer, rank, backbone, "permitted" if permitted else "")
+    exported = export_adapter(existing_store(workspace), adapter, folder, options)
     _list_files(exported)
+    for line in exported.said:
+        terminal().print(f"note: {line}", soft_wrap=True, highlight=False, markup=False)
     terminal().print(f"exported {exported.record.key} to {folder}", soft_wrap=True, highlight=False)
 
 
@@ -102,6 +120,8 @@ def push(
     with tempfile.TemporaryDirectory() as place:
         exported = export_adapter(existing_store(workspace), adapter, Path(place) / "adapter")
         _list_files(exported)
+        for line in exported.said:
+            console.print(f"note: {line}", soft_wrap=True, highlight=False, markup=False)
         if found := secrets_of(exported.folder):
             raise InputError(Fault("a secret would be uploaded", ", ".join(found), todo="find out how it came there"))
         if not yes:

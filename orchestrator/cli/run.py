@@ -38,6 +38,10 @@ def run(
         typer.Option(help="a Ray cluster: auto, HOST:PORT, http://HOST:8265, ray://HOST; default: its own"),
     ] = None,
     tracking: Annotated[str, typer.Option(help="MLflow tracking URI, or off; default: the campaign's")] = "",
+    redo: Annotated[
+        list[str] | None,
+        typer.Option(help="a finished step to compute again and compare, as `explain` names it; may be repeated"),
+    ] = None,
 ) -> None:
     """Run a campaign; the same command goes on where an earlier run stopped."""
     name: ExecutorName
@@ -48,12 +52,15 @@ def run(
     else:
         raise InputError(Fault("unknown executor", "--executor", executor, "choose ray or local"))
     if there := ray_jobs.submission_address(address, os.environ):
+        if redo:
+            todo = "run it on the cluster itself, with --address auto"
+            raise InputError(Fault("steps are not computed again by a job that is sent", "--redo", redo[0], todo))
         place = open_store(workspace).reference
         ray_jobs.run_there(file, there, place.uri if place else str(workspace), set_, tracking)
     planned = plan_file(file, workspace, set_)
-    outcome = run_campaign(planned, RunSettings(workspace, name, address, tracking), console)
+    outcome = run_campaign(planned, RunSettings(workspace, name, address, tracking, tuple(redo or ())), console)
     _tell(outcome, workspace, tracking or planned.campaign.tracking.mlflow)
-    raise typer.Exit(1 if outcome.summary.errors else 0)
+    raise typer.Exit(1 if outcome.summary.errors or not all(one.equal for one in outcome.redone) else 0)
 
 
 def report(file: CampaignFile, workspace: Workspace = HERE) -> None:
@@ -66,6 +73,8 @@ def _tell(outcome: Outcome, workspace: Path, tracking: str) -> None:
     for note in (*summary.notes, *scoring_notes(summary.records.values())):
         console.print(f"note: {note}", style="yellow", soft_wrap=True, markup=False)
     print_whole(console, results_table(outcome.report.results))
+    for one in outcome.redone:
+        console.print(str(one), style=None if one.equal else "red", soft_wrap=True, markup=False, highlight=False)
     executed, reused = summary.count("succeeded"), summary.count("reused")
     failed, skipped = summary.count("failed"), summary.count("skipped")
     console.print(f"{executed} steps executed, {reused} reused, {failed} failed, {skipped} skipped")

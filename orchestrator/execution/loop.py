@@ -142,7 +142,8 @@ class _Execution:
                 self._fail(step, fault)
                 continue
             checkpoint = self.store.checkpoint(step)
-            call = JobCall(step.key, step.spec, inputs, staging, checkpoint, self.store.cache, self.store.reference)
+            places = (inputs, staging, checkpoint, self.store.cache, self.store.reference)
+            call = JobCall(step.key, step.spec, *places, self.store.again(step))
             works.append(Work(step, call, self.graph.ranks[step.key]))
             self.submitted.add(step.key)
             self._change(step.key, "running")

@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from jobs.spec import METRICS, AdapterConfig, BottleneckConfig, DataRef, MergeSpec, TrainingConfig, metric_named
+from jobs.spec import (
+    METRICS,
+    AdapterConfig,
+    BottleneckConfig,
+    DataRef,
+    MergeSpec,
+    TaskKind,
+    TrainingConfig,
+    metric_named,
+)
 from orchestrator.store.record import Record
 
 
@@ -20,9 +29,7 @@ def search_facts(spec: MergeSpec, search: Record) -> tuple[list[tuple[str, str]]
     """Validation scores of the weights, and a sentence on how they were chosen."""
     if "objectives" in search.details:
         return _joint_facts(spec, search)
-    winner: dict[str, Any] = search.details["winner"]
-    if spec.pair:
-        winner = search.details["candidates"][search.details["best_of"]["+".join(spec.pair)]]
+    winner = _winner(spec, search)
     scores = ", ".join(f"{plain_number(score)} (seed {seed})" for seed, score in sorted(winner["scores"].items()))
     task = search.spec["task"]
     metric, _ = metric_named(task["kind"], task.get("metric", ""))
@@ -31,10 +38,8 @@ def search_facts(spec: MergeSpec, search: Record) -> tuple[list[tuple[str, str]]
 
 
 def _joint_facts(spec: MergeSpec, search: Record) -> tuple[list[tuple[str, str]], str]:
-    details = search.details
-    best = {one["name"]: one["best"] for one in details["objectives"]}
-    row = details["candidates"][best[spec.best_for]] if spec.best_for else details["winner"]
-    metrics = {one["name"]: one["metric"] for one in details["objectives"]}
+    row = _winner(spec, search)
+    metrics = {one["name"]: one["metric"] for one in search.details["objectives"]}
     facts = [
         (f"validation {metrics[name]} of {name}, mean over seeds", plain_number(found["mean"]))
         for name, found in row["objectives"].items()
@@ -141,3 +146,75 @@ def data_words(data: DataRef) -> str:
 def result_facts(metrics: Mapping[str, float], named: Mapping[str, str]) -> Facts:
     """Those of `metrics` that `named` has words for."""
     return [(words, plain_number(metrics[name])) for name, words in named.items() if name in metrics]
+
+
+# What hubs call the tasks that models are scored in; what generates answers to prompts is one of them.
+_HUB_TASKS: Mapping[TaskKind, str] = {
+    "masked-lm": "fill-mask",
+    "causal-lm": "text-generation",
+    "prefix-lm": "text-generation",
+    "ner": "token-classification",
+    "pos": "token-classification",
+    "classification": "text-classification",
+    "qa": "question-answering",
+    "multiple-choice": "multiple-choice",
+    "generation": "text-generation",
+}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Scored:
+    """One score as machines read it: `kind` of the task, `metric` by its plain name, always on validation data."""
+
+    kind: TaskKind
+    data: DataRef
+    metric: str
+    value: float
+
+
+def trained_scores(kind: TaskKind, data: DataRef, metrics: Mapping[str, float]) -> list[Scored]:
+    """Those of a training's metrics that are scores of the kept checkpoint on held-out data."""
+    names = ["loss", *dict.fromkeys(name for known in METRICS.values() for name, _ in known)]
+    found = ((name, metrics.get(f"validation_{name}")) for name in names)
+    return [Scored(kind, data, name, value) for name, value in found if value is not None]
+
+
+def search_scores(spec: MergeSpec, search: Record) -> Iterator[Scored]:
+    """The mean over seeds that the weights were chosen by, for each of the search's objectives."""
+    winner = _winner(spec, search)
+    rows = winner.get("objectives", {"": {"mean": winner.get("mean")}})
+    for objective in search.objectives:
+        task = objective["task"]
+        name = f"{task['name']}/{objective['target']}" if "objectives" in winner else ""
+        metric, _ = metric_named(task["kind"], task.get("metric", ""))
+        yield Scored(task["kind"], DataRef(**objective["data"]), metric, rows[name]["mean"])
+
+
+def _winner(spec: MergeSpec, search: Record) -> Mapping[str, Any]:
+    details = search.details
+    if "objectives" in details:
+        best = {one["name"]: one["best"] for one in details["objectives"]}
+        joint: Mapping[str, Any] = details["candidates"][best[spec.best_for]] if spec.best_for else details["winner"]
+        return joint
+    if spec.pair:
+        pair: Mapping[str, Any] = details["candidates"][details["best_of"]["+".join(spec.pair)]]
+        return pair
+    winner: Mapping[str, Any] = details["winner"]
+    return winner
+
+
+def model_index(scores: Sequence[Scored]) -> list[dict[str, Any]]:
+    """The arguments of `huggingface_hub.EvalResult` for each score."""
+    return [
+        {
+            "task_type": _HUB_TASKS[one.kind],
+            "dataset_type": one.data.dataset or one.data.source,
+            "dataset_name": " ".join(part for part in (one.data.dataset or one.data.source, one.data.language) if part),
+            "dataset_config": one.data.subset or None,
+            "dataset_split": "validation",
+            "dataset_revision": one.data.revision,
+            "metric_type": one.metric,
+            "metric_value": one.value,
+        }
+        for one in scores
+    ]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -17,8 +18,11 @@ from jobs.adapters.loading_code import (
     peft_loading_code,
     peft_merge_code,
     peft_stacking_code,
+    ray_serve_code,
+    vllm_code,
 )
 from jobs.adapters.safe_paths import is_peft, weights_file
+from jobs.backbones.at_hand import backbone_licence, folder_at_hand
 from jobs.spec import (
     AdapterConfig,
     BackboneRef,
@@ -41,13 +45,17 @@ from orchestrator.lineage.card_facts import (
     LANGUAGE_METRICS,
     RULES,
     TASK_METRICS,
+    Scored,
     adapter_facts,
     data_facts,
     data_words,
+    model_index,
     result_facts,
     rule_facts,
     search_facts,
+    search_scores,
     search_targets,
+    trained_scores,
     training_facts,
 )
 from orchestrator.lineage.tree import mixture_key
@@ -61,7 +69,8 @@ ADAPTER_SPECS = (InitialAdapterSpec, ForeignAdapterSpec, LanguageAdapterSpec, Ta
 def write_card(step: Step, staging: Path, result: JobResult, inputs: Mapping[str, Record]) -> None:
     """Put a model card beside an adapter's files before they are committed."""
     if has_card(step.spec):
-        (staging / CARD).write_text(card(step.spec, inputs, result), encoding="utf-8")
+        text = card(step.spec, inputs, result, Place(folder_at_hand(step.spec.backbone)))
+        (staging / CARD).write_text(text, encoding="utf-8")
 
 
 _KINDS: dict[type[AdapterConfig], str] = {
@@ -78,20 +87,43 @@ _OBJECTIVES: dict[Objective, str] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a card stands: in a workspace, or `exported`; `served`: beside a LoRA of one rank, made for servers.
+
+    `backbone`: the directory of the backbone's files, with its own card, where they are at hand. `licences`: of all
+    that it was made from, a line each.
+    """
+
+    backbone: Path | None = None
+    exported: bool = False
+    licences: tuple[str, ...] = ()
+    served: ServedFacts | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ServedFacts:
+    """Of a directory made for servers: the `name` that requests give, its rank, and how it compares with its source."""
+
+    name: str
+    rank: int
+    facts: tuple[tuple[str, str], ...]
+
+
 def has_card(spec: Spec) -> bool:
     """Whether a step of this spec makes an adapter directory, which gets a card."""
     return isinstance(spec, ADAPTER_SPECS)
 
 
-def card(spec: Spec, inputs: Mapping[str, Record], result: JobResult, exported: bool = False) -> str:
+def card(spec: Spec, inputs: Mapping[str, Record], result: JobResult, place: Place = Place()) -> str:
     """README.md for the adapter directory of `spec`.
 
     `inputs`: role -> record of the finished input. Paths in the card are relative to the directory as it lies in a
-    workspace, or, `exported`, as it stands alone with what it is stacked on inside it. Raises TypeError for a spec
+    workspace, or, exported, as it stands alone with what it is stacked on inside it. Raises TypeError for a spec
     whose step makes no adapter.
     """
-    other = stacked_on(spec, inputs)
-    below = other if exported or not other else f"../../{other}"  # both are `artifacts/<job>/<name>`
+    other = "" if place.served else stacked_on(spec, inputs)  # a served one holds what it was stacked on
+    below = other if place.exported or not other else f"../../{other}"  # both are `artifacts/<job>/<name>`
     match spec:
         case InitialAdapterSpec():
             content = _initial(spec)
@@ -105,8 +137,13 @@ def card(spec: Spec, inputs: Mapping[str, Record], result: JobResult, exported: 
             content = _merge(spec, inputs, result, below)
         case _:
             raise TypeError(f"{type(spec).__name__} makes no adapter")
-    absent = {"data": (), "merged": False, "labels": (), "asked": (), "results": (), "said": ""}
-    written: Content = {**absent, "parents": sorted(inputs.items()), **content, "exported": exported}
+    absent = {"data": (), "merged": False, "labels": (), "asked": (), "results": (), "said": "", "serve": None}
+    written: Content = {**absent, "parents": sorted(inputs.items()), **content}
+    written |= {"exported": place.exported, "licences": place.licences}
+    written["front"] = _metadata(spec.backbone, written, place)
+    if place.served:
+        named = (spec.backbone, place.served.name, place.served.rank)
+        written["serve"] = {"facts": place.served.facts, "vllm": vllm_code(*named), "ray": ray_serve_code(*named)}
     return _TEMPLATES.get_template("card.md.jinja").render(written)
 
 
@@ -125,9 +162,20 @@ def stacked_on(spec: Spec, inputs: Mapping[str, Record]) -> str:
 Content = dict[str, Any]  # what the template gets
 
 
+@dataclass(frozen=True, slots=True)
+class Front:
+    """What machines read of an adapter: on hubs a merge is told from what was trained."""
+
+    library: str
+    languages: Sequence[str] = ()
+    data: Sequence[DataRef] = ()
+    scores: Sequence[Scored] = ()
+    relation: Literal["adapter", "merge"] = "adapter"
+
+
 def _initial(spec: InitialAdapterSpec) -> Content:
     return {
-        "front": _front(spec.backbone, [], [], _library(spec.adapter)),
+        "front": Front(_library(spec.adapter)),
         "title": "theta_pre, the common initialization",
         "lead": f"The untrained adapter on `{spec.backbone.name}` from which every language adapter of a campaign "
         "starts; language vectors are differences from it.",
@@ -158,7 +206,12 @@ def _foreign(spec: ForeignAdapterSpec, theta_pre: Record, result: JobResult) -> 
 
 def _language(spec: LanguageAdapterSpec, result: JobResult) -> Content:
     return {
-        "front": _front(spec.backbone, [spec.language], [spec.corpus], _library(spec.adapter)),
+        "front": Front(
+            _library(spec.adapter),
+            [spec.language],
+            [spec.corpus],
+            trained_scores(spec.objective, spec.corpus, result.metrics),
+        ),
         "title": f"Language adapter: {spec.language}",
         "lead": f"A {_KINDS[type(spec.adapter)]} language adapter for `{spec.language}` on the frozen "
         f"`{spec.backbone.name}`, trained by {_OBJECTIVES[spec.objective]}.",
@@ -187,7 +240,12 @@ def _task(spec: TaskAdapterSpec, result: JobResult, below: str) -> Content:
         )
         asked += [("after", shown)]
     return {
-        "front": _front(spec.backbone, [one.language for one in data], data, _library(spec.adapter)),
+        "front": Front(
+            _library(spec.adapter),
+            [one.language for one in data],
+            data,
+            trained_scores(task.kind, spec.data, result.metrics),
+        ),
         "title": f"Task adapter: {task.name} in {spec.language}",
         "lead": _task_lead(spec, _STACKED if below else _ALONE),
         "data": [data_facts(one) for one in data],
@@ -236,7 +294,9 @@ def _merge(spec: MergeSpec, inputs: Mapping[str, Record], result: JobResult, bel
     used = {code: corpora[code] for code in weights if code in corpora}
     code = loading_code(spec.backbone, ".", task=below)
     return {
-        "front": _front(spec.backbone, targets, list(used.values()), "peft" if in_peft else "adapters"),
+        "front": Front(
+            "peft" if in_peft else "adapters", targets, list(used.values()), list(search_scores(spec, search)), "merge"
+        ),
         "title": f"Language arithmetic for {', '.join(targets)}: {spec.task}",
         "lead": f"An adapter for {', '.join(f'`{code}`' for code in targets)} made without training: "
         f"{RULES.get(method, method)} over the adapters of {', '.join(f'`{code}`' for code in weights)}{cited}.",
@@ -258,16 +318,22 @@ def _library(adapter: AdapterConfig) -> str:
     return "adapters" if isinstance(adapter, BottleneckConfig) else "peft"
 
 
-def _front(backbone: BackboneRef, languages: Sequence[str], data: Sequence[DataRef], library: str) -> str:
+def _metadata(backbone: BackboneRef, content: Content, place: Place) -> str:
     """The metadata block that model hubs read."""
-    from huggingface_hub import ModelCardData  # takes half a second, and most runs write no card
+    from huggingface_hub import EvalResult, ModelCardData  # takes half a second, and most runs write no card
 
+    front: Front = content["front"]
+    results = [EvalResult(**one) for one in model_index(front.scores)]
     return ModelCardData(
         base_model=backbone.name,
-        datasets=[one.dataset for one in data if one.source == "hub"] or None,
-        language=list(languages) or None,
-        library_name=library,
-        tags=[library, "adapterfleet"],
+        base_model_relation=front.relation,
+        datasets=list(dict.fromkeys(one.dataset for one in front.data if one.source == "hub")) or None,
+        language=list(front.languages) or None,
+        library_name=front.library,
+        license=backbone_licence(backbone, place.backbone) or None,
+        tags=[front.library, "adapterfleet"],
+        model_name=content["title"] if results else None,
+        eval_results=results or None,
     ).to_yaml()
 
 

@@ -53,7 +53,12 @@ class ScoreCache:
         self._writer = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}.jsonl"
 
     def find(self, call: JobCall[SearchSpec], trial: Trial, device: Device) -> TrialScores | None:
-        """The scores of every seed of the search `call`, as a `device` of this type computes them, or None."""
+        """The scores of every seed of the search `call`, as a `device` of this type computes them, or None.
+
+        A search that is computed again finds none.
+        """
+        if call.again:
+            return None
         known = self._scores(self._context(call, trial, device))
         found = {seed: known.get(self._key(call, trial, seed)) for seed in call.spec.seeds}
         if any(seen is None for seen in found.values()):

@@ -110,6 +110,10 @@ class ArtifactStore:
             raise CorruptArtifactError(str(file), f"is of fingerprint {record.fingerprint[:12]}")
         return record
 
+    def again(self, step: Step) -> bool:
+        """Whether the step is finished and computed again all the same; see `orchestrator.store.redo`."""
+        return False
+
     def stage(self, step: Step) -> Path:
         """An empty directory to write the step's files into."""
         staging = self.staging(step)

@@ -23,6 +23,7 @@ CACHES = ("cache/datasets", "cache/tokenized", "cache/digests")
 LEFT = {
     "staging/*/*": "left by a run that has ended",
     "rejected/*/*": "damaged, and computed again since",
+    "redone/*/*": "came out otherwise when a finished step was computed again",
     "ray/*": "Ray's own results; the records have them",
 }
 
