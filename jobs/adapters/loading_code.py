@@ -96,11 +96,17 @@ def peft_stacking_code(language: str) -> str:
     )
 
 
+def _text_source(backbone: BackboneRef) -> str:
+    """As `_source`, for what takes no paths but texts."""
+    source = _source(backbone)
+    return f"str({source})" if source.startswith("install(") else source
+
+
 def vllm_code(backbone: BackboneRef, name: str, rank: int) -> str:
     """Python that serves the LoRA in the directory it stands in with vLLM, under the LoRA's `name`."""
     imports = ["from vllm import LLM, SamplingParams", "from vllm.lora.request import LoRARequest"]
     lines = [
-        f"llm = LLM(model={_source(backbone)}, enable_lora=True, max_lora_rank={rank})",
+        f"llm = LLM(model={_text_source(backbone)}, enable_lora=True, max_lora_rank={rank})",
         f'adapter = LoRARequest({json.dumps(name)}, 1, ".")',
         "asked = SamplingParams(temperature=0.0, max_tokens=64)",
         'print(llm.generate(["..."], asked, lora_request=adapter)[0].outputs[0].text)',
@@ -110,7 +116,7 @@ def vllm_code(backbone: BackboneRef, name: str, rank: int) -> str:
 
 def ray_serve_code(backbone: BackboneRef, name: str, rank: int) -> str:
     """Python that serves it with Ray Serve LLM, which loads adapters from a bucket as requests name them."""
-    source, _, revision = _source(backbone).partition(", revision=")
+    source, _, revision = _text_source(backbone).partition(", revision=")
     engine = {"enable_lora": "True", "max_loras": "4", "max_lora_rank": str(rank)} | (
         {"revision": revision} if revision else {}
     )

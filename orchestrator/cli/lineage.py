@@ -120,10 +120,10 @@ def push(
     with tempfile.TemporaryDirectory() as place:
         exported = export_adapter(existing_store(workspace), adapter, Path(place) / "adapter")
         _list_files(exported)
-        for line in exported.said:
-            console.print(f"note: {line}", soft_wrap=True, highlight=False, markup=False)
         if found := secrets_of(exported.folder):
             raise InputError(Fault("a secret would be uploaded", ", ".join(found), todo="find out how it came there"))
+        for line in exported.said:
+            console.print(f"note: {line}", soft_wrap=True, highlight=False, markup=False)
         if not yes:
             console.print(f"would go to {repository}, {visibility}; nothing is uploaded without --yes", highlight=False)
             return

@@ -13,6 +13,7 @@ from pydantic import TypeAdapter
 
 from jobs.adapters.safe_paths import is_peft
 from jobs.backbones.at_hand import folder_at_hand
+from jobs.backbones.installed import packaged_of
 from jobs.errors import Fault, InputError, raise_all
 from jobs.files.digest import sha256
 from jobs.runtime.redaction import redacted
@@ -102,9 +103,9 @@ class _Export:
         """Everything; what is to be said about it."""
         served = self._write_served(folder) if self._options.consumer == "vllm" else self._copy_all(folder)
         place = Place(self._backbone, True, tuple(map(str, self._licences)), served)
-        spec = self._spec
-        # No path of this machine is named.
-        spec = replace(spec, backbone=replace(spec.backbone, path=f"path/to/{spec.backbone.name}"))
+        spec, backbone = self._spec, self._spec.backbone
+        if not packaged_of(backbone):  # no path of this machine is named
+            spec = replace(spec, backbone=replace(backbone, path=f"path/to/{backbone.name}"))
         result = JobResult(self._record.metrics, self._record.series, self._record.details)
         (folder / CARD).write_text(card(spec, self._inputs, result, place), encoding="utf-8")
         _write_json(folder / RECORD_FILE, _public(self._record))

@@ -183,7 +183,7 @@ def line(folder, row):
     saved(folder, row)
     try:
         sources = [loaded(row, folder / name) for name in ("s1", "s2")]
-    except ValueError:  # PEFT itself cannot put activated LoRA into weights, and so cannot merge it
+    except NotImplementedError:  # PEFT itself cannot put activated LoRA into weights, and so cannot merge it
         return [row.name, "", ours(folder, row, {}, [], "identity"), "", "", "", "", "", ""]
     base = bare(row, sources[0])
     own = [ours(folder, row, base, sources, case) for case in CASES]
