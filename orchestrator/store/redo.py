@@ -23,7 +23,10 @@ from orchestrator.store.step import Step
 REDONE = "redone"  # the folder of a workspace for what came out otherwise
 REDO_LOG = "redo.jsonl"  # of a campaign: a line for each step that was computed again
 # What no two executions have in common, or what says where one took place.
-_PASSING = frozenset({"seconds", "tokens_per_second", "hits", "computed", "machine", "peak_memory_bytes", "mfu"})
+_PASSING = frozenset({
+    "seconds", "share_seconds", "tokens_per_second", "memory_bytes", "mfu", "machine", "hits", "computed",
+    "resumed_from_step", "checkpoints_not_used",
+})  # fmt: skip
 _SHOWN = 4  # differences that are told
 
 

@@ -6,6 +6,7 @@ import json
 import pytest
 from rich.console import Console
 
+from jobs.errors import InputError
 from orchestrator.campaign.load import load_campaign
 from orchestrator.execution.executor import LazyExecutor, StepStateChanged
 from orchestrator.execution.local import LocalExecutor
@@ -156,16 +157,37 @@ def test_a_backbone_that_cannot_be_read_fails_steps_and_not_the_run(name, tmp_pa
     assert summary.count("failed") == failed and summary.count("skipped") == len(plan.steps) - 1 - failed
 
 
-def test_an_executor_that_ends_badly_does_not_cost_the_report(file, tmp_path, monkeypatch):
+@pytest.fixture(scope="module")
+def ended(file, tmp_path_factory):
+    """A finished run whose executor ended badly: plan, workspace, outcome, what was said."""
+
     def breaks(executor):
         raise RuntimeError("its cluster is gone")
 
-    monkeypatch.setattr(LocalExecutor, "close", breaks)
-    said = io.StringIO()
-    plan = plan_campaign(load_campaign(file), References(tmp_path / "cache"))
-    outcome = run_campaign(plan, RunSettings(tmp_path, "local", tracking="off"), Console(file=said, width=200))
+    workspace, said = tmp_path_factory.mktemp("ended"), io.StringIO()
+    plan = plan_campaign(load_campaign(file), References(workspace / "cache"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(LocalExecutor, "close", breaks)
+        outcome = run_campaign(plan, RunSettings(workspace, "local", tracking="off"), Console(file=said, width=200))
+    return plan, workspace, outcome, said.getvalue()
+
+
+def test_an_executor_that_ends_badly_does_not_cost_the_report(ended):
+    plan, _, outcome, said = ended
     assert outcome.summary.count("succeeded") == len(plan.steps) and outcome.report.html.exists()
-    assert "did not end well: RuntimeError: its cluster is gone" in said.getvalue()
+    assert "did not end well: RuntimeError: its cluster is gone" in said
+
+
+def test_a_campaign_that_is_computed_again_comes_out_byte_for_byte(ended):
+    plan, workspace, _, _ = ended
+    before = {record.key: record for record in ArtifactStore(workspace).records()}
+    settings = RunSettings(workspace, "local", tracking="off", redo=tuple(step.key for step in plan.steps))
+    outcome = run_campaign(plan, settings, Console(file=io.StringIO()))
+    assert {one.key for one in outcome.redone} == before.keys()
+    assert not [str(one) for one in outcome.redone if not one.equal]
+    assert {record.key: record for record in ArtifactStore(workspace).records()} == before
+    with pytest.raises(InputError, match="STEP: no step has that name .got serach.*; try"):
+        run_campaign(plan, RunSettings(workspace, "local", redo=("serach",)), Console(file=io.StringIO()))
 
 
 def test_nothing_starts_after_the_end():

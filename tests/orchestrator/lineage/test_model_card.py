@@ -61,6 +61,7 @@ def test_a_card_opens_with_metadata_that_hubs_can_read(made: Synthetic, job: str
     metadata = yaml.safe_load(front)
     assert metadata["library_name"] == "adapters"
     assert metadata["base_model"] == BACKBONE.name
+    assert metadata["base_model_relation"] == ("merge" if job == "merge" else "adapter")
 
 
 def test_the_language_no_stays_text_in_the_metadata(made: Synthetic) -> None:
@@ -89,6 +90,12 @@ def test_a_merge_names_its_weights_and_its_validation_scores(made: Synthetic) ->
     for code, weight in search.details["winner"]["weights"].items():
         assert f"{weight:g} · (theta_{code} − theta_pre)" in text
     assert f"validation f1, mean over seeds: {search.details['winner']['mean']:.4g}" in text
+    metadata = yaml.safe_load(text.split("---\n", 2)[1])
+    assert metadata["base_model_relation"] == "merge" and metadata["language"] == ["gl"]
+    (result,) = metadata["model-index"][0]["results"]
+    assert result["task"]["type"] == "token-classification"
+    assert result["dataset"] == {"name": "cldr gl", "type": "cldr", "split": "validation", "revision": "babel-2.18.0"}
+    assert result["metrics"] == [{"type": "f1", "value": search.details["winner"]["mean"]}]
 
 
 def test_an_adapter_of_weight_zero_is_no_parent(made: Synthetic) -> None:

@@ -176,9 +176,10 @@ def test_scores_are_known_to_other_searches_by_the_bytes_of_the_adapters(tmp_pat
         scored.append(trial_key(trial))
         return score(trial)
 
-    def search(name, spec, **contents):
+    def search(name, spec, again=False, **contents):
         scored.clear()
         call = make_call(tmp_path / name, spec, adapters(tmp_path / name / "adapters", **contents))
+        call = dataclasses.replace(call, again=again)
         result = run_search(call, counting, no_progress, ScoreCache(tmp_path / "scores"))
         return len(scored), result.details
 
@@ -187,6 +188,8 @@ def test_scores_are_known_to_other_searches_by_the_bytes_of_the_adapters(tmp_pat
     count, second = search("second", spec)
     assert count == 0 and second["cost"]["hits"] == 41 and second["cost"]["seconds"] == 0
     assert second["candidates"] == first["candidates"] and second["winner"] == first["winner"]
+    count, again = search("again, on purpose", spec, again=True)
+    assert (count, again["cost"]["hits"]) == (41, 0) and again["candidates"] == first["candidates"]
     assert search("changed", spec, pt="other bytes")[0] == 20  # en with es, and en alone, are known
     assert search("longer", dataclasses.replace(spec, max_length=32))[0] == 41
     assert search("fewer seeds", dataclasses.replace(spec, seeds=(2,)))[0] == 0
