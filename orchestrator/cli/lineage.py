@@ -22,6 +22,10 @@ from orchestrator.store.artifacts import existing_store
 
 Adapter = Annotated[str, typer.Argument(help="key, unique beginning of one, or directory", metavar="ADAPTER")]
 
+Permitted = Annotated[
+    bool, typer.Option("--permitted", help="the owners of what it was made from allow what a licence does not")
+]
+
 
 def lineage(
     adapter: Annotated[
@@ -95,9 +99,7 @@ def export(
     backbone: Annotated[
         Path | None, path_option("--backbone", purpose="directory of the backbone; default: where it is found")
     ] = None,
-    permitted: Annotated[
-        bool, typer.Option("--permitted", help="the owners of what it was made from allow what a licence does not")
-    ] = False,
+    permitted: Permitted = False,
 ) -> None:
     """Copy an adapter out of its workspace, with its card, lineage, and what it is stacked on, or as vLLM takes it."""
     options = ExportOptions(consumer, rank, backbone, "permitted" if permitted else "")
@@ -114,11 +116,13 @@ def push(
     workspace: Workspace = HERE,
     yes: Annotated[bool, typer.Option("--yes", help="upload; without it nothing leaves this machine")] = False,
     public: Annotated[bool, typer.Option("--public", help="visible to everybody; default: private")] = False,
+    permitted: Permitted = False,
 ) -> None:
     """Show, and with --yes do, the upload of an adapter to a hub repository, private unless --public."""
     visibility, console = "public" if public else "private", terminal()
     with tempfile.TemporaryDirectory() as place:
-        exported = export_adapter(existing_store(workspace), adapter, Path(place) / "adapter")
+        options = ExportOptions(leave="permitted" if permitted else "")
+        exported = export_adapter(existing_store(workspace), adapter, Path(place) / "adapter", options)
         _list_files(exported)
         if found := secrets_of(exported.folder):
             raise InputError(Fault("a secret would be uploaded", ", ".join(found), todo="find out how it came there"))

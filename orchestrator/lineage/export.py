@@ -101,7 +101,11 @@ class _Export:
 
     def write(self, folder: Path) -> tuple[str, ...]:
         """Everything; what is to be said about it."""
-        served = self._write_served(folder) if self._options.consumer == "vllm" else self._copy_all(folder)
+        served = None
+        if self._options.consumer == "vllm":
+            served = self._write_served(folder)
+        else:
+            self._copy_all(folder)
         place = Place(self._backbone, True, tuple(map(str, self._licences)), served)
         spec, backbone = self._spec, self._spec.backbone
         if not packaged_of(backbone):  # no path of this machine is named

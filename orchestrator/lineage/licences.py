@@ -43,6 +43,7 @@ _ASKS: Mapping[str, tuple[Verdict, str]] = {
     "creativeml-openrail": ("terms", "its use restrictions go along"),
     "bigcode-openrail": ("terms", "its use restrictions go along"),
 }
+_STRANGE: tuple[Verdict, str] = ("unknown", "terms not known here: read them before you hand this on")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +100,7 @@ def _licence(kind: Literal["backbone", "data"], parent: str, name: str) -> Licen
         return Licence(kind, parent, name, "unknown", "look it up before you hand this on")
     if name in _FREE:
         return Licence(kind, parent, name, "allowed", "may be changed and handed on with its notice")
-    verdict, said = next(
-        (asks for beginning, asks in _ASKS.items() if name.startswith(beginning)),
-        ("unknown", "terms not known here: read them before you hand this on"),
-    )
+    verdict, said = next((asks for beginning, asks in _ASKS.items() if name.startswith(beginning)), _STRANGE)
     return Licence(kind, parent, name, verdict, said)
 
 
