@@ -48,13 +48,16 @@ def find_step(steps: Iterable[Step], wanted: str) -> Step:
 
 
 def _near(wanted: str, names: list[str]) -> list[str]:
-    """Names like the wanted one; of very many, only those that begin like it are looked at."""
+    """Names like the wanted one, else steps of a job like it; of very many, those that begin like it are looked at."""
     by_name = {name.split("/", 1)[1]: name for name in names}
     likely = list(by_name)
     if len(likely) > MANY:
         likely = [name for name in by_name if name[:2] == wanted[:2]][:MANY]
     near = difflib.get_close_matches(wanted.rsplit("/", 1)[-1], likely, 5, 0.4)
-    return [by_name[name] for name in near]
+    jobs = {name.split("/", 1)[0] for name in names}
+    job = difflib.get_close_matches(wanted.split("/", 1)[0], jobs, 1)
+    alike = [name for name in names if name.startswith(f"{job[0]}/")] if job else []
+    return [by_name[name] for name in near] or alike[:5]
 
 
 def explain(step: Step, records: Iterable[Record]) -> Explanation:
