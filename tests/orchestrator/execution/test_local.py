@@ -15,6 +15,7 @@ from orchestrator.plan.pinned_references import References
 from orchestrator.plan.plan import plan_campaign
 from orchestrator.run import RunSettings, run_campaign
 from orchestrator.store.artifacts import ArtifactStore
+from orchestrator.store.record import read_record
 from tests.orchestrator.small_campaign import write_campaign
 
 # name -> (plan, store) -> executor. One that needs a cluster is marked: pytest.param("ray", marks=pytest.mark.ray).
@@ -178,15 +179,23 @@ def test_an_executor_that_ends_badly_does_not_cost_the_report(ended):
     assert "did not end well: RuntimeError: its cluster is gone" in said
 
 
-def test_a_campaign_that_is_computed_again_comes_out_byte_for_byte(ended):
+def test_a_campaign_that_is_computed_again_comes_out_the_same(ended):
+    """Byte for byte where nothing is learned or scored; sums of matrix products may end in other bits."""
     plan, workspace, _, _ = ended
     before = {record.key: record for record in ArtifactStore(workspace).records()}
     settings = RunSettings(workspace, "local", tracking="off", redo=tuple(step.key for step in plan.steps))
     outcome = run_campaign(plan, settings, Console(file=io.StringIO()))
     assert {one.key for one in outcome.redone} == before.keys()
-    assert not [str(one) for one in outcome.redone if not one.equal]
     assert {record.key: record for record in ArtifactStore(workspace).records()} == before
-    with pytest.raises(InputError, match="STEP: no step has that name .got serach.*; try"):
+    for one in outcome.redone:
+        if one.equal:
+            continue
+        assert not one.key.startswith(("initial-adapter/", "merge/")), str(one)
+        (kept,) = (workspace / "redone").glob(f"{one.key}-*")
+        found, metrics = read_record(kept), before[one.key].metrics
+        untimed = {name: value for name, value in metrics.items() if "second" not in name}
+        assert {name: found.metrics[name] for name in untimed} == pytest.approx(untimed, rel=1e-4)
+    with pytest.raises(InputError, match="STEP: no step has that name .got serach.*; try search/"):
         run_campaign(plan, RunSettings(workspace, "local", redo=("serach",)), Console(file=io.StringIO()))
 
 
