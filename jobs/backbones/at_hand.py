@@ -46,7 +46,7 @@ def card_licence(folder: Path) -> str:
     if not card.is_file():
         return ""
     front = _FRONT.match(card.read_text(encoding="utf-8", errors="replace"))
-    named = dict(reversed(_LICENCE.findall(front[1]))) if front else {}
+    named: dict[str, str] = dict(reversed(_LICENCE.findall(front[1]))) if front else {}
     licence = named.get("license", "").lower()
     return named.get("license_name", licence).lower() if licence == "other" else licence
 

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from pydantic import TypeAdapter
 
@@ -90,7 +90,8 @@ class _Export:
 
     def __init__(self, store: ArtifactStore, record: Record, options: ExportOptions) -> None:
         self._store, self._record, self._options = store, record, options
-        self._spec: Any = TypeAdapter(ADAPTERS[record.job]).validate_python(record.spec)  # without its locations
+        spec = TypeAdapter(ADAPTERS[record.job]).validate_python(record.spec)  # without its locations
+        self._spec = cast(Any, spec)
         self._inputs = {role: find_record(store, key) for role, key in record.inputs.items()}
         self._below = stacked_on(self._spec, self._inputs)
         self._backbone = options.backbone or folder_at_hand(self._spec.backbone)
