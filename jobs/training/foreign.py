@@ -16,6 +16,7 @@ from jobs.adapters.adapter import Adapter, Head, Kind
 from jobs.adapters.formats import file_digests, read_adapter, write_adapter
 from jobs.adapters.lora_modules import lora_modules
 from jobs.adapters.safe_paths import inner_file
+from jobs.backbones.at_hand import card_licence
 from jobs.errors import Fault, InputError, raise_all
 from jobs.files.digest import DIGEST_PREFIX
 from jobs.models.madx import check_fits, check_supported
@@ -217,6 +218,7 @@ def foreign_adapter(call: JobCall[ForeignAdapterSpec]) -> JobResult:
         "source": spec.adapter.source,
         "files": file_digests(path),
         "stated_base": adapter.backbone.model_name,
+        "licence": card_licence(path),
     }
     return JobResult({"parameters": float(parameters)}, details=details)
 

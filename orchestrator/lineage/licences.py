@@ -14,6 +14,7 @@ from orchestrator.store.artifacts import ArtifactStore
 from orchestrator.store.record import Record, read_record
 
 Verdict = Literal["allowed", "terms", "forbidden", "unknown"]
+ParentKind = Literal["backbone", "adapter", "data"]
 
 _FREE = frozenset({
     "apache-2.0", "mit", "bsd", "bsd-2-clause", "bsd-3-clause", "isc", "unlicense", "cc0-1.0", "cc-by-2.0",
@@ -50,7 +51,7 @@ _STRANGE: tuple[Verdict, str] = ("unknown", "terms not known here: read them bef
 class Licence:
     """Of one parent: `kind` and `parent` name it, `name` is as hubs write it, `said` what it asks."""
 
-    kind: Literal["backbone", "data"]
+    kind: ParentKind
     parent: str
     name: str
     verdict: Verdict
@@ -72,17 +73,19 @@ def licence_of_data(ref: DataRef) -> Licence:
 
 
 def parents_licences(store: ArtifactStore, record: Record, backbone: Path | None) -> list[Licence]:
-    """Of the backbone, and of all data that the adapter and what it was made of were trained or chosen on.
+    """Of the backbone, of adapters that others trained, and of all data that anything here was trained or chosen on.
 
     Each once. `backbone`: the directory of its files, None where they are not at hand.
     """
     ref = BackboneRef(**record.spec["backbone"])
-    data = (licence_of_data(DataRef(**one)) for one in _data(_below(store, record)))
-    return [licence_of_backbone(ref, backbone), *dict.fromkeys(data)]
+    below = list(_below(store, record))
+    taken = [_licence("adapter", one.details["source"], one.details["licence"]) for one in below if _is_foreign(one)]
+    data = (licence_of_data(DataRef(**one)) for one in _data(below))
+    return [licence_of_backbone(ref, backbone), *dict.fromkeys(taken), *dict.fromkeys(data)]
 
 
 def forbidding(licences: Iterable[Licence]) -> list[Fault]:
-    """A fault for each backbone whose licence keeps changed forms from being handed on.
+    """A fault for each backbone and adapter whose licence keeps changed forms from being handed on.
 
     What a licence of data means for a model that has seen them is another question in every country: it is told, and
     no fault.
@@ -91,17 +94,21 @@ def forbidding(licences: Iterable[Licence]) -> list[Fault]:
     return [
         Fault("its licence does not allow this", f"{one.kind} {one.parent}", one.name, f"{one.said}; {todo}")
         for one in licences
-        if one.verdict == "forbidden" and one.kind == "backbone"
+        if one.verdict == "forbidden" and one.kind != "data"
     ]
 
 
-def _licence(kind: Literal["backbone", "data"], parent: str, name: str) -> Licence:
+def _licence(kind: ParentKind, parent: str, name: str) -> Licence:
     if not name:
         return Licence(kind, parent, name, "unknown", "look it up before you hand this on")
     if name in _FREE:
         return Licence(kind, parent, name, "allowed", "may be changed and handed on with its notice")
     verdict, said = next((asks for beginning, asks in _ASKS.items() if name.startswith(beginning)), _STRANGE)
     return Licence(kind, parent, name, verdict, said)
+
+
+def _is_foreign(record: Record) -> bool:
+    return record.job == "foreign-adapter"
 
 
 def _below(store: ArtifactStore, record: Record) -> Iterator[Record]:

@@ -193,7 +193,7 @@ def _foreign(spec: ForeignAdapterSpec, theta_pre: Record, result: JobResult) -> 
         code = headed_loading_code(spec.backbone, ".", task.kind, task.labels)
     files = [(f"sha256 of its `{name}`", f"`{digest}`") for name, digest in result.details["files"].items()]
     return {
-        "front": _front(spec.backbone, [spec.language], [], "peft" if in_peft else "adapters"),
+        "front": Front("peft" if in_peft else "adapters", [spec.language]),
         "title": f"{what}, trained elsewhere",
         "lead": f"An adapter for the frozen `{spec.backbone.name}` that others trained, taken from "
         f"`{spec.adapter.source}` unchanged but for names and number format. Its data and training are not known here.",
