@@ -13,6 +13,7 @@ from pathlib import Path
 import adapters
 import pytest
 import torch
+import yaml
 from peft import get_peft_model
 from tiny_adapters import (
     HUB_CONFIGS,
@@ -202,6 +203,7 @@ def test_a_hostile_backbone_name_cannot_break_out_of_the_card(tmp_path):
     out = merge(recipe, tmp_path / "out").path
     text = (out / "README.md").read_text()
     assert "<script>" not in text.split("```python")[0].split("---\n", 2)[2]
+    assert yaml.safe_load(text.split("---\n", 2)[1])["base_model_relation"] == "merge"
     calls = [line for line in snippet(out).splitlines() if "import os" in line]
     # The name stays inside one Python string.
     assert calls == [f"model = AutoAdapterModel.from_pretrained({evil!r})"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import uuid
+
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
@@ -9,7 +11,7 @@ from safetensors.numpy import save_file
 from jobs.errors import InputError
 from jobs.spec import JobResult
 from orchestrator.execution.loop import execute
-from orchestrator.store.artifacts import ArtifactStore, take_inventory
+from orchestrator.store.artifacts import ArtifactStore, open_store, take_inventory, workspace_path
 from orchestrator.store.garbage import LEFT
 from orchestrator.store.jsonl import parse_line
 from orchestrator.store.record import read_record
@@ -128,6 +130,20 @@ def test_tensors_say_by_how_much(tmp_path):
     run(store, saving(0.0))
     again, _, _ = redo(store, A, job=saving(0.5))
     assert "adapter.safetensors (by at most 0.12 of its largest value)" in again.redone[0].told
+
+
+def test_in_a_bucket_the_artifact_stays_too(tmp_path, monkeypatch):
+    monkeypatch.setenv("ADAPTERFLEET_SCRATCH", str(tmp_path / "scratch"))
+    place = f"memory://fleet/{uuid.uuid4().hex}"
+    store = open_store(workspace_path(place))
+    run(store)
+    assert [one.equal for one in redo(store, A)[0].redone] == [True]
+    assert [one.equal for one in redo(store, A, job=other)[0].redone] == [False]
+    monkeypatch.setenv("ADAPTERFLEET_SCRATCH", str(tmp_path / "elsewhere"))
+    there = open_store(workspace_path(place))
+    (record,) = [one for one in there.records() if one.key == A.key]
+    there.verify(record)
+    assert record.metrics == {"loss": 0.5} and (there.path(A.key) / "adapter.txt").read_text() != "other"
 
 
 def test_steps_that_are_not_finished_are_done_as_always(tmp_path):
