@@ -10,13 +10,30 @@ from jobs.backbones import embedded_backbone
 from jobs.backbones.installed import packaged_of
 from jobs.spec import AdapterConfig, BackboneRef, BottleneckConfig, TaskKind
 
+# adapters 1.3.0 wraps ModernBERT's joint projection and leaves its new bias as it was drawn.
+_WITHOUT_BIAS = (
+    "for layer in () if model.config.attention_bias else model.model.layers:",
+    "    layer.attn.Wqkv.bias = None  # which adapters 1.3.0 adds, with random values",
+)
+# Model types that `adapters` has no model with flexible heads of: it finds its way in the class of transformers.
+BY_INTERFACE = ("modernbert",)
 
-def loading_code(backbone: BackboneRef, adapter: str, task: str = "", language: str = "") -> str:
+
+def loaded_by_interface(document: Mapping[str, Any]) -> dict[str, Any]:
+    """What a record says of the adapter whose configuration file is `document`, for `loading_code`; often nothing."""
+    return {"by_interface": True} if document.get("model_type") in BY_INTERFACE else {}
+
+
+def loading_code(
+    backbone: BackboneRef, adapter: str, task: str = "", language: str = "", by_interface: bool = False
+) -> str:
     """Python that loads an adapter directory with plain `adapters` and activates it.
 
     With `task` (a directory) that task adapter is stacked on `adapter`; with `language`, `adapter` is itself a
-    task adapter and is stacked on that language adapter.
+    task adapter and is stacked on that language adapter. `by_interface`: see `loaded_by_interface`.
     """
+    if by_interface:
+        return _interface_code(backbone, adapter, task, language)
     imports = ["from adapters import AutoAdapterModel"]
     lines = [f"model = AutoAdapterModel.from_pretrained({_source(backbone)})"]
     stack = [("language", language), ("task", adapter)] if language else [("language", adapter), ("task", task)]
@@ -25,6 +42,26 @@ def loading_code(backbone: BackboneRef, adapter: str, task: str = "", language: 
     imports.append("from adapters.composition import Stack")
     lines += [f"{name} = model.load_adapter({json.dumps(path)})" for name, path in stack]
     return _program(backbone, imports, [*lines, "model.active_adapters = Stack(language, task)"])
+
+
+def _interface_code(backbone: BackboneRef, adapter: str, task: str, language: str) -> str:
+    imports = ["import adapters", "from transformers import AutoModelForMaskedLM"]
+    lines = [f"model = AutoModelForMaskedLM.from_pretrained({_source(backbone)})"]
+    lines += ["adapters.init(model)  # `adapters` has no AutoAdapterModel of this architecture", *_WITHOUT_BIAS]
+    if not (task or language):
+        return _program(backbone, imports, [*lines, f"model.load_adapter({json.dumps(adapter)}, set_active=True)"])
+    below, above = (language, adapter) if language else (adapter, task)
+    imports[1:1] = ["from adapters.composition import Stack"]
+    imports += ["from jobs.adapters.adapterhub import read_adapter", "from jobs.tasks.heads import head_layers"]
+    lines += [
+        f'language = model.load_adapter({json.dumps(below)}, load_as="language")',
+        f'task = model.load_adapter({json.dumps(above)}, load_as="task", with_head=False)',
+        "model.active_adapters = Stack(language, task)",
+        "# Nor has it a place for the task's head here; ours is applied to the last hidden states:",
+        f"head = head_layers(read_adapter({json.dumps(above)}), model.device)",
+        "# head(model.base_model(**inputs).last_hidden_state)",
+    ]
+    return _program(backbone, imports, lines)
 
 
 def _program(backbone: BackboneRef, imports: Sequence[str], lines: Sequence[str]) -> str:
@@ -132,6 +169,8 @@ def ray_serve_code(backbone: BackboneRef, name: str, rank: int) -> str:
     return _program(backbone, ["from ray import serve", "from ray.serve.llm import LLMConfig, build_openai_app"], lines)
 
 
-def own_loading_code(backbone: BackboneRef, adapter: AdapterConfig) -> str:
+def own_loading_code(backbone: BackboneRef, adapter: AdapterConfig, by_interface: bool = False) -> str:
     """Python that loads the directory it stands in, an adapter of this shape, alone."""
-    return loading_code(backbone, ".") if isinstance(adapter, BottleneckConfig) else peft_loading_code(backbone, ".")
+    if isinstance(adapter, BottleneckConfig):
+        return loading_code(backbone, ".", by_interface=by_interface)
+    return peft_loading_code(backbone, ".")

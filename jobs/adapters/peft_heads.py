@@ -9,44 +9,16 @@ stands in `head_config.json` beside its files.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from jobs.adapters.adapter import Head
+from jobs.adapters.head_modules import HEAD_MODULES, HeadModules
 from jobs.adapters.tensor_names import PLACEHOLDER, RenamedTensors
 from jobs.errors import Fault, InputError
 
 # The keys of a head that belong into PEFT's own configuration file; the others into head_config.json.
 PEFT_KEYS = ("modules_to_save", "task_type")
 _ROOT = "base_model.model."
-
-
-@dataclass(frozen=True, slots=True)
-class HeadModules:
-    """Of one type of head: its linear modules, first layer first, the modules that PEFT saves, PEFT's task type."""
-
-    layers: tuple[str, ...]
-    saved: tuple[str, ...]
-    task_type: str | None
-
-
-# Without a task type PEFT hands everything on; its model for QUESTION_ANS keeps token types from BERT.
-_ONE_LAYER = {
-    "tagging": HeadModules(("classifier",), ("classifier",), "TOKEN_CLS"),
-    "question_answering": HeadModules(("qa_outputs",), ("qa_outputs",), None),
-}
-# A pooler is the dense layer with tanh over the first token: the first layer of a head, trained with it.
-_ROBERTA = {
-    **_ONE_LAYER,
-    "classification": HeadModules(("classifier.dense", "classifier.out_proj"), ("classifier",), "SEQ_CLS"),
-    "multiple_choice": HeadModules(("roberta.pooler.dense", "classifier"), ("classifier", "pooler"), None),
-}
-_BERT = {
-    **_ONE_LAYER,
-    "classification": HeadModules(("bert.pooler.dense", "classifier"), ("classifier", "pooler"), "SEQ_CLS"),
-    "multiple_choice": HeadModules(("bert.pooler.dense", "classifier"), ("classifier", "pooler"), None),
-}
-_MODULES: Mapping[str, Mapping[str, HeadModules]] = {"xlm-roberta": _ROBERTA, "roberta": _ROBERTA, "bert": _BERT}
 
 
 def saved_head(head: Head) -> Head:
@@ -80,10 +52,13 @@ def peft_settings(head: Head) -> dict[str, Any]:
 
 def _modules(config: Mapping[str, Any], where: str) -> HeadModules:
     model_type, head_type = str(config.get("model_type")), str(config["config"].get("head_type"))
-    if model_type not in _MODULES or head_type not in _MODULES[model_type]:
-        todo = f"heads beside LoRA and its like are known of {', '.join(_MODULES)}"
+    known = HEAD_MODULES.get(model_type, {})
+    if head_type not in known:
+        todo = "use bottleneck adapters, or one of " + ", ".join(
+            kind for kind, heads in HEAD_MODULES.items() if head_type in heads
+        )
         raise InputError(Fault("no such head of this architecture", where, f"{head_type}, {model_type}", todo))
-    return _MODULES[model_type][head_type]
+    return known[head_type]
 
 
 def _names(modules: HeadModules) -> dict[str, str]:

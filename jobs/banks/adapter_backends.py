@@ -15,8 +15,9 @@ from jobs.adapters.peft import read_adapter as read_peft
 from jobs.banks.forward_pass import AdapterBackend, BankBatch
 from jobs.banks.language_learner import Corpus, LanguageLearner, order_of, start_language
 from jobs.errors import Fault, InputError
-from jobs.models.encoder import FrozenEncoder, activation_named, token_losses
+from jobs.models.encoder import activation_named, token_losses
 from jobs.models.flat_layout import Layout
+from jobs.models.hooked_encoder import encoder_of, refuse_dropout
 from jobs.models.language_model import LanguageModel, load_language_model, require_objective
 from jobs.models.madx import bank_weights, check_fits, check_supported
 from jobs.models.madx_backbone import Backbone, load_backbone, require_masked_lm
@@ -64,14 +65,14 @@ class AdapterBackends:
 
 
 class MadxBackend:
-    """MAD-X adapters, invertible part included, in XLM-R, RoBERTa and BERT; masked LM."""
+    """MAD-X adapters, invertible part included, in encoders; masked LM."""
 
     def __init__(self, backbone: Backbone, theta_pre: Adapter) -> None:
         """Raises InputError for settings that the grouped products do not compute."""
         check_supported(theta_pre)
         check_fits(theta_pre, backbone.model.config.hidden_size, backbone.model.config.num_hidden_layers)
         self._backbone, self._theta_pre = backbone, theta_pre
-        self._encoder = FrozenEncoder(backbone)
+        self._encoder = encoder_of(backbone)
         self._layout = Layout.of(theta_pre.tensors)
         self._activation = activation_named(str(theta_pre.settings["non_linearity"]))
 
@@ -87,7 +88,7 @@ class MadxBackend:
 
     def weights(self) -> Iterable[Tensor]:
         """The backbone's own, and the projections that were joined."""
-        return *self._backbone.model.parameters(), *(one for pair in self._encoder.projections for one in pair)
+        return *self._backbone.model.parameters(), *self._encoder.copies
 
     def start(self, call: LanguageCall) -> LanguageLearner:
         """Read a language's corpus. Raises InputError for what the user can mend."""
@@ -95,6 +96,7 @@ class MadxBackend:
         if spec.objective != "masked-lm":
             todo = "bottleneck adapters sit in encoders: use masked-lm, or LoRA, (IA)3 in a decoder"
             raise InputError(Fault("the backbone cannot learn by this objective", call.name, spec.objective, todo))
+        refuse_dropout(self._backbone, spec.training.backbone_dropout, call.name)
         check_length(spec.training.max_length, self._backbone, "training.max_length")
         corpus, vocabulary = _corpus(call), MaskVocabulary.of_tokenizer(self._backbone.tokenizer)
         examples, rate = masked_lm(spec.training.mask_probability, vocabulary), spec.training.backbone_dropout

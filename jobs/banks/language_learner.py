@@ -10,6 +10,7 @@ import torch
 
 from jobs.adapters.adapter import Adapter, named
 from jobs.adapters.formats import read_adapter, write_adapter
+from jobs.adapters.loading_code import loaded_by_interface
 from jobs.errors import Fault, InputError
 from jobs.models.flat_layout import Layout
 from jobs.spec import JobResult, LanguageAdapterSpec, LanguageCall
@@ -89,6 +90,7 @@ def start_language(
     learner = Learner(layout.flatten(start.tensors).to(device), layout.decayed, training, "min")
     held_out = stream.held_out(corpus.validation, spec.training.evaluation_examples)
     details = corpus_details(spec, corpus.train, stream.order) | {"validation_examples": len(held_out)}
+    details |= loaded_by_interface(theta_pre.config)
     return LanguageLearner(call, spec, theta_pre, layout, learner, stream, held_out, details)
 
 

@@ -15,8 +15,9 @@ from jobs.arithmetic.combine import base_weights
 from jobs.errors import Fault, InputError
 from jobs.evaluation.evaluator import Score, Stack
 from jobs.merging.mixture import TOLERANCE, mix
-from jobs.models.encoder import FrozenEncoder, activation_named, token_losses
+from jobs.models.encoder import activation_named, token_losses
 from jobs.models.flat_layout import Layout
+from jobs.models.hooked_encoder import encoder_of
 from jobs.models.madx import BankWeights, bank_weights, check_supported
 from jobs.models.madx_backbone import load_backbone
 from jobs.models.rows import MaskedRows
@@ -62,7 +63,7 @@ class WarmEvaluator:
     def __init__(self, backbone: BackboneRef, cache: Path, device: torch.device | str | None = None) -> None:
         """Load the backbone on `device` (default: a GPU if there is one). `cache` holds tokenized data."""
         self.backbone = load_backbone(backbone, device)
-        self._encoder = FrozenEncoder(self.backbone)
+        self._encoder = encoder_of(self.backbone)
         self._sets: LRUCache[EvaluationSet, ScoredSet | MaskedSet] = LRUCache(
             lambda evaluation: prepare(evaluation, self.backbone, cache), lambda prepared: 1, _SETS
         )

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from jobs.adapters.adapter import Adapter, Head, named
 from jobs.adapters.formats import read_adapter, write_adapter
+from jobs.adapters.loading_code import loaded_by_interface
 from jobs.errors import Fault, InputError
 from jobs.merging.mixture import BASE, mixed
 from jobs.spec import JobCall, JobResult, MergeSpec, Mixture, mixture_role
@@ -37,6 +38,7 @@ def merge(call: JobCall[MergeSpec]) -> JobResult:
         "options": dict(winner.options),
         "notes": list(made.notes),
         "largest_ratio": made.largest_ratio(),
+        **loaded_by_interface(merged.config),
     }
     return JobResult(metrics, details={name: value for name, value in details.items() if value})
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -17,9 +18,18 @@ from transformers.activations import get_activation
 
 from jobs.models.frozen_linear import frozen_cross_entropy, frozen_linear
 from jobs.models.madx import BankWeights
-from jobs.models.madx_backbone import MASKED_LM_HEAD, Backbone
+from jobs.models.madx_backbone import Backbone, MaskedLmHead
 from jobs.models.row_dropout import Dropout
 from jobs.models.rows import MaskedRows, Rows
+
+
+class MaskedLmEncoder(Protocol):
+    """An encoder with adapters applied group by group."""
+
+    head: MaskedLmHead | None
+
+    def hidden_states(self, rows: Rows, stack: Sequence[BankWeights]) -> Tensor:
+        """Final hidden states [G, K, hidden] at the wanted positions, with the adapters of `stack` in their order."""
 
 
 class FrozenEncoder:
@@ -34,7 +44,8 @@ class FrozenEncoder:
         self.activation: Callable[[Tensor], Tensor] = base.encoder.layer[0].intermediate.intermediate_act_fn
         self.layers = list(base.encoder.layer)
         self.projections = [_fused_projection(layer.attention.self) for layer in self.layers]
-        self.head = dict(backbone.model.heads.items()).get(MASKED_LM_HEAD)
+        self.copies = tuple(part for pair in self.projections for part in pair)
+        self.head = backbone.head
         self.device = backbone.device
 
     def hidden_states(self, rows: Rows, stack: Sequence[BankWeights]) -> Tensor:
@@ -54,21 +65,14 @@ class FrozenEncoder:
             x = x.reshape(context.shape)
             if index == last:
                 context, x, drop = (
-                    _at(context, rows.positions),
-                    _at(x, rows.positions),
+                    chosen(context, rows.positions),
+                    chosen(x, rows.positions),
                     drop and drop.at(rows.positions),
                 )
             x = self._after_attention(index, context, x, stack, drop)
             if index < last:
                 x = x.reshape(*rows.ids.shape, -1)
         return x
-
-    def before_output(self, hidden: Tensor, weights: BankWeights) -> Tensor:
-        """The masked-LM head up to its output embeddings: [G, K, hidden] -> [G, K, hidden]."""
-        assert self.head is not None, "checked by require_masked_lm"
-        for module in list(self.head.children())[:-1]:
-            hidden = _linear(hidden, module) if isinstance(module, nn.Linear) else module(hidden)
-        return hidden if weights.coupling is None else weights.coupling.inverse(hidden, weights.activation)
 
     def _embed(self, rows: Rows, weights: BankWeights, groups: int, drop: Dropout | None) -> Tensor:
         tables, ids = self.embeddings, rows.ids
@@ -77,7 +81,7 @@ class FrozenEncoder:
         types = tables.token_type_embeddings
         # XLM-R and RoBERTa know one type alone.
         own = types.weight[0] if rows.types is None or types.num_embeddings == 1 else types(rows.types)
-        x = _dropped(_norm(total + own, tables.LayerNorm), drop, 0)
+        x = _dropped(normed(total + own, tables.LayerNorm), drop, 0)
         if weights.coupling is None:
             return x
         return weights.coupling.forward(x.reshape(groups, -1, x.shape[-1]), weights.activation).reshape(x.shape)
@@ -99,22 +103,25 @@ class FrozenEncoder:
     ) -> Tensor:
         layer = self.layers[index]
         output = layer.attention.output
-        x = _norm(_dropped(_linear(context, output.dense), drop, 3 * index + 2) + x, output.LayerNorm)
+        x = normed(_dropped(_linear(context, output.dense), drop, 3 * index + 2) + x, output.LayerNorm)
         inner = self.activation(_linear(x, layer.intermediate.dense))
         # "Pfeiffer": s = FFN(x) + x, then s + A(LN(s)) for each adapter in turn, then the layer's own LN.
         total = _dropped(_linear(inner, layer.output.dense), drop, 3 * index + 3) + x
         for weights in stack:
             bottleneck = weights.layers.get(index)
             if bottleneck is not None:
-                total = total + bottleneck(_norm(total, layer.output.LayerNorm), weights.activation)
-        return _norm(total, layer.output.LayerNorm)
+                total = total + bottleneck(normed(total, layer.output.LayerNorm), weights.activation)
+        return normed(total, layer.output.LayerNorm)
 
 
-def token_losses(encoder: FrozenEncoder, batch: MaskedRows, weights: BankWeights) -> Tensor:
+def token_losses(encoder: MaskedLmEncoder, batch: MaskedRows, weights: BankWeights) -> Tensor:
     """Cross-entropy in nats of each masked position, [M], group after group."""
-    hidden = encoder.before_output(encoder.hidden_states(batch.rows, (weights,)), weights)
-    output = encoder.head.get_output_embeddings()  # type: ignore[union-attr]
-    return frozen_cross_entropy(hidden[batch.rows.valid], output.weight, output.bias, batch.labels)
+    head = encoder.head
+    assert head is not None, "checked by require_masked_lm"
+    hidden = head.before_output(encoder.hidden_states(batch.rows, (weights,)))
+    if weights.coupling is not None:
+        hidden = weights.coupling.inverse(hidden, weights.activation)
+    return frozen_cross_entropy(hidden[batch.rows.valid], head.weight, head.bias, batch.labels)
 
 
 def activation_named(name: str) -> Callable[[Tensor], Tensor]:
@@ -130,7 +137,7 @@ def _fused_projection(attention: nn.Module) -> tuple[Tensor, Tensor]:
     return torch.cat([part.weight for part in parts]).detach(), torch.cat([part.bias for part in parts]).detach()
 
 
-def _at(x: Tensor, positions: Tensor) -> Tensor:
+def chosen(x: Tensor, positions: Tensor) -> Tensor:
     """Rows of x [G, N, hidden] at positions [G, K] -> [G, K, hidden]."""
     return x.gather(1, positions[..., None].expand(-1, -1, x.shape[-1]))
 
@@ -143,5 +150,6 @@ def _linear(x: Tensor, module: nn.Module) -> Tensor:
     return frozen_linear(x, module.weight, module.bias)  # type: ignore[arg-type]
 
 
-def _norm(x: Tensor, module: nn.Module) -> Tensor:
+def normed(x: Tensor, module: nn.Module) -> Tensor:
+    """`module`, a LayerNorm, of x, without its hooks."""
     return F.layer_norm(x, module.weight.shape, module.weight, module.bias, module.eps)  # type: ignore

@@ -82,6 +82,9 @@ def _refused(what: str, name: str, commit: str, error: Exception) -> InputError:
     return InputError(Fault("the model cannot be fetched", f"{what} {name} at {commit}", got, todo))
 
 
+# ModernBERT joins rows for flash attention where that is installed, and compiles parts of itself on a GPU: adapters act
+# on rows by group, through hooks.
+_WHOLE_ROWS: dict[str, dict[str, Any]] = {"modernbert": {"attn_implementation": "sdpa", "reference_compile": False}}
 # Of every `from_pretrained`: no code of a model is run, and nothing is asked of the hub.
 LOADING = {"trust_remote_code": False, "local_files_only": True}
 
@@ -146,7 +149,7 @@ def read_config(files: ModelFiles) -> Any:
     kind = document["model_type"]
     kind = "ministral" if kind == "mistral" and "layer_types" in document else kind
     with settings_faults(files):
-        return CONFIG_MAPPING[kind].from_dict(document, name_or_path=str(files.folder))
+        return CONFIG_MAPPING[kind].from_dict(document, name_or_path=str(files.folder), **_WHOLE_ROWS.get(kind, {}))
 
 
 def read_tokenizer(files: ModelFiles, vocabulary_size: int, shared: bool = False) -> Any:

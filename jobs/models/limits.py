@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-# Encoders that bottleneck adapters sit in, and that have heads beside LoRA and its like.
-ARCHITECTURES = {"xlm-roberta": "XLM-R", "roberta": "RoBERTa", "bert": "BERT"}
 # Decoders whose files say by this key how many positions they have.
 _N_POSITIONS = ("codegen", "ctrl", "gpt2", "gpt_bigcode", "gptj", "openai-gpt")
 

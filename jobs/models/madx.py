@@ -22,7 +22,7 @@ from jobs.errors import Fault, InputError
 Activation = Callable[[Tensor], Tensor]
 
 _BOTTLENECK = re.compile(
-    r"(?:^|\.)encoder\.layer\.(\d+)\.output\.adapters\.\*\.(adapter_down\.0|adapter_up)\.(weight|bias)$"
+    r"(?:^|\.)layers?\.(\d+)\.output(?:_adapters)?\.adapters\.\*\.(adapter_down\.0|adapter_up)\.(weight|bias)$"
 )
 _COUPLING = re.compile(r"(?:^|\.)invertible_adapters\.\*\.([FG])\.([02])\.(weight|bias)$")
 

@@ -81,7 +81,7 @@ def new_head(backbone: Backbone | LanguageModel, shape: HeadShape, seed: int) ->
     document = {
         "config": {**shape.config, "head_type": shape.type, "layers": shape.layers},
         "hidden_size": hidden,
-        "model_class": type(backbone.model).__name__,
+        "model_class": backbone.library_class if isinstance(backbone, Backbone) else type(backbone.model).__name__,
         "model_name": backbone.ref.name,
         "model_type": backbone.model.config.model_type,
         "name": PLACEHOLDER,

@@ -12,8 +12,10 @@ from torch import Tensor
 
 from jobs.adapters.adapter import Adapter, Head, named
 from jobs.adapters.adapterhub import read_adapter
+from jobs.adapters.loading_code import loaded_by_interface
 from jobs.adapters.peft_heads import peft_settings, saved_head
-from jobs.models.encoder import FrozenEncoder, activation_named
+from jobs.models.encoder import activation_named
+from jobs.models.hooked_encoder import encoder_of, refuse_dropout
 from jobs.models.language_model import LanguageModel
 from jobs.models.madx import BankWeights, bank_weights, check_fits, check_supported
 from jobs.models.madx_backbone import Backbone
@@ -105,6 +107,7 @@ class StackedEncoder(HeadedEncoder):
     def __init__(self, call: JobCall[TaskAdapterSpec], backbone: Backbone) -> None:
         """Inputs `language:<code>`. Raises InputError for a language adapter that does not fit the backbone."""
         spec = call.spec
+        refuse_dropout(backbone, spec.training.backbone_dropout, call.name)
         codes = [one.language for one in (spec.data, *spec.more_data)] if spec.more_data else [spec.language]
         languages = [read_adapter(call.inputs[f"language:{code}"]) for code in codes]
         assert isinstance(spec.adapter, BottleneckConfig)
@@ -114,10 +117,11 @@ class StackedEncoder(HeadedEncoder):
             check_fits(one, backbone.model.config.hidden_size, backbone.model.config.num_hidden_layers)
         super().__init__(backbone, spec, adapter, spec.training.backbone_dropout)
         self._languages = [_frozen(one, backbone.device) for one in languages]
-        self._encoder = FrozenEncoder(backbone)
+        self._encoder = encoder_of(backbone)
         self.details = {
             "backbone_dropout": self.dropout,
             "language_adapter": ", ".join(one.name for one in languages),
+            **loaded_by_interface(adapter.config),
         }
 
     def group(self, source: int) -> int:

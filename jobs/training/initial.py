@@ -8,11 +8,14 @@ from typing import Any
 import peft
 import torch
 from adapters import SeqBnConfig, SeqBnInvConfig
-from adapters.loading import AdapterLoader
+from adapters.configuration import build_full_config
+from adapters.methods import modeling
+from torch import Tensor, nn
 
 from jobs.adapters.adapter import Adapter, Kind
 from jobs.adapters.formats import read_adapter, write_adapter
-from jobs.adapters.tensor_names import free_names
+from jobs.adapters.loading_code import loaded_by_interface
+from jobs.adapters.tensor_names import PLACEHOLDER
 from jobs.errors import Fault, InputError
 from jobs.files.digest import DIGEST_PREFIX
 from jobs.models.language_model import Family, LanguageModel, load_language_model
@@ -64,27 +67,46 @@ def _left_out(config: BottleneckConfig, layers: int) -> list[int]:
 
 
 def initial_bottleneck(backbone: Backbone, config: BottleneckConfig, name: str) -> Adapter:
-    """A freshly initialized adapter called `name`, made by the `adapters` library itself and removed from the model.
+    """A freshly initialized adapter called `name`, made by modules of the `adapters` library, without its models.
 
     The same backbone shapes and config give the same tensors, whatever was drawn before. As in the published
     code, the library restarts its generator for every bottleneck, so all layers begin with equal matrices.
     Raises InputError for a config that the library refuses, and for layers to leave out that there are not.
     """
-    model = backbone.model
-    left_out = _left_out(config, model.config.num_hidden_layers)
+    left_out = _left_out(config, backbone.model.config.num_hidden_layers)
     with torch.random.fork_rng():
         # The library leaves a seed of 0 alone and draws the invertible part from the generator as it stands.
         torch.manual_seed(config.init_seed)
         try:
-            model.add_adapter(name, config=library_config(config, left_out))
+            settings = library_config(config, left_out)
+            tensors = _drawn(backbone, settings, name)
         except (KeyError, ValueError, TypeError) as error:
-            model.delete_adapter(name)
             raise InputError(Fault("the adapter library refuses this configuration", "adapter", str(error))) from error
-        state, document = AdapterLoader(model).save_to_state_dict(name)
-        tensors = {generic: tensor.cpu().clone() for generic, tensor in free_names(state, name, name).items()}
-    model.delete_adapter(name)
     # The backbone by its name, not by a path of this machine.
-    return Adapter("bottleneck", "adapterhub", name, {**document, "model_name": backbone.ref.name}, tensors)
+    stated = {"model_name": backbone.ref.name, "model_class": backbone.library_class, "name": name}
+    document = build_full_config(settings, backbone.model.config, **stated)
+    return Adapter("bottleneck", "adapterhub", name, document, tensors)
+
+
+def _drawn(backbone: Backbone, settings: SeqBnConfig, name: str) -> dict[str, Tensor]:
+    """The tensors under the names that they have in the library's model, drawn in its order: layers come first."""
+    architecture, sizes = backbone.architecture, backbone.model.config
+    prefix, hidden = backbone.model.base_model_prefix, sizes.hidden_size
+    parts: dict[str, nn.Module] = {}
+    for layer in [one for one in range(sizes.num_hidden_layers) if one not in settings.leave_out]:
+        place = f"{prefix}.{architecture.layers}.{layer}.{architecture.bottleneck}.adapters"
+        parts[place] = modeling.Adapter(name, hidden, int(hidden // settings.reduction_factor), settings)
+    if settings.inv_adapter:
+        width = [[getattr(sizes, "embedding_size", hidden)]]  # of ELECTRA's embeddings, which may be narrower
+        halves = modeling.NICECouplingBlock(
+            width, non_linearity=settings.non_linearity, reduction_factor=settings.inv_adapter_reduction_factor
+        )
+        parts[f"{prefix}.invertible_adapters"] = halves.apply(modeling.Adapter.init_bert_weights)
+    return {
+        f"{place}.{PLACEHOLDER}.{part}": tensor.detach()
+        for place, module in parts.items()
+        for part, tensor in module.state_dict().items()
+    }
 
 
 _TASK_TYPES: dict[Family, str | None] = {
@@ -165,9 +187,10 @@ def initial_adapter(call: JobCall[InitialAdapterSpec]) -> JobResult:
     A directory of the adapter "theta_pre" in the format of its kind; the same spec gives the same bytes. Raises
     InputError for target modules that do not exist.
     """
-    spec, details = call.spec, {}
+    spec, details = call.spec, dict[str, Any]()
     if isinstance(spec.adapter, BottleneckConfig):
         adapter = initial_bottleneck(load_backbone(spec.backbone, "cpu"), spec.adapter, INITIAL_NAME)
+        details = loaded_by_interface(adapter.config)
     else:
         model = load_language_model(spec.backbone, "cpu")
         adapter = initial_peft(model, spec.adapter, INITIAL_NAME)

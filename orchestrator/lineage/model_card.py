@@ -126,7 +126,7 @@ def card(spec: Spec, inputs: Mapping[str, Record], result: JobResult, place: Pla
     below = other if place.exported or not other else f"../../{other}"  # both are `artifacts/<job>/<name>`
     match spec:
         case InitialAdapterSpec():
-            content = _initial(spec)
+            content = _initial(spec, result)
         case ForeignAdapterSpec():
             content = _foreign(spec, inputs["theta_pre"], result)
         case LanguageAdapterSpec():
@@ -173,14 +173,14 @@ class Front:
     relation: Literal["adapter", "merge"] = "adapter"
 
 
-def _initial(spec: InitialAdapterSpec) -> Content:
+def _initial(spec: InitialAdapterSpec, result: JobResult) -> Content:
     return {
         "front": Front(_library(spec.adapter)),
         "title": "theta_pre, the common initialization",
         "lead": f"The untrained adapter on `{spec.backbone.name}` from which every language adapter of a campaign "
         "starts; language vectors are differences from it.",
         "recipe": adapter_facts(spec.adapter),
-        "code": own_loading_code(spec.backbone, spec.adapter),
+        "code": own_loading_code(spec.backbone, spec.adapter, _by_interface(result.details)),
     }
 
 
@@ -218,7 +218,7 @@ def _language(spec: LanguageAdapterSpec, result: JobResult) -> Content:
         "data": [data_facts(spec.corpus)],
         "recipe": [*adapter_facts(spec.adapter), *training_facts(spec.training, spec.seed)],
         "results": result_facts(result.metrics, LANGUAGE_METRICS),
-        "code": own_loading_code(spec.backbone, spec.adapter),
+        "code": own_loading_code(spec.backbone, spec.adapter, _by_interface(result.details)),
     }
 
 
@@ -253,7 +253,7 @@ def _task(spec: TaskAdapterSpec, result: JobResult, below: str) -> Content:
         "asked": asked if task.prompt else (),
         "recipe": [*adapter_facts(spec.adapter), *training_facts(spec.training, spec.seed)],
         "results": result_facts(result.metrics, TASK_METRICS),
-        "code": _task_code(spec, below),
+        "code": _task_code(spec, below, _by_interface(result.details)),
     }
 
 
@@ -271,11 +271,15 @@ def _task_lead(spec: TaskAdapterSpec, use: str) -> str:
     )
 
 
-def _task_code(spec: TaskAdapterSpec, below: str) -> str:
+def _by_interface(details: Mapping[str, Any]) -> bool:
+    return bool(details.get("by_interface"))
+
+
+def _task_code(spec: TaskAdapterSpec, below: str, by_interface: bool) -> str:
     if spec.task.prompt:
         own = own_loading_code(spec.backbone, spec.adapter)
     elif isinstance(spec.adapter, BottleneckConfig):
-        return loading_code(spec.backbone, ".", language=below)
+        return loading_code(spec.backbone, ".", language=below, by_interface=by_interface)
     else:
         own = headed_loading_code(spec.backbone, ".", spec.task.kind, spec.task.labels)
     return f"{own}\n{peft_stacking_code(below)}" if below else own
@@ -292,7 +296,7 @@ def _merge(spec: MergeSpec, inputs: Mapping[str, Record], result: JobResult, bel
     targets, (facts, said) = search_targets(spec, search), search_facts(spec, search)
     corpora = {r.spec["language"]: DataRef(**r.spec["corpus"]) for r in inputs.values() if "corpus" in r.spec}
     used = {code: corpora[code] for code in weights if code in corpora}
-    code = loading_code(spec.backbone, ".", task=below)
+    code = loading_code(spec.backbone, ".", task=below, by_interface=_by_interface(result.details))
     return {
         "front": Front(
             "peft" if in_peft else "adapters", targets, list(used.values()), list(search_scores(spec, search)), "merge"

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from jobs.adapters.head_modules import has_head
 from jobs.errors import Fault
-from jobs.models.limits import ARCHITECTURES, longest_row
+from jobs.models.architectures import ARCHITECTURES, SUPPORTED, WRITTEN_OUT
+from jobs.models.limits import longest_row
 from jobs.spec import is_language_model
 from orchestrator.campaign.comparisons import MixtureSection
 from orchestrator.campaign.schema import Campaign
@@ -22,17 +24,31 @@ def backbone_faults(campaign: Campaign, name: str, config: Mapping[str, Any]) ->
         if most is not None and length > most:
             todo = f"{name} reads at most {most} tokens"
             yield Fault("longer than the backbone reads", where, str(length), todo)
-    kind, known = str(config.get("model_type")), ", ".join(ARCHITECTURES.values())
-    if kind in ARCHITECTURES:
-        return
+    kind = str(config.get("model_type"))
+    if kind not in WRITTEN_OUT:
+        yield from _dropouts(campaign, kind)
     if campaign.language_adapter.stacked:
-        todo = f"use {known}, or give `language_adapter` the section lora, ia3, kronecker or prefix"
-        yield Fault("bottleneck adapters do not sit in this architecture", "language_adapter", kind, todo)
+        if kind not in ARCHITECTURES:
+            todo = f"use {SUPPORTED}, or give `language_adapter` the section lora, ia3, kronecker or prefix"
+            yield Fault("bottleneck adapters do not sit in this architecture", "language_adapter", kind, todo)
         return
     for task in tasks:
-        if not task.prompt and not is_language_model(task.kind):
-            what, todo = "no head of this architecture", f"use {known}, or give the task a `prompt`"
+        if not task.prompt and not is_language_model(task.kind) and not has_head(kind, task.kind):
+            what = "no head of this architecture beside adapters of PEFT's kinds"
+            todo = "use XLM-R, RoBERTa or BERT, bottleneck adapters, or give the task a `prompt`"
             yield Fault(what, f"task {task.name}", kind, todo)
+
+
+def _dropouts(campaign: Campaign, kind: str) -> Iterator[Fault]:
+    """Of the backbone, in models whose pass is the library's; those of adapters of PEFT's kinds are told elsewhere."""
+    sections = {"language_adapter": campaign.language_adapter, "task_adapter": campaign.task_adapter}
+    trainings = {key: section.training for key, section in sections.items() if section}
+    trainings |= {f"task {task.name}": task.training for task in campaign.tasks if task.training}
+    for where, training in trainings.items():
+        if training.backbone_dropout and campaign.language_adapter.stacked:
+            what = f"backbone_dropout is for {', '.join(ARCHITECTURES[one].title for one in WRITTEN_OUT)}"
+            got = f"{training.backbone_dropout} in {kind}"
+            yield Fault(what, f"{where}: training.backbone_dropout", got, "leave it out")
 
 
 def _compared(campaign: Campaign) -> Sequence[TaskSection]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from tiny_backbone import MODELS as ENCODERS
 from tiny_backbone import WORDS, make_backbone, word_tokenizer
 from transformers import (
     Gemma2Config,
@@ -56,13 +57,13 @@ FAMILIES = {
     **dict.fromkeys(MODELS, "decoder"),
     "t5": "encoder-decoder",
     "mt5": "encoder-decoder",
-    "xlm-roberta": "encoder",
+    **dict.fromkeys(ENCODERS, "encoder"),
 }
 
 
 def make_model(directory: Path, name: str) -> BackboneRef:
     """Save the model called `name` with the word tokenizer into `directory`."""
-    if name in ("xlm-roberta", "bert"):
+    if name in ENCODERS:
         return make_backbone(directory, name)
     torch.manual_seed(7)
     MODELS[name]().save_pretrained(directory)

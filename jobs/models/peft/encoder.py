@@ -8,26 +8,23 @@ from torch import Tensor
 
 from jobs.adapters.adapter import Adapter
 from jobs.errors import Fault, InputError
+from jobs.models.architectures import SUPPORTED
+from jobs.models.encoder import chosen
+from jobs.models.hooked_encoder import last_states
 from jobs.models.language_model import LanguageModel
 from jobs.models.rows import Rows
 
 
 def hidden_states(model: LanguageModel, rows: Rows) -> Tensor:
     """The encoder's last hidden states [G, K, hidden] at the wanted positions, under whatever adapters are applied."""
-    several = getattr(model.model.config, "type_vocab_size", 0) > 1  # XLM-R and RoBERTa know one type of text alone
-    hidden: Tensor = model.model.base_model(
-        input_ids=rows.ids,
-        attention_mask=None if rows.keep is None else rows.keep.long(),
-        token_type_ids=rows.types if several else None,
-    ).last_hidden_state
-    own = hidden.reshape(rows.positions.shape[0], -1, hidden.shape[-1])
-    return own.gather(1, rows.positions[..., None].expand(-1, -1, own.shape[-1]))
+    hidden = last_states(model.model.base_model, rows)
+    return chosen(hidden.reshape(rows.positions.shape[0], -1, hidden.shape[-1]), rows.positions)
 
 
 def require_encoder(model: LanguageModel) -> None:
     """Raise InputError for a model that has no place for a head."""
     if model.family != "encoder":
-        todo = "use XLM-R, RoBERTa or BERT, or give the task a `prompt`"
+        todo = f"use {SUPPORTED}, or give the task a `prompt`"
         raise InputError(Fault("a head sits on an encoder", model.ref.name, model.family, todo))
 
 

@@ -29,7 +29,9 @@ def loading_section(inputs: ReportInputs, results: Sequence[Result]) -> Section 
     backbone, place = BackboneRef(**record.spec["backbone"]), _shown(inputs, key)
     search = inputs.records.get(best.comparison.search)
     task = search.spec["task"] if search else {"kind": best.comparison.task_kind}
-    code = peft_merge_code(backbone, place, task) if is_peft(record.files) else loading_code(backbone, place)
+    by_interface = bool(record.details.get("by_interface"))
+    plain = loading_code(backbone, place, by_interface=by_interface)
+    code = peft_merge_code(backbone, place, task) if is_peft(record.files) else plain
     text = (
         f"The merge for {best.target_name} ({comparison_title(best.comparison)}, seed {seed}), whose gain is the "
         "clearest of this campaign. Its `README.md` tells what it was made from and how to stack the task adapter."

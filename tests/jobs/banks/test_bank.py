@@ -13,6 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from stacks import stack_of
+from tiny_backbone import adapter_model
 from tiny_fleet import TRAINING, Fleet, write_corpus
 from transformers import get_scheduler
 
@@ -22,7 +23,6 @@ from jobs.banks.adapter_backends import AdapterBackends
 from jobs.banks.bank import train_languages
 from jobs.errors import InputError
 from jobs.evaluation.madx_evaluator import WarmEvaluator
-from jobs.models.madx_backbone import load_backbone
 from jobs.spec import TaskRef, TrainingConfig
 from jobs.tokens.evaluation_sets import EvaluationSet
 from jobs.training import checkpoint
@@ -79,7 +79,7 @@ def test_epochs_of_a_corpus_count_its_blocks(fleet):
 def test_plain_adapters_loads_the_result_under_the_language_s_name(fleet):
     call = fleet.call("ab", _change(optimizer_steps=5))
     _train([call])
-    model = load_backbone(fleet.backbone, "cpu").model
+    model = adapter_model(fleet.backbone)
     assert model.load_adapter(str(call.output)) == "ab"
     parameters = dict(model.named_parameters())
     for name, tensor in _weights(call).items():

@@ -13,7 +13,7 @@ import pytest
 import torch
 from seqeval.metrics import f1_score
 from stacks import stack_of
-from tiny_backbone import make_backbone
+from tiny_backbone import adapter_model, make_backbone
 
 from jobs.adapters.adapter import named
 from jobs.adapters.adapterhub import read_adapter, write_adapter
@@ -23,7 +23,7 @@ from jobs.evaluation.evaluator import Evaluator
 from jobs.evaluation.job import evaluate
 from jobs.evaluation.madx_evaluator import WarmEvaluator
 from jobs.merging.job import merge, read_winner
-from jobs.models.madx_backbone import MASKED_LM_HEAD, load_backbone
+from jobs.models.madx_backbone import load_backbone
 from jobs.spec import BottleneckConfig, DataRef, EvaluationSpec, JobCall, MergeSpec, Mixture, TaskRef, no_progress
 from jobs.tasks.heads import new_head, tagging_head
 from jobs.tokens.evaluation_sets import MASK_SEED, EvaluationSet
@@ -91,7 +91,7 @@ def text_set(world):
 
 
 def fresh_model(world):
-    return load_backbone(world.ref, "cpu").model
+    return adapter_model(world.ref)
 
 
 def merged_directory(world, tmp_path, weights):
@@ -140,7 +140,7 @@ def reference_loss(world, model):
     for index, block in enumerate(blocks):
         masked, places, labels = fixed_mask(block, 0.15, MASK_SEED, index, vocabulary)
         with torch.no_grad():
-            logits = model(input_ids=torch.tensor(masked[None]), head=MASKED_LM_HEAD).logits[0]
+            logits = model(input_ids=torch.tensor(masked[None]), head="default").logits[0]
         total += float(torch.nn.functional.cross_entropy(logits[places], torch.tensor(labels), reduction="sum"))
         tokens += len(labels)
     return total / tokens

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from stacks import stack_of
-from tiny_backbone import make_backbone
+from tiny_backbone import adapter_model, make_backbone
 from tiny_tasks import CHOICES, INFERENCE, LENGTH, QUESTIONS, TASKS, write_rows
 from torchmetrics.functional.text import squad
 
@@ -70,7 +70,7 @@ def world(request, tmp_path_factory):
 
 
 def plain_model(world, task):
-    model = load_backbone(world.ref, "cpu").model
+    model = adapter_model(world.ref)
     model.load_adapter(str(world.root / "merged"))
     assert model.load_adapter(str(world.root / task.name)) == task.name
     model.set_active_adapters(adapters.composition.Stack("merged", task.name))

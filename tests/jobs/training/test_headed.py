@@ -90,7 +90,7 @@ def plain_outputs(model, kind, rows):
     """The head's outputs of a batch of rows, as the library returns them, at the wanted places."""
     keep = torch.ones_like(rows.ids) if rows.keep is None else rows.keep.long()
     arguments = {"input_ids": rows.ids, "attention_mask": keep}
-    if rows.types is not None and model.config.type_vocab_size > 1:
+    if rows.types is not None and getattr(model.config, "type_vocab_size", 0) > 1:
         arguments["token_type_ids"] = rows.types
     if kind == "multiple-choice":
         pairs = {name: one.view(-1, 2, one.shape[-1]) for name, one in arguments.items()}
@@ -105,7 +105,34 @@ def plain_outputs(model, kind, rows):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("shape", SHAPES)
 def test_peft_and_transformers_load_the_directory_and_have_its_outputs_loss_and_gradient(headed, kind, shape, tmp_path):
-    trainer = trainer_of(headed, headed.spec(kind, SHAPES[shape]), tmp_path)
+    assert_as_loaded(headed, kind, SHAPES[shape], tmp_path)
+
+
+# Encoders whose own heads over every token are like flexible ones, and LoRA's modules in them.
+OTHERS = {
+    "electra": LoraConfig(4, 8.0, ("query", "value")),
+    "distilbert": LoraConfig(4, 8.0, ("q_lin", "v_lin")),
+    "deberta-v2": LoraConfig(4, 8.0, ("query_proj", "value_proj")),
+}
+
+
+@pytest.mark.parametrize("architecture", OTHERS)
+def test_heads_over_every_token_are_those_of_other_encoders_too(architecture, tmp_path):
+    other, adapter = Headed(tmp_path, architecture), OTHERS[architecture]
+    for kind in ("ner", "qa"):
+        assert_as_loaded(other, kind, adapter, tmp_path / kind)
+    with pytest.raises(InputError, match=f"no such head of this architecture.*classification, {architecture}"):
+        other.train("classification", other.spec("classification", adapter))
+
+
+def test_heads_of_modernbert_are_refused_beside_lora(tmp_path):
+    modern = Headed(tmp_path, "modernbert")
+    with pytest.raises(InputError, match=r"no such head.*tagging, modernbert.*use bottleneck adapters, or one of xlm"):
+        modern.train("ner", modern.spec("ner", LoraConfig(4, 8.0, ("Wqkv",))))
+
+
+def assert_as_loaded(headed, kind, adapter, tmp_path):
+    trainer = trainer_of(headed, headed.spec(kind, adapter), tmp_path)
     encoder, layout = trainer._encoder, trainer._layout
     write_adapter(encoder.trained(layout.tensors(trainer.learner.vector)), tmp_path / "start")
     directory = moved(tmp_path / "start", tmp_path / "moved", 3)

@@ -8,6 +8,7 @@ import adapters
 import pytest
 import torch
 from headed_fleet import LORA, Headed
+from tiny_backbone import adapter_model
 from tiny_tasks import CHOICES, INFERENCE, LENGTH, QUESTIONS, write_rows
 
 from jobs.adapters.adapter import named
@@ -72,7 +73,7 @@ def test_each_row_has_its_own_language_s_adapter_below_it(world, task):
     write_adapter(trainer._encoder.trained(trainer._layout.tensors(trainer.learner.vector)), headed.folder / "task")
     total, labels, sums = 0.0, 0, {}
     for code in ("xx", "yy"):
-        model = load_backbone(headed.backbone, "cpu").model
+        model = adapter_model(headed.backbone)
         model.load_adapter(str(headed.folder / code))
         name = model.load_adapter(str(headed.folder / "task"))
         model.set_active_adapters(adapters.composition.Stack(code, name))

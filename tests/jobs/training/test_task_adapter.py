@@ -7,6 +7,7 @@ import torch
 from adapters import Stack
 from safetensors.torch import load_file
 from stacks import stack_of
+from tiny_backbone import adapter_model
 from tiny_fleet import TASK, Fleet
 
 from jobs.banks.bank import train_languages
@@ -67,7 +68,7 @@ def test_the_evaluator_scores_the_saved_adapter_as_training_did(fleet, trained, 
 
 def test_plain_adapters_loads_adapter_and_head_and_computes_the_same_loss(fleet, trained, language_adapter):
     call, _ = trained
-    model = load_backbone(fleet.backbone, "cpu").model
+    model = adapter_model(fleet.backbone)
     model.load_adapter(str(language_adapter))
     assert model.load_adapter(str(call.output)) == "ner"
     assert model.get_labels_dict("ner") == dict(enumerate(TASK.labels))

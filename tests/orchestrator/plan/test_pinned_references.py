@@ -13,10 +13,9 @@ from transformers import (
     XLMRobertaConfig,
 )
 
-from jobs.adapters import peft_heads
 from jobs.errors import InputError
 from jobs.models import language_model
-from jobs.models.limits import ARCHITECTURES, longest_row
+from jobs.models.limits import longest_row
 from orchestrator.campaign.load import load_campaign
 from orchestrator.campaign.schema import trained_languages
 from orchestrator.plan.pinned_references import References
@@ -137,7 +136,7 @@ def test_rows_that_a_backbone_on_this_machine_cannot_read_are_told_before_anythi
 
 def test_adapters_and_heads_that_an_architecture_does_not_have_are_told_before_anything_runs(tmp_path):
     planned(tmp_path)
-    (tmp_path / "backbone" / "config.json").write_text('{"model_type": "distilbert"}')
+    (tmp_path / "backbone" / "config.json").write_text('{"model_type": "albert"}')
     with pytest.raises(InputError, match="language_adapter: bottleneck adapters do not sit in this architecture"):
         planned(tmp_path)
     lora = {"language_adapter": {"lora": {"rank": 2, "target_modules": ["q"]}, "training": {"optimizer_steps": 3}}}
@@ -147,8 +146,28 @@ def test_adapters_and_heads_that_an_architecture_does_not_have_are_told_before_a
     planned(tmp_path, {**lora, "comparisons": [{**mixture, "tasks": ["text"], "methods": ["language-arithmetic"]}]})
 
 
+@pytest.mark.parametrize("kind", ["modernbert", "deberta-v2", "electra", "distilbert"])
+def test_the_encoders_of_today_are_planned_but_for_what_they_lack(tmp_path, kind):
+    planned(tmp_path)
+    (tmp_path / "backbone" / "config.json").write_text(json.dumps({"model_type": kind}))
+    planned(tmp_path)
+    with pytest.raises(InputError) as caught:
+        planned(tmp_path, {"language_adapter.training.backbone_dropout": 0.1})
+    (said,) = map(str, caught.value.faults)
+    assert (
+        f"language_adapter: training.backbone_dropout: backbone_dropout is for XLM-R, RoBERTa, BERT (got 0.1 in {kind})"
+        in said
+    )
+    lora = {"language_adapter": {"lora": {"rank": 2, "target_modules": ["q"]}, "training": {"optimizer_steps": 3}}}
+    mixture = {"name": "m", "kind": "mixture", "targets": ["es"], "tasks": ["ner"], "methods": ["add"]}
+    if kind == "modernbert":
+        with pytest.raises(InputError, match="task ner: no head of this architecture beside adapters of PEFT's kinds"):
+            planned(tmp_path, {**lora, "comparisons": [mixture]})
+    else:
+        planned(tmp_path, {**lora, "comparisons": [mixture]})
+
+
 def test_the_limits_of_planning_are_those_of_the_models():
-    assert tuple(ARCHITECTURES) == tuple(peft_heads._MODULES)
     encoders = XLMRobertaConfig(max_position_embeddings=40), BertConfig(max_position_embeddings=40)
     assert longest_row(T5Config().to_dict()) is None  # which reads rows of any length
     for config in (*encoders, LlamaConfig(), GPT2Config(), GPTJConfig(), CTRLConfig(), OpenAIGPTConfig()):

@@ -28,7 +28,10 @@ TARGETS = {
     "gpt2": (("c_attn", "mlp.c_proj"), ("mlp.c_proj",)),
     "t5": (("q", "v", "wo"), ("wo",)),
     "mt5": (("q", "v", "wi_1", "wo"), ("wi_1", "wo")),
-    "xlm-roberta": (("query", "value", "output.dense"), ("output.dense",)),
+    **dict.fromkeys(("xlm-roberta", "bert", "electra"), (("query", "value", "output.dense"), ("output.dense",))),
+    "deberta-v2": (("query_proj", "value_proj", "output.dense"), ("output.dense",)),
+    "distilbert": (("q_lin", "v_lin", "lin2"), ("lin2",)),
+    "modernbert": (("Wqkv", "mlp.Wo"), ("mlp.Wo",)),
 }
 CLASSES = {"decoder": AutoModelForCausalLM, "encoder-decoder": AutoModelForSeq2SeqLM, "encoder": AutoModelForMaskedLM}
 CASES = [

@@ -1,0 +1,81 @@
+"""Encoders that bottleneck adapters sit in, and where: paths of modules in transformers' code. Reads no library."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class HeadPlaces:
+    """A masked-LM head: a linear map, an activation, a norm, then output embeddings `weight` and `bias`.
+
+    Paths in the whole model. Without a path the activation is the exact GELU.
+    """
+
+    dense: str
+    activation: str
+    norm: str
+    weight: str
+    bias: str
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """One model type: how messages call it, and where things are.
+
+    `layers`: the list of layers in the base model. `bottleneck`: what in a layer the `adapters` library hangs its
+    bottleneck on. A layer's `norm` takes the sum of its feed-forward part and the residual; where layers are normalized
+    before their parts there is none, and `mlp` is the part. `heads`: the forms of the masked-LM head; a model has one.
+    """
+
+    title: str
+    layers: str
+    bottleneck: str
+    heads: tuple[HeadPlaces, ...]
+    norm: str = ""
+    mlp: str = ""
+
+
+def _bert_head(transform: str, decoder: str) -> HeadPlaces:
+    return HeadPlaces(
+        *(f"{transform}.{part}" for part in ("dense", "transform_act_fn", "LayerNorm")),
+        *(f"{decoder}.{part}" for part in ("weight", "bias")),
+    )
+
+
+def _like_bert(title: str, *heads: HeadPlaces) -> Architecture:
+    return Architecture(title, "encoder.layer", "output", heads, norm="output.LayerNorm")
+
+
+_CLS = _bert_head("cls.predictions.transform", "cls.predictions.decoder")
+_ROBERTA = HeadPlaces("lm_head.dense", "", "lm_head.layer_norm", "lm_head.decoder.weight", "lm_head.decoder.bias")
+_ELECTRA = HeadPlaces(
+    *(f"generator_predictions.{part}" for part in ("dense", "activation", "LayerNorm")),
+    *(f"generator_lm_head.{part}" for part in ("weight", "bias")),
+)
+# As Microsoft's own files have it, beside the head that transformers gave such models first.
+_DEBERTA = HeadPlaces(
+    *(f"lm_predictions.lm_head.{part}" for part in ("dense", "transform_act_fn", "LayerNorm")),
+    *("deberta.embeddings.word_embeddings.weight", "lm_predictions.lm_head.bias"),
+)
+_DISTILBERT = HeadPlaces(
+    *("vocab_transform", "activation", "vocab_layer_norm"),
+    *("vocab_projector.weight", "vocab_projector.bias"),
+)
+_MODERNBERT = HeadPlaces("head.dense", "head.act", "head.norm", "decoder.weight", "decoder.bias")
+
+ARCHITECTURES: Mapping[str, Architecture] = {
+    "xlm-roberta": _like_bert("XLM-R", _ROBERTA),
+    "roberta": _like_bert("RoBERTa", _ROBERTA),
+    "bert": _like_bert("BERT", _CLS),
+    "electra": _like_bert("ELECTRA", _ELECTRA),
+    "deberta-v2": _like_bert("DeBERTa-v2", _CLS, _DEBERTA),
+    "distilbert": Architecture(
+        "DistilBERT", "transformer.layer", "output_adapters", (_DISTILBERT,), norm="output_layer_norm"
+    ),
+    "modernbert": Architecture("ModernBERT", "layers", "output_adapters", (_MODERNBERT,), mlp="mlp"),
+}
+SUPPORTED = ", ".join(one.title for one in ARCHITECTURES.values())
+# Those whose pass is written out in `jobs.models.encoder`, with the backbone's dropout by rows.
+WRITTEN_OUT = ("xlm-roberta", "roberta", "bert")
