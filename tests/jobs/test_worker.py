@@ -8,7 +8,7 @@ import json
 import pytest
 import torch
 from tiny_backbone import make_backbone
-from tiny_fleet import Fleet, write_corpus
+from tiny_fleet import TASK, Fleet, write_corpus
 
 from jobs.adapters.adapterhub import read_adapter
 from jobs.adapters.loading_code import loading_code
@@ -98,13 +98,11 @@ def test_the_card_s_lines_load_language_and_task_adapter_with_plain_adapters(wor
     code = loading_code(backbone, str(ner), language=str(world.made["en"]), by_interface=True)
     exec(code, known)
     data = world.fleet.task_call(world.made["en"], STEPS, "again").spec.data
-    task = json.loads((ner / "head_config.json").read_text())["config"]["label2id"]
-    named = TaskRef("ner", "ner", tuple(task))
     evaluator = world.worker._warm_evaluator(backbone, world.folder / "cache")
-    prepared = evaluator.prepared(EvaluationSet(named, data, "validation", 16))
+    prepared = evaluator.prepared(EvaluationSet(TASK, data, "validation", 16))
     stack = Stack(Mixture((("en", 1.0),), "linear"), {"en": world.made["en"]}, ner)
     with torch.inference_mode():
-        ours = evaluator._outputs(prepared, evaluator._merged(stack), named, ner)
+        ours = evaluator._outputs(prepared, evaluator._merged(stack), TASK, ner)
     model = known["model"].eval()
     assert prepared.batches
     for batch, outputs in zip(prepared.batches, ours, strict=True):

@@ -201,15 +201,26 @@ def linear_sizes(module: nn.Module) -> Sizes | None:
 def target_modules(model: Any) -> dict[str, nn.Module]:
     """Path -> module, for every linear module but the output embeddings.
 
-    The rows of a module inside a mixture of experts are tokens that were sent there, so they belong to no group: such
-    modules are left out.
+    The rows of a module inside a mixture of experts are tokens that were sent there, so they belong to no group, as do
+    the relative positions that DeBERTa projects for all rows at once: such modules are left out.
     """
-    head = model.get_output_embeddings()
+    head, of_positions = model.get_output_embeddings(), _of_positions(model.config)
     return {
         path: module
         for path, module in model.named_modules()
-        if linear_sizes(module) is not None and module is not head and ".experts." not in path
+        if linear_sizes(module) is not None
+        and module is not head
+        and ".experts." not in path
+        and not path.endswith(of_positions)
     }
+
+
+def _of_positions(config: Any) -> tuple[str, ...]:
+    """Ends of the paths of modules that relative positions pass; `share_att_key`: those of queries and keys too."""
+    if not getattr(config, "relative_attention", False):
+        return ()
+    shared = (".query_proj", ".key_proj") if getattr(config, "share_att_key", False) else ()
+    return (*shared, ".pos_proj", ".pos_q_proj", ".pos_key_proj", ".pos_query_proj")
 
 
 def check_targets(model: Any, names: Iterable[str], where: str) -> None:

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_backbone import MODELS, make_backbone
-from transformers import AutoModelForMaskedLM
+from safetensors.torch import load_file, save_file
+from tiny_backbone import MODELS, make_backbone, word_tokenizer
+from transformers import AutoModelForMaskedLM, DebertaV2Config, DebertaV2ForMaskedLM, ElectraForPreTraining
 
 from jobs.errors import InputError
 from jobs.files.digest import directory_digest
 from jobs.models.madx_backbone import load_backbone, require_masked_lm
+from jobs.spec import BackboneRef
 
 
 @pytest.mark.parametrize("parts", [False, True], ids=["one-file", "several-files"])
@@ -35,6 +37,48 @@ def test_the_backbone_with_its_head_computes_what_the_masked_lm_computes(tmp_pat
         got = backbone.model.base_model(input_ids=ids, attention_mask=mask).last_hidden_state
         got = torch.nn.functional.linear(backbone.head.before_output(got), backbone.head.weight, backbone.head.bias)
     torch.testing.assert_close(got, expected)
+
+
+def _logits(backbone, ids):
+    with torch.no_grad():
+        states = backbone.model.base_model(input_ids=ids).last_hidden_state
+    return torch.nn.functional.linear(backbone.head.before_output(states), backbone.head.weight, backbone.head.bias)
+
+
+def test_deberta_s_head_under_microsoft_s_names_is_read(tmp_path):
+    """Their files say neither `legacy` nor that nothing is tied; the head is multiplied with the word embeddings."""
+    make_backbone(tmp_path, "deberta-v2")
+    config = DebertaV2Config.from_pretrained(tmp_path)
+    config.legacy = config.tie_word_embeddings = False
+    torch.manual_seed(3)
+    model = DebertaV2ForMaskedLM(config).eval()
+    torch.nn.init.normal_(model.lm_predictions.lm_head.bias)
+    model.save_pretrained(tmp_path)
+    document = json.loads((tmp_path / "config.json").read_text())
+    kept = {key: value for key, value in document.items() if key not in ("legacy", "tie_word_embeddings")}
+    (tmp_path / "config.json").write_text(json.dumps(kept))
+    backbone = load_backbone(BackboneRef("tiny", directory_digest(tmp_path), str(tmp_path)), "cpu")
+    require_masked_lm(backbone)
+    ids = torch.tensor([[0, 6, 4, 9, 2]])
+    with torch.no_grad():
+        torch.testing.assert_close(_logits(backbone, ids), model(input_ids=ids).logits)
+
+
+def test_files_without_a_masked_lm_head_have_none_and_a_part_of_one_is_refused(tmp_path):
+    make_backbone(tmp_path / "whole", "electra")
+    ElectraForPreTraining.from_pretrained(tmp_path / "whole").save_pretrained(tmp_path / "discriminator")
+    word_tokenizer().save_pretrained(tmp_path / "discriminator")
+    discriminator = tmp_path / "discriminator"
+    backbone = load_backbone(BackboneRef("tiny", directory_digest(discriminator), str(discriminator)), "cpu")
+    assert backbone.head is None
+    with pytest.raises(InputError, match="no masked-LM head"):
+        require_masked_lm(backbone)
+    file = tmp_path / "whole" / "model.safetensors"
+    tensors = load_file(file)
+    del tensors["generator_predictions.dense.weight"]
+    save_file(tensors, file, {"format": "pt"})
+    with pytest.raises(InputError, match="files lack weights of the model.*generator_predictions.dense.weight"):
+        load_backbone(BackboneRef("tiny", directory_digest(tmp_path / "whole"), str(tmp_path / "whole")), "cpu")
 
 
 def test_a_loaded_backbone_is_frozen_and_in_evaluation_mode(tmp_path):

@@ -29,7 +29,7 @@ TARGETS = {
     "t5": (("q", "v", "wo"), ("wo",)),
     "mt5": (("q", "v", "wi_1", "wo"), ("wi_1", "wo")),
     **dict.fromkeys(("xlm-roberta", "bert", "electra"), (("query", "value", "output.dense"), ("output.dense",))),
-    "deberta-v2": (("query_proj", "value_proj", "output.dense"), ("output.dense",)),
+    "deberta-v2": (("value_proj", "output.dense"), ("output.dense",)),
     "distilbert": (("q_lin", "v_lin", "lin2"), ("lin2",)),
     "modernbert": (("Wqkv", "mlp.Wo"), ("mlp.Wo",)),
 }

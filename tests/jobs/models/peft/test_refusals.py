@@ -34,6 +34,13 @@ def test_unknown_target_modules_are_refused_with_those_that_exist(llama):
     assert "lm_head" not in line
 
 
+def test_modules_that_project_deberta_s_relative_positions_for_all_rows_at_once_are_refused(tmp_path):
+    model = load_language_model(make_model(tmp_path, "deberta-v2"), "cpu")
+    with pytest.raises(InputError, match=r"no such target module \(got query_proj\); .*value_proj \(2\)") as raised:
+        initial_peft(model, LoraConfig(2, 4.0, ("query_proj", "value_proj")), "theta_pre")
+    assert "key_proj (" not in str(raised.value)
+
+
 def test_dropout_of_another_library_s_backbone_is_refused(tmp_path):
     fleet = InjectedFleet(tmp_path, "llama")
     call = fleet.call("aa", training=replace(TRAINING, backbone_dropout=0.1))
