@@ -102,11 +102,12 @@ def _drawn(backbone: Backbone, settings: SeqBnConfig, name: str) -> dict[str, Te
             width, non_linearity=settings.non_linearity, reduction_factor=settings.inv_adapter_reduction_factor
         )
         parts[f"{prefix}.invertible_adapters"] = halves.apply(modeling.Adapter.init_bert_weights)
-    return {
+    tensors = {
         f"{place}.{PLACEHOLDER}.{part}": tensor.detach()
         for place, module in parts.items()
         for part, tensor in module.state_dict().items()
     }
+    return dict(sorted(tensors.items()))
 
 
 _TASK_TYPES: dict[Family, str | None] = {
