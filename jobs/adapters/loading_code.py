@@ -10,18 +10,25 @@ from jobs.backbones import embedded_backbone
 from jobs.backbones.installed import packaged_of
 from jobs.spec import AdapterConfig, BackboneRef, BottleneckConfig, TaskKind
 
-# adapters 1.3.0 wraps ModernBERT's joint projection and leaves its new bias as it was drawn.
-_WITHOUT_BIAS = (
-    "for layer in () if model.config.attention_bias else model.model.layers:",
-    "    layer.attn.Wqkv.bias = None  # which adapters 1.3.0 adds, with random values",
-)
 # Model types that `adapters` has no model with flexible heads of: it finds its way in the class of transformers.
 BY_INTERFACE = ("modernbert",)
 
 
 def loaded_by_interface(document: Mapping[str, Any]) -> dict[str, Any]:
     """What a record says of the adapter whose configuration file is `document`, for `loading_code`; often nothing."""
-    return {"by_interface": True} if document.get("model_type") in BY_INTERFACE else {}
+    known = "config" in document and document.get("model_type") in BY_INTERFACE  # PEFT's files nest no `config`
+    return {"by_interface": True} if known else {}
+
+
+def interface_lines(source: str) -> list[str]:
+    """Python for `model`, transformers' own from `source`, ready for adapters of a type of `BY_INTERFACE`."""
+    return [
+        f"model = AutoModelForMaskedLM.from_pretrained({source})",
+        "adapters.init(model)  # `adapters` has no AutoAdapterModel of this architecture",
+        # 1.3.0 wraps ModernBERT's joint projection and leaves the new module's bias as it was drawn.
+        "for layer in () if model.config.attention_bias else model.model.layers:",
+        "    layer.attn.Wqkv.bias = None  # which adapters 1.3.0 adds, with random values",
+    ]
 
 
 def loading_code(
@@ -45,9 +52,10 @@ def loading_code(
 
 
 def _interface_code(backbone: BackboneRef, adapter: str, task: str, language: str) -> str:
-    imports = ["import adapters", "from transformers import AutoModelForMaskedLM"]
-    lines = [f"model = AutoModelForMaskedLM.from_pretrained({_source(backbone)})"]
-    lines += ["adapters.init(model)  # `adapters` has no AutoAdapterModel of this architecture", *_WITHOUT_BIAS]
+    imports, lines = (
+        ["import adapters", "from transformers import AutoModelForMaskedLM"],
+        interface_lines(_source(backbone)),
+    )
     if not (task or language):
         return _program(backbone, imports, [*lines, f"model.load_adapter({json.dumps(adapter)}, set_active=True)"])
     below, above = (language, adapter) if language else (adapter, task)

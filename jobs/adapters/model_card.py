@@ -8,6 +8,7 @@ from typing import Any
 from huggingface_hub import ModelCardData
 
 from jobs.adapters.adapter import Adapter
+from jobs.adapters.loading_code import interface_lines, loaded_by_interface
 
 _AUTO_CLASSES = {
     "CAUSAL_LM": "AutoModelForCausalLM",
@@ -39,6 +40,9 @@ def card(adapter: Adapter, record: Mapping[str, Any]) -> str:
 def loading_snippet(adapter: Adapter) -> str:
     """Python that loads the adapter in the current directory with the plain library of its format."""
     backbone = adapter.backbone.model_name or "NAME-OF-THE-BACKBONE"
+    if loaded_by_interface(adapter.config):
+        lines = [*interface_lines(repr(backbone)), 'model.load_adapter(".", set_active=True)']
+        return "import adapters\nfrom transformers import AutoModelForMaskedLM\n\n" + "\n".join(lines) + "\n"
     if adapter.format == "adapterhub":
         return (
             "from adapters import AutoAdapterModel\n\n"

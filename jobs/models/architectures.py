@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,33 +37,28 @@ class Architecture:
     mlp: str = ""
 
 
-def _bert_head(transform: str, decoder: str) -> HeadPlaces:
-    return HeadPlaces(
-        *(f"{transform}.{part}" for part in ("dense", "transform_act_fn", "LayerNorm")),
-        *(f"{decoder}.{part}" for part in ("weight", "bias")),
-    )
+def _head(transform: str, parts: tuple[str, str, str], decoder: str) -> HeadPlaces:
+    dense, activation, norm = (f"{transform}.{part}" if part else "" for part in parts)
+    return HeadPlaces(dense, activation, norm, f"{decoder}.weight", f"{decoder}.bias")
 
 
 def _like_bert(title: str, *heads: HeadPlaces) -> Architecture:
     return Architecture(title, "encoder.layer", "output", heads, norm="output.LayerNorm")
 
 
-_CLS = _bert_head("cls.predictions.transform", "cls.predictions.decoder")
-_ROBERTA = HeadPlaces("lm_head.dense", "", "lm_head.layer_norm", "lm_head.decoder.weight", "lm_head.decoder.bias")
-_ELECTRA = HeadPlaces(
-    *(f"generator_predictions.{part}" for part in ("dense", "activation", "LayerNorm")),
-    *(f"generator_lm_head.{part}" for part in ("weight", "bias")),
-)
+_BERT_PARTS = ("dense", "transform_act_fn", "LayerNorm")
+_CLS = _head("cls.predictions.transform", _BERT_PARTS, "cls.predictions.decoder")
+_ROBERTA = _head("lm_head", ("dense", "", "layer_norm"), "lm_head.decoder")
+_ELECTRA = _head("generator_predictions", ("dense", "activation", "LayerNorm"), "generator_lm_head")
 # As Microsoft's own files have it, beside the head that transformers gave such models first.
-_DEBERTA = HeadPlaces(
-    *(f"lm_predictions.lm_head.{part}" for part in ("dense", "transform_act_fn", "LayerNorm")),
-    *("deberta.embeddings.word_embeddings.weight", "lm_predictions.lm_head.bias"),
+_DEBERTA = replace(
+    _head("lm_predictions.lm_head", _BERT_PARTS, "lm_predictions.lm_head"),
+    weight="deberta.embeddings.word_embeddings.weight",
 )
 _DISTILBERT = HeadPlaces(
-    *("vocab_transform", "activation", "vocab_layer_norm"),
-    *("vocab_projector.weight", "vocab_projector.bias"),
+    "vocab_transform", "activation", "vocab_layer_norm", "vocab_projector.weight", "vocab_projector.bias"
 )
-_MODERNBERT = HeadPlaces("head.dense", "head.act", "head.norm", "decoder.weight", "decoder.bias")
+_MODERNBERT = _head("head", ("dense", "act", "norm"), "decoder")
 
 ARCHITECTURES: Mapping[str, Architecture] = {
     "xlm-roberta": _like_bert("XLM-R", _ROBERTA),

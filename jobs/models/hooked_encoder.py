@@ -6,7 +6,7 @@ that are written out (`jobs.models.encoder`): the last layer is computed at all 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
 from typing import Any
@@ -18,7 +18,7 @@ from jobs.errors import Fault, InputError
 from jobs.models.architectures import ARCHITECTURES, WRITTEN_OUT
 from jobs.models.encoder import FrozenEncoder, chosen, normed
 from jobs.models.frozen_linear import freeze_linear
-from jobs.models.madx import Activation, BankWeights, TwoLayers
+from jobs.models.madx import Activation, BankWeights, Coupling, TwoLayers
 from jobs.models.madx_backbone import Backbone
 from jobs.models.rows import Rows
 
@@ -50,8 +50,8 @@ class HookedEncoder:
 
     def _hooks(self, stack: Sequence[BankWeights], groups: int) -> Iterator[RemovableHandle]:
         if (coupling := stack[0].coupling) is not None:
-            mapped = partial(_by_group, partial(coupling.forward, activation=stack[0].activation), groups)
-            yield self.base.embeddings.register_forward_hook(lambda module, given, embedded: mapped(embedded))
+            mapped = partial(_after_embeddings, coupling, stack[0].activation, groups)
+            yield self.base.embeddings.register_forward_hook(mapped)
         for index, layer in enumerate(self.layers):
             own = [(one.layers[index], one.activation) for one in stack if index in one.layers]
             if own and self._norm:
@@ -61,24 +61,30 @@ class HookedEncoder:
                 yield layer.get_submodule(self._mlp).register_forward_hook(partial(_after_mlp, own, groups))
 
 
-def _by_group(function: Callable[[Tensor], Tensor], groups: int, x: Tensor) -> Tensor:
-    return function(x.reshape(groups, -1, x.shape[-1])).reshape(x.shape)
+def _after_embeddings(
+    coupling: Coupling, activation: Activation, groups: int, _: nn.Module, given: object, embedded: Tensor
+) -> Tensor:
+    return coupling.forward(embedded.reshape(groups, -1, embedded.shape[-1]), activation).reshape(embedded.shape)
 
 
 def _before_norm(own: _Bottlenecks, groups: int, norm: nn.Module, given: tuple[Tensor]) -> Tensor:
     """ "Pfeiffer": s = FFN(x) + x, then s + A(LN(s)) for each adapter in turn, then the layer's own LN."""
     (total,) = given
     for bottleneck, activation in own:
-        total = total + _by_group(partial(bottleneck, activation=activation), groups, normed(total, norm))
+        total = total + _grouped(bottleneck, activation, groups, normed(total, norm))
     return total
 
 
-def _after_mlp(own: _Bottlenecks, groups: int, mlp: nn.Module, given: tuple[Tensor], out: Tensor) -> Tensor:
+def _after_mlp(own: _Bottlenecks, groups: int, _: nn.Module, given: tuple[Tensor], out: Tensor) -> Tensor:
     """Layers that are normalized before their parts, as `adapters` has it: m = FFN(LN(x)), then m + A(m + LN(x))."""
     (normalized,) = given
     for bottleneck, activation in own:
-        out = out + _by_group(partial(bottleneck, activation=activation), groups, out + normalized)
+        out = out + _grouped(bottleneck, activation, groups, out + normalized)
     return out
+
+
+def _grouped(bottleneck: TwoLayers, activation: Activation, groups: int, x: Tensor) -> Tensor:
+    return bottleneck(x.reshape(groups, -1, x.shape[-1]), activation).reshape(x.shape)
 
 
 def last_states(base: Any, rows: Rows) -> Tensor:

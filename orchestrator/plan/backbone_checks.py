@@ -10,6 +10,7 @@ from jobs.errors import Fault
 from jobs.models.architectures import ARCHITECTURES, SUPPORTED, WRITTEN_OUT
 from jobs.models.limits import longest_row
 from jobs.spec import is_language_model
+from orchestrator.campaign.adapters import TrainingFields
 from orchestrator.campaign.comparisons import MixtureSection
 from orchestrator.campaign.schema import Campaign
 from orchestrator.campaign.tasks import TaskSection
@@ -42,7 +43,7 @@ def backbone_faults(campaign: Campaign, name: str, config: Mapping[str, Any]) ->
 def _dropouts(campaign: Campaign, kind: str) -> Iterator[Fault]:
     """Of the backbone, in models whose pass is the library's; those of adapters of PEFT's kinds are told elsewhere."""
     sections = {"language_adapter": campaign.language_adapter, "task_adapter": campaign.task_adapter}
-    trainings = {key: section.training for key, section in sections.items() if section}
+    trainings: dict[str, TrainingFields] = {key: section.training for key, section in sections.items() if section}
     trainings |= {f"task {task.name}": task.training for task in campaign.tasks if task.training}
     for where, training in trainings.items():
         if training.backbone_dropout and campaign.language_adapter.stacked:

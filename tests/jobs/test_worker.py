@@ -12,6 +12,7 @@ from tiny_fleet import TASK, Fleet, write_corpus
 
 from jobs.adapters.adapterhub import read_adapter
 from jobs.adapters.loading_code import loading_code
+from jobs.adapters.model_card import loading_snippet
 from jobs.errors import InputError
 from jobs.evaluation.evaluator import Stack
 from jobs.models.rows import Rows
@@ -111,6 +112,19 @@ def test_the_card_s_lines_load_language_and_task_adapter_with_plain_adapters(wor
         with torch.no_grad():
             theirs = known["head"](model.base_model(input_ids=rows.ids, attention_mask=keep).last_hidden_state)
         torch.testing.assert_close(outputs, theirs.flatten(0, 1)[rows.positions[0]], rtol=1e-4, atol=1e-5)
+
+
+def test_the_card_of_a_merge_by_recipe_loads_it_too(world):
+    adapter = read_adapter(world.made["en"])
+    code = (
+        loading_snippet(adapter).replace("'tiny'", repr(world.fleet.backbone.path)).replace('"."', repr(adapter.path))
+    )
+    known = {}
+    exec(code, known)
+    parameters = dict(known["model"].named_parameters())
+    assert known["model"].active_adapters is not None
+    for name, tensor in adapter.tensors.items():
+        assert torch.equal(parameters[name.replace("*", adapter.name)], tensor)
 
 
 def test_dropout_of_a_backbone_whose_pass_is_the_library_s_is_refused(world):

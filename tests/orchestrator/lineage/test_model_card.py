@@ -117,6 +117,17 @@ def test_a_merge_names_the_data_of_the_adapters_it_is_made_of(made: Synthetic) -
     assert "- en: cldr `babel-2.18.0`" in data and "- pt: cldr `babel-2.18.0`" in data
 
 
+@pytest.mark.parametrize("job", JOBS)
+def test_a_card_of_an_architecture_that_adapters_has_no_model_of_says_so_in_its_code(made: Synthetic, job: str) -> None:
+    step = _step(made, job + "/")
+    record = made.records[step.key]
+    result = JobResult(record.metrics, record.series, {**record.details, "by_interface": True})
+    code = _snippet(card(step.spec, _inputs(made, step), result))
+    compile(code, "card", "exec")
+    assert "adapters.init(model)  # `adapters` has no AutoAdapterModel" in code
+    assert "from adapters import AutoAdapterModel" not in code
+
+
 def test_an_evaluation_has_no_card(made: Synthetic) -> None:
     step = _step(made, "evaluation/")
     assert isinstance(step.spec, EvaluationSpec)
