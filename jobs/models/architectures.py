@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +26,13 @@ class Architecture:
 
     `layers`: the list of layers in the base model. `bottleneck`: what in a layer the `adapters` library hangs its
     bottleneck on. A layer's `norm` takes the sum of its feed-forward part and the residual; where layers are normalized
-    before their parts there is none, and `mlp` is the part. `heads`: the forms of the masked-LM head; a model has one.
+    before their parts there is none, and `mlp` is the part. `head`: the masked-LM head.
     """
 
     title: str
     layers: str
     bottleneck: str
-    heads: tuple[HeadPlaces, ...]
+    head: HeadPlaces
     norm: str = ""
     mlp: str = ""
 
@@ -42,19 +42,14 @@ def _head(transform: str, parts: tuple[str, str, str], decoder: str) -> HeadPlac
     return HeadPlaces(dense, activation, norm, f"{decoder}.weight", f"{decoder}.bias")
 
 
-def _like_bert(title: str, *heads: HeadPlaces) -> Architecture:
-    return Architecture(title, "encoder.layer", "output", heads, norm="output.LayerNorm")
+def _like_bert(title: str, head: HeadPlaces) -> Architecture:
+    return Architecture(title, "encoder.layer", "output", head, norm="output.LayerNorm")
 
 
 _BERT_PARTS = ("dense", "transform_act_fn", "LayerNorm")
 _CLS = _head("cls.predictions.transform", _BERT_PARTS, "cls.predictions.decoder")
 _ROBERTA = _head("lm_head", ("dense", "", "layer_norm"), "lm_head.decoder")
 _ELECTRA = _head("generator_predictions", ("dense", "activation", "LayerNorm"), "generator_lm_head")
-# As Microsoft's own files have it, beside the head that transformers gave such models first.
-_DEBERTA = replace(
-    _head("lm_predictions.lm_head", _BERT_PARTS, "lm_predictions.lm_head"),
-    weight="deberta.embeddings.word_embeddings.weight",
-)
 _DISTILBERT = HeadPlaces(
     "vocab_transform", "activation", "vocab_layer_norm", "vocab_projector.weight", "vocab_projector.bias"
 )
@@ -65,11 +60,11 @@ ARCHITECTURES: Mapping[str, Architecture] = {
     "roberta": _like_bert("RoBERTa", _ROBERTA),
     "bert": _like_bert("BERT", _CLS),
     "electra": _like_bert("ELECTRA", _ELECTRA),
-    "deberta-v2": _like_bert("DeBERTa-v2", _CLS, _DEBERTA),
+    "deberta-v2": _like_bert("DeBERTa-v2", _CLS),
     "distilbert": Architecture(
-        "DistilBERT", "transformer.layer", "output_adapters", (_DISTILBERT,), norm="output_layer_norm"
+        "DistilBERT", "transformer.layer", "output_adapters", _DISTILBERT, norm="output_layer_norm"
     ),
-    "modernbert": Architecture("ModernBERT", "layers", "output_adapters", (_MODERNBERT,), mlp="mlp"),
+    "modernbert": Architecture("ModernBERT", "layers", "output_adapters", _MODERNBERT, mlp="mlp"),
 }
 SUPPORTED = ", ".join(one.title for one in ARCHITECTURES.values())
 # Those whose pass is written out in `jobs.models.encoder`, with the backbone's dropout by rows.

@@ -83,10 +83,25 @@ def _refused(what: str, name: str, commit: str, error: Exception) -> InputError:
 
 
 # ModernBERT joins rows for flash attention where that is installed, and compiles parts of itself on a GPU: adapters act
-# on rows by group, through hooks.
-_WHOLE_ROWS: dict[str, dict[str, Any]] = {"modernbert": {"attn_implementation": "sdpa", "reference_compile": False}}
+# on rows by group, through hooks. DeBERTa's masked-LM head has one form here, whatever the names in the files.
+_CONFIGURED: dict[str, dict[str, Any]] = {
+    "modernbert": {"attn_implementation": "sdpa", "reference_compile": False},
+    "deberta-v2": {"legacy": True},
+}
+# Names that Microsoft's files have, and transformers' class has not.
+_RENAMED: dict[str, dict[str, str]] = {
+    "deberta-v2": {
+        r"^lm_predictions\.lm_head\.(dense|LayerNorm)\.": r"cls.predictions.transform.\1.",
+        r"^lm_predictions\.lm_head\.bias$": "cls.predictions.bias",
+    }
+}
 # Of every `from_pretrained`: no code of a model is run, and nothing is asked of the hub.
 LOADING = {"trust_remote_code": False, "local_files_only": True}
+
+
+def loading(config: Any) -> dict[str, Any]:
+    """Options of `from_pretrained` for the weights of a model."""
+    return {**LOADING, "key_mapping": _RENAMED.get(config.model_type)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +164,7 @@ def read_config(files: ModelFiles) -> Any:
     kind = document["model_type"]
     kind = "ministral" if kind == "mistral" and "layer_types" in document else kind
     with settings_faults(files):
-        return CONFIG_MAPPING[kind].from_dict(document, name_or_path=str(files.folder), **_WHOLE_ROWS.get(kind, {}))
+        return CONFIG_MAPPING[kind].from_dict(document, name_or_path=str(files.folder), **_CONFIGURED.get(kind, {}))
 
 
 def read_tokenizer(files: ModelFiles, vocabulary_size: int, shared: bool = False) -> Any:

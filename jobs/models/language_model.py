@@ -21,9 +21,9 @@ from transformers.models.auto.modeling_auto import (
 
 from jobs.errors import Fault, InputError
 from jobs.models.files import (
-    LOADING,
     ModelFiles,
     check_weights,
+    loading,
     model_files,
     quiet_loading,
     read_config,
@@ -153,7 +153,7 @@ _CLASSES = {"encoder": AutoModelForMaskedLM, "decoder": AutoModelForCausalLM, "e
 def _model(files: ModelFiles, config: Any, family: Family, dtype: torch.dtype) -> Any:
     # The fused attention of PyTorch leaves out the capping of attention scores that Gemma 2 has.
     capped = getattr(config, "attn_logit_softcapping", None) is not None
-    options = {**LOADING, **({"attn_implementation": "eager"} if capped else {})}
+    options = {**loading(config), **({"attn_implementation": "eager"} if capped else {})}
     with quiet_loading(files):
         model, report = _CLASSES[family].from_pretrained(
             files.folder, config=config, dtype=dtype, use_safetensors=True, output_loading_info=True, **options

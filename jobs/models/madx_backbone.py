@@ -15,9 +15,9 @@ from jobs.adapters.loading_code import BY_INTERFACE
 from jobs.errors import Fault, InputError
 from jobs.models.architectures import ARCHITECTURES, SUPPORTED, Architecture
 from jobs.models.files import (
-    LOADING,
     ModelFiles,
     check_weights,
+    loading,
     model_files,
     quiet_loading,
     read_config,
@@ -26,7 +26,6 @@ from jobs.models.files import (
     settings_faults,
 )
 from jobs.models.frozen_linear import frozen_linear
-from jobs.models.weights_gate import stored_shapes
 from jobs.runtime.machine import device_type
 from jobs.spec import BackboneRef
 
@@ -125,11 +124,6 @@ def _config(files: ModelFiles) -> Any:
         raise InputError(Fault("this architecture is not supported", where, config.model_type, f"use {SUPPORTED}"))
     if getattr(config, "position_embedding_type", "absolute") != "absolute" or getattr(config, "is_decoder", False):
         raise InputError(Fault("only encoders with absolute positions are supported", where))
-    if config.model_type == "deberta-v2" and any(
-        "lm_predictions." in n for n in stored_shapes(files.folder, files.named)
-    ):
-        # Microsoft's own head, which the library takes when told so; told to tie it, it would tie the wrong matrix.
-        config.legacy = config.tie_word_embeddings = False
     return config
 
 
@@ -137,7 +131,7 @@ def _model(files: ModelFiles, config: Any) -> tuple[Any, bool]:
     """The model, and whether the files lack its masked-LM head."""
     with quiet_loading(files):
         model, report = AutoModelForMaskedLM.from_pretrained(
-            files.folder, config=config, use_safetensors=True, output_loading_info=True, **LOADING
+            files.folder, config=config, use_safetensors=True, output_loading_info=True, **loading(config)
         )
     lost, inside = set(report["missing_keys"]), f"{model.base_model_prefix}."
     headless = lost >= {name for name, _ in model.named_parameters() if not name.startswith(inside)}
@@ -147,7 +141,7 @@ def _model(files: ModelFiles, config: Any) -> tuple[Any, bool]:
 
 def _head(model: Any, architecture: Architecture) -> MaskedLmHead:
     tensors, modules = dict(model.named_parameters(remove_duplicate=False)), dict(model.named_modules())
-    places = next(one for one in architecture.heads if one.dense in modules)
+    places = architecture.head
     activation = modules[places.activation] if places.activation else gelu
     return MaskedLmHead(
         modules[places.dense], activation, modules[places.norm], tensors[places.weight], tensors.get(places.bias)

@@ -13,6 +13,7 @@ from transformers import AutoModelForMaskedLM, DebertaV2Config, DebertaV2ForMask
 
 from jobs.errors import InputError
 from jobs.files.digest import directory_digest
+from jobs.models.language_model import load_language_model
 from jobs.models.madx_backbone import load_backbone, require_masked_lm
 from jobs.spec import BackboneRef
 
@@ -61,7 +62,9 @@ def test_deberta_s_head_under_microsoft_s_names_is_read(tmp_path):
     require_masked_lm(backbone)
     ids = torch.tensor([[0, 6, 4, 9, 2]])
     with torch.no_grad():
-        torch.testing.assert_close(_logits(backbone, ids), model(input_ids=ids).logits)
+        expected = model(input_ids=ids).logits
+        torch.testing.assert_close(_logits(backbone, ids), expected)
+        torch.testing.assert_close(load_language_model(backbone.ref, "cpu").model(input_ids=ids).logits, expected)
 
 
 def test_files_without_a_masked_lm_head_have_none_and_a_part_of_one_is_refused(tmp_path):
