@@ -14,6 +14,7 @@ from torch import Tensor
 
 from jobs.adapters.adapter import Adapter, Head, Kind
 from jobs.adapters.formats import file_digests, read_adapter, write_adapter
+from jobs.adapters.loading_code import loaded_by_interface
 from jobs.adapters.lora_modules import lora_modules
 from jobs.adapters.safe_paths import inner_file
 from jobs.backbones.at_hand import card_licence
@@ -47,6 +48,7 @@ _KINDS: Mapping[type[AdapterConfig], Kind] = {
     PrefixConfig: "prefix",
 }
 TOKENIZER = "tokenizer.json"
+_SIZES = (("hidden_size", "dim"), ("num_hidden_layers", "n_layers"))
 # Where a tensor sits in a model, whatever the classes around it are called.
 _PLACE = re.compile(r"(?:(?:encoder|decoder)\.)?(?:layers|layer|block|blocks|h)\.\d+\..*|invertible_adapters\..*")
 # Of PEFT's other kinds: what changes the meaning of equal tensors.
@@ -138,7 +140,9 @@ def _shape_faults(adapter: Adapter, shape: AdapterConfig | None, config: Mapping
         if wanted == "bottleneck":
             check_supported(adapter)
             if config:
-                check_fits(adapter, config["hidden_size"], config["num_hidden_layers"])
+                # DistilBERT calls them otherwise.
+                hidden, layers = (config.get(a, config.get(b)) for a, b in _SIZES)
+                check_fits(adapter, hidden, layers)  # type: ignore[arg-type]
         if wanted == "lora":
             lora_modules(adapter)
     except InputError as wrong:
@@ -219,6 +223,7 @@ def foreign_adapter(call: JobCall[ForeignAdapterSpec]) -> JobResult:
         "files": file_digests(path),
         "stated_base": adapter.backbone.model_name,
         "licence": card_licence(path),
+        **loaded_by_interface(made.config),
     }
     return JobResult({"parameters": float(parameters)}, details=details)
 

@@ -188,7 +188,8 @@ def _foreign(spec: ForeignAdapterSpec, theta_pre: Record, result: JobResult) -> 
     """One that others trained: all that is known are its files."""
     task, stated, in_peft = spec.task, result.details["stated_base"], is_peft(theta_pre.files)
     what = f"Language adapter: {spec.language}" if task is None else f"Task adapter: {task.name} in {spec.language}"
-    code = peft_loading_code(spec.backbone, ".") if in_peft else loading_code(spec.backbone, ".")
+    own = loading_code(spec.backbone, ".", by_interface=_by_interface(result.details))
+    code = peft_loading_code(spec.backbone, ".") if in_peft else own
     if in_peft and task is not None and not task.prompt:
         code = headed_loading_code(spec.backbone, ".", task.kind, task.labels)
     files = [(f"sha256 of its `{name}`", f"`{digest}`") for name, digest in result.details["files"].items()]
