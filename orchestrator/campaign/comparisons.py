@@ -28,9 +28,18 @@ class WithinSection(StrictModel):
 
 
 class RelatedSection(StrictModel):
-    """How related languages are chosen from the pool: the `top` nearest, all `within` two bounds, or stated by `of`."""
+    """How related languages are chosen from the pool: the `top` nearest, all `within` two bounds, or stated by `of`.
 
-    by: Distance = "syntactic"
+    Where a target has no distance of the wanted kind to any language of the pool, the next of `by` is taken, after the
+    last one `mixed` and then `characters`; what was taken, and why, is stated.
+    """
+
+    by: Distance | Annotated[tuple[Distance, ...], Field(min_length=1)] = Field(
+        "syntactic",
+        description="syntactic, geographic, genetic, inventory, phonological, featural; of urielplus also "
+        "morphological; a sum such as geographic+genetic: the mean over the kinds that both languages have; mixed: the "
+        "first three, all: the first six; of texts: overlap (of subword pieces), characters; a list: in this order",
+    )
     top: Positive = 1
     within: WithinSection | None = None
     each: bool = Field(False, description="kind mixture: a comparison of its own for every related language")
@@ -44,6 +53,11 @@ class RelatedSection(StrictModel):
         description="of distances: uriel (lang2vec's features), urielplus (if installed), or a file: lang2vec's "
         "distances2.zip, or a text table with the columns a, b, kind, distance",
     )
+
+    @property
+    def order(self) -> tuple[str, ...]:
+        """The distances to choose by, the wanted one first."""
+        return (self.by,) if isinstance(self.by, str) else self.by
 
 
 def _weight(text: str | float) -> str:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from jobs.errors import InputError
 from search_spaces.relatedness.codes import resolve_language
+from search_spaces.relatedness.distances import kind_faults
+from search_spaces.relatedness.text_distances import TEXT_KINDS
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")]
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what every source of random numbers takes
-Distance = Literal["syntactic", "geographic", "genetic", "inventory", "phonological", "featural", "mixed"]
 
 
 def _known_language(code: str) -> str:
@@ -25,6 +26,13 @@ def _known_language(code: str) -> str:
     return code.strip()
 
 
+def _known_distance(by: str) -> str:
+    if faults := kind_faults(by, tuple(TEXT_KINDS)):
+        raise ValueError(". ".join(f"{fault.what} (got {fault.got}): {fault.todo}" for fault in faults))
+    return by
+
+
+Distance = Annotated[str, AfterValidator(_known_distance)]
 LanguageCode = Annotated[str, AfterValidator(_known_language)]
 
 

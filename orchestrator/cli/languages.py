@@ -5,16 +5,20 @@ world.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from orchestrator.cli.options import console, path_option
+from jobs.errors import Fault, InputError, raise_all
+from orchestrator.campaign.data import BackboneSection, DataSection
+from orchestrator.cli.options import HERE, Workspace, console, looked_at, path_option
 from orchestrator.plots.language_map import draw_map
-from search_spaces.relatedness.codes import resolve_languages
-from search_spaces.relatedness.distances import DistanceSource, distance_source
+from search_spaces.relatedness.codes import resolve_language, resolve_languages
+from search_spaces.relatedness.distances import DistanceSource, distance_source, kind_faults
 from search_spaces.relatedness.ranking import Ranking, rank
+from search_spaces.relatedness.text_distances import TEXT_KINDS, TextDistances
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -22,12 +26,83 @@ if TYPE_CHECKING:
 
 def related(
     target: str,
-    pool: Annotated[str, typer.Option(help="languages to rank, separated by commas")],
-    by: Annotated[str, typer.Option(help="distance, several with +, mixed, or all")] = "syntactic",
+    pool: Annotated[str, typer.Option(help="languages to rank, separated by commas; default: those of `covered`")] = "",
+    by: Annotated[
+        str, typer.Option(help="distance, several with +, mixed, or all; of texts: overlap, characters")
+    ] = "syntactic",
     source: Annotated[str, typer.Option(help="uriel, urielplus, or the file of a table of distances")] = "uriel",
+    text: Annotated[
+        Path | None, path_option(purpose="of texts: the target's own, a text, JSON or CSV file; default: as --corpora")
+    ] = None,
+    corpora: Annotated[
+        str, typer.Option(help="of texts: the pool's files, with {language} for the code; default: the CLDR")
+    ] = "",
+    backbone: Annotated[str, typer.Option(help="overlap: whose pieces, a name or a directory")] = "embedded",
+    workspace: Workspace = HERE,
 ) -> None:
     """Rank the languages of a pool by their distance to a target."""
-    console.print(related_table(target, _codes(pool), by, distance_source(source, (target, *_codes(pool)))))
+    codes = _codes(pool) or _covered_but(target)
+    if by.split("+")[0].strip() not in TEXT_KINDS:
+        console.print(related_table(target, codes, by, distance_source(source, (target, *codes))))
+        return
+    with looked_at(workspace) as place:
+        asked = TextsAsked(text, corpora, backbone, place / "cache")
+        console.print(related_table(target, codes, by, asked.distances(target, codes, by)))
+
+
+@dataclass(frozen=True, slots=True)
+class TextsAsked:
+    """Where the texts of a comparison are: the target's file, the pattern of the others' ("": the CLDR), and whose
+    tokenizer cuts them. `cache` keeps what was counted.
+    """
+
+    text: Path | None
+    corpora: str
+    backbone: str
+    cache: Path
+
+    def distances(self, target: str, pool: Sequence[str], by: str) -> TextDistances:
+        """Distances of target and pool. Raises InputError for texts that cannot be read, and a target's that is too
+        short.
+        """
+        from orchestrator.plan.pinned_references import References
+        from orchestrator.plan.text_source import text_distances
+
+        if self.text and not self.text.is_file():
+            raise InputError(Fault("there is no such file", "--text", str(self.text)))
+        kinds = [kind.strip() for kind in by.split("+")]
+        raise_all(kind_faults(by, tuple(TEXT_KINDS)))
+        references = References(self.cache)
+        backbone = references.backbone(_backbone_section(self.backbone))
+        own = {target: _files_section(str(self.text))} if self.text else {}
+        corpora = _files_section(self.corpora) if self.corpora else DataSection(source="cldr")
+        found = text_distances(kinds, (target, *pool), references, corpora, backbone, own)
+        where = str(self.text or self.corpora or "the CLDR")
+        raise_all(
+            Fault(f"no distance by {kind}", where, short[target], "give another --text, or choose another distance")
+            for kind, short in found.short.items()
+            if target in short
+        )
+        return found
+
+
+def _backbone_section(named: str) -> BackboneSection:
+    return BackboneSection(path=named) if Path(named).is_dir() else BackboneSection(name=named)
+
+
+def _files_section(pattern: str) -> DataSection:
+    suffix = Path(pattern.removesuffix(".gz")).suffix
+    source: Literal["json", "csv", "text"] = "text"
+    if suffix in (".json", ".jsonl", ".csv"):
+        source = "csv" if suffix == ".csv" else "json"
+    return DataSection(source=source, files=pattern)
+
+
+def _covered_but(target: str) -> list[str]:
+    from jobs.data.cldr import covered_languages
+
+    wanted = resolve_language(target).key
+    return [code for code in covered_languages() if resolve_language(code).key != wanted]
 
 
 def map_(
@@ -83,7 +158,7 @@ def related_table(
     places = _places(ranking)
     for one in ranking.related:
         numbers = dict(one.by_kind)
-        cells = (f"{numbers[kind]:.4f}" for kind in several)
+        cells = (f"{numbers[kind]:.4f}" if kind in numbers else "no data" for kind in several)
         table.add_row(places[one.code], one.code, names[one.code], f"{one.distance:.4f}", *cells)
     for code, lacking in ranking.missing:
         cells = ("no data" if kind in lacking else "" for kind in several)

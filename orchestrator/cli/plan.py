@@ -92,7 +92,7 @@ def plan(
 ) -> None:
     """Show the steps of a campaign: how many, reused or new, and what they will cost; on a cluster with --cluster."""
     from orchestrator.campaign.notes import campaign_notes
-    from orchestrator.cli.tables import plan_table, steps_table
+    from orchestrator.cli.tables import MOST_CHOICES, choices_table, plan_table, steps_table
 
     if gantt and not cluster:
         raise InputError(Fault("a picture needs a cluster to draw", "--gantt", str(gantt), "add --cluster nodes=..."))
@@ -108,6 +108,8 @@ def plan(
     if all_:
         console.print(steps_table(planned.steps, found.records, costs))
     print_whole(console, plan_table(planned, found.records, costs))
+    if choices := choices_table(planned.comparisons, None if all_ else MOST_CHOICES):
+        console.print(choices)
     for note in (*campaign_notes(planned.campaign), *planned.notes, *fetch_note(planned.backbone)):
         console.print(f"note: {note}", style="yellow", soft_wrap=True, markup=False)
     if cluster:

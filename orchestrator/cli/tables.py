@@ -13,6 +13,7 @@ from rich.table import Table
 from jobs.spec import TaskAdapterSpec, TrainingSpec
 from orchestrator.cli.options import numbers
 from orchestrator.execution.progress import values_text
+from orchestrator.plan.comparisons import PlannedComparison
 from orchestrator.plan.plan import Plan
 from orchestrator.scheduling.cost import CostModel
 from orchestrator.store.explain import Explanation
@@ -36,6 +37,31 @@ def plan_table(plan: Plan, finished: Container[str], costs: CostModel) -> Table:
     all_new = sum(new for _, _, new, _ in rows)
     seconds = sum(known) if len(known) == len(rows) else None
     table.add_row("all", str(len(plan.steps)), str(len(plan.steps) - all_new), str(all_new), _seconds(seconds))
+    return table
+
+
+MOST_CHOICES = 40  # rows of related languages, where not all are wanted
+
+
+def choices_table(comparisons: Iterable[PlannedComparison], most: int | None) -> Table | None:
+    """The related languages of each section and target, nearest first, each with its distance and the kinds that it is
+    the mean of; None where nothing asks for any. `most`: rows at most.
+    """
+    rows: dict[tuple[str, str, str], tuple[str, str]] = {}
+    for one in comparisons:
+        for chosen in one.related.chosen:
+            kinds = "+".join(kind for kind, _ in chosen.by_kind)
+            told = f"{chosen.distance:.3f} {kinds}" if kinds else "stated"
+            key = one.section.name, one.target, chosen.code
+            rows.setdefault(key, (told, one.related.fallback))
+    if not rows:
+        return None
+    left_out = f"; {len(rows) - most} more with --all" if most and len(rows) > most else ""
+    table = Table(
+        "comparison", "target", "language", "distance", title=f"related languages{left_out}", title_justify="left"
+    )
+    for key, (told, fallback) in list(rows.items())[:most]:
+        table.add_row(*key, escape(f"{told} ({fallback})" if fallback else told))
     return table
 
 

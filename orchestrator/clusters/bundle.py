@@ -104,6 +104,7 @@ def _moved(value: Any, key: str = "") -> Any:
     if isinstance(value, list):
         return [_moved(item) for item in value]
     local = key in ("files", "path") or (key == "dataset" and Path(str(value)).expanduser().is_dir())
+    local = local or (key == "source" and Path(str(value)).expanduser().is_file())
     if not local or not isinstance(value, str) or not value:
         return value
     return "${here}/files" + os.path.normpath(Path(value).expanduser().absolute())

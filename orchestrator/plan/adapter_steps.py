@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from jobs.errors import Fault, InputError
@@ -31,8 +32,10 @@ from orchestrator.campaign.tasks import TaskSection
 from orchestrator.plan.backbone_checks import backbone_faults
 from orchestrator.plan.pinned_references import References
 from orchestrator.plan.searches import joint_strategy, planned_strategy, search_faults
+from orchestrator.plan.text_source import text_distances
 from orchestrator.store.step import Step, make_step
 from search_spaces.mixtures.spaces import size
+from search_spaces.relatedness.text_distances import TextDistances
 
 
 @dataclass(slots=True)
@@ -100,6 +103,10 @@ class AdapterSteps:
             spec = ForeignAdapterSpec(language, found, self.backbone, asked)
             self._taken_in[where] = make_step(spec, {"theta_pre": self.theta_pre})
         return self._taken_in[where]
+
+    def texts(self, kinds: Sequence[str], languages: Sequence[str]) -> TextDistances:
+        """Distances of languages by their texts in the campaign's corpora. Raises InputError for faulty texts."""
+        return text_distances(kinds, languages, self.references, self.campaign.corpora, self.backbone, {})
 
     def task(self, task: TaskSection, seed: int, code: str = "") -> Step:
         """The adapter of a task, trained in `code` (default: as the task says), or in all its `sources`."""

@@ -23,6 +23,7 @@ from orchestrator.plan.plan import Plan
 from orchestrator.store.layout import CAMPAIGNS, campaign_folder
 from orchestrator.store.step import Step
 from search_spaces.relatedness.codes import resolve_language
+from search_spaces.relatedness.selection import Selection
 
 INDEX_FORMAT = 1
 LANGUAGE_JOBS = ("language-adapter", "foreign-adapter")  # whose languages a report names
@@ -69,13 +70,17 @@ class System:
 
 @dataclass(frozen=True, slots=True)
 class RelatedChoice:
-    """How related languages were chosen, and `ranking`: those chosen with their distances if there are any."""
+    """How related languages were chosen, and `ranking`: those chosen with their distances if there are any.
+
+    `used`: of each of them the distances by kind that its own is the mean of.
+    """
 
     by: str = ""
     rule: str = ""
     source: str = ""
     ranking: tuple[tuple[str, float | None], ...] = ()
     notes: tuple[str, ...] = ()
+    used: tuple[dict[str, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,8 +165,7 @@ def _language(code: str) -> dict[str, str]:
 
 def _comparison(planned: PlannedComparison) -> Comparison:
     metric, mode = metric_of(planned.task)
-    section, related = planned.section, planned.related
-    ranking = tuple((one.code, _distance(one.distance)) for one in related.chosen)
+    section = planned.section
     return Comparison(
         name=planned.name,
         kind=section.kind,
@@ -181,8 +185,15 @@ def _comparison(planned: PlannedComparison) -> Comparison:
         systems=tuple(
             System(one.name, one.label, one.role, one.languages, _keys(one.evaluations)) for one in planned.systems
         ),
-        related=RelatedChoice(section.related.by, related.rule, related.source, ranking, related.notes),
+        related=_choice(planned.related),
     )
+
+
+def _choice(made: Selection) -> RelatedChoice:
+    ranking = tuple((one.code, _distance(one.distance)) for one in made.chosen)
+    used = tuple({kind: round(value, 4) for kind, value in one.by_kind} for one in made.chosen)
+    notes = (*([made.fallback] if made.fallback else []), *made.notes)
+    return RelatedChoice(made.by, made.rule, made.source, ranking, notes, used)
 
 
 def _distance(value: float) -> float | None:

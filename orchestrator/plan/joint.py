@@ -23,7 +23,7 @@ def joint_comparisons(adapters: AdapterSteps, section: JointSection) -> Iterator
     anchors = tuple(dict.fromkeys(task.language for task in tasks))
     pool = [code for code in (section.related.pool or adapters.languages) if code not in anchors]
     faults = adapters.references.faults
-    related = related_languages(section, pool, faults)
+    related = related_languages(section, pool, faults, adapters.texts)
     merged = [task for task in tasks if not (adapters.stacked or is_language_model(task.kind))]
     faults += [_not_stacked(section, task) for task in merged]
     if merged or len(related) < len(section.targets):

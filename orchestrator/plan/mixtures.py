@@ -56,7 +56,7 @@ def _related(adapters: AdapterSteps, section: MixtureSection, task: TaskSection)
     merged = task.sources or tuple(code for code in adapters.languages if code != task.language)
     pool = section.related.pool or (adapters.languages if adapters.stacked else merged)
     pool = tuple(code for code in pool if not adapters.stacked or code != task.language)
-    return related_languages(section, pool, adapters.references.faults)
+    return related_languages(section, pool, adapters.references.faults, adapters.texts)
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,11 +26,11 @@ class References:
     """Resolves sections to references; collects every missing file, raised together by `check`."""
 
     def __init__(self, cache: Path, registered: Callable[[str, Path], Path] | None = None) -> None:
-        """`cache` remembers the hashes of files that did not change, and keeps what was fetched.
+        """`cache` remembers the hashes of files that did not change, what was counted in texts, and what was fetched.
 
         `registered`: fetches a model of the registry (models:/...) into a folder, and says where it lies in it.
         """
-        self._cache, self._registered = cache, registered
+        self.cache, self._registered = cache, registered
         self.faults: list[Fault] = []
         self.notes: list[str] = []  # what cannot be known of adapters from elsewhere
         self.config: Mapping[str, Any] = {}  # of a backbone on this machine
@@ -92,7 +92,7 @@ class References:
             return Path(section.path).expanduser().resolve()
         if section.registry:
             assert self._registered is not None, "a plan of a command or of a run has the registry"
-            return self._registered(section.registry, self._cache / "registry")
+            return self._registered(section.registry, self.cache / "registry")
         from jobs.models.files import hub_adapter_folder
 
         return hub_adapter_folder(section.hub, section.revision, section.directory)
@@ -117,6 +117,15 @@ class References:
             self._made[key] = self._resolve(section.of(language), language, needed, purpose)
         return self._made[key]
 
+    def data_if_any(self, section: DataSection, language: str, purpose: str) -> DataRef | None:
+        """As `data` for the training split; None, and no fault, where there is none."""
+        known = len(self.faults)
+        found = self.data(section, language, ("train",), purpose)
+        if len(self.faults) == known:
+            return found
+        del self.faults[known:], self._made[id(section), language, ("train",)]
+        return None
+
     def check(self) -> None:
         """Raise all faults found so far as one InputError."""
         raise_all(dict.fromkeys(self.faults))
@@ -139,7 +148,7 @@ class References:
         if section.source != "cldr":
             self._check_own(request, section, purpose)
         try:
-            return data_ref(request, self._cache)
+            return data_ref(request, self.cache)
         except InputError as missing:
             self.faults += missing.faults
             return DataRef(section.source, language, "")

@@ -76,6 +76,6 @@ def _comparisons(adapters: AdapterSteps) -> Iterator[PlannedComparison]:
         else:
             anchors = {tasks[name].language for name in section.tasks}
             pool = [code for code in (section.related.pool or adapters.languages) if code not in anchors]
-            for target, related in related_languages(section, pool, adapters.references.faults).items():
+            for target, related in related_languages(section, pool, adapters.references.faults, adapters.texts).items():
                 for name in section.tasks:
                     yield language_arithmetic(adapters, section, target, tasks[name], related)

@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jobs.errors import Fault, InputError, raise_all
-from search_spaces.relatedness.codes import resolve_language, resolve_languages
-from search_spaces.relatedness.uriel import KINDS, TYPOLOGICAL_KINDS, known_features, record_code
+from search_spaces.relatedness.codes import Language, resolve_language, resolve_languages
+from search_spaces.relatedness.uriel import NAMED_KINDS, TYPOLOGICAL_KINDS, known_features, record_code
 
 # Codes the published table was computed without data for; what it holds for them is an artefact (0.0 among
 # themselves).
@@ -44,18 +44,18 @@ class TableDistances:
         """The kinds of the table."""
         return tuple(self.values)
 
-    def matrix(self, kind: str, rows: Sequence[str], columns: Sequence[str]) -> NDArray[np.float64]:
+    def matrix(self, kind: str, rows: Sequence[Language], columns: Sequence[Language]) -> NDArray[np.float64]:
         """[rows, columns] distances; NaN for a language or pair that is not in the table."""
         padded = np.pad(self.values[kind], ((0, 1), (0, 1)), constant_values=np.nan)
-        left, right = ([self.codes.get(code, -1) for code in codes] for codes in (rows, columns))
+        left, right = ([self.codes.get(one.iso3, -1) for one in languages] for languages in (rows, columns))
         return np.asarray(padded[np.ix_(left, right)])
 
-    def remarks(self, kind: str, code: str) -> tuple[str, ...]:
+    def remarks(self, kind: str, language: Language) -> tuple[str, ...]:
         """Nothing beyond the source's name: a table does not say what it was made from."""
         return ()
 
 
-def load_precomputed(path: Path, languages: Sequence[str], kinds: Sequence[str] = KINDS) -> TableDistances:
+def load_precomputed(path: Path, languages: Sequence[str], kinds: Sequence[str] = NAMED_KINDS) -> TableDistances:
     """The user's table, restricted to `languages` (any codes) and `kinds`, so that time and memory follow the
     question: a kind of the published archive takes about 1.5 s and half a GiB while it is read.
 
@@ -94,8 +94,9 @@ def _read_text(path: Path, codes: Sequence[str], kinds: Sequence[str]) -> dict[s
 
 def _enter(row: dict[str, str], index: dict[str, int], tables: dict[str, NDArray[np.float64]]) -> None:
     """Put one row of a text table into its matrix; InputError without a place."""
-    if row["kind"] not in KINDS:
-        raise InputError(Fault("unknown kind of distance", got=repr(row["kind"]), todo=f"one of {', '.join(KINDS)}"))
+    if row["kind"] not in NAMED_KINDS:
+        todo = f"one of {', '.join(NAMED_KINDS)}"
+        raise InputError(Fault("unknown kind of distance", got=repr(row["kind"]), todo=todo))
     try:
         value = float(row["distance"])
     except (TypeError, ValueError):

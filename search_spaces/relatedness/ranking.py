@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from math import isnan
 
 import numpy as np
+from numpy.typing import NDArray
 
 from jobs.errors import Fault, InputError
 from search_spaces.relatedness.codes import (
@@ -26,7 +26,7 @@ _TIE = 1e-9
 @dataclass(frozen=True, slots=True)
 class Related:
     """A language of the pool: `code` as the pool has it, its distance to the target, and the distance of each
-    kind that entered it.
+    kind that entered it: of the kinds asked for those that both languages have.
     """
 
     code: str
@@ -38,7 +38,7 @@ class Related:
 @dataclass(frozen=True, slots=True)
 class Ranking:
     """The pool by distance to `target`, nearest first; equal distances in the order of their ISO 639-3 codes,
-    then of `code`.
+    then of `code`. Languages of which fewer kinds are known come after the others.
 
     `missing` are the pool's languages without a distance, with the kinds that lack; `ties` the groups of
     equal distance; `notes` what else a reader should know (macro-languages, scarce data). `source` says where
@@ -60,7 +60,8 @@ def rank(
     by: str | Sequence[str] = "syntactic",
     source: DistanceSource | None = None,
 ) -> Ranking:
-    """The pool's languages by distance to `target`; several kinds (`by`, see `parse_kinds`) are averaged.
+    """The pool's languages by distance to `target`; of several kinds (`by`, see `parse_kinds`) the mean over those
+    that both languages have. Means over different kinds are never compared: see `grouped`.
 
     The target itself, where the pool has it, is left out with a note. Raises InputError for unknown or
     repeated codes, unknown kinds and a pool without any other language than the target.
@@ -69,28 +70,36 @@ def rank(
     kinds = parse_kinds(by, source)
     wanted = resolve_language(target)
     members, notes = _others(wanted, pool)
-    iso3 = [member.iso3 for member in members]
-    values = np.stack([source.matrix(kind, [wanted.iso3], iso3)[0] for kind in kinds])
-    means: list[float] = values.mean(axis=0).tolist()
-    numbers: list[list[float]] = values.T.tolist()
-    everyone = range(len(members))
-    order = sorted(
-        (i for i in everyone if not isnan(means[i])),
-        key=lambda i: (comparable(means[i]), iso3[i], members[i].code),
-    )
-    related = tuple(
-        Related(members[i].code, iso3[i], means[i], tuple(zip(kinds, numbers[i], strict=True))) for i in order
-    )
-    missing = tuple(
-        (members[i].code, tuple(kind for kind, value in zip(kinds, numbers[i], strict=True) if isnan(value)))
-        for i in everyone
-        if isnan(means[i])
-    )
-    remarks = (
-        note for language in (wanted, *members) for kind in kinds for note in source.remarks(kind, language.iso3)
-    )
+    values = np.stack([source.matrix(kind, [wanted], members)[0] for kind in kinds])
+    found, mean = grouped(values)
+    groups, means = found.tolist(), mean.tolist()
+    places = np.flatnonzero(np.isfinite(mean)).tolist()
+    places.sort(key=lambda i: (groups[i], comparable(means[i]), members[i].iso3, members[i].code))
+    known = [
+        tuple((kind, value) for kind, value in zip(kinds, row, strict=True) if value == value)
+        for row in values.T.tolist()
+    ]
+    related = tuple(Related(members[i].code, members[i].iso3, means[i], known[i]) for i in places)
+    missing = tuple((members[i].code, kinds) for i in np.flatnonzero(np.isinf(mean)).tolist())
+    remarks = (note for language in (wanted, *members) for kind in kinds for note in source.remarks(kind, language))
     notes += (*language_warnings((wanted, *members)), *dict.fromkeys(remarks))
     return Ranking(wanted, kinds, source.name, related, missing, _ties(related), notes)
+
+
+def grouped(values: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Of distances [kinds, ...], NaN where there is none: the group of each pair, and its mean over the kinds that it
+    has (infinite without any), both [...].
+
+    A group is one set of kinds; a lower number has more of them, of equally many those that are named first. Distances
+    of different kinds are not on one scale (the mean of a geographic one, of 0.05 or so, and a syntactic one, of 0.5,
+    is no nearer for lack of the latter), so that a ranking goes group by group.
+    """
+    lacks = np.isnan(values)
+    known = len(values) - lacks.sum(axis=0)
+    powers = 2 ** np.arange(len(values))[::-1].reshape(-1, *[1] * (values.ndim - 1))
+    groups = lacks.sum(axis=0) * 2 ** len(values) + (lacks * powers).sum(axis=0)
+    means = np.where(known, np.where(lacks, 0.0, values).sum(axis=0) / np.maximum(known, 1), np.inf)
+    return np.asarray(groups), np.asarray(means)
 
 
 def _others(target: Language, pool: Sequence[str]) -> tuple[list[Language], tuple[str, ...]]:
@@ -111,9 +120,8 @@ def comparable(value: float) -> int:
 
 
 def _ties(related: Sequence[Related]) -> tuple[tuple[str, ...], ...]:
-    groups = [
-        tuple(one.code for one in group) for _, group in groupby(related, key=lambda one: comparable(one.distance))
-    ]
+    equal = groupby(related, key=lambda one: (comparable(one.distance), [kind for kind, _ in one.by_kind]))
+    groups = [tuple(one.code for one in group) for _, group in equal]
     return tuple(group for group in groups if len(group) > 1)
 
 

@@ -7,7 +7,7 @@ fallbacks.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,7 +22,7 @@ from search_spaces.relatedness.ranking import Ranking, Related, comparable, rank
 @dataclass(frozen=True, slots=True)
 class Selection:
     """The related languages chosen for a target, nearest first, and the rule in words; `fallback` says why it
-    was not the rule asked for.
+    was not the rule asked for. `by`: the distance that was taken, as a campaign names it.
     """
 
     target: str
@@ -32,6 +32,7 @@ class Selection:
     source: str
     missing: tuple[tuple[str, tuple[str, ...]], ...]
     notes: tuple[str, ...]
+    by: str = ""
 
 
 def stated(
@@ -59,7 +60,8 @@ def nearest(
 ) -> Selection:
     """The `top` nearest languages of the pool (language arithmetic takes one: arXiv 2404.15737, Table 2).
 
-    Raises InputError where no language of the pool has a distance to the target; the fault lists what lacks.
+    A note says which of them are compared by fewer kinds than `by` names, because one of the two has no more. Raises
+    InputError where no language of the pool has a distance to the target; the fault lists what lacks.
     """
     if top < 1:
         raise InputError(Fault("the number of related languages is less than 1", got=str(top)))
@@ -68,6 +70,7 @@ def nearest(
         raise InputError(_without_distance(ranking))
     tied = [group for group in ranking.ties if ranking.related[min(top, len(ranking.related)) - 1].code in group]
     notes = ranking.notes + tuple(f"equally near: {', '.join(group)}" for group in tied)
+    notes += tuple(_fewer_kinds(ranking, ranking.related[:top]))
     rule = (
         f"the {top} nearest by {'+'.join(ranking.kinds)} distance"
         if top > 1
@@ -94,10 +97,11 @@ def related_by_thresholds(
     qualifies, the nearest by syntactic distance is taken and `fallback` says so.
     """
     ranking = rank(target, pool, ("syntactic", "geographic"), source)
-    numbers = np.array([[value for _, value in one.by_kind] for one in ranking.related]).reshape(-1, 2)
+    complete = [one for one in ranking.related if len(one.by_kind) == 2]
+    numbers = np.array([[value for _, value in one.by_kind] for one in complete]).reshape(-1, 2)
     places = decimals or (None, None)
     within = (as_stored(numbers[:, 0], places[0]) < syntactic) & (as_stored(numbers[:, 1], places[1]) < geographic)
-    found = [one for one, is_within in zip(ranking.related, within.tolist(), strict=True) if is_within]
+    found = [one for one, is_within in zip(complete, within.tolist(), strict=True) if is_within]
     chosen = tuple(sorted(found, key=lambda one: (comparable(one.by_kind[0][1]), one.iso3, one.code)))
     rounding = "" if decimals is None else f", rounded to {decimals[0]} and {decimals[1]} decimals"
     rule = f"syntactic < {syntactic:g} and geographic < {geographic:g}{rounding}"
@@ -113,6 +117,18 @@ def as_stored(values: NDArray[np.float64], decimals: int | None) -> NDArray[np.f
     leaves them.
     """
     return values if decimals is None else np.round(np.round(values, 4), decimals)
+
+
+def _fewer_kinds(ranking: Ranking, chosen: Sequence[Related]) -> Iterator[str]:
+    """A sentence for each set of kinds that some of the chosen are compared by for want of others."""
+    short: dict[tuple[str, ...], list[str]] = {}
+    for one in chosen:
+        if len(one.by_kind) < len(ranking.kinds):
+            short.setdefault(tuple(kind for kind, _ in one.by_kind), []).append(one.code)
+    for used, codes in short.items():
+        lacking = [kind for kind in ranking.kinds if kind not in used]
+        told = f"{ranking.target.code} and {', '.join(codes)}: compared by {'+'.join(used)}"
+        yield f"{told}, as there are no {' and no '.join(lacking)} data of one of the two"
 
 
 def _without_distance(ranking: Ranking) -> Fault:

@@ -19,6 +19,7 @@ from jobs.errors import Fault, InputError
 from search_spaces.relatedness.codes import MACRO_OF, resolve_language
 
 KINDS = ("syntactic", "geographic", "genetic", "inventory", "phonological", "featural")
+NAMED_KINDS = (*KINDS, "morphological")  # the last one is URIEL+'s
 TYPOLOGICAL_KINDS = ("syntactic", "inventory", "phonological", "featural")
 
 # URIEL's distances leave these five word-order features out: S_SVO and its siblings say the same.

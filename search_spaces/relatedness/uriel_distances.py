@@ -18,6 +18,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from search_spaces.relatedness.codes import Language
 from search_spaces.relatedness.uriel import (
     KINDS,
     TYPOLOGICAL_KINDS,
@@ -42,24 +43,25 @@ class RebuiltDistances:
         """Names package and version."""
         return source_name()
 
-    def matrix(self, kind: str, rows: Sequence[str], columns: Sequence[str]) -> NDArray[np.float64]:
-        """[rows, columns] distances of ISO 639-3 codes; NaN where either has no data. Memory: 8 bytes an
+    def matrix(self, kind: str, rows: Sequence[Language], columns: Sequence[Language]) -> NDArray[np.float64]:
+        """[rows, columns] distances; NaN where either has no data. Memory: 8 bytes an
         entry and a few copies.
         """
         table = load_features(kind)
-        left, right = (np.array([_row(kind, code) for code in codes], dtype=np.int64) for codes in (rows, columns))
+        codes = [np.array([one.iso3 for one in languages], dtype=object) for languages in (rows, columns)]
+        left, right = (np.array([_row(kind, code) for code in some], dtype=np.int64) for some in codes)
         formula = {"geographic": _geographic, "genetic": _genetic}.get(kind, _angular)
         values = formula(table, left.clip(min=0), right.clip(min=0))
-        values[np.array(rows, dtype=object)[:, None] == np.array(columns, dtype=object)[None, :]] = 0.0
+        values[codes[0][:, None] == codes[1][None, :]] = 0.0
         values[left < 0, :] = np.nan
         values[:, right < 0] = np.nan
         return values
 
-    def remarks(self, kind: str, code: str) -> tuple[str, ...]:
-        """What a reader of distances of `code` should know: under which code URIEL files it, and whether
+    def remarks(self, kind: str, language: Language) -> tuple[str, ...]:
+        """What a reader of distances of `language` should know: under which code URIEL files it, and whether
         little is known.
         """
-        return _remarks(kind, code)
+        return _remarks(kind, language.iso3)
 
 
 @lru_cache(maxsize=65536)

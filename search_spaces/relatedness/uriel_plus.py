@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jobs.errors import Fault, InputError
-from search_spaces.relatedness.uriel import KINDS
+from search_spaces.relatedness.codes import Language
+from search_spaces.relatedness.uriel import NAMED_KINDS
 
 
 class UrielPlusDistances:
@@ -26,7 +27,7 @@ class UrielPlusDistances:
     minutes.
     """
 
-    kinds = (*KINDS, "morphological")
+    kinds = NAMED_KINDS
 
     def __init__(self) -> None:
         """Loads the database. Raises InputError where the package is not installed."""
@@ -37,11 +38,11 @@ class UrielPlusDistances:
         self._pairs: dict[tuple[str, str, str], float] = {}
         self.name = f"urielplus {version('urielplus')}"
 
-    def matrix(self, kind: str, rows: Sequence[str], columns: Sequence[str]) -> NDArray[np.float64]:
-        """[rows, columns] distances of ISO 639-3 codes, NaN where two languages share no known feature."""
-        return np.array([[self._pair(kind, a, b) for b in columns] for a in rows], dtype=np.float64)
+    def matrix(self, kind: str, rows: Sequence[Language], columns: Sequence[Language]) -> NDArray[np.float64]:
+        """[rows, columns] distances, NaN where two languages share no known feature."""
+        return np.array([[self._pair(kind, a.iso3, b.iso3) for b in columns] for a in rows], dtype=np.float64)
 
-    def remarks(self, kind: str, code: str) -> tuple[str, ...]:
+    def remarks(self, kind: str, language: Language) -> tuple[str, ...]:
         """Nothing beyond the source's name."""
         return ()
 

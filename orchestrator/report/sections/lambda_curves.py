@@ -137,7 +137,7 @@ def related_section(inputs: ReportInputs, results: Sequence[Result]) -> Section 
             Cell(inputs.language(target), target),
             ", ".join(inputs.language(code) for code, _ in related.ranking),
             ", ".join(DASH if distance is None else f"{distance:.3f}" for _, distance in related.ranking),
-            related.by,
+            "; ".join(dict.fromkeys(" + ".join(used) for used in related.used if used)) or related.by or DASH,
             related.rule or DASH,
         )
         for target, related in chosen

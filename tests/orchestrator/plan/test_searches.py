@@ -89,9 +89,9 @@ BAD = {
         "out of 2",
     ),
     "a distance that does not exist": (
-        {"comparisons.0.related": {"by": "syntactic", "pool": ["tlh"]}, "languages.pool": ["en", "es", "tlh"],
+        {"comparisons.0.related": {"by": "syntactic", "pool": ["tok"]}, "languages.pool": ["en", "es", "tok"],
          "corpora.files": "${data}/gl-{split}.jsonl"},
-        "tlh",
+        "nothing is known of gl",
         "comparison zero-shot, target gl",
     ),
     "a budget smaller than the warm starts": (

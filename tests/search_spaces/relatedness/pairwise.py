@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jobs.errors import Fault, InputError
-from search_spaces.relatedness.codes import resolve_languages
+from search_spaces.relatedness.codes import Language, resolve_languages
 from search_spaces.relatedness.distances import DistanceSource, parse_kinds
 from search_spaces.relatedness.uriel_distances import RebuiltDistances
 
@@ -18,14 +18,14 @@ def distance_matrix(kind: str, languages: Sequence[str], source: DistanceSource 
     pair without data.
     """
     source = source or RebuiltDistances()
-    codes = [language.iso3 for language in resolve_languages(languages)]
+    members = resolve_languages(languages)
     kinds = parse_kinds(kind, source)
-    values = np.stack([source.matrix(one, codes, codes) for one in kinds])
+    values = np.stack([source.matrix(one, members, members) for one in kinds])
     faults = [
         Fault(
             f"{one} distance does not exist for {languages[i]} and {languages[j]}",
             where=source.name,
-            todo=_why(one, codes, i, j, source),
+            todo=_why(one, members, i, j, source),
         )
         for one, table in zip(kinds, values, strict=True)
         for i, j in zip(*np.nonzero(np.isnan(table)), strict=True)
@@ -41,9 +41,10 @@ def distance(kind: str, a: str, b: str, source: DistanceSource | None = None) ->
     return float(distance_matrix(kind, [a, b], source)[0, 1])
 
 
-def _why(kind: str, codes: Sequence[str], i: int, j: int, source: DistanceSource) -> str:
+def _why(kind: str, members: Sequence[Language], i: int, j: int, source: DistanceSource) -> str:
     """Which of two languages has no data: the one that has no distance even to itself."""
-    lacking = [code for code in (codes[i], codes[j]) if np.isnan(source.matrix(kind, [code], [code])[0, 0])]
+    pair = members[i], members[j]
+    lacking = [one.iso3 for one in pair if np.isnan(source.matrix(kind, [one], [one])[0, 0])]
     return (
         f"{' and '.join(lacking)} has no {kind} data; choose another kind or leave it out"
         if lacking

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobs.errors import InputError
-from search_spaces.relatedness.distances import parse_kinds
-from search_spaces.relatedness.ranking import rank
+from search_spaces.relatedness.distance_tables import load_precomputed
+from search_spaces.relatedness.distances import kind_faults, parse_kinds
+from search_spaces.relatedness.ranking import grouped, rank
 from search_spaces.relatedness.selection import as_stored, nearest, related_by_thresholds
 from search_spaces.relatedness.uriel import KINDS, coordinates, known_features, load_features, record_code
 from search_spaces.relatedness.uriel_distances import RebuiltDistances
@@ -283,3 +284,60 @@ def test_the_codes_of_the_published_table_are_all_known(published):
     codes = {code for a, b, _, _ in published for code in (a, b)}
     assert json.dumps(sorted(codes)) and len(codes) == 20
     assert rank("en", sorted(codes - {"en"}), "geographic").missing == ()
+
+
+def test_a_mean_is_taken_over_the_kinds_that_both_languages_have():
+    """Slovak has no syntactic data: its pairs are compared by the two others, computed one by one."""
+    ranking = rank("gl", ["sk", "pt", "es"], "mixed")
+    assert [one.code for one in ranking.related] == ["pt", "es", "sk"]  # fewer kinds come last, however near
+    slovak = ranking.related[-1]
+    apart = [distance(kind, "gl", "sk") for kind in ("geographic", "genetic")]
+    assert [kind for kind, _ in slovak.by_kind] == ["geographic", "genetic"]
+    assert slovak.distance == pytest.approx(sum(apart) / 2)
+    assert ranking.missing == ()
+
+
+@pytest.mark.parametrize(
+    ("target", "used", "near"),
+    [("sk", ["geographic", "genetic"], "cs"), ("sd", ["geographic", "genetic"], "ur"), ("nn", ["geographic"], "sv")],
+)
+def test_a_target_that_lacks_kinds_is_compared_by_the_others(target, used, near):
+    pool = ["en", "cs", "ur", "sv", "tr"]
+    selection = nearest(target, pool, "mixed")
+    assert [one.code for one in selection.chosen] == [near]
+    assert [kind for kind, _ in selection.chosen[0].by_kind] == used
+    assert any(note.startswith(f"{target} and {near}: compared by {'+'.join(used)}, as") for note in selection.notes)
+    with pytest.raises(InputError, match=f"{target} has no syntactic distance"):
+        nearest(target, pool, "syntactic")
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(st.lists(st.one_of(st.none(), st.floats(0, 1)), min_size=3, max_size=3), min_size=1, max_size=8))
+def test_a_group_is_one_set_of_kinds_and_more_kinds_come_first(rows):
+    """Against a sort of plain tuples."""
+    values = np.array([[np.nan if one is None else one for one in row] for row in rows], dtype=float).T
+    groups, means = grouped(values)
+    for row, group, mean in zip(rows, groups.tolist(), means.tolist(), strict=True):
+        known = [one for one in row if one is not None]
+        assert mean == (pytest.approx(sum(known) / len(known)) if known else np.inf)
+        for other, its_group in zip(rows, groups.tolist(), strict=True):
+            patterns = [(sum(one is None for one in some), [one is None for one in some]) for some in (row, other)]
+            assert (group < its_group) == (patterns[0] < patterns[1])
+
+
+def test_every_fault_of_a_sum_is_told_at_once():
+    told = [str(fault) for fault in kind_faults("geografic+genetics")]
+    assert len(told) == 2 and "did you mean geographic?" in told[0] and "did you mean genetic?" in told[1]
+    assert "named twice" in str(*kind_faults("mixed+genetic"))
+    assert "distances of languages and of texts" in str(*kind_faults("overlap+genetic", ("overlap",)))
+    assert not kind_faults("geographic+genetic") and not kind_faults("all") and not kind_faults("overlap", ("overlap",))
+    assert "no kind of distance is named" in str(*kind_faults(" + "))
+
+
+def test_a_mixture_is_of_the_kinds_that_the_source_has(tmp_path):
+    table = tmp_path / "table.tsv"
+    table.write_text("a\tb\tkind\tdistance\ngl\tpt\tgenetic\t0.3\n", encoding="utf-8")
+    source = load_precomputed(table, ["gl", "pt"])
+    assert parse_kinds("mixed", source) == ("genetic",)
+    with pytest.raises(InputError, match="no such kind of distance"):
+        parse_kinds("syntactic", source)

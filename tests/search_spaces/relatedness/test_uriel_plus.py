@@ -3,6 +3,7 @@ from importlib.util import find_spec
 import pytest
 
 from jobs.errors import InputError
+from search_spaces.relatedness.codes import resolve_languages
 from search_spaces.relatedness.uriel_plus import UrielPlusDistances
 
 INSTALLED = find_spec("urielplus") is not None
@@ -18,5 +19,6 @@ def test_asking_for_uriel_plus_without_the_package_is_refused_with_what_to_insta
 def test_uriel_plus_answers_with_its_own_values_and_says_so():
     source = UrielPlusDistances()
     assert source.name.startswith("urielplus ")
-    assert source.matrix("syntactic", ["cmn"], ["kor"])[0, 0] == pytest.approx(0.4147, abs=1e-3)
-    assert source.matrix("syntactic", ["cmn"], ["cmn"])[0, 0] == 0.0
+    chinese, korean = resolve_languages(["cmn", "kor"])
+    assert source.matrix("syntactic", [chinese], [korean])[0, 0] == pytest.approx(0.4147, abs=1e-3)
+    assert source.matrix("syntactic", [chinese], [chinese])[0, 0] == 0.0
