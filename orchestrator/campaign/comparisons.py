@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from jobs.data.template import Template
 from jobs.errors import InputError
@@ -27,6 +27,18 @@ class WithinSection(StrictModel):
     geographic: Bound = 0.3
 
 
+def _as_list(by: object) -> object:
+    return (by,) if isinstance(by, str) else by
+
+
+# Distances to choose by, the wanted one first.
+Order = Annotated[
+    tuple[Distance, ...],
+    Field(min_length=1),
+    BeforeValidator(_as_list, json_schema_input_type=str | list[str]),
+]
+
+
 class RelatedSection(StrictModel):
     """How related languages are chosen from the pool: the `top` nearest, all `within` two bounds, or stated by `of`.
 
@@ -34,8 +46,8 @@ class RelatedSection(StrictModel):
     last one `mixed` and then `characters`; what was taken, and why, is stated.
     """
 
-    by: Distance | Annotated[tuple[Distance, ...], Field(min_length=1)] = Field(
-        "syntactic",
+    by: Order = Field(
+        ("syntactic",),
         description="syntactic, geographic, genetic, inventory, phonological, featural; of urielplus also "
         "morphological; a sum such as geographic+genetic: the mean over the kinds that both languages have; mixed: the "
         "first three, all: the first six; of texts: overlap (of subword pieces), characters; a list: in this order",
@@ -53,11 +65,6 @@ class RelatedSection(StrictModel):
         description="of distances: uriel (lang2vec's features), urielplus (if installed), or a file: lang2vec's "
         "distances2.zip, or a text table with the columns a, b, kind, distance",
     )
-
-    @property
-    def order(self) -> tuple[str, ...]:
-        """The distances to choose by, the wanted one first."""
-        return (self.by,) if isinstance(self.by, str) else self.by
 
 
 def _weight(text: str | float) -> str:

@@ -28,7 +28,7 @@ def _known_language(code: str) -> str:
 
 def _known_distance(by: str) -> str:
     if faults := kind_faults(by, tuple(TEXT_KINDS)):
-        raise ValueError(". ".join(f"{fault.what} (got {fault.got}): {fault.todo}" for fault in faults))
+        raise ValueError("; ".join(f"{fault.what} {fault.got}: {fault.todo}" for fault in faults))
     return by
 
 

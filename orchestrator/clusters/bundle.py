@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from jobs.spec import BackboneRef
 from orchestrator.campaign.schema import Campaign
 from orchestrator.plan.pinned_references import references_in
 from orchestrator.plan.plan import Plan
+from search_spaces.relatedness.distance_tables import LANGUAGES_FILE
 
 PACKAGES = (orchestrator, jobs, search_spaces)
 CAMPAIGN_FILE = "campaign.yaml"
@@ -103,16 +104,24 @@ def _moved(value: Any, key: str = "") -> Any:
         return {name: _moved(item, name) for name, item in value.items()}
     if isinstance(value, list):
         return [_moved(item) for item in value]
-    local = key in ("files", "path") or (key == "dataset" and Path(str(value)).expanduser().is_dir())
-    local = local or (key == "source" and Path(str(value)).expanduser().is_file())
+    local = key in ("files", "path", "published") or (key == "dataset" and Path(str(value)).expanduser().is_dir())
+    local = local or (key == "source" and Path(str(value)).expanduser().is_file())  # a table of distances
     if not local or not isinstance(value, str) or not value:
         return value
     return "${here}/files" + os.path.normpath(Path(value).expanduser().absolute())
 
 
+def _planned_by(campaign: Campaign) -> Iterator[Path]:
+    """Published tables and tables of distances, with what stands beside these."""
+    for section in campaign.comparisons:
+        yield from [Path(section.published)] if section.published else ()
+        table = Path(section.related.source).expanduser().absolute()
+        yield from (file for file in (table, table.with_name(LANGUAGES_FILE)) if table.is_file() and file.is_file())
+
+
 def _local_files(plan: Plan) -> list[Path]:
-    """Every local file that a step of the plan reads; the embedded backbone travels with the code."""
-    found: set[Path] = set()
+    """Every local file that the plan or one of its steps reads; the embedded backbone travels with the code."""
+    found = set(_planned_by(plan.campaign))
     for reference in (one for step in plan.steps for one in references_in(step.spec)):
         if isinstance(reference, BackboneRef):
             paths = [Path(reference.path)] if Path(reference.path).is_dir() else []

@@ -67,7 +67,7 @@ class _Choice:
     def check_kinds(self) -> None:
         """Raises InputError with every kind that the campaign names and the source lacks."""
         faults: list[Fault] = []
-        for by in self.section.related.order:
+        for by in self.section.related.by:
             try:
                 if not _is_measured(by):
                     parse_kinds(by, self.source)
@@ -80,14 +80,14 @@ class _Choice:
         """The selection of the target at `place`. Raises InputError for an empty pool, and where nothing is known."""
         asked = self.section.related
         if target in asked.of:
-            by = next((by for by in (*asked.order, *self.source.kinds) if not _is_measured(by)), LAST[0])
+            by = next((by for by in (*asked.by, *self.source.kinds) if not _is_measured(by)), LAST[0])
             return replace(stated(target, asked.of[target], by, self.source), by=by)
         if asked.within and self.pool:
             others = [code for code in self.pool if code != target]
             if self._near("syntactic", place):
                 bounds = asked.within.model_dump()
                 return replace(related_by_thresholds(target, others, **bounds, source=self.source), by="syntactic")
-        wanted = ("syntactic",) if asked.within else asked.order
+        wanted = ("syntactic",) if asked.within else asked.by
         for by in dict.fromkeys((*wanted, *LAST)):
             if near := self._near(by, place):
                 found = replace(nearest(target, near, by, asked.top, self._source(by)), by=by)
@@ -101,14 +101,13 @@ class _Choice:
     def _why(self, target: str, wanted: Sequence[str], by: str) -> str:
         """Why a target's languages are chosen `by` something else than was wanted first."""
         tried = wanted[: wanted.index(by)] if by in wanted else wanted
-        (language,) = resolve_languages([target])
         told = [
             note
-            for one in tried
-            if _is_measured(one)
+            for one in filter(_is_measured, tried)
+            for language in resolve_languages((target, *self.pool))
             for kind in one.split("+")
-            for note in self._source(one).remarks(kind, language)
-        ]
+            for note in self._source(one).remarks(kind.strip(), language)
+        ][:1]  # of the target, else of one language of the pool as an example
         lacking = f"{target} has no distance to any language of the pool by {' or '.join(tried)}"
         return "; ".join((lacking, *told, f"chosen by {by}"))
 

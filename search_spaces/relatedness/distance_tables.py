@@ -26,7 +26,7 @@ from search_spaces.relatedness.uriel import NAMED_KINDS, TYPOLOGICAL_KINDS, know
 # Codes the published table was computed without data for; what it holds for them is an artefact (0.0 among
 # themselves).
 _WITHOUT_DATA = frozenset({"ara", "zho", "swa", "fas", "msa"})
-_LANGUAGES_FILE = "distances_languages.txt"
+LANGUAGES_FILE = "distances_languages.txt"
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,9 +121,9 @@ def _empty(n: int) -> NDArray[np.float64]:
 
 def _read_archive(path: Path, codes: Sequence[str], kinds: Sequence[str]) -> dict[str, NDArray[np.float64]]:
     """Tables by kind from `distances2.zip`: members `<kind>_upper..._sparse.npz`."""
-    beside = path.with_name(_LANGUAGES_FILE)
+    beside = path.with_name(LANGUAGES_FILE)
     if not beside.is_file():
-        todo = f"put lang2vec's {_LANGUAGES_FILE} beside {path.name}"
+        todo = f"put lang2vec's {LANGUAGES_FILE} beside {path.name}"
         raise InputError(Fault("the order of the table's languages is not known", where=str(beside), todo=todo))
     listed = {code: i for i, code in enumerate(beside.read_text(encoding="utf-8").strip().strip(",").split(","))}
     tables: dict[str, NDArray[np.float64]] = {}

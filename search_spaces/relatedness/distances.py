@@ -52,7 +52,7 @@ def distance_source(name: str, languages: Sequence[str]) -> DistanceSource:
     """
     if name == "uriel":
         return RebuiltDistances()
-    return UrielPlusDistances() if name == "urielplus" else load_precomputed(Path(name), languages)
+    return UrielPlusDistances() if name == "urielplus" else load_precomputed(Path(name).expanduser(), languages)
 
 
 def parse_kinds(by: str | Sequence[str], source: DistanceSource) -> tuple[str, ...]:

@@ -200,6 +200,20 @@ def test_related_languages_come_from_the_pool(faults):
     assert "comparisons[0].related.pool[1]: a pool language has no adapter (got it)" in said
 
 
+def test_distances_to_choose_by_are_known_and_every_other_is_told_with_its_place(faults, tmp_path):
+    load_campaign(write_file(tmp_path, {"comparisons.0.related": {"by": "geographic+genetic"}}))
+    by = ["overlap", "mixed", "geographic + inventory"]
+    loaded = load_campaign(write_file(tmp_path, {"comparisons.0.related": {"by": by}}))
+    assert loaded.comparisons[0].related.by == tuple(by)
+    (said,) = faults({"comparisons.0.related": {"by": "geografic+genetics"}})
+    assert "comparisons[0].related.by: " in said and "campaign.yaml:" in said
+    assert "did you mean geographic?" in said and "did you mean genetic?" in said
+    said = faults({"comparisons.0.related": {"by": ["mixed", "sintactic"]}, "comparisons.1.related": {"by": []}})
+    assert "comparisons[0].related.by[1]: " in said[0] and "did you mean syntactic?" in said[0] and len(said) == 2
+    (said,) = faults({"comparisons.0.related": {"by": "overlap+genetic"}})
+    assert "a sum of distances of languages and of texts overlap+genetic: leave one out" in said
+
+
 def test_stated_related_languages_have_adapters_and_are_of_targets(faults):
     of = {"gl": ["gl", "xh", "en", "es", "es"], "ptt": ["es"], "eu": ["es"]}
     said = faults({"comparisons.0.related": {"of": of}})

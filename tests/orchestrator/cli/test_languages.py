@@ -4,7 +4,7 @@ import pytest
 from rich.console import Console
 
 from jobs.errors import InputError
-from orchestrator.cli.languages import related_table
+from orchestrator.cli.languages import TextsAsked, related_table
 from orchestrator.plots.language_map import coasts, draw_map
 
 
@@ -94,3 +94,37 @@ def test_the_coasts_lie_where_places_are_known_to_lie():
         assert np.abs(points - cape).max(axis=1).min() < 1.5, cape
     for inland in ((10.0, 50.0), (100.0, 60.0), (-100.0, 45.0), (20.0, 0.0)):
         assert np.abs(points - inland).max(axis=1).min() > 2.5, inland
+
+
+def write_texts(folder, **texts):
+    for code, text in texts.items():
+        (folder / f"{code}.txt").write_text("\n".join([text] * 60))
+    return str(folder / "{language}.txt")
+
+
+def test_languages_are_ranked_by_the_texts_of_files(tmp_path):
+    (tmp_path / "own.txt").write_text("\n".join(["lúa dous camiños"] * 60))
+    corpora = write_texts(tmp_path, pt="lua dois caminhos", es="luna dos caminos", en="moon two ways", el="φεγγάρι")
+    asked = TextsAsked(tmp_path / "own.txt", corpora, "embedded", tmp_path / "cache")
+    pool = ["en", "es", "pt", "el", "fr"]
+    text = _text(related_table("gl", pool, "characters", asked.distances("gl", pool, "characters")))
+    rows = _rows(text)
+    assert [row[1] for row in rows[:3]] == ["es", "pt", "en"] or [row[1] for row in rows[:3]] == ["pt", "es", "en"]
+    assert {row[1]: row[3] for row in rows[3:]} == {"el": "no data", "fr": "no data"}
+    assert "texts, by character trigrams" in text and "fr: there is no text" in text
+
+
+def test_a_text_that_is_too_short_is_refused_with_how_much_it_needs(tmp_path):
+    (tmp_path / "own.txt").write_text("unha liña")
+    asked = TextsAsked(tmp_path / "own.txt", write_texts(tmp_path, pt="lua dois"), "embedded", tmp_path / "cache")
+    with pytest.raises(InputError) as caught:
+        asked.distances("gl", ["pt"], "overlap+characters")
+    assert len(caught.value.faults) == 2
+    assert "the text has 9 character trigrams, and a comparison needs 300, 33 times as much" in str(caught.value)
+    with pytest.raises(InputError, match="there is no such file"):
+        TextsAsked(tmp_path / "none.txt", "", "embedded", tmp_path / "cache").distances("gl", ["pt"], "overlap")
+
+
+def test_a_kind_that_one_pair_lacks_is_shown_as_no_data():
+    rows = _rows(_text(related_table("gl", ["sk", "pt"], "mixed")))
+    assert [row[1] for row in rows] == ["pt", "sk"] and rows[1][4] == "no data" and float(rows[1][5]) > 0
