@@ -3,11 +3,11 @@ import time
 
 from rich.console import Console
 
-from orchestrator.cli.tables import explanation_table, plan_table, status_table, steps_table
+from orchestrator.cli.tables import choices_table, explanation_table, plan_table, status_table, steps_table
 from orchestrator.scheduling.cost import cost_model
 from orchestrator.store.artifacts import ArtifactStore, take_inventory
 from orchestrator.store.explain import explain
-from tests.orchestrator.campaign_files import planned
+from tests.orchestrator.campaign_files import planned, write_data
 from tests.orchestrator.toy_steps import STEPS, A, commit
 
 
@@ -81,3 +81,23 @@ def test_a_run_that_was_killed_is_called_so():
     said = text(status_table(STATUS, alive=False))
     assert "killed: run it again to go on" in said and "gl-s42" not in said
     assert "killed" not in text(status_table({**STATUS, "outcome": "finished"}, alive=False))
+
+
+def test_the_plan_says_which_languages_are_related_and_by_what(tmp_path):
+    related = {"by": ["inventory", "geographic+genetic"], "top": 2, "pool": ["es", "pt"]}
+    made = planned(tmp_path, {"comparisons.0.related": related, "comparisons.1.related": {"of": {"es": ["pt"]}}})
+    table = choices_table(made.comparisons, None)
+    assert row(table, "pt")[:3] == ["zero-shot", "gl", "pt"]
+    assert row(table, "pt")[3].endswith(" inventory")
+    assert row(table, "enhancement")[:3] == ["enhancement", "es", "pt"]  # the distance of a stated one is told too
+    assert "related languages; 2 more with --all" in text(choices_table(made.comparisons, 1))
+    norwegian = {"name": "nn", "kind": "zero-shot", "targets": ["nn"], "tasks": ["text"], "related": {"by": "genetic"}}
+    write_data(tmp_path, ("nn",))
+    told = row(choices_table(planned(tmp_path, {"comparisons": [norwegian]}).comparisons, None), "nn")
+    assert told[2] == "fr" and told[3].endswith(
+        " geographic (nn has no distance to any language of the pool by genetic; chosen by mixed)"
+    )
+
+
+def test_a_plan_that_asks_for_no_related_language_has_no_such_table():
+    assert choices_table((), 40) is None

@@ -7,8 +7,9 @@ import math
 
 import pytest
 
-from orchestrator.plan.index import Comparison, System
+from orchestrator.plan.index import Comparison, RelatedChoice, System
 from orchestrator.report.document import Gallery, Table
+from orchestrator.report.sections.lambda_curves import related_section
 from orchestrator.report.sections.results import gains_section, methods_tables, results_section
 from orchestrator.results.comparisons import Result, ScoredSystem, campaign_results
 from orchestrator.results.inputs import ReportInputs, read_inputs
@@ -133,3 +134,17 @@ def test_every_proxy_has_a_column_however_many_languages_are_related(inputs) -> 
     ]  # fmt: skip
     assert [cell.text for cell in table.rows[0][1:8]] == [f"{3.0 - n:.3f}".replace("-", "−") for n in range(7)]
     assert [cell.small for cell in table.rows[0] if cell.chosen] == ["ro"]
+
+
+def test_the_kinds_that_a_pair_was_compared_by_stand_beside_its_distance(inputs) -> None:
+    about = {"by": "mixed", "source": "lang2vec", "notes": ("sk and cs: compared by geographic+genetic",)}
+    slovak = RelatedChoice(ranking=(("es", 0.1),), used=({"geographic": 0.05, "genetic": 0.15},), **about)
+    stated = RelatedChoice(ranking=(("pt", None),), used=({},), by="mixed")
+    found = [result("gl", "add", {"add": 1.0}), result("es", "add", {"add": 1.0})]
+    found = [
+        dataclasses.replace(one, comparison=dataclasses.replace(one.comparison, related=related))
+        for one, related in zip(found, (slovak, stated), strict=True)
+    ]
+    table, note = related_section(inputs, found).blocks
+    assert [row[3].text for row in table.rows] == ["geographic + genetic", "mixed"]
+    assert "sk and cs: compared by geographic+genetic." in note.text
