@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
 from collections.abc import Mapping
 from functools import partial
@@ -16,7 +18,15 @@ from orchestrator.report.document import Document
 def page(document: Document, figures: Mapping[str, str]) -> str:
     """The page; `figures`: figure name -> SVG element."""
     drawn = {name: Markup(svg) for name, svg in figures.items()}
-    return _TEMPLATES.get_template("page.html.jinja").render(document=document, figures=drawn, theme=Markup(theme()))
+    script = _TEMPLATES.get_template("tables.js").render()
+    return _TEMPLATES.get_template("page.html.jinja").render(
+        document=document,
+        figures=drawn,
+        theme=Markup(theme()),
+        script=Markup(script),
+        # The one script that a browser may run on this page.
+        script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    )
 
 
 def markdown(document: Document, figures: str) -> str:

@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import base64
+import hashlib
+import re
+
 import pytest
 from jinja2 import UndefinedError
 
@@ -35,7 +39,7 @@ BLOCKS = (
 def test_text_of_every_block_is_escaped() -> None:
     document = Document(EVIL, EVIL, EVIL, (Section(EVIL, BLOCKS), Section(EVIL, ())))
     written = page(document, {"figure": "<svg></svg>"})
-    assert "<script" not in written and "&lt;script&gt;" in written
+    assert written.count("<script") == 1 and "&lt;script&gt;" in written, "the page's own, at its end"
     assert "<svg></svg>" in written, "figures are no text"
     text = markdown(Document("", "", "", (Section("", BLOCKS),)), "figures")
     assert "<script" not in text and '"figures/figure.svg"' in text
@@ -53,6 +57,17 @@ def test_backticks_and_stars_are_the_only_markup() -> None:
     document = Document("", "", "", (Section("", (Paragraph("`a<b` **c**"),)),))
     assert '<p class="plain"><code>a&lt;b</code> <strong>c</strong></p>' in page(document, {})
     assert "`a&lt;b` **c**" in markdown(document, "figures")
+
+
+def test_the_page_runs_its_own_script_alone_and_shows_every_row_without_it() -> None:
+    rows = tuple((Cell(f"language {number}"), Cell(str(number))) for number in range(200))
+    written = page(Document("", "", "", (Section("", (Table("", (Column("a"), Column("b", True)), rows),)),)), {})
+    (policy,) = re.findall(r"script-src ([^;]+);", written)
+    (script,) = re.findall(r"<script>(.*?)</script>", written, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert policy == f"'sha256-{digest}'" and "default-src 'none'" in written
+    plain = written.replace(script, "")
+    assert all(f"language {number}<" in plain for number in range(200)) and "hidden" not in plain.split("<body>")[1]
 
 
 @pytest.mark.parametrize("render", [page, markdown])
