@@ -87,6 +87,8 @@ def check_foreign(
     notes = [] if stated else ["its file does not say for which model it was trained"]
     if not (Path(source.path) / TOKENIZER).is_file():
         notes.append("nothing tells whether its tokens were numbered as the backbone's are")
+    if task is not None and shape is None:
+        notes.append("it acts above the pool's language adapters, which need not be like the one it was trained above")
     if adapter.head is not None and task is None:
         notes.append("its head is left out")
     return tuple(notes)

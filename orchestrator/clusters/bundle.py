@@ -22,7 +22,7 @@ import orchestrator
 import search_spaces
 from jobs.errors import Fault, InputError, raise_all
 from jobs.runtime.redaction import secrets_in
-from jobs.spec import BackboneRef
+from jobs.spec import AdapterRef, BackboneRef
 from orchestrator.campaign.schema import Campaign
 from orchestrator.plan.pinned_references import references_in
 from orchestrator.plan.plan import Plan
@@ -123,7 +123,11 @@ def _local_files(plan: Plan) -> list[Path]:
     """Every local file that the plan or one of its steps reads; the embedded backbone travels with the code."""
     found = set(_planned_by(plan.campaign))
     for reference in (one for step in plan.steps for one in references_in(step.spec)):
-        if isinstance(reference, BackboneRef):
+        if isinstance(reference, AdapterRef):
+            # What is read of one; a cluster fetches those of a hub or a registry by itself.
+            beside = sorted(Path(reference.path).iterdir()) if Path(reference.source).expanduser().is_dir() else []
+            paths = [file for file in beside if file.suffix in (".json", ".safetensors", ".bin") and file.is_file()]
+        elif isinstance(reference, BackboneRef):
             paths = [Path(reference.path)] if Path(reference.path).is_dir() else []
         else:
             paths = [Path(path) for _, path in reference.files]

@@ -15,6 +15,7 @@ from jobs.errors import Fault, InputError, raise_all
 from jobs.files.digest import DIGEST_PREFIX
 from jobs.spec import (
     TAGGING,
+    AdapterRef,
     BackboneRef,
     DataRef,
     EvaluationSpec,
@@ -122,7 +123,9 @@ def check_hub_names(steps: Iterable[Step]) -> None:
         raise_all([fault for one in wanted if (fault := _fault(one))])
 
 
-def _on_hub(value: BackboneRef | DataRef) -> _Repository | None:
+def _on_hub(value: AdapterRef | BackboneRef | DataRef) -> _Repository | None:
+    if isinstance(value, AdapterRef):
+        return None  # the plan has fetched it
     if isinstance(value, DataRef):
         local = value.source != "hub" or DIRECTORY in dict(value.files)
         return None if local else _Repository("dataset", value.dataset, value.revision)

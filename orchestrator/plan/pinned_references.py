@@ -83,8 +83,11 @@ class References:
         except InputError as wrong:
             self.faults += [replace(fault, where=f"{where}: {fault.where}") for fault in wrong.faults]
             return missing
+        if record:
+            below = sorted(key for role, key in record.inputs.items() if role.startswith("language:"))
+            unknown = (f"it was trained above {', '.join(below)}",) if below else ()
         said = f"{where}: {section.source} ({found.revision[:19]}), trained elsewhere"
-        self.notes.append("; ".join([said, *(() if record else unknown)]))
+        self.notes.append("; ".join([said, *unknown]))
         return found
 
     def _adapter_folder(self, section: ForeignAdapterSection) -> Path:
@@ -179,9 +182,9 @@ class References:
         return language
 
 
-def references_in(value: object) -> Iterator[BackboneRef | DataRef]:
+def references_in(value: object) -> Iterator[AdapterRef | BackboneRef | DataRef]:
     """Every reference in a spec, however deep."""
-    if isinstance(value, (BackboneRef, DataRef)):
+    if isinstance(value, (AdapterRef, BackboneRef, DataRef)):
         yield value
     elif isinstance(value, tuple):
         for part in value:

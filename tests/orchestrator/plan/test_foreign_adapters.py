@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 
 from jobs.errors import InputError
 from orchestrator.campaign.load import load_campaign
+from orchestrator.clusters.bundle import CAMPAIGN_FILE, write_bundle
 from orchestrator.lineage.tree import as_plain, lineage_tree
 from orchestrator.plan.pinned_references import References
 from orchestrator.plan.plan import plan_campaign
@@ -94,6 +95,7 @@ def test_a_campaign_on_strangers_adapters_alone_runs_to_its_report_and_says_so(p
     jobs = [step.job for step in plan.steps]
     assert jobs.count("foreign-adapter") == 3 and jobs.count("language-adapter") == 1 and "task-adapter" not in jobs
     assert sum("trained elsewhere" in note for note in plan.notes) == 3
+    assert sum("need not be like the one it was trained above" in note for note in plan.notes) == 1
 
     outcome = run_campaign(plan, RunSettings(tmp_path / "ws", "local", "", ""), Console(file=io.StringIO()))
     assert not outcome.summary.errors
@@ -229,6 +231,19 @@ def test_rules_that_need_the_unknown_theta_pre_are_refused_and_sums_to_one_go_on
     )
     (fault,) = faults_of(ties, tmp_path)
     assert "theta_pre" in fault and "language:pt" in fault
+
+
+def test_they_travel_with_a_campaign_that_is_sent_to_a_cluster(place, tmp_path):
+    folder, file = place
+    shutil.copytree(folder / "pt", tmp_path / "theirs")
+    (tmp_path / "theirs" / "optimizer.pt").write_bytes(b"not read")
+    taken = {"pt": {"path": str(tmp_path / "theirs")}}
+    plan = plan_of(with_changes(file, languages={"pool": ["en", "es"], "adapters": taken}), tmp_path)
+    there = write_bundle(plan, tmp_path / "bundle")
+    shutil.rmtree(tmp_path / "theirs")
+    sent = plan_of(there / CAMPAIGN_FILE, tmp_path / "elsewhere")
+    assert [step.key for step in sent.steps] == [step.key for step in plan.steps]
+    assert not list(there.rglob("optimizer.pt"))
 
 
 def test_a_changed_adapter_is_not_taken_for_the_one_that_was_planned_with(place, tmp_path):
