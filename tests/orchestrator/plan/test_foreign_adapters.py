@@ -15,6 +15,8 @@ from rich.console import Console
 from safetensors.torch import load_file
 
 from jobs.errors import InputError
+from jobs.spec import JobCall, no_progress
+from jobs.worker import Worker
 from orchestrator.campaign.load import load_campaign
 from orchestrator.clusters.bundle import CAMPAIGN_FILE, write_bundle
 from orchestrator.lineage.tree import as_plain, lineage_tree
@@ -231,6 +233,40 @@ def test_rules_that_need_the_unknown_theta_pre_are_refused_and_sums_to_one_go_on
     )
     (fault,) = faults_of(ties, tmp_path)
     assert "theta_pre" in fault and "language:pt" in fault
+
+
+def older_layout(modern, folder):
+    """The same adapter as adapter-transformers 1 wrote it: names of its containers, nested NICE, gelu for gelu_new."""
+    shutil.copytree(modern, folder)
+    document = json.loads((folder / "adapter_config.json").read_text())
+    config = {key: value for key, value in document["config"].items() if not key.startswith("inv_adapter")}
+    config |= {"non_linearity": "gelu", "invertible_adapter": {"block_type": "nice", "reduction_factor": 2}}
+    document = {key: value for key, value in document.items() if key != "version"} | {"config": config}
+    (folder / "adapter_config.json").write_text(json.dumps({**document, "type": "text_lang"}))
+    tensors = torch.load(folder / "pytorch_adapter.bin", weights_only=True)
+    named = {
+        name.replace(".output.adapters.", ".output.layer_text_lang_adapters.").replace(
+            "invertible_adapters.", "invertible_lang_adapters."
+        ): tensor
+        for name, tensor in tensors.items()
+    }
+    torch.save(named, folder / "pytorch_adapter.bin")
+    return folder
+
+
+def test_older_layouts_become_what_the_present_one_becomes(place, tmp_path):
+    folder, file = place
+    taken = {"pt": {"path": str(older_layout(folder / "pt", tmp_path / "old"))}}
+    plan = plan_of(with_changes(file, languages={"pool": ["en", "es"], "adapters": taken}), tmp_path)
+    (step,) = (step for step in plan.steps if step.job == "foreign-adapter")
+    theta_pre, out = tmp_path / "theta-pre", tmp_path / "out"
+    for made, spec, inputs in ((theta_pre, step.inputs[0][1].spec, {}), (out, step.spec, {"theta_pre": theta_pre})):
+        made.mkdir()
+        Worker().run(JobCall(made.name, spec, inputs, made, tmp_path / "none", tmp_path / "cache"), no_progress)
+    published = torch.load(folder / "pt" / "pytorch_adapter.bin", weights_only=True)
+    taken_in = load_file(out / "adapter.safetensors")
+    assert taken_in.keys() == published.keys()
+    assert all(torch.equal(taken_in[name], published[name]) for name in published)
 
 
 def test_they_travel_with_a_campaign_that_is_sent_to_a_cluster(place, tmp_path):
