@@ -24,7 +24,7 @@ def shared_mass(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
     """1 - D(p, q), the Jensen-Shannon divergence in bits of two distributions [units]: 1 for equal ones, 0 for those
     that share no unit.
 
-    The overlap of vocabularies of Limisiewicz et al. (arXiv 2305.17179, section 2.2) is D over the tokens of two
+    The overlap of vocabularies of Limisiewicz et al. (arXiv 2305.17179) is D over the tokens of two
     corpora: D = H((p + q) / 2) - (H(p) + H(q)) / 2. A unit that one side lacks adds half its share to D, so that 1 - D
     is a sum over shared units alone: of (p log(1 + q / p) + q log(1 + p / q)) / 2. Unlike a share of types it hardly
     grows with the length of a text.
