@@ -91,7 +91,7 @@ def run_campaign(plan: Plan, settings: RunSettings, console: Console) -> Outcome
         log = EventLog(folder, len(plan.steps))
         logs = StepLogs(folder)
         start = partial(_executor, plan.campaign, settings, store, logs.add, shutdown)
-        executor = LazyExecutor(start, settings.executor)
+        executor = LazyExecutor(partial(log.timed, start), settings.executor)
         mirror = _Mirror(settings.tracking or plan.campaign.tracking.mlflow, store, index, console)
         try:
             watchers = (log, logs, mirror, lambda _: still_ours())

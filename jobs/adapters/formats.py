@@ -25,6 +25,7 @@ from jobs.adapters.safe_paths import (
 from jobs.adapters.tensor_files import raw_bytes
 from jobs.errors import Fault, InputError
 from jobs.files.digest import sha256
+from jobs.runtime.phases import phase
 
 _READERS: dict[Format, Callable[[Path | str], Adapter]] = {
     "adapterhub": adapterhub.read_adapter,
@@ -55,6 +56,7 @@ def adapter_format(path: Path | str) -> Format:
     raise InputError(Fault("neither an AdapterHub nor a PEFT configuration", str(config_path), todo=todo))
 
 
+@phase("writing")
 def write_adapter(adapter: Adapter, path: Path | str) -> None:
     """Write the adapter in its own format; `path` is created when absent."""
     _WRITERS[adapter.format](adapter, path)

@@ -18,6 +18,7 @@ from jobs.adapters.tensor_files import check_tensors, read_weights, write_safete
 from jobs.adapters.tensor_names import RenamedTensors
 from jobs.arithmetic.tensors import JoinedTensors
 from jobs.errors import Fault, InputError
+from jobs.runtime.phases import phase
 
 _KINDS: Mapping[str, Kind] = {"LORA": "lora", "IA3": "ia3", "PREFIX_TUNING": "prefix", "LOKR": "lokr"}
 _PROMPT = "a trained prompt stands in none of the merged methods"
@@ -68,6 +69,7 @@ def read_adapter(path: Path | str) -> Adapter:
     return Adapter(kind, "peft", _directory_name(directory), config, own, _backbone(config), head, str(path))
 
 
+@phase("writing")
 def write_adapter(adapter: Adapter, path: Path | str) -> None:
     """Write what `PeftModel.from_pretrained` needs, and what a head is for. Equal adapters give equal bytes."""
     if adapter.format != "peft":

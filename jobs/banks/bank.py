@@ -20,6 +20,7 @@ from jobs.banks.language_learner import LanguageLearner
 from jobs.errors import InputError
 from jobs.runtime.library_faults import panics_as_faults
 from jobs.runtime.malloc import keep_freed_memory
+from jobs.runtime.phases import phase
 from jobs.spec import AdapterConfig, JobResult, LanguageCall, Progress, no_progress
 from jobs.tokens.batches import Example
 from jobs.training import checkpoint
@@ -144,7 +145,7 @@ class Bank:
 
     def _start(self, call: LanguageCall) -> LanguageLearner | Exception:
         try:
-            with panics_as_faults():
+            with panics_as_faults(), phase("preparing"):
                 language = self._forward.start(call)
             if self._team.is_main:
                 language.resume(self._common)
@@ -161,8 +162,9 @@ class Bank:
         if not self._ended:
             return
         ended, self._ended = self._ended, []
-        self._save([*self._active, *(one for _, one in ended if isinstance(one, LanguageLearner))])
-        self._writer.wait()
+        with phase("writing"):
+            self._save([*self._active, *(one for _, one in ended if isinstance(one, LanguageLearner))])
+            self._writer.wait()
         for call, one in ended:
             if isinstance(one, LanguageLearner) and self._team.is_main:
                 one.write()

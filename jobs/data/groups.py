@@ -8,9 +8,11 @@ from pathlib import Path
 from jobs.data.load import example_hash, load_records
 from jobs.data.prompts import prompted_rows
 from jobs.data.records import format_of, shared_text
+from jobs.runtime.phases import phase
 from jobs.spec import HEAD_COLUMNS, DataRef, Split, TaskRef
 
 
+@phase("preparing")
 def example_groups(data: DataRef, split: Split, task: TaskRef, cache: Path | None = None) -> tuple[str, ...]:
     """For each example 16 hex digits of what it shares with others: a context, a premise, the value of `group`.
 

@@ -16,6 +16,7 @@ from jobs.evaluation.headed_evaluator import HeadedEvaluator
 from jobs.evaluation.language_evaluator import LanguageEvaluator
 from jobs.evaluation.madx_evaluator import WarmEvaluator
 from jobs.evaluation.prompted import LanguageScore
+from jobs.runtime.phases import phase
 from jobs.scoring.metrics import LOSS_COLUMNS, metric_over, metrics_of
 from jobs.spec import EvaluationSpec, JobCall, JobResult, Mixture, Progress, metric_of
 from jobs.tokens.evaluation_sets import EvaluationSet
@@ -88,6 +89,7 @@ def _metrics(spec: EvaluationSpec, score: LanguageScore) -> dict[str, float]:
     return {name: float(metric_over(name, score.columns)(sums)) for name in metrics_of(score.columns)}
 
 
+@phase("writing")
 def _write(call: JobCall[EvaluationSpec], columns: Sequence[str], rows: Any, predictions: Iterable[Any] | None) -> None:
     spec = call.spec
     groups = example_groups(spec.data, spec.split, spec.task, call.cache)

@@ -18,6 +18,7 @@ from jobs.merging.mixture import mix
 from jobs.models.language_model import load_language_model
 from jobs.models.peft.model import applied_adapters
 from jobs.runtime.lru import LRUCache
+from jobs.runtime.phases import phase
 from jobs.runtime.precision import scoring_precision
 from jobs.spec import BackboneRef, Mixture, is_language_model
 from jobs.tokens.evaluation_sets import EvaluationSet
@@ -47,6 +48,7 @@ class LanguageEvaluator:
         """The batches of a set, built on first use. Raises InputError for faulty data."""
         return self._sets[evaluation]
 
+    @phase("preparing")
     def _prepare(self, evaluation: EvaluationSet) -> ChoiceSet | TextSet | HeldOutText:
         if is_language_model(evaluation.task.kind):
             return held_out_text(evaluation, self.model, self.cache)

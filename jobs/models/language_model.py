@@ -35,6 +35,7 @@ from jobs.models.frozen_linear import freeze_linear
 from jobs.models.vocabulary_head import VocabularyHead, vocabulary_head
 from jobs.runtime.device_memory import available_bytes, in_gib
 from jobs.runtime.machine import device_type
+from jobs.runtime.phases import phase
 from jobs.runtime.precision import Precision, training_precision
 from jobs.spec import BackboneRef, Objective
 
@@ -78,6 +79,7 @@ class LanguageModel:
         return int(self.model.config.decoder_start_token_id)
 
 
+@phase("loading")
 def load_language_model(
     ref: BackboneRef,
     device: torch.device | str | None = None,

@@ -27,6 +27,7 @@ from jobs.models.files import (
 )
 from jobs.models.frozen_linear import frozen_linear
 from jobs.runtime.machine import device_type
+from jobs.runtime.phases import phase
 from jobs.spec import BackboneRef
 
 
@@ -78,6 +79,7 @@ class Backbone:
         return device
 
 
+@phase("loading")
 def load_backbone(ref: BackboneRef, device: torch.device | str | None = None) -> Backbone:
     """Load the model of `ref`, frozen, on `device` (default: the GPU if there is one, else the CPU).
 

@@ -17,6 +17,7 @@ from jobs.files.call_directories import CallDirectories
 from jobs.ray.mailbox import Sender
 from jobs.ray.tokenize import prepare_corpora
 from jobs.runtime.library_faults import panics_as_faults
+from jobs.runtime.phases import Stopwatch, phase
 from jobs.runtime.shutdown import ShutdownRequested, StopsOnSignal
 from jobs.runtime.step_log import logged
 from jobs.spec import JobCall, JobResult, LanguageAdapterSpec, LoraConfig, Progress, Spec, TaskAdapterSpec
@@ -44,9 +45,10 @@ def train_bank(name: str, calls: Sequence[JobCall[Any]], mailbox: str, resources
     Raises ray.train.TrainingFailedError when the attempts are used up.
     """
     prepare_corpora(calls, Sender(mailbox), resources.cpus)
+    settings = {"calls": list(calls), "mailbox": mailbox, "scale": resources.scale, "asked": time.time()}
     trainer = TorchTrainer(
         _train_loop,
-        train_loop_config={"calls": list(calls), "mailbox": mailbox, "scale": resources.scale},
+        train_loop_config=settings,
         scaling_config=scaling(calls[0].spec, resources),
         run_config=RunConfig(
             name=name,
@@ -81,16 +83,21 @@ def _train_loop(config: dict[str, Any]) -> None:
     left = team.all_gather([call.name for call in config["calls"] if not directories.is_done(call)])[0]
     # Languages belong to all workers, and the first one answers for them; a task adapter belongs to one of them.
     answers = team.is_main or isinstance(config["calls"][0].spec, TaskAdapterSpec)
+    processes = 1 if isinstance(config["calls"][0].spec, TaskAdapterSpec) else team.size
     opened = directories.create if answers else directories.stage_in
     calls = {call.name: opened(call) for call in config["calls"] if call.name in left}
     started, trained = time.time(), 0
+    # From the driver's clock; a bank that had to begin again counts its earlier tries as its start.
+    watch = Stopwatch(max(0.0, started - config["asked"]))
     with logged(list(calls), sender.note), StopsOnSignal() as stopped:
         try:
             for name, outcome in _outcomes(
                 list(calls.values()), Reports(sender, stopped, answers), team, config["scale"]
             ):
                 if answers:
-                    sender.finish(name, directories.stage_out(calls[name], outcome), started)
+                    with phase("writing"):
+                        delivered = directories.stage_out(calls[name], outcome)
+                        sender.finish(name, watch.on(delivered, processes), started)
                 trained += isinstance(outcome, JobResult)
         except BaseException as end:
             directories.sync()

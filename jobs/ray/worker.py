@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Any
 
 import ray
 
 from jobs.files.call_directories import CallDirectories
 from jobs.ray.mailbox import Sender
+from jobs.runtime.phases import Stopwatch, phase
 from jobs.runtime.step_log import logged
 from jobs.spec import JobCall, JobResult, Mixture, SearchSpec, TrialScores
 
@@ -18,6 +20,7 @@ class WarmWorker:
 
     def __init__(self, mailbox: str) -> None:
         """Imports the model libraries once; the backbone is loaded with the first call that needs it."""
+        begun = time.time()
         import torch
 
         from jobs.worker import Worker
@@ -29,6 +32,7 @@ class WarmWorker:
         self._sender = Sender(mailbox)
         self._directories = CallDirectories()
         self._searches: dict[str, JobCall[SearchSpec]] = {}
+        self._starting = time.time() - begun  # seconds, until the first call has told them
 
     def ready(self) -> None:
         """Answers as soon as this process has come up."""
@@ -40,19 +44,28 @@ class WarmWorker:
         """
         if self._sender.asks_for_shutdown() or (call.bucket is None and self._directories.is_done(call)):
             return
-        started = time.time()
+        started, watch = time.time(), self._stopwatch()
         outcome: JobResult | Exception
         try:
             with logged([call.name], self._sender.note):
                 here = self._directories.create(call)
-                outcome = self._directories.stage_out(here, self._worker.run(here, self._sender))
+                result = self._worker.run(here, self._sender)
+                with phase("writing"):
+                    outcome = self._directories.stage_out(here, result)
+                outcome = watch.on(outcome)
         except Exception as error:  # noqa: BLE001 - the step's failure is its outcome
             outcome = error
         self._sender.finish(call.name, outcome, started)
 
     def score(self, call: JobCall[SearchSpec], mixture: Mixture, share: float, objective: str = "") -> TrialScores:
         """Scores of one candidate of the search `call` on the first `share` of an objective's validation set."""
+        watch = self._stopwatch()
         with logged([call.name], self._sender.note):
             if call.name not in self._searches:
                 self._searches[call.name] = self._directories.create(call)
-            return self._worker.score(self._searches[call.name], mixture, share, objective)
+            scores = self._worker.score(self._searches[call.name], mixture, share, objective)
+        return replace(scores, work=watch.stretch())
+
+    def _stopwatch(self) -> Stopwatch:
+        starting, self._starting = self._starting, 0.0
+        return Stopwatch(starting)

@@ -13,6 +13,7 @@ from jobs.spec.call import JobResult as JobResult
 from jobs.spec.call import LanguageCall as LanguageCall
 from jobs.spec.call import Progress as Progress
 from jobs.spec.call import SpecT as SpecT
+from jobs.spec.call import Stretch as Stretch
 from jobs.spec.call import TrialScores as TrialScores
 from jobs.spec.call import no_progress as no_progress
 from jobs.spec.references import AdapterRef as AdapterRef

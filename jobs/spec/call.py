@@ -49,17 +49,38 @@ LanguageCall = JobCall[LanguageAdapterSpec]
 
 
 @dataclass(frozen=True, slots=True)
+class Stretch:
+    """A time in which one process worked for a step, alone or, in a bank, for others too.
+
+    `worker`: its host and process id, `vm:4711`. `started`: in seconds since 1970. `phases`: of its `seconds` those
+    that were spent loading models, preparing data, computing and writing; the rest passed between two candidates of a
+    search. `cores`: threads that computed, `of` so many cores of the machine. `starting`: seconds before it in which
+    the process came up. The languages of a bank that ended at different times have stretches of one beginning.
+    """
+
+    worker: str
+    started: float
+    seconds: float
+    phases: Mapping[str, float]
+    cores: int = 1
+    of: int = 1
+    starting: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class JobResult:
     """What goes into the step's record beside its files.
 
     `metrics`: final scalars. `series`: curve name -> ((optimizer step, value), ...). `details`: JSON values.
     `files`: path -> (sha256, bytes) of what lies in the bucket already; empty when files are in a directory.
+    `work`: what its time went to, for the record's provenance.
     """
 
     metrics: dict[str, float] = field(default_factory=dict)
     series: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
     details: dict[str, Any] = field(default_factory=dict)
     files: dict[str, tuple[str, int]] = field(default_factory=dict)
+    work: tuple[Stretch, ...] = ()
 
 
 def no_progress(name: str, values: Mapping[str, float]) -> None:
@@ -73,7 +94,7 @@ class TrialScores:
     `folds`: seed -> the scores without each of some equal, consecutive parts of the examples, from which the standard
     error of a difference between two candidates follows; of a search with folds these are the parts. `seconds`: what
     it took; 0 for scores that were kept. `device`: the type of device that computed them. `held_out`: seed -> the
-    scores on each fold alone, () without folds.
+    scores on each fold alone, () without folds. `work`: what the time went to, None for scores that were kept.
     """
 
     values: Mapping[int, float]
@@ -81,3 +102,4 @@ class TrialScores:
     seconds: float = 0.0
     device: Literal["cpu", "cuda"] = "cpu"
     held_out: Mapping[int, tuple[float, ...]] = field(default_factory=dict)
+    work: Stretch | None = None

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from jobs.errors import Fault, InputError
 from jobs.models.madx_backbone import Backbone
+from jobs.runtime.phases import phase
 from jobs.spec import TaskKind, TaskRef
 from jobs.tasks.heads import HeadLayers
 from jobs.tasks.masked_lm import MaskedSet, masked_set
@@ -34,6 +35,7 @@ def task_of(task: TaskRef) -> HeadTask:
     return TASKS[task.kind]
 
 
+@phase("preparing")
 def prepare(evaluation: EvaluationSet, backbone: Backbone, cache: Path) -> ScoredSet | MaskedSet:
     """As `scored_set`; held-out text of masked LM too."""
     if evaluation.task.kind != "masked-lm":
@@ -42,6 +44,7 @@ def prepare(evaluation: EvaluationSet, backbone: Backbone, cache: Path) -> Score
     return masked_set(evaluation, backbone, cache)
 
 
+@phase("preparing")
 def scored_set(evaluation: EvaluationSet, model: Reader, cache: Path) -> ScoredSet:
     """Load, tokenize and batch a set of a task with a head on the model's device.
 

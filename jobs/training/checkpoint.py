@@ -25,6 +25,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from jobs.files.atomic import replacing
+from jobs.runtime.phases import phase
 from jobs.training.learner import Learner
 
 VERSION = 2
@@ -114,6 +115,7 @@ def read_checkpoint(directory: Path, time: int | None, identity: str) -> tuple[S
     return None, faults
 
 
+@phase("writing")
 def write_checkpoint(directory: Path, one: Saved, state: State, identity: str) -> None:
     """Write `state` as `one.path` in `directory`, whole or not at all."""
     directory.mkdir(parents=True, exist_ok=True)

@@ -21,6 +21,7 @@ from jobs.evaluation.prompted import (
 from jobs.models.language_model import LanguageModel, load_language_model
 from jobs.models.peft.model import InjectedModel, applied_adapters
 from jobs.models.row_dropout import refuse_backbone_dropout
+from jobs.runtime.phases import phase
 from jobs.spec import (
     DataRef,
     JobCall,
@@ -75,15 +76,17 @@ class PromptedTraining:
         self.injected = InjectedModel(model, self._theta_pre)
         self.below = language_below(call, spec)
         vector = self.injected.layout.flatten(self._theta_pre.tensors).to(model.device)
-        sources = [self._tokens(data, "train") for data in (spec.data, *spec.more_data)]
-        self._rows = [row for source in sources for row in _examples(source, model)]
+        with phase("preparing"):
+            sources = [self._tokens(data, "train") for data in (spec.data, *spec.more_data)]
+            self._rows = [row for source in sources for row in _examples(source, model)]
         better = "min" if spec.training.best_by == "loss" else metric_of(spec.task)[1]
         self.learner = Learner(vector, self.injected.layout.decayed, spec.training.over(len(self._rows)), better)
         lengths = np.array([row.tokens for row in self._rows])
         self._order = task_order(lengths, spec)
         held_out = validation_of((spec.data, *spec.more_data), spec.training.evaluation_examples)
-        self._held_out = [row for data in held_out for row in _examples(self._tokens(data, "validation"), model)]
-        self._scored = [] if spec.training.best_by == "loss" else [self._prepared(data) for data in held_out]
+        with phase("preparing"):
+            self._held_out = [row for data in held_out for row in _examples(self._tokens(data, "validation"), model)]
+            self._scored = [] if spec.training.best_by == "loss" else [self._prepared(data) for data in held_out]
         self.details = self._described(sources)
 
     def learn_batch(self, number: int) -> None:

@@ -15,6 +15,7 @@ from jobs.adapters.formats import write_adapter
 from jobs.models.flat_layout import Layout
 from jobs.models.language_model import load_language_model
 from jobs.models.madx_backbone import load_backbone
+from jobs.runtime.phases import phase
 from jobs.scoring.metrics import metric_over
 from jobs.spec import BottleneckConfig, DataRef, JobCall, JobResult, Progress, TaskAdapterSpec, metric_of, no_progress
 from jobs.spec.identity import key_of
@@ -76,7 +77,8 @@ class TaskTrainer:
         self._layout = Layout.of(encoder.initial)
         vector = self._layout.flatten(encoder.initial).to(encoder.model.device)
         data = (spec.data, *spec.more_data)
-        parts = [self._task.training(replace(spec, data=one, more_data=()), call.cache) for one in data]
+        with phase("preparing"):
+            parts = [self._task.training(replace(spec, data=one, more_data=()), call.cache) for one in data]
         self._train, self._ends = joined(parts), np.cumsum([len(part.lengths) for part in parts])
         rows = len(self._train.lengths)
         self.learner = Learner(vector, self._layout.decayed, spec.training.over(rows), metric_of(spec.task)[1])
@@ -131,6 +133,7 @@ class TaskTrainer:
         self.details["validation_examples"] = examples
         return float(metric_over(metric_of(self._spec.task)[0], self._held_out[0].columns)(sums))
 
+    @phase("preparing")
     def _scored(self, data: DataRef) -> ScoredSet:
         evaluation = EvaluationSet(self._spec.task, data, "validation", self._spec.training.max_length)
         return self._task.evaluation(evaluation, self._encoder.model, self._call.cache)

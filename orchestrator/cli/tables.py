@@ -91,8 +91,8 @@ def explanation_table(explanation: Explanation) -> Table | str:
     return table
 
 
-def status_table(status: dict[str, Any], alive: bool) -> Table:
-    """State of a run: counts, what runs now, errors."""
+def status_table(status: dict[str, Any], alive: bool, time_spent: str = "") -> Table:
+    """State of a run: counts, what runs now, what its time went to where that is told, errors."""
     outcome = status["outcome"] if status["outcome"] != "running" or alive else "killed: run it again to go on"
     age = time.time() - status["updated"]
     ago = f"{duration(age)} ago" if age >= 0 else f"{duration(-age)} ahead of this machine's clock"
@@ -105,6 +105,8 @@ def status_table(status: dict[str, Any], alive: bool) -> Table:
             table.add_row(state, str(count))
     for key, values in status["running"].items() if alive else ():
         table.add_row(short(key), values_text(values))
+    if time_spent:
+        table.add_row("time", time_spent)
     for key, error in status["errors"].items():
         table.add_row(f"[red]{short(key)}[/red]", escape(error))
     return table

@@ -21,6 +21,7 @@ from jobs.runtime.shutdown import GRACE_SECONDS
 from orchestrator.cli.options import HERE, CampaignFile, Workspace, load_file, terminal
 from orchestrator.execution.event_log import read_status
 from orchestrator.execution.step_logs import logged_steps, read_log
+from orchestrator.report.sections.run_times import run_line
 from orchestrator.store.artifacts import existing_store, workspace_path
 from orchestrator.store.garbage import find_garbage, remove_garbage
 from orchestrator.store.layout import campaign_folder
@@ -71,7 +72,7 @@ def status(
 ) -> None:
     """Show how a run stands, from any shell."""
     console, name, store = terminal(), load_file(file).campaign, existing_store(workspace)
-    shown, goes_on = _state(name, store)
+    shown, goes_on = _state(name, store, "" if watch and store.is_running(name) else run_line(store, name))
     if not watch or not goes_on:
         console.print(shown)
         return
@@ -83,14 +84,14 @@ def status(
             live.update(shown, refresh=True)
 
 
-def _state(name: str, store: ArtifactStore) -> tuple[RenderableType, bool]:
+def _state(name: str, store: ArtifactStore, time_spent: str = "") -> tuple[RenderableType, bool]:
     """What there is to see, and whether the run goes on."""
     from orchestrator.cli.tables import status_table
 
     found, alive = read_status(campaign_folder(store.root, name)), store.is_running(name)
     if found is None:
         return f"campaign {name} has not run in {store.reference.uri if store.reference else store.root}", alive
-    return status_table(found, alive), alive
+    return status_table(found, alive, time_spent), alive
 
 
 def logs(

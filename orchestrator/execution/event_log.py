@@ -7,7 +7,7 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any
 
 from jobs.errors import Fault, InputError
 from jobs.files.atomic import write_text
-from orchestrator.execution.executor import StepProgress, StepStateChanged
+from orchestrator.execution.executor import Executor, StepProgress, StepStateChanged
 from orchestrator.store.layout import campaign_folder
 
 
@@ -69,7 +69,7 @@ class Events:
 
 def read_events(file: Path, finished: frozenset[str]) -> Events:
     """What the latest run did; a step that failed but has a record by now (`finished`) is no failure."""
-    latest = _latest_run(list(events(file)))
+    latest = runs_of(list(events(file)))[-1]
     keys = {
         name: frozenset(event["key"] for event in latest if event["event"] == name and event.get("key"))
         for name in ("succeeded", "skipped")
@@ -82,10 +82,10 @@ def read_events(file: Path, finished: frozenset[str]) -> Events:
     )
 
 
-def _latest_run(log: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The events since the last one that opened a run: `started` without a key."""
+def runs_of(log: Sequence[dict[str, Any]]) -> list[Sequence[dict[str, Any]]]:
+    """The events run by run, the latest last; what opens a run is `started` without a key."""
     starts = [at for at, event in enumerate(log) if event["event"] == "started" and not event.get("key")]
-    return log[starts[-1] :] if starts else log
+    return [log[begin:end] for begin, end in zip(starts or [0], [*starts[1:], len(log)], strict=True)]
 
 
 WRITE_EVERY = 1.0  # seconds between two versions of status.json
@@ -121,6 +121,13 @@ class EventLog:
         if time.time() - self._written > WRITE_EVERY:
             with suppress(OSError):  # as in `_event`
                 self._write("running")
+
+    def timed(self, start: Callable[[], Executor]) -> Executor:
+        """Start the executor and note how long it took: a cluster of its own takes seconds."""
+        begun = time.time()
+        executor = start()
+        self._event("executor", seconds=round(time.time() - begun, 3))
+        return executor
 
     def close(self, outcome: str) -> None:
         """Last event and status; `outcome`: finished, failed or interrupted. Raises OSError on a full disk."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from jobs.files.call_directories import CallDirectories
 from jobs.runtime.machine import device_type
+from jobs.runtime.phases import Stopwatch, phase
 from jobs.runtime.shutdown import ShutdownRequested
 from jobs.runtime.step_log import Send, failure, logged, no_log
 from jobs.spec import JobResult, LanguageAdapterSpec, SearchSpec, TrialScores
@@ -78,30 +79,37 @@ class LocalExecutor:
         return [work for _, _, work in taken]
 
     def _train(self, works: list[Work]) -> Iterator[StepFinished]:
+        begun = time.time()
         from jobs.banks.bank import train_languages
 
         started = time.time()
+        watch = Stopwatch(started - begun)
         left = {work.step.key for work in works}
         try:
             calls = {work.step.key: self._directories.create(work.call) for work in works}
             with logged(list(calls), self._notes):
                 for key, outcome in train_languages(list(calls.values()), self._progress, self._bank_size):
                     left.discard(key)
-                    delivered = self._directories.stage_out(calls[key], outcome)
-                    yield StepFinished(key, delivered, time.time() - started, started)
+                    with phase("writing"):
+                        delivered = self._directories.stage_out(calls[key], outcome)
+                    left_at = time.perf_counter()
+                    yield StepFinished(key, watch.on(delivered), time.time() - started, started)
+                    watch.away(left_at)
         except Exception as error:  # noqa: BLE001 - what stops a bank is the failure of all that were in it
             for key in sorted(left):
                 yield StepFinished(key, error, time.time() - started, started)
 
     def _run(self, work: Work) -> Iterator[StepFinished]:
+        begun = time.time()
         from jobs.worker import Worker
 
         started = time.time()
+        watch = Stopwatch(started - begun)
         self._worker = self._worker or Worker()
         outcome: JobResult | Exception
         try:
             with logged([work.step.key], self._notes):
-                outcome = self._carry_out(self._worker, work)
+                outcome = watch.on(self._carry_out(self._worker, work))
         except Exception as error:  # noqa: BLE001 - the step's failure is its outcome
             outcome = error
         yield StepFinished(work.step.key, outcome, time.time() - started, started)
@@ -116,7 +124,8 @@ class LocalExecutor:
             result = run_search(call, score, self._progress, ScoreCache(call.cache / SCORES), device_type())
         else:
             result = worker.run(call, self._progress)
-        return self._directories.stage_out(call, result)
+        with phase("writing"):
+            return self._directories.stage_out(call, result)
 
     def _leave_in_time(self) -> None:
         if self._shutdown.is_requested:

@@ -6,7 +6,7 @@ import errno
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -173,6 +173,7 @@ class _Execution:
             "finished": _iso(time.time()),
             "seconds": round(event.seconds, 3),
             "executor": self.executor.name,
+            **({"work": [asdict(one) for one in result.work]} if result.work else {}),
             **self.provenance,
         }
         staging = self.store.staging(step)

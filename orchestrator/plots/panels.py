@@ -119,4 +119,22 @@ class BudgetPanel:
     dashed: tuple[tuple[str, float, str], ...]
 
 
-Panel = BudgetPanel | ParetoPanel | LambdaPanel | GainPanel | TrainingPanel | HeatPanel | DensityPanel
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """A row of a timeline: `parts` are (colour, begin, end) in seconds, in the order of time."""
+
+    label: str
+    note: str
+    parts: tuple[tuple[str, float, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TimelinePanel:
+    """What went on at once, row by row, over the `seconds` of a run; each row has its label and a note above it."""
+
+    title: str
+    rows: tuple[Bar, ...]
+    seconds: float
+
+
+Panel = TimelinePanel | BudgetPanel | ParetoPanel | LambdaPanel | GainPanel | TrainingPanel | HeatPanel | DensityPanel

@@ -23,8 +23,10 @@ from orchestrator.plots.panels import (
     LambdaPanel,
     Panel,
     ParetoPanel,
+    TimelinePanel,
     TrainingPanel,
 )
+from orchestrator.plots.timeline import draw_timeline
 
 LIGHT = {name: light for name, (light, _) in COLOURS.items()}
 _STYLE: dict[str, Any] = {
@@ -295,6 +297,7 @@ def _side_by_side(axes: Axes, panel: ParetoPanel, scores: Any) -> None:
 
 
 _DRAWINGS: dict[type[Any], Callable[[Any], Figure]] = {
+    TimelinePanel: draw_timeline,
     ParetoPanel: _pareto,
     BudgetPanel: _budgets,
     LambdaPanel: _lambda_curves,

@@ -19,6 +19,7 @@ from orchestrator.report.sections.lambda_curves import lambda_section, related_s
 from orchestrator.report.sections.papers import papers_section
 from orchestrator.report.sections.provenance import loading_section, provenance_section
 from orchestrator.report.sections.results import gains_section, results_section
+from orchestrator.report.sections.run_times import run_times_section
 from orchestrator.report.sections.summary import summary
 from orchestrator.report.sections.training import training_section, vectors_section
 from orchestrator.results.comparisons import Result, campaign_results
@@ -78,6 +79,7 @@ def build(inputs: ReportInputs, results: Sequence[Result], folder: Path) -> Docu
         loading_section(inputs, results),
         vectors_section(inputs, folder),
         training_section(inputs),
+        run_times_section(inputs),
         cost_section(inputs, results),
         provenance_section(inputs),
     )

@@ -54,7 +54,7 @@ def read_inputs(workspace: Path, campaign: str) -> ReportInputs:
     index = read_index(workspace, campaign)
     store = open_store(workspace)
     steps = tuple(index["steps"])
-    records, broken = _read_records(store, steps)
+    records, broken = read_records(store, steps)
     return ReportInputs(
         store=store,
         campaign=index["campaign"],
@@ -72,7 +72,8 @@ def read_inputs(workspace: Path, campaign: str) -> ReportInputs:
     )
 
 
-def _read_records(store: ArtifactStore, keys: Iterable[str]) -> tuple[dict[str, Record], dict[str, str]]:
+def read_records(store: ArtifactStore, keys: Iterable[str]) -> tuple[dict[str, Record], dict[str, str]]:
+    """The records of `keys` that there are, and why those that are broken cannot be read."""
     records: dict[str, Record] = {}
     broken: dict[str, str] = {}
     for key in keys:

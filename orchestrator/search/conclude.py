@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from jobs.runtime.machine import Device, library_versions, scoring_context
+from jobs.runtime.phases import joined
 from jobs.spec import JobCall, JobResult, Mixture, MixtureSpace, Progress, SearchSpec, TrialScores, metric_of
 from orchestrator.search.fold_choice import chosen_by_folds
 from orchestrator.search.joint import judged_jointly
@@ -76,7 +77,8 @@ def conclude(session: Session) -> JobResult:
     text = json.dumps({**row, **also}, indent=1, sort_keys=True)
     (session.call.output / WINNER_FILE).write_text(text + "\n", encoding="utf-8")
     details |= {"evaluations": len(rows), "cost": _cost(session), "computed": _computed(finished)}
-    return JobResult(metrics={f"validation_{details['metric']}": row["mean"]}, details=details)
+    work = joined(scores.work for scores in session.log.scores.values() if scores.work)
+    return JobResult(metrics={f"validation_{details['metric']}": row["mean"]}, details=details, work=work)
 
 
 def _computed(finished: list[ScoredTrial]) -> dict[str, Any]:

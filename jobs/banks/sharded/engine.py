@@ -23,6 +23,7 @@ from jobs.models.flat_layout import Layout
 from jobs.models.row_dropout import dropouts_by_row
 from jobs.models.rows import Rows
 from jobs.models.weights_gate import weight_files
+from jobs.runtime.phases import phase
 from jobs.spec import BackboneRef
 
 if not torch.cuda.is_available():
@@ -43,6 +44,7 @@ _MOMENTS = ("exp_avg", "exp_avg_sq")
 class ShardedEngine:
     """A frozen causal language model with one LoRA adapter, in DeepSpeed; every rank calls the same methods."""
 
+    @phase("loading")
     def __init__(self, ref: BackboneRef, theta_pre: Path, settings: Mapping[str, Any], weight_decay: float) -> None:
         """Load the backbone of `ref`, which the caller has verified, in parts where `settings` say ZeRO-3.
 

@@ -23,6 +23,7 @@ from jobs.banks.sharded.engine import ShardedEngine, check_same_shape
 from jobs.errors import Fault, InputError
 from jobs.models.row_dropout import refuse_backbone_dropout
 from jobs.runtime.library_faults import panics_as_faults
+from jobs.runtime.phases import phase
 from jobs.spec import JobResult, LanguageCall, Progress, adapter_dropout
 from jobs.spec.identity import key_of
 from jobs.tokens.batches import Example, collate
@@ -79,6 +80,7 @@ def _opened(call: LanguageCall) -> ShardedCorpus | Exception:
         return error
 
 
+@phase("preparing")
 def open_corpus(call: LanguageCall) -> ShardedCorpus:
     """Read a language's corpus. Raises InputError for what the user can mend."""
     spec = call.spec

@@ -13,6 +13,8 @@ from orchestrator.execution.local import LocalExecutor
 from orchestrator.execution.loop import execute
 from orchestrator.plan.pinned_references import References
 from orchestrator.plan.plan import plan_campaign
+from orchestrator.results.critical_path import critical_path
+from orchestrator.results.run_times import USES, last_run
 from orchestrator.run import RunSettings, run_campaign
 from orchestrator.store.artifacts import ArtifactStore
 from orchestrator.store.record import read_record
@@ -177,6 +179,25 @@ def test_an_executor_that_ends_badly_does_not_cost_the_report(ended):
     plan, _, outcome, said = ended
     assert outcome.summary.count("succeeded") == len(plan.steps) and outcome.report.html.exists()
     assert "did not end well: RuntimeError: its cluster is gone" in said
+
+
+def test_all_time_of_a_run_is_told(ended):
+    plan, workspace, _, _ = ended
+    records = {record.key: record for record in ArtifactStore(workspace).records()}
+    run = last_run(workspace, plan.campaign.campaign, records.get)
+    (worker,) = run.workers  # the driver works itself
+    assert run.over and run.unmeasured == 0 and run.done.keys() == records.keys() and run.computed > 0
+    assert sum(worker.seconds(use) for use in USES) == pytest.approx(run.seconds)
+    told = [one for record in records.values() for one in record.provenance["work"]]
+    for one in told:
+        assert all(seconds >= 0 for seconds in one["phases"].values()) and one["starting"] >= 0
+        assert sum(one["phases"].values()) <= one["seconds"] + 1e-9
+        assert run.zero - 0.01 <= one["started"] <= one["started"] + one["seconds"] <= run.zero + run.seconds + 0.01
+    phases = {record.job: record.provenance["work"][0]["phases"] for record in records.values()}
+    assert set(phases["language-adapter"]) == {"loading", "preparing", "computing", "writing"}
+    assert phases.keys() == {step.job for step in plan.steps}
+    path = critical_path(run, records)
+    assert path[-1].end == max(run.done.values()) and path[0].held_by == "start"
 
 
 def test_a_campaign_that_is_computed_again_comes_out_the_same(ended):

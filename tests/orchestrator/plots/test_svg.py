@@ -7,6 +7,7 @@ import pytest
 
 from orchestrator.plots.palette import COLOURS
 from orchestrator.plots.panels import (
+    Bar,
     BudgetPanel,
     Curve,
     DensityPanel,
@@ -15,6 +16,7 @@ from orchestrator.plots.panels import (
     HeatPanel,
     LambdaPanel,
     Panel,
+    TimelinePanel,
     TrainingPanel,
 )
 from orchestrator.plots.svg import draw
@@ -31,6 +33,7 @@ PANELS: dict[str, Panel] = {
     "training": TrainingPanel("Galician", "3.00", (CURVE,), ((0.5, 3.0),), (2.9, 3.3)),
     "heat": HeatPanel("Cosine", ("en", "es", "gl"), ((1.0, 0.2, 0.1), (0.2, 1.0, 0.6), (0.1, 0.6, 1.0))),
     "density": DensityPanel("Weights", "w", (-1.0, 0.0, 1.0), ((0.4, 0.6), (0.5, 0.5))),
+    "timeline": TimelinePanel("Workers", (Bar("worker 1", "50 %", (("proxy-1", 1.0, 4.5), ("own", 4.5, 5.0))),), 200.0),
 }  # fmt: skip
 
 

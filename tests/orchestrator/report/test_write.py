@@ -25,7 +25,7 @@ from tests.orchestrator.synthetic_campaign import CAMPAIGN, Synthetic, copy_work
 
 TITLES = (
     "Summary", "Results", "Gains", "Lambda", "Search", "Related languages", "Load the winner", "Language vectors", "Training",
-    "Reuse and cost", "Provenance",
+    "Where the time went", "Reuse and cost", "Provenance",
 )  # fmt: skip
 VOID = {"meta", "br", "img", "link", "input", "hr"}
 
