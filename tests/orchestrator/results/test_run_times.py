@@ -44,12 +44,6 @@ def log(*told):
 THETA, EN, ES, SEARCH, MERGE = (
     f"{name}-0" for name in ("initial-adapter/t", "language-adapter/en", "language-adapter/es", "search/gl", "merge/gl")
 )
-    "initial-adapter/t",
-    "language-adapter/en",
-    "language-adapter/es",
-    "search/gl",
-    "merge/gl",
-)
 RECORDS = {
     one.key: one
     for one in (
