@@ -21,7 +21,6 @@ from jobs.runtime.shutdown import GRACE_SECONDS
 from orchestrator.cli.options import HERE, CampaignFile, Workspace, load_file, terminal
 from orchestrator.execution.event_log import read_status
 from orchestrator.execution.step_logs import logged_steps, read_log
-from orchestrator.report.sections.run_times import run_line
 from orchestrator.store.artifacts import existing_store, workspace_path
 from orchestrator.store.garbage import find_garbage, remove_garbage
 from orchestrator.store.layout import campaign_folder
@@ -71,6 +70,8 @@ def status(
     watch: Annotated[bool, typer.Option("--watch", help="look again every second until the run ends")] = False,
 ) -> None:
     """Show how a run stands, from any shell."""
+    from orchestrator.report.sections.run_times import run_line
+
     console, name, store = terminal(), load_file(file).campaign, existing_store(workspace)
     shown, goes_on = _state(name, store, "" if watch and store.is_running(name) else run_line(store, name))
     if not watch or not goes_on:

@@ -24,7 +24,9 @@ def draw_timeline(panel: TimelinePanel) -> Figure:
     for number, row in enumerate(panel.rows):
         for colour in dict.fromkeys(colour for colour, _, _ in row.parts):
             spans = [(begin / scale, (end - begin) / scale) for one, begin, end in row.parts if one == colour]
-            axes.broken_barh(spans, (number, 0.46), facecolor=COLOURS[colour][0], linewidth=0)
+            # The line shows what is shorter than a point.
+            tone = COLOURS[colour][0]
+            axes.broken_barh(spans, (number, 0.46), facecolor=tone, edgecolor=tone, linewidth=0.5)
         for text, place, side, tone in ((row.label, 0.0, "left", ink), (row.note, 1.0, "right", muted)):
             axes.annotate(
                 text, (place, number - 0.07), xycoords=("axes fraction", "data"), ha=side, va="bottom", fontsize=8.5,
