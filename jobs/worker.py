@@ -112,7 +112,7 @@ class Worker:
         Prompts and next tokens are for a plain language model. An encoder is one too with adapters in PEFT's format.
         """
         backbone, cache = call.spec.backbone, call.cache
-        if task.prompt or task.kind in ("causal-lm", "prefix-lm"):
+        if task.prompt or task.kind in ("causal-lm", "prefix-lm", "lm-eval"):
             return self._language_evaluator(backbone, cache)
         if not any(adapter_format(path) == "peft" for path in call.inputs.values() if is_adapter(path)):
             return self._warm_evaluator(backbone, cache)

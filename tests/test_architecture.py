@@ -72,10 +72,11 @@ HOMES = {
     "accelerate": ("jobs/banks/sharded",),
     "optuna": ("search_spaces/strategies",),
     "cmaes": ("search_spaces/strategies",),
-    "jinja2": ("orchestrator/report", "orchestrator/lineage", "jobs/tokens"),
+    "jinja2": ("orchestrator/report", "orchestrator/lineage", "jobs/tokens", "jobs/evaluation"),
     "seqeval": ("jobs/scoring",),
     "sacrebleu": ("jobs/scoring",),
     "sentencepiece": ("jobs/scoring",),
+    "lm_eval": ("jobs/evaluation",),
 }
 # Files that use what a library keeps for itself; tests hold them against the pinned version.
 PRIVATE = {"orchestrator/clusters/ray/private.py"}
@@ -101,7 +102,17 @@ MOST_FILES, FEWEST_FILES = 20, 4
 # Importing one of these costs a noticeable part of a second; nothing that plans may.
 HEAVY = {"torch", "ray", "mlflow", "datasets", "transformers", "adapters", "peft", "matplotlib", "kubernetes"}
 # What a function may import late to spare whoever does not call it; the test knows nothing lighter.
-LATE = HEAVY | {"deepspeed", "accelerate", "optuna", "cmaes", "huggingface_hub", "lang2vec", "babel", "safetensors"}
+LATE = HEAVY | {
+    "deepspeed",
+    "accelerate",
+    "optuna",
+    "cmaes",
+    "huggingface_hub",
+    "lang2vec",
+    "babel",
+    "safetensors",
+    "lm_eval",
+}
 # The locale files of the installed babel package, as babel itself reads them; whether an error survives the way
 # between a worker and its driver, of the bytes just written.
 UNPICKLING = {ROOT / "jobs/data/cldr_vocabulary.py", ROOT / "jobs/ray/mailbox.py"}

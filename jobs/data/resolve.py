@@ -27,7 +27,8 @@ class DataRequest:
     `dataset`: a hub name, or a local directory in the hub's layout. `{...}` in `files`, `dataset`, `subset`,
     `directory` and the values of `rows` are replaced from `variables` and `language`. Relative paths start at `base`.
     `needed`: the splits that will be read; files of others are no part of the reference, unless `hold_out` is
-    set. The other fields are those of `DataRef`.
+    set. The other fields are those of `DataRef`. Of lm-eval: `dataset` is the task's name, `files` the directory of
+    task files, "" for the harness's own; the reference is pinned by `jobs.evaluation.harness_tasks`.
     """
 
     source: DataSource
@@ -51,6 +52,7 @@ class DataRequest:
     rows: RowFilter | None = None
     repair: bool = False
     skip_rows: str = ""
+    run_code: bool = False
     where: str = ""
 
 
@@ -66,12 +68,14 @@ def data_ref(request: DataRequest, cache: Path) -> DataRef:
         found: tuple[str, tuple[tuple[str, str], ...]] = (REVISION, ())
     elif request.source == "hub":
         found = _hub(request, cache, faults)
+    elif request.source == "lm-eval":
+        found = _task_files(request, faults)
     else:
         found = _files(request, cache, faults)
     subset, directory = (_filled(pattern, request, faults) for pattern in (request.subset, request.directory))
     rows = _filled_rows(request, faults)
     raise_all(faults)
-    local = any(name == DIRECTORY for name, _ in found[1])
+    local = request.source == "hub" and any(name == DIRECTORY for name, _ in found[1])
     dataset = Path(found[1][0][1]).name if local else _filled(request.dataset, request, faults)
     return DataRef(
         source=request.source,
@@ -92,6 +96,7 @@ def data_ref(request: DataRequest, cache: Path) -> DataRef:
         repair=request.repair,
         skip_rows=request.skip_rows,
         files=found[1],
+        run_code=request.run_code,
     )
 
 
@@ -161,6 +166,11 @@ def _hub(request: DataRequest, cache: Path, faults: list[Fault]) -> tuple[str, t
         todo = f"pin `revision` to a commit of the data set (40 hex digits), or give a directory: {directory} is none"
         faults.append(Fault(f"{request.dataset} has no pinned revision", request.where, request.revision, todo))
     return request.revision, ()
+
+
+def _task_files(request: DataRequest, faults: list[Fault]) -> tuple[str, tuple[tuple[str, str], ...]]:
+    folder = ((DIRECTORY, str(_path(request.files, request, faults))),) if request.files else ()
+    return request.revision, folder
 
 
 def _filled_rows(request: DataRequest, faults: list[Fault]) -> RowFilter | None:

@@ -1,9 +1,12 @@
-"""Warm evaluation of a language model with adapters of PEFT's kinds: prompts, choices, and held-out text."""
+"""Warm evaluation of a language model with adapters of PEFT's kinds: prompts, choices, held-out text, and tasks of
+lm-evaluation-harness.
+"""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -20,8 +23,11 @@ from jobs.models.peft.model import applied_adapters
 from jobs.runtime.lru import LRUCache
 from jobs.runtime.phases import phase
 from jobs.runtime.precision import scoring_precision
-from jobs.spec import BackboneRef, Mixture, is_language_model
+from jobs.spec import BackboneRef, Mixture, is_held_out_text
 from jobs.tokens.evaluation_sets import EvaluationSet
+
+if TYPE_CHECKING:
+    from jobs.evaluation.harness import HarnessSet
 
 # What one evaluator keeps: bytes of adapters, and numbers of evaluation sets.
 _ADAPTER_BYTES = 2 * 2**30
@@ -44,14 +50,18 @@ class LanguageEvaluator:
             lambda directory: in_memory(read_adapter(directory)), bytes_of, _ADAPTER_BYTES
         )
 
-    def prepared(self, evaluation: EvaluationSet) -> ChoiceSet | TextSet | HeldOutText:
+    def prepared(self, evaluation: EvaluationSet) -> ChoiceSet | TextSet | HeldOutText | HarnessSet:
         """The batches of a set, built on first use. Raises InputError for faulty data."""
         return self._sets[evaluation]
 
     @phase("preparing")
-    def _prepare(self, evaluation: EvaluationSet) -> ChoiceSet | TextSet | HeldOutText:
-        if is_language_model(evaluation.task.kind):
+    def _prepare(self, evaluation: EvaluationSet) -> ChoiceSet | TextSet | HeldOutText | HarnessSet:
+        if is_held_out_text(evaluation.task.kind):
             return held_out_text(evaluation, self.model, self.cache)
+        if evaluation.task.kind == "lm-eval":
+            from jobs.evaluation.harness import harness_set  # an extra, which other tasks do without
+
+            return harness_set(evaluation, self.model, self.cache)
         return prepare_prompted(evaluation, self.model, self.cache)
 
     @torch.inference_mode()
@@ -62,8 +72,10 @@ class LanguageEvaluator:
         beside the result. `watch` follows generation. Raises InputError for adapters that fit neither the model nor
         each other.
         """
-        prepared = self.prepared(evaluation)
-        with applied_adapters(self.model, self.acting(stack)):
+        prepared, adapters = self.prepared(evaluation), self.acting(stack)
+        if not isinstance(prepared, ChoiceSet | TextSet | HeldOutText):
+            return prepared.score(adapters)
+        with applied_adapters(self.model, adapters):
             if isinstance(prepared, HeldOutText):
                 return score_text(prepared, self.model)
             return score_prompted(prepared, self.model, watch)

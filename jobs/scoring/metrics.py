@@ -22,6 +22,11 @@ WORD_COLUMNS = ("right", "words")
 CHRF_COLUMNS = tuple(f"{whose}_{n}_grams" for n in range(1, 7) for whose in ("own", "answer", "common"))
 # The first column, all ones, of statistics whose other columns are points of single examples.
 EXAMPLES = "examples"
+# A column beside them that is no points: of an answer, in nats.
+NEGATIVE_LOG = "negative_log_likelihood"
+# Of whole texts.
+TEXT_COLUMNS = (NEGATIVE_LOG, "words", "bytes")
+_LARGEST_EXPONENT = 700.0  # beyond it a float overflows, and JSON has no infinity
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -145,14 +150,19 @@ def chrf(sums: Statistics) -> Statistics:
 
 def metrics_of(columns: Sequence[str]) -> tuple[str, ...]:
     """The metrics that `metric_over` knows for statistics of single texts and choices with these `columns`."""
-    return ("chrf",) if tuple(columns[1:]) == CHRF_COLUMNS else tuple(columns[1:])
+    if tuple(columns) == TEXT_COLUMNS:
+        return tuple(_OF_TEXTS)
+    if tuple(columns[1:]) == CHRF_COLUMNS:
+        return ("chrf",)
+    return tuple("perplexity" if name == NEGATIVE_LOG else name for name in columns[1:])
 
 
 def metric_over(name: str, columns: Sequence[str]) -> Metric:
     """The metric `name` as a function of sums of statistics with these `columns`.
 
     Span counts give "f1", "precision" and "recall"; words give "accuracy", n-grams "chrf"; summed losses give the mean
-    loss, whatever it is called; with the columns ("examples", a, b, ...) the metrics a, b, ... are means over examples.
+    loss, whatever it is called; texts give perplexities of words and bytes, and bits per byte; with the columns
+    ("examples", a, b, ...) the metrics a, b, ... are means over examples, likelihoods the "perplexity" of answers.
     Raises KeyError for others.
     """
     if tuple(columns) == SPAN_COLUMNS:
@@ -163,10 +173,26 @@ def metric_over(name: str, columns: Sequence[str]) -> Metric:
         return mlm_loss
     if tuple(columns) == (EXAMPLES, *CHRF_COLUMNS):
         return {"chrf": lambda sums: chrf(sums[..., 1:])}[name]
+    if tuple(columns) == TEXT_COLUMNS:
+        return _OF_TEXTS[name]
+    if name == "perplexity" and NEGATIVE_LOG in columns:
+        return _perplexity(list(columns).index(NEGATIVE_LOG), 0)
     if columns[0] != EXAMPLES or name not in columns[1:]:
         raise KeyError(f"{name} of {', '.join(columns)}")
     place = list(columns).index(name)
     return lambda sums: _ratio(sums[..., place], sums[..., 0])
+
+
+def _perplexity(above: int, below: int) -> Metric:
+    """Of the column `above` for each of `below`."""
+    return lambda sums: np.exp(np.minimum(_ratio(sums[..., above], sums[..., below]), _LARGEST_EXPONENT))
+
+
+_OF_TEXTS: dict[str, Metric] = {
+    "word_perplexity": _perplexity(0, 1),
+    "byte_perplexity": _perplexity(0, 2),
+    "bits_per_byte": lambda sums: _ratio(sums[..., 0], sums[..., 2]) / np.log(2),
+}
 
 
 def _ratio(above: Statistics, below: Statistics) -> Statistics:

@@ -61,6 +61,7 @@ from jobs.spec.tasks import ExamplesRef as ExamplesRef
 from jobs.spec.tasks import Objective as Objective
 from jobs.spec.tasks import TaskKind as TaskKind
 from jobs.spec.tasks import TaskRef as TaskRef
+from jobs.spec.tasks import is_held_out_text as is_held_out_text
 from jobs.spec.tasks import is_language_model as is_language_model
 from jobs.spec.tasks import metric_named as metric_named
 from jobs.spec.tasks import metric_of as metric_of

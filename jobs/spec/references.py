@@ -7,7 +7,7 @@ from typing import Literal
 
 from jobs.spec.identity import later, location
 
-DataSource = Literal["cldr", "json", "csv", "text", "conll", "hub"]
+DataSource = Literal["cldr", "json", "csv", "text", "conll", "hub", "lm-eval"]
 Split = Literal["train", "validation", "test"]
 
 
@@ -50,7 +50,8 @@ class RowFilter:
 class DataRef:
     """One language's raw text or labelled examples at a pinned revision.
 
-    `revision`: "babel-..." for cldr, the commit for hub, "sha256:..." over the files otherwise.
+    `revision`: "babel-..." for cldr, the commit for hub, "lm-eval-VERSION@" and commit or sha256 of the data for a task
+    of lm-evaluation-harness, "sha256:..." over the files otherwise.
     `files`: (split, path) pairs; a split without a file is cut from `train` by hash when `hold_out` > 0:
     that share of the examples goes to validation and the same share to test.
     `limits`: (split, most examples) pairs, the first ones in the data's order. `share`: of what is left, the first
@@ -60,7 +61,8 @@ class DataRef:
     `splits`: (split, the data set's name for it) pairs; a name may end in a slice, e.g. "validation[:595]".
     `columns`: (our name, the data set's) pairs for the columns of labelled rows that are called otherwise. `repair`:
     of entity tags, an I- that continues nothing of its type begins an entity, as it does for the scorer. `skip_rows`:
-    "invalid" leaves out rows that cannot be read, which are faults otherwise.
+    "invalid" leaves out rows that cannot be read, which are faults otherwise. Of lm-eval: `dataset` is the task's name;
+    `run_code`: Python beside the task files may run.
     """
 
     source: DataSource
@@ -82,3 +84,4 @@ class DataRef:
     repair: bool = later(False)
     skip_rows: str = later("")  # or "invalid"
     files: tuple[tuple[str, str], ...] = location(())
+    run_code: bool = location(False)

@@ -5,10 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from jobs.spec.identity import later
 from jobs.spec.references import DataRef
 
 TaskKind = Literal[
-    "masked-lm", "causal-lm", "prefix-lm", "ner", "pos", "classification", "qa", "multiple-choice", "generation"
+    "masked-lm",
+    "causal-lm",
+    "prefix-lm",
+    "ner",
+    "pos",
+    "classification",
+    "qa",
+    "multiple-choice",
+    "generation",
+    "lm-eval",
 ]
 # The kinds that label every word of a sentence.
 TAGGING: tuple[TaskKind, ...] = ("ner", "pos")
@@ -29,7 +39,8 @@ class ExamplesRef:
 
 @dataclass(frozen=True, slots=True)
 class TaskRef:
-    """A task: its kind fixes head and metric. The kinds that end in "-lm" score held-out text, without a task adapter.
+    """A task: its kind fixes head and metric. The kinds that end in "-lm" score held-out text, without a task adapter;
+    "lm-eval" is a task of lm-evaluation-harness, without one too.
 
     `metric`: one of the kind's metrics, "" for its first. `prompt`: with a decoder or T5-like backbone, the text that
     the model is given, with `{column}` for the example's fields; `answer`: the text that it must write, likewise.
@@ -40,7 +51,8 @@ class TaskRef:
     long context share (extractive questions), 0 for no windows. `answer_rules`: how answers are made comparable, see
     `jobs.scoring.squad`. `choice_score`: whether a choice's likelihood is the sum over its tokens or their mean.
     `rouge_tokenizer`: "sha256:..." of the SentencePiece model whose pieces ROUGE counts in other languages than
-    English, `rouge_tokenizer_path` where it lies.
+    English, `rouge_tokenizer_path` where it lies. Of lm-eval: `shots` worked examples, None for as many as the task
+    has; `filter` of the answers whose metric counts, "" for the task's first.
     """
 
     name: str
@@ -59,6 +71,8 @@ class TaskRef:
     stop: tuple[str, ...] = ()
     examples: ExamplesRef | None = None
     chat: bool = False
+    shots: int | None = later(None)
+    filter: str = later("")
 
 
 Direction = Literal["max", "min"]
@@ -80,6 +94,17 @@ METRICS: dict[TaskKind, tuple[tuple[str, Direction], ...]] = {
         ("rouge2", "max"),
         ("rougeL", "max"),
         ("chrf", "max"),
+    ),
+    "lm-eval": (
+        ("acc", "max"),
+        ("acc_norm", "max"),
+        ("acc_bytes", "max"),
+        ("acc_mutual_info", "max"),
+        ("exact_match", "max"),
+        ("perplexity", "min"),
+        ("word_perplexity", "min"),
+        ("byte_perplexity", "min"),
+        ("bits_per_byte", "min"),
     ),
 }
 
@@ -103,5 +128,10 @@ def metric_named(kind: TaskKind, metric: str = "") -> tuple[str, Direction]:
 
 
 def is_language_model(kind: TaskKind) -> bool:
-    """Whether a kind scores held-out text, and so has no task adapter."""
+    """Whether a kind asks the language model alone, without a task adapter: held-out text, the harness's tasks."""
+    return is_held_out_text(kind) or kind == "lm-eval"
+
+
+def is_held_out_text(kind: TaskKind) -> bool:
+    """Whether a kind scores the corpora."""
     return kind in ("masked-lm", "causal-lm", "prefix-lm")

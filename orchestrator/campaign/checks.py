@@ -37,6 +37,9 @@ def campaign_faults(campaign: Campaign, document: Document) -> Iterator[Fault]:
         if code not in languages.pool:
             where, todo = document.where(("languages", "start_from", code)), to_pool(code, languages.pool)
             yield Fault("only languages of the pool are trained", where, code, todo)
+    if campaign.corpora.source == "lm-eval":
+        todo = "corpora are texts: take json, text, hub or cldr"
+        yield Fault("a task is no text to learn from", document.where(("corpora", "source")), "lm-eval", todo)
     if any(not is_language_model(task.kind) for task in campaign.tasks) and campaign.task_adapter is None:
         yield Fault("tasks need `task_adapter`", document.where(("tasks",)), "", "say how it is trained")
     for number, task in enumerate(campaign.tasks):

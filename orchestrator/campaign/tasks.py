@@ -9,7 +9,16 @@ from pydantic import Field, model_validator
 
 from jobs.data.cldr_ner import LABELS as CLDR_LABELS
 from jobs.data.sentences import UPOS
-from jobs.spec import HEAD_COLUMNS, METRICS, TAGGING, AnswerRules, TaskKind, TaskRef, is_language_model
+from jobs.spec import (
+    HEAD_COLUMNS,
+    METRICS,
+    TAGGING,
+    AnswerRules,
+    TaskKind,
+    TaskRef,
+    is_held_out_text,
+    is_language_model,
+)
 from orchestrator.campaign.adapters import ForeignAdapterSection, LanguageAdapterSection, TrainingFields
 from orchestrator.campaign.data import DataSection
 from orchestrator.campaign.fields import LanguageCode, Name
@@ -19,7 +28,8 @@ Tokens = Annotated[int, Field(ge=0)]
 
 
 class TaskSection(PromptFields):
-    """One way to score a system. The kinds that end in "-lm" score the corpora, the others have labelled data.
+    """One way to score a system. The kinds that end in "-lm" score the corpora, "lm-eval" asks a task of
+    lm-evaluation-harness, the others have labelled data.
 
     `data` serves the training and the targets; `evaluation_data` is that of the targets where it is another data set.
     """
@@ -48,6 +58,10 @@ class TaskSection(PromptFields):
     )
     stride: Tokens = Field(0, description="qa: tokens that neighbouring windows of a long context share; 0: no windows")
     answer_rules: AnswerRules = Field("squad", description="qa: how answers are made comparable")
+    shots: Annotated[int, Field(ge=0)] | None = Field(
+        None, description="lm-eval: worked examples before each question; default: as many as the task says"
+    )
+    filter: str = Field("", description="lm-eval: which of the task's filters of answers counts; default: its first")
 
     @model_validator(mode="after")
     def _fits_kind(self) -> TaskSection:
@@ -68,7 +82,8 @@ class TaskSection(PromptFields):
         known: dict[TaskKind, tuple[str, ...]] = {"ner": tuple(CLDR_LABELS), "pos": UPOS}
         metric = "" if self.metric == METRICS[self.kind][0][0] else self.metric
         labels = self.labels or known.get(self.kind, ())
-        options: dict[str, Any] = {"stride": self.stride, "answer_rules": self.answer_rules, **self.prompt_of_ref()}
+        asked = {"shots": self.shots, "filter": self.filter, **self.prompt_of_ref()}
+        options: dict[str, Any] = {"stride": self.stride, "answer_rules": self.answer_rules, **asked}
         return TaskRef(self.name, self.kind, labels, metric, **options)
 
 
@@ -78,14 +93,21 @@ def _data_faults(task: TaskSection) -> Iterator[str]:
             yield f"nothing is trained for a {task.kind} task: leave `training` out"
         if task.adapter:
             yield f"a {task.kind} task has no adapter of its own: leave `adapter` out"
-        if task.data or task.evaluation_data or task.labels:
-            yield f"{task.kind} is scored on the corpora: leave `data`, `evaluation_data` and `labels` out"
-        return
+        if is_held_out_text(task.kind):
+            if task.data or task.evaluation_data or task.labels:
+                yield f"{task.kind} is scored on the corpora: leave `data`, `evaluation_data` and `labels` out"
+            return
+        if task.evaluation_data or task.labels or task.sources:
+            yield "a task of the harness has its own: leave `evaluation_data`, `labels` and `sources` out"
     if task.data is None:
         yield f"a {task.kind} task needs `data`"
         return
-    tagged = {"ner": ("json", "conll", "hub", "cldr"), "pos": ("json", "conll", "hub")}
-    known = tagged.get(task.kind, ("json", "csv", "hub"))
+    special = {
+        "ner": ("json", "conll", "hub", "cldr"),
+        "pos": ("json", "conll", "hub"),
+        "lm-eval": ("lm-eval",),
+    }
+    known = special.get(task.kind, ("json", "csv", "hub"))
     for key, data in _data_sets(task):
         if data.source not in known:
             yield f"`{key}` of a {task.kind} task comes from {' or '.join(known)}, not {data.source}"
@@ -119,6 +141,8 @@ def _option_faults(task: TaskSection) -> Iterator[str]:
         yield f"`metric` of a {task.kind} task is one of {', '.join(metrics)}"
     if task.kind != "qa" and (task.stride or task.answer_rules != "squad"):
         yield "`stride` and `answer_rules` are of qa tasks"
+    if task.kind != "lm-eval" and (task.shots is not None or task.filter):
+        yield "`shots` and `filter` are of lm-eval tasks"
     if task.adapter and task.trained_on == "sources":
         yield "an `adapter` from elsewhere was trained in one language: leave `trained_on` out"
     if task.max_length and task.training and "max_length" in task.training.model_fields_set:
@@ -140,6 +164,9 @@ def model_faults(task: TaskSection, adapter: LanguageAdapterSection) -> Iterator
     if task.trained_on == "sources" and not adapter.stacked:
         todo = "take the baseline `multilingual`: it is trained on all `sources`"
         yield "trained_on", "task adapters of this kind are merged, one of each language", todo
+    if task.kind == "lm-eval" and (adapter.stacked or adapter.objective == "masked-lm"):
+        todo = "train lora, ia3, kronecker or prefix on a decoder, by `objective: causal-lm`"
+        yield "kind", "tasks of the harness are for decoders", todo
     if task.prompt and adapter.stacked:
         todo = "give `language_adapter` the section lora, ia3, kronecker or prefix, and a decoder or T5-like backbone"
         yield "prompt", "bottleneck adapters sit on encoders, which cannot be asked in words", todo

@@ -159,6 +159,7 @@ _HUB_TASKS: Mapping[TaskKind, str] = {
     "qa": "question-answering",
     "multiple-choice": "multiple-choice",
     "generation": "text-generation",
+    "lm-eval": "text-generation",
 }
 
 

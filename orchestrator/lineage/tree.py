@@ -14,7 +14,7 @@ from rich.tree import Tree
 
 from jobs.adapters.safe_paths import weights_file
 from jobs.errors import Fault, InputError
-from jobs.spec import is_language_model, metric_named
+from jobs.spec import is_held_out_text, metric_named
 from orchestrator.store.artifacts import ArtifactStore
 from orchestrator.store.layout import RECORD_FILE
 from orchestrator.store.record import Record, read_record
@@ -131,7 +131,7 @@ class _TreeBuilder:
         if "corpus" in spec:
             yield self._data(spec["corpus"], "corpus")
         for one in (objective for objective in record.objectives if "data" in objective):
-            yield self._data(one["data"], "corpus" if is_language_model(one["task"]["kind"]) else "task-data")
+            yield self._data(one["data"], "corpus" if is_held_out_text(one["task"]["kind"]) else "task-data")
         yield self._backbone(spec["backbone"])
 
     def _data(self, ref: Mapping[str, Any], kind: str) -> Node:

@@ -174,7 +174,7 @@ class AdapterSteps:
     def objective(self, target: str, task: TaskSection) -> SearchObjective:
         """What candidates are scored by: the target's validation data for the task."""
         data = self._evaluation_data(task, target, "validation")
-        return SearchObjective(target, self._task_ref(task), data, task.max_length or self.campaign.search.max_length)
+        return SearchObjective(target, self._task_ref(task), data, self._length(task))
 
     def joint_search_spec(
         self, objectives: tuple[SearchObjective, ...], space: SearchSpace, choice: Choice
@@ -221,14 +221,21 @@ class AdapterSteps:
             seed=seed,
             weights=tuple(weights.items()),
             split=split,
-            max_length=task.max_length or self.campaign.search.max_length,
+            max_length=self._length(task),
             mask_probability=self.campaign.language_adapter.training.mask_probability,
             options=options,
         )
         return make_step(spec, {**adapters, **self.task_input(task, seed)})
 
+    def _length(self, task: TaskSection) -> int:
+        """Tokens of a row; 0, of the harness's tasks, for as much as the model reads."""
+        return task.max_length or (0 if task.kind == "lm-eval" else self.campaign.search.max_length)
+
     def _evaluation_data(self, task: TaskSection, target: str, split: Split) -> DataRef:
         """One split of the target's data; of kinds that score held-out text, the corpora."""
+        if task.kind == "lm-eval":
+            assert task.data is not None, "a task of the harness has data"
+            return self.references.harness(task.data, target, split, self._task_ref(task))
         return self.references.data(task.target_data or self.campaign.corpora, target, (split,), task.name)
 
 

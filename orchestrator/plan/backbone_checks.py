@@ -34,6 +34,9 @@ def backbone_faults(campaign: Campaign, name: str, config: Mapping[str, Any]) ->
             yield Fault("bottleneck adapters do not sit in this architecture", "language_adapter", kind, todo)
         return
     for task in tasks:
+        if task.kind == "lm-eval" and config.get("is_encoder_decoder"):
+            todo = "use a decoder: Llama, Qwen, Gemma and their like"
+            yield Fault("tasks of the harness are for decoders", f"task {task.name}", kind, todo)
         if not task.prompt and not is_language_model(task.kind) and not has_head(kind, task.kind):
             what = "no head of this architecture beside adapters of PEFT's kinds"
             todo = "use XLM-R, RoBERTa or BERT, bottleneck adapters, or give the task a `prompt`"
@@ -65,6 +68,8 @@ def _lengths(campaign: Campaign, tasks: Sequence[TaskSection]) -> dict[str, int]
     for task in tasks:
         if task.max_length:
             lengths[f"task {task.name}: max_length"] = task.max_length
+            continue
+        if task.kind == "lm-eval":
             continue
         lengths["search.max_length"] = campaign.search.max_length
         if campaign.task_adapter and not is_language_model(task.kind):

@@ -12,6 +12,7 @@ from jobs.backbones.catalogue import PACKAGED
 from jobs.data.cldr import covered_languages
 from jobs.data.resolve import DataRequest, data_place, data_ref
 from jobs.errors import Fault, InputError, raise_all
+from jobs.evaluation.harness_tasks import pinned_task
 from jobs.files.digest import directory_digest
 from jobs.models.config_gate import checked_model_files, has_chat_template
 from jobs.models.weights_gate import stored_shapes
@@ -32,9 +33,10 @@ class References:
         """
         self.cache, self._registered = cache, registered
         self.faults: list[Fault] = []
-        self.notes: list[str] = []  # what cannot be known of adapters from elsewhere
+        self.notes: list[str] = []  # what cannot be known of adapters from elsewhere, what is fetched
         self.config: Mapping[str, Any] = {}  # of a backbone on this machine
         self._made: dict[tuple[int, str, tuple[Split, ...]], DataRef] = {}
+        self._harness: dict[tuple[int, str, Split, TaskRef], DataRef] = {}
         self._places: dict[tuple[str, ...], str] = {}
         self._covered: frozenset[str] | None = None
         self._chats: bool | None = None  # a campaign has one backbone
@@ -120,6 +122,23 @@ class References:
             self._made[key] = self._resolve(section.of(language), language, needed, purpose)
         return self._made[key]
 
+    def harness(self, section: DataSection, language: str, split: Split, task: TaskRef) -> DataRef:
+        """A task of lm-evaluation-harness in one language; what keeps it from being scored joins the faults."""
+        key = (id(section), language, split, task)
+        if key not in self._harness:
+            known = len(self.faults)
+            found = self.data(section, language, (split,), task.name)
+            try:
+                found = pinned_task(found, split, task, self.cache) if len(self.faults) == known else found
+            except InputError as wrong:
+                self.faults += wrong.faults
+            if found.subset:
+                where = f"{found.subset} at {found.revision.partition('@')[2][:40]}"
+                said = f"task {task.name}: the data of {found.dataset} are fetched from the hub, {where}"
+                self.notes += [said] if said not in self.notes else []
+            self._harness[key] = found
+        return self._harness[key]
+
     def data_if_any(self, section: DataSection, language: str, purpose: str) -> DataRef | None:
         """As `data` for the training split; None, and no fault, where there is none."""
         known = len(self.faults)
@@ -161,7 +180,8 @@ class References:
         other = self._places.setdefault(data_place(request), request.language)
         if other != request.language and resolve_language(other).key != resolve_language(request.language).key:
             where = f"{purpose} of {request.language}"
-            keys = "`dataset`, `subset`, `directory` or `rows`" if section.source == "hub" else "`files`"
+            named = {"hub": "`dataset`, `subset`, `directory` or `rows`", "lm-eval": "`dataset`"}
+            keys = named.get(section.source, "`files`")
             todo = f"put {{language}}, {{iso639_3}} or {{name}} into {keys}, or give one of them data in `elsewhere`"
             self.faults.append(Fault(f"the same data as {other}", where, section.files or section.dataset, todo))
 

@@ -12,7 +12,7 @@ from orchestrator.results.comparisons import Result
 from orchestrator.results.searches import Gain
 
 DASH = "–"
-# Losses have three digits, all other metrics are points from 0 to 100 and have two.
+# Losses have three digits, most other metrics are points from 0 to 100 and have two.
 _LOSSES = {"mlm_loss": "masked-LM loss", "lm_loss": "language-model loss"}
 _POINTS = {
     "f1": "F1",
@@ -22,10 +22,21 @@ _POINTS = {
     "rouge2": "ROUGE-2",
     "rougeL": "ROUGE-L",
     "chrf": "chrF",
+    "acc": "accuracy",
+    "acc_norm": "accuracy by length",
+    "acc_bytes": "accuracy by bytes",
+    "acc_mutual_info": "accuracy by mutual information",
+}
+# Of texts, without a unit of their own; three digits.
+_RATIOS = {
+    "perplexity": "perplexity",
+    "word_perplexity": "perplexity of words",
+    "byte_perplexity": "perplexity of bytes",
+    "bits_per_byte": "bits per byte",
 }
 # What a joint search is chosen by, as a share of the plain mean's error.
 _JOINT = {"joint_regret": "greatest loss", "joint_mean": "mean gain", "joint_worst": "least gain"}
-_METRICS = {**_LOSSES, **_POINTS, **_JOINT}
+_METRICS = {**_LOSSES, **_POINTS, **_RATIOS, **_JOINT}
 _TASKS = {
     "ner": "NER",
     "pos": "Part-of-speech",
@@ -34,8 +45,13 @@ _TASKS = {
     "multiple-choice": "Multiple choice",
     "generation": "Generation",
     "masked-lm": "Masked LM",
+    "lm-eval": "Harness",
 }
-_DIRECTIONS = {"mlm_loss": "nat per masked token, lower is better", "lm_loss": "nat per token, lower is better"}
+_DIRECTIONS = {
+    "mlm_loss": "nat per masked token, lower is better",
+    "lm_loss": "nat per token, lower is better",
+    **dict.fromkeys(_RATIOS, "lower is better"),
+}
 
 
 def score(metric: str, value: float) -> str:
@@ -68,6 +84,8 @@ def gain_unit(metric: str) -> str:
     """What a gain is counted in."""
     if metric in _LOSSES:
         return f"nat of {_LOSSES[metric]}"
+    if metric in _RATIOS:
+        return _RATIOS[metric]
     return "F1 points" if metric == "f1" else f"points of {metric_name(metric)}"
 
 
@@ -76,6 +94,8 @@ def gain_words(metric: str, gain: float) -> tuple[str, str]:
     better = gain >= 0
     if metric in _LOSSES:
         words = f"nat {'less' if better else 'more'} {_LOSSES[metric]}"
+    elif metric in _RATIOS:
+        words = f"{'less' if better else 'more'} {_RATIOS[metric]}"
     elif metric == "f1":
         words = f"F1 points {'more' if better else 'less'}"
     else:

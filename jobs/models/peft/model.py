@@ -95,7 +95,12 @@ def applied_adapters(language_model: LanguageModel, adapters: Sequence[Adapter])
 
 
 def token_losses(language_model: LanguageModel, batch: LmRows) -> Tensor:
-    """Cross-entropy in nats of each labelled token [M], under whatever adapters are applied.
+    """Cross-entropy in nats of each labelled token [M], under whatever adapters are applied."""
+    return language_model.head.losses(predicting_states(language_model, batch), batch.labels)
+
+
+def predicting_states(language_model: LanguageModel, batch: LmRows) -> Tensor:
+    """What the output embeddings are given at the wanted places, [M, n], under whatever adapters are applied.
 
     Padding is on the right: a decoder never looks there, so it needs no mask and keeps its fastest attention.
     """
@@ -117,5 +122,4 @@ def token_losses(language_model: LanguageModel, batch: LmRows) -> Tensor:
                 )
     groups, width = rows.positions.shape[0], caught.hidden.shape[-1]
     own = caught.hidden.reshape(groups, -1, width)
-    chosen = own.gather(1, rows.positions[..., None].expand(-1, -1, width))[rows.valid]
-    return language_model.head.losses(chosen, batch.labels)
+    return own.gather(1, rows.positions[..., None].expand(-1, -1, width))[rows.valid]
