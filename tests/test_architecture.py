@@ -56,7 +56,7 @@ ROOMS = {
     "plots": "scheduling",
     "report": "campaign plan plots results store",
     "run": "campaign execution lineage plan report scheduling search store",
-    "cli": "campaign clusters execution lineage plan plots report run scheduling search store",
+    "cli": "campaign clusters execution lineage plan plots report results run scheduling search store",
     "__main__": "cli",
 }
 SEARCH_SPACES = {"mixtures": "", "relatedness": "", "strategies": "mixtures"}

@@ -30,6 +30,7 @@ def campaign_faults(campaign: Campaign, document: Document) -> Iterator[Fault]:
     yield from _deepspeed(campaign, document)
     yield from _dropout(campaign, document)
     yield from _folds(campaign, document)
+    yield from _judged(campaign, document)
     languages = campaign.languages
     if not (languages.pool or languages.best_covered or languages.adapters):
         yield Fault("no languages", document.where(("languages",)), "", "name a `pool`, `best_covered` or `adapters`")
@@ -68,6 +69,19 @@ def _folds(campaign: Campaign, document: Document) -> Iterator[Fault]:
         yield Fault("folds need every candidate on the whole validation set", where, section.strategy, todo)
     if section.folds and any(comparison.kind == "joint" for comparison in campaign.comparisons):
         yield Fault("a joint comparison chooses on the whole validation set", where, todo="leave `folds` out")
+
+
+def _judged(campaign: Campaign, document: Document) -> Iterator[Fault]:
+    """Comparisons whose candidates are more than sums of language adapters, so that text cannot judge them."""
+    labelled = {task.name for task in campaign.tasks if not is_language_model(task.kind)}
+    where = document.where(("search", "judged_by"))
+    for comparison in campaign.comparisons if "text" in campaign.search.judged_by else ():
+        if isinstance(comparison, MixtureSection | JointSection) and labelled.intersection(comparison.tasks):
+            todo = "leave `judged_by` out"
+            if comparison.kind == "joint":
+                todo += ", and list a task that scores text among its own"
+            what = f"text judges comparisons of kind zero-shot and enhancement, not {comparison.kind}"
+            yield Fault(what, where, comparison.name, todo)
 
 
 def _unknown_tasks(

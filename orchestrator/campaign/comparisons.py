@@ -12,7 +12,7 @@ from jobs.files.yaml_document import nearest
 from jobs.merging.recipe import Operators, Space
 from jobs.spec import Choice
 from jobs.spec import Method as Rule
-from orchestrator.campaign.fields import Distance, LanguageCode, Name, Positive, StrictModel
+from orchestrator.campaign.fields import Distance, LanguageCode, Name, Positive, StrictModel, as_list
 from orchestrator.campaign.methods import KEY, Method, is_searched, parse_line, stacked_keys
 from orchestrator.campaign.presets import PRESETS
 from orchestrator.campaign.prompts import ExamplesSection, Stop, examples_faults
@@ -27,15 +27,11 @@ class WithinSection(StrictModel):
     geographic: Bound = 0.3
 
 
-def _as_list(by: object) -> object:
-    return (by,) if isinstance(by, str) else by
-
-
 # Distances to choose by, the wanted one first.
 Order = Annotated[
     tuple[Distance, ...],
     Field(min_length=1),
-    BeforeValidator(_as_list, json_schema_input_type=str | list[str]),
+    BeforeValidator(as_list, json_schema_input_type=str | list[str]),
 ]
 
 

@@ -32,6 +32,11 @@ def _known_distance(by: str) -> str:
     return by
 
 
+def as_list(value: object) -> object:
+    """A text alone as a list of one."""
+    return (value,) if isinstance(value, str) else value
+
+
 Distance = Annotated[str, AfterValidator(_known_distance)]
 LanguageCode = Annotated[str, AfterValidator(_known_language)]
 

@@ -64,14 +64,14 @@ def leak_notes(campaign: Campaign) -> Iterator[str]:
     compared = {name for comparison in campaign.comparisons for name in comparison.tasks}
     for task in campaign.tasks:
         if task.name in compared and task.data is not None:
-            yield from dict.fromkeys(_of_task(task))
+            yield from dict.fromkeys(_of_task(task, "labels" in campaign.search.judged_by))
 
 
-def _of_task(task: TaskSection) -> Iterator[str]:
+def _of_task(task: TaskSection, chosen_by_labels: bool) -> Iterator[str]:
     assert task.data is not None
     tested = _place(task.target_data or task.data, "test")
     uses = [(_place(task.data.of(task.language), split), use) for split, use in _USES.items()]
-    if task.evaluation_data is not None:
+    if task.evaluation_data is not None and chosen_by_labels:
         uses.append((_place(task.evaluation_data, "validation"), "chooses the weights"))
     for used, use in uses:
         for known in _KNOWN:

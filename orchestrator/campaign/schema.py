@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from jobs.data.cldr import covered_languages
 from jobs.errors import Fault, InputError
@@ -14,7 +14,7 @@ from jobs.spec import StrategyName
 from orchestrator.campaign.adapters import ForeignAdapterSection, LanguageAdapterSection, TaskAdapterSection
 from orchestrator.campaign.comparisons import ComparisonSection, ZeroShotSection
 from orchestrator.campaign.data import BackboneSection, DataSection
-from orchestrator.campaign.fields import LanguageCode, Name, Seed, StrictModel
+from orchestrator.campaign.fields import LanguageCode, Name, Seed, StrictModel, as_list
 from orchestrator.campaign.resources import ResourcesSection
 from orchestrator.campaign.tasks import TaskSection
 from search_spaces.relatedness.codes import in_any_spelling, resolve_language
@@ -70,6 +70,13 @@ class SpaceSection(StrictModel):
         return self
 
 
+# What candidates are judged by.
+Judge = Literal["labels", "text"]
+Judges = Annotated[
+    tuple[Judge, ...], Field(min_length=1), BeforeValidator(as_list, json_schema_input_type=Judge | list[Judge])
+]
+
+
 class SearchSection(StrictModel):
     """How weights are searched, on validation data alone. By default every lambda of a grid from 0 to 1."""
 
@@ -88,6 +95,19 @@ class SearchSection(StrictModel):
     folds: Annotated[int, Field(ge=0)] = Field(
         0, description="choose by this many folds of the validation set, each left out in turn; 0: on the whole set"
     )
+    judged_by: Judges = Field(
+        ("labels",),
+        description="labels: the task's metric on labelled validation data; text: the language-model loss of the "
+        "target's unlabelled validation text (zero-shot and enhancement); of a list the first one decides, and the "
+        "report shows what the other would have chosen",
+    )
+
+    @field_validator("judged_by")
+    @classmethod
+    def _each_judge_once(cls, judges: tuple[Judge, ...]) -> tuple[Judge, ...]:
+        if len(set(judges)) < len(judges):
+            raise ValueError("a judge is named twice")
+        return judges
 
 
 class Campaign(StrictModel):

@@ -4,105 +4,108 @@ world.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jobs.errors import Fault, InputError, raise_all
-from orchestrator.campaign.data import BackboneSection, DataSection
+from jobs.errors import Fault, InputError
+from jobs.files.atomic import write_text
 from orchestrator.cli.options import HERE, Workspace, console, looked_at, path_option
+from orchestrator.cli.relatedness import FIRST_TEXTS, Asked
 from orchestrator.plots.language_map import draw_map
 from search_spaces.relatedness.codes import resolve_language, resolve_languages
-from search_spaces.relatedness.distances import DistanceSource, distance_source, kind_faults
+from search_spaces.relatedness.distance_tables import table_text
+from search_spaces.relatedness.distances import DistanceSource, distance_source
+from search_spaces.relatedness.model_distances import MODEL_KINDS
 from search_spaces.relatedness.ranking import Ranking, rank
-from search_spaces.relatedness.text_distances import TEXT_KINDS, TextDistances
+from search_spaces.relatedness.text_distances import TEXT_KINDS
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 
 def related(
-    target: str,
-    pool: Annotated[str, typer.Option(help="languages to rank, separated by commas; default: those of `covered`")] = "",
+    target: Annotated[str, typer.Argument(help="language code; several are separated by commas")],
+    pool: Annotated[
+        str, typer.Option(help="languages to rank, separated by commas; default: those of `covered`, or with adapters")
+    ] = "",
     by: Annotated[
-        str, typer.Option(help="distance, several with +, mixed, or all; of texts: overlap, characters")
+        str,
+        typer.Option(
+            help="distance, several with +, mixed, or all; of texts: overlap, characters; of a model: neighbours; of "
+            "a campaign's adapters: loss, vectors"
+        ),
     ] = "syntactic",
     source: Annotated[str, typer.Option(help="uriel, urielplus, or the file of a table of distances")] = "uriel",
     text: Annotated[
-        Path | None, path_option(purpose="of texts: the target's own, a text, JSON or CSV file; default: as --corpora")
+        Path | None,
+        path_option(purpose="the target's own text: a text, JSON or CSV file, with {language} for several targets"),
     ] = None,
     corpora: Annotated[
         str, typer.Option(help="of texts: the pool's files, with {language} for the code; default: the CLDR")
     ] = "",
-    backbone: Annotated[str, typer.Option(help="overlap: whose pieces, a name or a directory")] = "embedded",
+    backbone: Annotated[str, typer.Option(help="whose pieces, states or losses, a name or a directory")] = "embedded",
     workspace: Workspace = HERE,
+    campaign: Annotated[str, typer.Option(help="loss, vectors: the campaign whose adapters are asked")] = "",
+    texts: Annotated[int, typer.Option(min=1, help="neighbours, loss: the first so many texts")] = FIRST_TEXTS,
+    layer: Annotated[int, typer.Option(min=0, help="neighbours: the layer; 0: two thirds of the depth")] = 0,
+    out: Annotated[
+        Path | None, path_option("--out", "-o", purpose="a table of these distances, for `related.source` to take")
+    ] = None,
 ) -> None:
     """Rank the languages of a pool by their distance to a target."""
-    codes = _codes(pool) or _covered_but(target)
-    if by.split("+")[0].strip() not in TEXT_KINDS:
-        console.print(related_table(target, codes, by, distance_source(source, (target, *codes))))
-        return
-    with looked_at(workspace) as place:
-        asked = TextsAsked(text, corpora, backbone, place / "cache")
-        console.print(related_table(target, codes, by, asked.distances(target, codes, by)))
+    targets, codes = _codes(target), _codes(pool)
+    if out is not None:
+        _check_out(out, by)
+    kind = by.split("+")[0].strip()
+    asked = Asked(by, text, corpora, backbone, campaign, texts, layer)
+    rankings = []
+    with looked_at(workspace) if campaign or kind in (*TEXT_KINDS, *MODEL_KINDS) else _nowhere() as place:
+        if not codes:
+            codes = asked.languages(place) if campaign else _covered_but(targets)
+        measured = asked.model_distances(targets, codes, place) if by in MODEL_KINDS else None
+        for one in targets:
+            found: DistanceSource
+            if measured is not None:
+                found = measured
+            elif kind in TEXT_KINDS:
+                found = asked.text_distances(one, codes, place)
+            else:
+                found = distance_source(source, (one, *codes))
+            rankings.append(rank(one, codes, by, found))
+            console.print(related_table(rankings[-1]))
+    if out is not None:
+        write_text(out, table_text(_rows(rankings)))
+        console.print(f"table: {out}, for a campaign: related: {{by: {by}, source: {out}}}", soft_wrap=True)
 
 
-@dataclass(frozen=True, slots=True)
-class TextsAsked:
-    """Where the texts of a comparison are: the target's file, the pattern of the others' ("": the CLDR), and whose
-    tokenizer cuts them. `cache` keeps what was counted.
-    """
-
-    text: Path | None
-    corpora: str
-    backbone: str
-    cache: Path
-
-    def distances(self, target: str, pool: Sequence[str], by: str) -> TextDistances:
-        """Distances of target and pool. Raises InputError for texts that cannot be read, and a target's that is too
-        short.
-        """
-        from orchestrator.plan.pinned_references import References
-        from orchestrator.plan.text_source import text_distances
-
-        if self.text and not self.text.is_file():
-            raise InputError(Fault("there is no such file", "--text", str(self.text)))
-        kinds = [kind.strip() for kind in by.split("+")]
-        raise_all(kind_faults(by, tuple(TEXT_KINDS)))
-        references = References(self.cache)
-        backbone = references.backbone(_backbone_section(self.backbone))
-        own = {target: _files_section(str(self.text))} if self.text else {}
-        corpora = _files_section(self.corpora) if self.corpora else DataSection(source="cldr")
-        found = text_distances(kinds, (target, *pool), references, corpora, backbone, own)
-        where = str(self.text or self.corpora or "the CLDR")
-        raise_all(
-            Fault(f"no distance by {kind}", where, short[target], "give another --text, or choose another distance")
-            for kind, short in found.short.items()
-            if target in short
-        )
-        return found
+@contextmanager
+def _nowhere() -> Iterator[Path]:
+    """For what needs no workspace."""
+    yield HERE
 
 
-def _backbone_section(named: str) -> BackboneSection:
-    return BackboneSection(path=named) if Path(named).is_dir() else BackboneSection(name=named)
+def _check_out(out: Path, by: str) -> None:
+    if any(kind.strip() in TEXT_KINDS for kind in by.split("+")):
+        raise InputError(Fault("a campaign counts its own texts", "--out", by, f"leave it out, and write `by: {by}`"))
+    if out.exists():
+        raise InputError(Fault("the output exists already", str(out), todo="remove it or give another --out"))
 
 
-def _files_section(pattern: str) -> DataSection:
-    suffix = Path(pattern.removesuffix(".gz")).suffix
-    source: Literal["json", "csv", "text"] = "text"
-    if suffix in (".json", ".jsonl", ".csv"):
-        source = "csv" if suffix == ".csv" else "json"
-    return DataSection(source=source, files=pattern)
+def _rows(rankings: Sequence[Ranking]) -> Iterator[tuple[str, str, str, float]]:
+    for ranking in rankings:
+        for one in ranking.related:
+            yield from ((ranking.target.code, one.code, kind, value) for kind, value in one.by_kind)
 
 
-def _covered_but(target: str) -> list[str]:
+def _covered_but(targets: Sequence[str]) -> list[str]:
     from jobs.data.cldr import covered_languages
 
-    wanted = resolve_language(target).key
-    return [code for code in covered_languages() if resolve_language(code).key != wanted]
+    wanted = {one.key for one in resolve_languages(targets)}
+    return [code for code in covered_languages() if resolve_language(code).key not in wanted]
 
 
 def map_(
@@ -129,24 +132,19 @@ def _codes(text: str) -> list[str]:
 _NARROWEST = 76  # columns of a table, so that title and caption keep their lines
 
 
-def related_table(
-    target: str,
-    pool: Sequence[str],
-    by: str | Sequence[str] = "syntactic",
-    source: DistanceSource | None = None,
-) -> Table:
-    """The pool by distance to `target`, one row a language: rank, code, name, distance, and each kind where
+def related_table(ranking: Ranking) -> Table:
+    """A ranking, one row a language: rank, code, name, distance, and each kind where
     several are averaged.
 
     Languages without a distance come last with what they lack; ties share a rank; source and remarks are the
-    caption. Raises as `rank`.
+    caption.
     """
     from rich.table import Table
 
-    ranking = rank(target, pool, by, source)
-    names = {language.code: language.name for language in resolve_languages(pool)}
+    everyone = (*(one.code for one in ranking.related), *(code for code, _ in ranking.missing))
+    names = {language.code: language.name for language in resolve_languages(everyone)}
     kinds = "+".join(ranking.kinds)
-    title = f"Related to {target} ({ranking.target.name}) by {kinds} distance"
+    title = f"Related to {ranking.target.code} ({ranking.target.name}) by {kinds} distance"
     table = Table(title=title, caption=_caption(ranking), min_width=_NARROWEST)
     table.add_column("rank", justify="right")
     table.add_column("code", style="bold")

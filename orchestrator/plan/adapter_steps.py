@@ -32,7 +32,7 @@ from orchestrator.campaign.tasks import TaskSection
 from orchestrator.plan.backbone_checks import backbone_faults
 from orchestrator.plan.pinned_references import References
 from orchestrator.plan.searches import joint_strategy, planned_strategy, search_faults
-from orchestrator.plan.text_source import text_distances
+from orchestrator.plan.text_source import TextPlaces, text_distances
 from orchestrator.store.step import Step, make_step
 from search_spaces.mixtures.spaces import size
 from search_spaces.relatedness.text_distances import TextDistances
@@ -106,7 +106,8 @@ class AdapterSteps:
 
     def texts(self, kinds: Sequence[str], languages: Sequence[str]) -> TextDistances:
         """Distances of languages by their texts in the campaign's corpora. Raises InputError for faulty texts."""
-        return text_distances(kinds, languages, self.references, self.campaign.corpora, self.backbone, {})
+        places = TextPlaces(self.references, self.campaign.corpora, {})
+        return text_distances(kinds, languages, places, self.backbone)
 
     def task(self, task: TaskSection, seed: int, code: str = "") -> Step:
         """The adapter of a task, trained in `code` (default: as the task says), or in all its `sources`."""

@@ -9,12 +9,13 @@ from typing import Literal
 from jobs.spec import MergeSpec, TaskRef
 from orchestrator.campaign.comparisons import ComparisonSection, MixtureSection
 from orchestrator.campaign.methods import Method
+from orchestrator.campaign.schema import Judge
 from orchestrator.campaign.tasks import TaskSection
 from orchestrator.plan.adapter_steps import AdapterSteps
 from orchestrator.store.step import Step, make_step
 from search_spaces.relatedness.selection import Selection
 
-SystemRole = Literal["proxy", "own", "fixed", "baseline", "bare", "pair", "arithmetic"]
+SystemRole = Literal["proxy", "own", "fixed", "baseline", "bare", "pair", "judged", "arithmetic"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,7 @@ class PlannedComparison:
 
     `source`: language of the task's training data. `method`: what was searched, of a mixture; None for language
     arithmetic with its own baselines. `budget`: tokens that the target's own adapter was trained on, 0 as the
-    campaign says.
+    campaign says. `judges`: the search of each judge, the deciding one first, where text is among them.
     """
 
     section: ComparisonSection
@@ -47,6 +48,7 @@ class PlannedComparison:
     source: str
     method: Method | None = None
     budget: int = 0
+    judges: tuple[tuple[Judge, Step], ...] = ()
 
     @property
     def name(self) -> str:

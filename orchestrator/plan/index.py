@@ -15,7 +15,7 @@ from pydantic import TypeAdapter
 from jobs.errors import Fault, InputError
 from jobs.files.atomic import write_text
 from jobs.runtime.redaction import redacted
-from jobs.spec import metric_of
+from jobs.spec import SearchSpec, metric_of
 from orchestrator.campaign.notes import campaign_notes
 from orchestrator.campaign.published import read_published
 from orchestrator.plan.comparisons import PlannedComparison, SystemRole
@@ -87,7 +87,9 @@ class RelatedChoice:
 class Comparison:
     """One target and task with the systems that are scored on it, as the plan laid it out.
 
-    `budget`: tokens that the target's own adapter was trained on; 0 where the section has no budgets.
+    `budget`: tokens that the target's own adapter was trained on; 0 where the section has no budgets. `judges`: where
+    text is one, the search of each judge, the deciding one first. `validation`: the metric of the candidates' scores,
+    "" for the comparison's own.
     """
 
     name: str
@@ -107,6 +109,13 @@ class Comparison:
     merges: dict[int, str] = field(default_factory=dict)
     systems: tuple[System, ...]
     related: RelatedChoice = RelatedChoice()
+    judges: dict[str, str] = field(default_factory=dict)
+    validation: str = ""
+
+    @property
+    def judged(self) -> tuple[str, Literal["max", "min"]]:
+        """Metric and direction of the scores that candidates were chosen by."""
+        return (self.validation, "min") if self.validation else (self.metric, self.mode)
 
     @property
     def is_joint(self) -> bool:
@@ -186,7 +195,18 @@ def _comparison(planned: PlannedComparison) -> Comparison:
             System(one.name, one.label, one.role, one.languages, _keys(one.evaluations)) for one in planned.systems
         ),
         related=_choice(planned.related),
+        judges={judge: step.key for judge, step in planned.judges},
+        validation=_judged_by(planned),
     )
+
+
+def _judged_by(planned: PlannedComparison) -> str:
+    """The metric of a search that text decides; "" where the task's own metric does."""
+    if not planned.judges or planned.judges[0][0] == "labels":
+        return ""
+    spec = planned.search.spec
+    assert isinstance(spec, SearchSpec)
+    return metric_of(spec.task)[0]
 
 
 def _choice(made: Selection) -> RelatedChoice:

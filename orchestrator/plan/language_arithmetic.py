@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 
-from jobs.spec import GRID, MixtureSpace, SearchSpec
+from jobs.spec import GRID, MixtureSpace, SearchSpec, is_language_model
 from orchestrator.campaign.comparisons import EnhancementSection, ZeroShotSection
+from orchestrator.campaign.schema import Judge
 from orchestrator.campaign.tasks import TaskSection
 from orchestrator.plan.adapter_steps import AdapterSteps
 from orchestrator.plan.comparisons import PlannedComparison, PlannedSystem, merged_system, merges_of, weighted_system
@@ -23,7 +25,8 @@ def language_arithmetic(
 ) -> PlannedComparison:
     """One target on one task: pairs of the task's language, the related ones and, to enhance it, the target's own.
 
-    The baselines are the adapters alone, their mean, and no language adapter at all.
+    The baselines are the adapters alone, their mean, and no language adapter at all. What the first of the campaign's
+    judges chooses is put to the test, and what another would have chosen stands beside it.
     """
     sources = [one.code for one in related.chosen]
     enhanced = isinstance(section, EnhancementSection)
@@ -31,8 +34,12 @@ def language_arithmetic(
     pairs = [(task.language, other) for other in others if other != task.language]
     if enhanced:
         pairs += [(source, target) for source in sources]
-    search = _search(adapters, target, task, tuple(pairs))
-    merges = merges_of(adapters, search, target, task.name)
+    judges = _judges(adapters, task)
+    searches = {judge: _search(adapters, target, scored, tuple(pairs)) for judge, scored in judges.items()}
+    merges = {judge: merges_of(adapters, search, target, judges[judge].name) for judge, search in searches.items()}
+    first = next(iter(judges))
+    others = [judge for judge in judges if judge != first]
+    search = searches[first]
     weighted = partial(weighted_system, adapters, target, task)
     half = dict.fromkeys(pairs[0], 0.5)
     systems = (
@@ -40,10 +47,33 @@ def language_arithmetic(
         *(weighted((f"proxy:{code}", f"{code} adapter", "proxy"), {code: 1.0}) for code in (task.language, *sources)),
         *([weighted(("own", f"{target} adapter (MAD-X)", "own"), {target: 1.0})] if enhanced else []),
         weighted((f"fixed:{'+'.join(half)}", f"lambda 0.5 of {' and '.join(half)}", "fixed"), half),
-        *(_of_pair(adapters, search, target, task, pair) for pair in _compared_pairs(search, enhanced)),
-        merged_system(adapters, target, task, merges, "language arithmetic"),
+        *(
+            _of_pair(adapters, search, target, (task, judges[first]), pair)
+            for pair in _compared_pairs(search, enhanced)
+        ),
+        *(_of_judge(merged_system(adapters, target, task, merges[other], ""), other) for other in others),
+        merged_system(adapters, target, task, merges[first], "language arithmetic"),
     )
-    return PlannedComparison(section, target, task.ref, related, search, merges, systems, task.language)
+    judged = tuple(searches.items()) if "text" in searches else ()
+    about = (section, target, task.ref, related)
+    return PlannedComparison(*about, search, merges[first], systems, task.language, judges=judged)
+
+
+def _judges(adapters: AdapterSteps, task: TaskSection) -> Mapping[Judge, TaskSection]:
+    """What candidates are scored for, the judge that decides first: the task itself, or language modelling on the
+    target's text. That is the campaign's own task of this kind, if it has one, so that the search is the same step.
+    """
+    if is_language_model(task.kind):
+        return {"labels": task}
+    kind = adapters.campaign.language_adapter.objective
+    own = (one for one in adapters.campaign.tasks if one.kind == kind)
+    text = next(own, TaskSection(name="text", kind=kind, language=task.language))
+    return {judge: task if judge == "labels" else text for judge in adapters.campaign.search.judged_by}
+
+
+def _of_judge(tested: PlannedSystem, judge: Judge) -> PlannedSystem:
+    label = f"language arithmetic, chosen by {judge}"
+    return PlannedSystem(f"by:{judge}", label, "judged", (), tested.evaluations)
 
 
 def _compared_pairs(search: Step, enhanced: bool) -> tuple[tuple[str, str], ...]:
@@ -58,9 +88,11 @@ def _compared_pairs(search: Step, enhanced: bool) -> tuple[tuple[str, str], ...]
 
 
 def _of_pair(
-    adapters: AdapterSteps, search: Step, target: str, task: TaskSection, pair: tuple[str, str]
+    adapters: AdapterSteps, search: Step, target: str, tasks: tuple[TaskSection, TaskSection], pair: tuple[str, str]
 ) -> PlannedSystem:
-    merges = merges_of(adapters, search, target, task.name, pair=pair)
+    """`tasks`: what is tested, and what the search scores."""
+    task, scored = tasks
+    merges = merges_of(adapters, search, target, scored.name, pair=pair)
     label = f"LA({', '.join(pair)})"
     tested = merged_system(adapters, target, task, merges, label)
     return PlannedSystem(f"pair:{'+'.join(pair)}", label, "pair", pair, tested.evaluations)

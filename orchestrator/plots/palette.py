@@ -24,6 +24,7 @@ COLOURS: dict[str, tuple[str, str]] = {
     "own": ("#b5508c", "#e592c3"),
     "fixed": ("#7f8891", "#a3acb5"),
     "bare": ("#8a6d5a", "#c2a591"),
+    "judged": ("#4f6d8f", "#93b0d1"),
 }
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 _SVG = "http://www.w3.org/2000/svg"

@@ -129,7 +129,8 @@ def panel_title(result: Result) -> str:
     """The target, its task, and the method where the comparison's name has it."""
     comparison = result.comparison
     several = f", {comparison.method}" if comparison.method and comparison.method in comparison.name else ""
-    return f"{result.target_name}, {task_title(comparison)}{several}"
+    judge = f", chosen by {metric_name(comparison.validation)}" if comparison.validation else ""
+    return f"{result.target_name}, {task_title(comparison)}{several}{judge}"
 
 
 def mixture_words(weights: Iterable[tuple[str, float]]) -> str:

@@ -15,6 +15,7 @@ from orchestrator.report.render import markdown, page
 from orchestrator.report.sections.budgets import budgets_section
 from orchestrator.report.sections.cost import cost_section, search_section
 from orchestrator.report.sections.joint import joint_section
+from orchestrator.report.sections.judges import judges_section
 from orchestrator.report.sections.lambda_curves import lambda_section, related_section
 from orchestrator.report.sections.papers import papers_section
 from orchestrator.report.sections.provenance import loading_section, provenance_section
@@ -72,6 +73,7 @@ def build(inputs: ReportInputs, results: Sequence[Result], folder: Path) -> Docu
         papers_section(inputs, results),
         gains_section(results),
         budgets_section(results),
+        judges_section(inputs, results),
         lambda_section(inputs, results),
         joint_section(joint),
         search_section([*(one for one in results if not one.comparison.is_joint), *map(as_result, joint)]),

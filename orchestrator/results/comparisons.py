@@ -23,6 +23,9 @@ from orchestrator.results.searches import Flatness, Gain, Search, alone_scores, 
 from orchestrator.results.significance import resamples_for
 from orchestrator.store.record import Record
 
+# Roles of systems that arithmetic is compared with, beside the better proxy.
+_COMPARED = ("own", "fixed", "baseline", "judged")
+
 
 @dataclass(frozen=True, slots=True)
 class ScoredSystem:
@@ -64,7 +67,9 @@ class Result:
         return next((system for system in self.systems if system.role == role), None)
 
     def gain(self, role: str) -> Gain | None:
-        """Gain over the better proxy ("proxy"), the own adapter ("own"), lambda 0.5 ("fixed"), the first "baseline"."""
+        """Gain over the better proxy ("proxy"), the own adapter ("own"), lambda 0.5 ("fixed"), the first "baseline",
+        what another judge chose ("judged").
+        """
         return next((gain for gain in self.gains if gain.role == role), None)
 
     @property
@@ -85,7 +90,7 @@ def _result(inputs: ReportInputs, comparison: Comparison) -> Result:
     search = read_search(inputs, comparison)
     alone = alone_scores(inputs, comparison)
     systems = tuple(_scored(inputs, comparison.metric, system, alone) for system in comparison.systems)
-    better = _better_proxy(systems, comparison.mode)
+    better = _better_proxy(systems, comparison.judged[1])
     gains = _gains(inputs, comparison, better)
     flatness = read_flatness(inputs, comparison, search, gains) if search else None
     name = inputs.language(comparison.target)
@@ -124,7 +129,7 @@ def _gains(inputs: ReportInputs, comparison: Comparison, better_proxy: str) -> t
     ours = next((system for system in comparison.systems if system.role == "arithmetic"), None)
     if ours is None:
         return ()
-    baselines = [s for s in comparison.systems if s.name == better_proxy or s.role in ("own", "fixed", "baseline")]
+    baselines = [s for s in comparison.systems if s.name == better_proxy or s.role in _COMPARED]
     gains = (_gain(inputs, comparison, ours, baseline) for baseline in baselines)
     return tuple(gain for gain in gains if gain is not None)
 

@@ -54,7 +54,7 @@ def language_vectors(inputs: ReportInputs, cache: Path) -> LanguageVectors | Non
 
     The result is kept in the file `cache` and taken from there while the adapters are the same.
     """
-    chosen = _one_seed(inputs.of_job("language-adapter"))
+    chosen = one_seed(inputs.of_job("language-adapter"))
     if len(chosen) < 2:
         return None
     digest = hashlib.sha256(repr([CACHE_FORMAT, [r.fingerprint for r in chosen.values()]]).encode()).hexdigest()
@@ -137,7 +137,7 @@ def _open(file: Path) -> Any:
     return safe_open(str(file), framework="numpy")
 
 
-def _one_seed(records: list[Record]) -> dict[str, Record]:
+def one_seed(records: list[Record]) -> dict[str, Record]:
     """The adapters of the seed with most languages, the first such seed; of several budgets the largest."""
     seeds: dict[int, dict[str, Record]] = {}
     for record in sorted(records, key=_budget):

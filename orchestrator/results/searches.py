@@ -133,9 +133,8 @@ def read_search(inputs: ReportInputs, comparison: Comparison) -> Search | None:
     record = inputs.records.get(comparison.search)
     if record is None:
         return None
-    return search_of(
-        record, comparison.mode, seen_rows(record, comparison), _seen(record.details["winner"], comparison)
-    )
+    winner = _seen(record.details["winner"], comparison)
+    return search_of(record, comparison.judged[1], seen_rows(record, comparison), winner)
 
 
 def seen_rows(record: Record, comparison: Comparison) -> list[dict[str, Any]]:
@@ -258,7 +257,7 @@ def read_flatness(
     winner = next((c for c in ours if abs(c["lambda"] - search.winner_lambda) < 1e-9), None)
     if middle is None or winner is None:
         return None
-    sign = 1 if comparison.mode == "max" else -1
+    sign = 1 if comparison.judged[1] == "max" else -1
     seeds = winner["scores"].keys() & middle["scores"].keys()
     differences = [sign * (winner["scores"][seed] - middle["scores"][seed]) for seed in sorted(seeds)]
     spread = stdev(differences) / math.sqrt(len(differences)) if len(differences) > 1 else paired

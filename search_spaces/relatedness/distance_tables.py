@@ -2,7 +2,7 @@
 
 lang2vec's repository (not its PyPI package) has `distances2.zip`: one SciPy sparse matrix a kind, upper
 triangle, rows in the order of `distances_languages.txt`, which must lie beside the archive. A text table has
-the tab-separated columns `a b kind distance`.
+the tab-separated columns `a b kind distance`; of kinds that a model measures, `a` is the target.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import csv
 import hashlib
 import io
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -21,18 +21,21 @@ from numpy.typing import NDArray
 
 from jobs.errors import Fault, InputError, raise_all
 from search_spaces.relatedness.codes import Language, resolve_language, resolve_languages
+from search_spaces.relatedness.model_distances import DIRECTED, MODEL_KINDS
 from search_spaces.relatedness.uriel import NAMED_KINDS, TYPOLOGICAL_KINDS, known_features, record_code
 
 # Codes the published table was computed without data for; what it holds for them is an artefact (0.0 among
 # themselves).
 _WITHOUT_DATA = frozenset({"ara", "zho", "swa", "fas", "msa"})
 LANGUAGES_FILE = "distances_languages.txt"
+TABLE_KINDS = (*NAMED_KINDS, *MODEL_KINDS)
+COLUMNS = ("a", "b", "kind", "distance")
 
 
 @dataclass(frozen=True, slots=True)
 class TableDistances:
-    """A `DistanceSource` on a table in memory: `values[kind]` is [n, n] over `codes` (ISO 639-3), NaN where
-    the table says nothing.
+    """A `DistanceSource` on a table in memory: `values[kind]` is [n, n] over `codes`, NaN where the table says
+    nothing. A code is that of ISO 639-3, or that of a written form such as `cmn-Hant`, which has rows of its own.
     """
 
     name: str
@@ -47,15 +50,20 @@ class TableDistances:
     def matrix(self, kind: str, rows: Sequence[Language], columns: Sequence[Language]) -> NDArray[np.float64]:
         """[rows, columns] distances; NaN for a language or pair that is not in the table."""
         padded = np.pad(self.values[kind], ((0, 1), (0, 1)), constant_values=np.nan)
-        left, right = ([self.codes.get(one.iso3, -1) for one in languages] for languages in (rows, columns))
-        return np.asarray(padded[np.ix_(left, right)])
+
+        def of(name: Callable[[Language], str]) -> NDArray[np.float64]:
+            left, right = ([self.codes.get(name(one), -1) for one in languages] for languages in (rows, columns))
+            return np.asarray(padded[np.ix_(left, right)])
+
+        exact = of(_written)
+        return np.where(np.isnan(exact), of(lambda one: one.iso3), exact)
 
     def remarks(self, kind: str, language: Language) -> tuple[str, ...]:
         """Nothing beyond the source's name: a table does not say what it was made from."""
         return ()
 
 
-def load_precomputed(path: Path, languages: Sequence[str], kinds: Sequence[str] = NAMED_KINDS) -> TableDistances:
+def load_precomputed(path: Path, languages: Sequence[str], kinds: Sequence[str] = TABLE_KINDS) -> TableDistances:
     """The user's table, restricted to `languages` (any codes) and `kinds`, so that time and memory follow the
     question: a kind of the published archive takes about 1.5 s and half a GiB while it is read.
 
@@ -67,19 +75,23 @@ def load_precomputed(path: Path, languages: Sequence[str], kinds: Sequence[str] 
     with path.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()[:12]
     name = f"precomputed table {path.name} (sha256 {digest})"
-    codes = list(dict.fromkeys(language.iso3 for language in resolve_languages(languages)))
+    spelled = ((_written(language), language.iso3) for language in resolve_languages(languages))
+    codes = list(dict.fromkeys(name for names in spelled for name in names))
     read = _read_archive if zipfile.is_zipfile(path) else _read_text
     return TableDistances(name, {code: i for i, code in enumerate(codes)}, read(path, codes, kinds))
 
 
 def _read_text(path: Path, codes: Sequence[str], kinds: Sequence[str]) -> dict[str, NDArray[np.float64]]:
-    """Tables by kind from `a b kind distance`; a pair may stand in either order, twice only with one value."""
+    """Tables by kind from `a b kind distance`; a pair may stand in either order, twice only with one value.
+
+    Of kinds that are `DIRECTED` the row is of the target `a`, and says nothing of `a` as seen from `b`.
+    """
     index = {code: i for i, code in enumerate(codes)}
     tables: dict[str, NDArray[np.float64]] = {}
     faults: list[Fault] = []
     with path.open(encoding="utf-8", newline="") as stream:
         reader = csv.DictReader(stream, delimiter="\t")
-        absent = {"a", "b", "kind", "distance"} - set(reader.fieldnames or ())
+        absent = set(COLUMNS) - set(reader.fieldnames or ())
         if absent:
             raise InputError(Fault(f"the table lacks the column {', '.join(sorted(absent))}", where=f"{path}:1"))
         for row in reader:
@@ -94,8 +106,8 @@ def _read_text(path: Path, codes: Sequence[str], kinds: Sequence[str]) -> dict[s
 
 def _enter(row: dict[str, str], index: dict[str, int], tables: dict[str, NDArray[np.float64]]) -> None:
     """Put one row of a text table into its matrix; InputError without a place."""
-    if row["kind"] not in NAMED_KINDS:
-        todo = f"one of {', '.join(NAMED_KINDS)}"
+    if row["kind"] not in TABLE_KINDS:
+        todo = f"one of {', '.join(TABLE_KINDS)}"
         raise InputError(Fault("unknown kind of distance", got=repr(row["kind"]), todo=todo))
     try:
         value = float(row["distance"])
@@ -103,14 +115,25 @@ def _enter(row: dict[str, str], index: dict[str, int], tables: dict[str, NDArray
         value = float("nan")
     if not 0.0 <= value <= 1.0:
         raise InputError(Fault("a distance is no number between 0 and 1", got=repr(row["distance"])))
-    places = [index.get(resolve_language(row[side] or "").iso3) for side in ("a", "b")]
+    languages = [resolve_language(row[side] or "") for side in ("a", "b")]
+    places = [index.get(_written(one), index.get(one.iso3)) for one in languages]
     if places[0] is None or places[1] is None:
         return
     table = tables.setdefault(row["kind"], _empty(len(index)))
-    for i, j in (places, places[::-1]):
+    for i, j in (places,) if row["kind"] in DIRECTED else (places, places[::-1]):
         if not np.isnan(table[i, j]) and table[i, j] != value:
             raise InputError(Fault(f"{row['a']} and {row['b']} have two {row['kind']} distances", got=row["distance"]))
         table[i, j] = value
+
+
+def _written(language: Language) -> str:
+    return "-".join(language.key)
+
+
+def table_text(rows: Iterable[tuple[str, str, str, float]]) -> str:
+    """A text table of (a, b, kind, distance), as `load_precomputed` reads it."""
+    lines = ("\t".join((a, b, kind, repr(float(distance)))) for a, b, kind, distance in rows)
+    return "\n".join(("\t".join(COLUMNS), *lines)) + "\n"
 
 
 def _empty(n: int) -> NDArray[np.float64]:
@@ -131,7 +154,7 @@ def _read_archive(path: Path, codes: Sequence[str], kinds: Sequence[str]) -> dic
         for member in archive.namelist():
             kind = Path(member).name.split("_")[0]
             if kind in kinds and member.endswith(".npz"):
-                rows = [_listed_row(kind, code, listed) for code in codes]
+                rows = [None if "-" in code else _listed_row(kind, code, listed) for code in codes]
                 tables[kind] = _block(archive.read(member), rows, f"{path}:{member}")
     if not tables:
         raise InputError(

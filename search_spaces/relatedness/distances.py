@@ -12,14 +12,16 @@ from numpy.typing import NDArray
 
 from jobs.errors import Fault, raise_all
 from search_spaces.relatedness.codes import Language
-from search_spaces.relatedness.distance_tables import load_precomputed
-from search_spaces.relatedness.uriel import KINDS, NAMED_KINDS
+from search_spaces.relatedness.distance_tables import TABLE_KINDS, load_precomputed
+from search_spaces.relatedness.model_distances import MODEL_KINDS
+from search_spaces.relatedness.uriel import KINDS
 from search_spaces.relatedness.uriel_distances import RebuiltDistances
 from search_spaces.relatedness.uriel_plus import UrielPlusDistances
 
 # What `by` may say beside the name of a kind. "mixed" averages type, contact and descent, the three kinds
 # that cover most languages; "all" is the plain mean of the six. Of each, the kinds that a source has.
 MIXTURES: dict[str, tuple[str, ...]] = {"mixed": ("syntactic", "geographic", "genetic"), "all": KINDS}
+_MEASURE = "measure it with `adapterfleet languages related --out TABLE`, and give the table as `source`"
 
 
 class DistanceSource(Protocol):
@@ -71,7 +73,7 @@ def kind_faults(by: str, measured: Sequence[str] = ()) -> tuple[Fault, ...]:
     which a sum has either all or none.
     """
     names = _names(by)
-    faults = tuple(_naming_faults(names, (*NAMED_KINDS, *MIXTURES, *measured), "unknown kind of distance"))
+    faults = tuple(_naming_faults(names, (*TABLE_KINDS, *MIXTURES, *measured), "unknown kind of distance"))
     if not faults and len({name in measured for name in names}) > 1:
         todo = "leave one out, or give a list: the next one is taken where the first is not known"
         faults = (Fault("a sum of distances of languages and of texts", got=by, todo=todo),)
@@ -96,11 +98,8 @@ def _naming_faults(kinds: Sequence[str], known: Sequence[str], unknown: str) -> 
     for kind in kinds:
         if kind not in known:
             near = get_close_matches(kind, choices, n=1)
-            yield Fault(
-                unknown,
-                got=repr(kind),
-                todo=f"did you mean {near[0]}?" if near else f"choose from {', '.join(choices)}",
-            )
+            todo = f"did you mean {near[0]}?" if near else f"choose from {', '.join(choices)}"
+            yield Fault(unknown, got=repr(kind), todo=_MEASURE if kind in MODEL_KINDS else todo)
     spelled = [one for kind in kinds for one in MIXTURES.get(kind, (kind,))]
     if len(set(spelled)) < len(spelled):
         yield Fault("a kind of distance is named twice", got="+".join(kinds), todo="name each once")

@@ -172,7 +172,7 @@ def _best_so_far(result: Result) -> FigureRef:
     margin = 0.08 * (max(values) - min(values)) or 0.5
     panel = TrainingPanel(
         panel_title(result),
-        score(comparison.metric, values[-1]),
+        score(comparison.judged[0], values[-1]),
         (Curve("best so far", steps, values, (0.0,) * len(values), "arithmetic", True),),
         ((float(search.found_at), values[-1]),),
         (min(values) - margin, max(values) + margin),

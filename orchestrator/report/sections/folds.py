@@ -46,7 +46,7 @@ def folds_sentence(results: Sequence[Result]) -> str:
 
 
 def _row(result: Result, choice: FoldChoice) -> tuple[Cell, ...]:
-    search, metric = result.search, result.comparison.metric
+    search, metric = result.search, result.comparison.judged[0]
     assert search is not None
     one_line = not math.isnan(choice.spread)
     if one_line:

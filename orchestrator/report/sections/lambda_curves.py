@@ -85,10 +85,9 @@ def _lambda_figure(inputs: ReportInputs, result: Result) -> FigureRef:
         tuple((system.label, system.validation, colours[system.name]) for system in alone),
         (search.winner_lambda, search.winner_mean),
     )
-    told = ", ".join(f"{system_label(inputs, s)} {score(comparison.metric, s.validation)}" for s in alone)
-    alt = (
-        f"{panel.title}: best {score(comparison.metric, search.winner_mean)} at lambda {search.winner_lambda:g}; {told}"
-    )
+    metric = comparison.judged[0]
+    told = ", ".join(f"{system_label(inputs, s)} {score(metric, s.validation)}" for s in alone)
+    alt = f"{panel.title}: best {score(metric, search.winner_mean)} at lambda {search.winner_lambda:g}; {told}"
     return FigureRef(file_stem("lambda", comparison.name, comparison.task, comparison.target), panel, alt)
 
 

@@ -74,7 +74,7 @@ def results_section(inputs: ReportInputs, results: Sequence[Result]) -> Section:
 def _table(inputs: ReportInputs, group: Sequence[Result], caption: str) -> Table:
     titles = _titles(group)
     present = [slot for slot in titles if any(slot in _by_slot(result) for result in group)]
-    baselines = [role for role in ("proxy", "own", "baseline") if any(result.gain(role) for result in group)]
+    baselines = [role for role in ("proxy", "own", "baseline", "judged") if any(result.gain(role) for result in group)]
     heads = (
         Column("Target", numeric=False),
         *(Column(titles[slot], colour=_colour(group[0], slot)) for slot in present),
@@ -114,7 +114,7 @@ def _colour(result: Result, slot: str) -> str:
 
 def _baseline_title(role: str, group: Sequence[Result]) -> str:
     first = next((system.label for system in group[0].systems if system.role == role), "baseline")
-    return {"proxy": "better proxy", "own": "own adapter"}.get(role, first)
+    return {"proxy": "better proxy", "own": "own adapter", "judged": first.removeprefix("language ")}.get(role, first)
 
 
 # Column of a results table of two fixed kinds (a colour name) -> its title.
@@ -126,6 +126,7 @@ _SLOTS = {
     "fixed": "Arithmetic, lambda 0.5",
     "pair-1": "LA(task language, target)",
     "pair-2": "LA(related, target)",
+    "judged": "Arithmetic, by the other judge",
     "arithmetic": "Arithmetic, searched",
 }
 _FURTHER = {"proxy-2": "{} related", "pair-2": "LA({} related, target)"}
@@ -178,7 +179,7 @@ def _sureness(metric: str, gain: Gain) -> str:
 
 def validation_gain(result: Result) -> Cell:
     """What the search gained over its default on validation data, with its standard error."""
-    metric, flat = result.comparison.metric, result.flatness
+    metric, flat = result.comparison.judged[0], result.flatness
     if flat is None:
         return Cell(DASH)
     return Cell(

@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 from injected_fleet import LORA, TRAINING, InjectedFleet
 from stacks import stack_of
+from tiny_models import VOCABULARY
 
 from jobs.banks.bank import train_languages
 from jobs.errors import InputError
+from jobs.evaluation.adapter_losses import adapter_losses
 from jobs.evaluation.language_evaluator import LanguageEvaluator
 from jobs.scoring.metrics import LOSS_COLUMNS
 from jobs.spec import EvaluationSpec, JobCall, LoraConfig, TaskRef, no_progress
@@ -82,3 +84,15 @@ def test_text_that_the_family_cannot_be_scored_by_and_rows_that_are_too_long_are
     warm = LanguageEvaluator(fleet.backbone, call.cache, "cpu")
     with pytest.raises(InputError, match="reads at most 64"):
         warm.evaluate(dataclasses.replace(_evaluation(call), max_length=65), stack_of())
+
+
+@pytest.mark.parametrize("name", ["llama", "xlm-roberta"])
+def test_an_adapter_alone_has_the_loss_that_its_training_reported(trained, name):
+    objective = CASES[name][1][0]
+    fleet, call, result = trained[name, objective]
+    adapters = {"aa": call.output, "start": call.inputs["theta_pre"]}
+    losses, pieces = adapter_losses({"gl": _evaluation(call)}, adapters, fleet.backbone, call.cache)
+    assert losses["gl"]["aa"] == pytest.approx(result.metrics["validation_loss"], abs=1e-5)
+    bare = LanguageEvaluator(fleet.backbone, call.cache, "cpu").evaluate(_evaluation(call), stack_of())
+    assert losses["gl"]["start"] == pytest.approx(bare.value, abs=1e-5)  # LoRA starts as nothing
+    assert pieces == VOCABULARY

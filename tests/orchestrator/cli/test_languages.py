@@ -4,8 +4,10 @@ import pytest
 from rich.console import Console
 
 from jobs.errors import InputError
-from orchestrator.cli.languages import TextsAsked, related_table
+from orchestrator.cli.languages import related, related_table
+from orchestrator.cli.relatedness import Asked
 from orchestrator.plots.language_map import coasts, draw_map
+from search_spaces.relatedness.ranking import rank
 
 
 def _text(table):
@@ -20,7 +22,7 @@ def _rows(text):
 
 
 def test_the_table_ranks_the_pool_and_shows_the_numbers():
-    text = _text(related_table("gl", ["fr", "pt", "en", "es"], "geographic"))
+    text = _text(related_table(rank("gl", ["fr", "pt", "en", "es"], "geographic")))
     assert [row[:3] for row in _rows(text)] == [
         ["1", "pt", "Portuguese"],
         ["2", "es", "Spanish"],
@@ -33,7 +35,7 @@ def test_the_table_ranks_the_pool_and_shows_the_numbers():
 
 
 def test_several_kinds_have_a_column_each():
-    table = related_table("gl", ["pt", "es"], "mixed")
+    table = related_table(rank("gl", ["pt", "es"], "mixed"))
     assert [column.header for column in table.columns] == [
         *("rank", "code", "language", "distance"),
         *("syntactic", "geographic", "genetic"),
@@ -41,23 +43,23 @@ def test_several_kinds_have_a_column_each():
 
 
 def test_languages_without_data_come_last_and_say_so():
-    rows = _rows(_text(related_table("gl", ["sk", "pt"], "syntactic")))
+    rows = _rows(_text(related_table(rank("gl", ["sk", "pt"], "syntactic"))))
     assert rows[-1] == ["", "sk", "Slovak", "no data"]
 
 
 def test_equally_near_languages_share_a_rank_and_the_caption_says_so():
-    text = _text(related_table("zh", ["tr", "es", "ar"], "genetic"))
+    text = _text(related_table(rank("zh", ["tr", "es", "ar"], "genetic")))
     assert [row[0] for row in _rows(text)] == ["1", "1", "1"]
     assert "equally near: ar, es, tr" in text
 
 
 def test_warnings_of_macro_languages_are_in_the_caption():
-    assert "zh is a macro-language" in _text(related_table("zh", ["ja"]))
+    assert "zh is a macro-language" in _text(related_table(rank("zh", ["ja"])))
 
 
 def test_an_unknown_target_is_refused_with_a_suggestion():
     with pytest.raises(InputError, match="did you mean ja"):
-        related_table("jp", ["zh"])
+        related(target="jp", pool="zh", campaign="", text=None, out=None)
 
 
 @pytest.mark.parametrize(
@@ -105,9 +107,9 @@ def write_texts(folder, **texts):
 def test_languages_are_ranked_by_the_texts_of_files(tmp_path):
     (tmp_path / "own.txt").write_text("\n".join(["lúa dous camiños"] * 60))
     corpora = write_texts(tmp_path, pt="lua dois caminhos", es="luna dos caminos", en="moon two ways", el="φεγγάρι")
-    asked = TextsAsked(tmp_path / "own.txt", corpora, "embedded", tmp_path / "cache")
+    asked = Asked("characters", tmp_path / "own.txt", corpora)
     pool = ["en", "es", "pt", "el", "fr"]
-    text = _text(related_table("gl", pool, "characters", asked.distances("gl", pool, "characters")))
+    text = _text(related_table(rank("gl", pool, "characters", asked.text_distances("gl", pool, tmp_path))))
     rows = _rows(text)
     assert [row[1] for row in rows[:3]] == ["es", "pt", "en"] or [row[1] for row in rows[:3]] == ["pt", "es", "en"]
     assert {row[1]: row[3] for row in rows[3:]} == {"el": "no data", "fr": "no data"}
@@ -116,15 +118,15 @@ def test_languages_are_ranked_by_the_texts_of_files(tmp_path):
 
 def test_a_text_that_is_too_short_is_refused_with_how_much_it_needs(tmp_path):
     (tmp_path / "own.txt").write_text("unha liña")
-    asked = TextsAsked(tmp_path / "own.txt", write_texts(tmp_path, pt="lua dois"), "embedded", tmp_path / "cache")
+    asked = Asked("overlap+characters", tmp_path / "own.txt", write_texts(tmp_path, pt="lua dois"))
     with pytest.raises(InputError) as caught:
-        asked.distances("gl", ["pt"], "overlap+characters")
+        asked.text_distances("gl", ["pt"], tmp_path)
     assert len(caught.value.faults) == 2
     assert "the text has 9 character trigrams, and a comparison needs 300, 33 times as much" in str(caught.value)
     with pytest.raises(InputError, match="there is no such file"):
-        TextsAsked(tmp_path / "none.txt", "", "embedded", tmp_path / "cache").distances("gl", ["pt"], "overlap")
+        Asked("overlap", tmp_path / "none.txt").text_distances("gl", ["pt"], tmp_path)
 
 
 def test_a_kind_that_one_pair_lacks_is_shown_as_no_data():
-    rows = _rows(_text(related_table("gl", ["sk", "pt"], "mixed")))
+    rows = _rows(_text(related_table(rank("gl", ["sk", "pt"], "mixed"))))
     assert [row[1] for row in rows] == ["pt", "sk"] and rows[1][4] == "no data" and float(rows[1][5]) > 0
