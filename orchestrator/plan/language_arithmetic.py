@@ -38,7 +38,7 @@ def language_arithmetic(
     searches = {judge: _search(adapters, target, scored, tuple(pairs)) for judge, scored in judges.items()}
     merges = {judge: merges_of(adapters, search, target, judges[judge].name) for judge, search in searches.items()}
     first = next(iter(judges))
-    others = [judge for judge in judges if judge != first]
+    rivals = [judge for judge in judges if judge != first]
     search = searches[first]
     weighted = partial(weighted_system, adapters, target, task)
     half = dict.fromkeys(pairs[0], 0.5)
@@ -51,7 +51,7 @@ def language_arithmetic(
             _of_pair(adapters, search, target, (task, judges[first]), pair)
             for pair in _compared_pairs(search, enhanced)
         ),
-        *(_of_judge(merged_system(adapters, target, task, merges[other], ""), other) for other in others),
+        *(_of_judge(merged_system(adapters, target, task, merges[rival], ""), rival) for rival in rivals),
         merged_system(adapters, target, task, merges[first], "language arithmetic"),
     )
     judged = tuple(searches.items()) if "text" in searches else ()
