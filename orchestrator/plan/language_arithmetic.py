@@ -63,12 +63,13 @@ def _judges(adapters: AdapterSteps, task: TaskSection) -> Mapping[Judge, TaskSec
     """What candidates are scored for, the judge that decides first: the task itself, or language modelling on the
     target's text. That is the campaign's own task of this kind, if it has one, so that the search is the same step.
     """
-    if is_language_model(task.kind):
+    judges = adapters.campaign.search.judged_by
+    if is_language_model(task.kind) or "text" not in judges:
         return {"labels": task}
     kind = adapters.campaign.language_adapter.objective
     own = (one for one in adapters.campaign.tasks if one.kind == kind)
     text = next(own, TaskSection(name="text", kind=kind, language=task.language))
-    return {judge: task if judge == "labels" else text for judge in adapters.campaign.search.judged_by}
+    return {judge: task if judge == "labels" else text for judge in judges}
 
 
 def _of_judge(tested: PlannedSystem, judge: Judge) -> PlannedSystem:
