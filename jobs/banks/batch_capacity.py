@@ -2,7 +2,7 @@
 
 Memory is counted on one row of the first language: what autograd keeps of a row grows with the rows, and each
 language adds its weights, best state, gradient, two moments, and their stacked copy and its gradient. Speed is
-measured on one batch, repeated for 1, 2, 4, ... languages, for as long as packing does not cost time; the smallest size
+measured on one batch, repeated for 1, 2, 4, ... languages, until packing costs time twice in a row; the smallest size
 that is as fast as the fastest is taken, since it needs the least memory.
 """
 
@@ -40,6 +40,7 @@ _FLOAT = 4
 _LOGITS_BYTES = 3 * (64 << 20)
 # Slower by less than this is taken for noise.
 _NOISE = 1.03
+_SLOWER = 2  # sizes in a row, until larger ones are not tried: another process may have slowed one of them
 _LOG = logging.getLogger(__name__)
 
 
@@ -96,15 +97,14 @@ class Trial:
 
     def fastest(self, most: int) -> int:
         """The smallest number of languages, at most `most`, that takes no longer for each than any that was tried."""
-        deadline, size = time.monotonic() + TRIAL_SECONDS, 1
+        deadline, size, slower = time.monotonic() + TRIAL_SECONDS, 1, 0
         each = {size: self._seconds(size)}
-        while size < most:
+        while size < most and slower < _SLOWER:
             size = min(2 * size, most)
             if time.monotonic() + 3 * each[1] * size > deadline:
                 break
             each[size] = self._seconds(size) / size
-            if each[size] > _NOISE * min(each.values()):
-                break
+            slower = slower + 1 if each[size] > _NOISE * min(each.values()) else 0
         return min(size for size, seconds in each.items() if seconds <= _NOISE * min(each.values()))
 
     def _row_bytes(self, row: Example) -> int:

@@ -80,6 +80,21 @@ def test_packing_stops_where_it_begins_to_cost_time(fleet, monkeypatch):
     assert trial.fastest(6) == 4
 
 
+def test_one_size_that_another_process_slowed_does_not_end_the_trial(fleet, monkeypatch):
+    call = fleet.call("cb")
+    forward = _forward(fleet, call)
+    trial = Trial(forward, forward.start(call))
+    tried = []
+
+    def seconds(self, languages):
+        tried.append(languages)
+        return {1: 1.0, 2: 2.4, 4: 2.6, 8: 9.0, 16: 17.0}[languages] / 1000
+
+    monkeypatch.setattr(Trial, "_seconds", seconds)
+    assert trial.fastest(32) == 4
+    assert tried == [1, 2, 4, 8, 16], "two sizes in a row are slower than four languages"
+
+
 def test_a_chosen_bank_trains_as_any_other_and_a_resumed_one_keeps_its_size(fleet):
     languages = ("da", "db", "dc")
     calls = [fleet.call(code, SHORT, run="chosen") for code in languages]
