@@ -9,7 +9,7 @@ from orchestrator.plots.panels import TimelinePanel
 
 ROW = 0.36  # inches of a row with its label
 # A picture as wide as a telephone's screen: on a wide page two of them stand side by side.
-_WIDTH, _AROUND = 4.7, 0.75
+_WIDTH, _AROUND = 4.3, 0.75
 _UNITS = ((90.0, 1.0, "seconds"), (5400.0, 60.0, "minutes"), (float("inf"), 3600.0, "hours"))
 
 

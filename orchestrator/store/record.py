@@ -28,7 +28,8 @@ class Record:
     `payload`: what the fingerprint was taken of (job, version, spec, inputs' fingerprints).
     `inputs`: role -> key of the input artifact. `files`: path inside the artifact -> (sha256, bytes).
     `metrics`, `series`, `details`: the job's result. `provenance`: started and finished (ISO 8601, UTC),
-    seconds, host, versions, git commit, argv, executor: facts about this one execution, outside identity.
+    seconds, host, versions, git commit, argv, executor, work (see `jobs.spec.Stretch`): facts about this one execution,
+    outside identity.
     """
 
     key: str

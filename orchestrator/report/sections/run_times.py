@@ -116,14 +116,14 @@ def _workers_figure(run: RunTimes) -> FigureRef:
     shown = run.workers
     if len(shown) > MOST_ROWS:
         shown = tuple(sorted(shown, key=lambda one: -one.seconds("computing"))[:MOST_ROWS])
-    rows = tuple(Bar(one.name, _computed(one, run), _drawn(one.parts, run.seconds)) for one in shown)
+    rows = tuple(Bar(one.name, _note(one, run), _drawn(one.parts, run.seconds)) for one in shown)
     more = f", the {MOST_ROWS} that computed most of {len(run.workers)}" if len(shown) < len(run.workers) else ""
     panel = TimelinePanel(f"What each worker did{more}", rows, run.seconds)
     return FigureRef("time-workers", panel, f"Timeline of the latest run: {_line(run)}")
 
 
-def _computed(worker: WorkerTimes, run: RunTimes) -> str:
-    return f"computing {_percent(worker.seconds('computing') / run.seconds)}"
+def _note(worker: WorkerTimes, run: RunTimes) -> str:
+    return "" if worker.name == DRIVER else f"computing {_percent(worker.seconds('computing') / run.seconds)}"
 
 
 def _path_figure(run: RunTimes, path: Sequence[PathLink]) -> FigureRef:

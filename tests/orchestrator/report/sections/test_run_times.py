@@ -64,7 +64,7 @@ def test_shares_and_the_path_stand_in_words(section):
 def test_the_pictures_have_a_row_a_worker_and_a_row_a_step_of_the_path(section):
     workers, path = panels(section(RUN, RECORDS))
     assert [(row.label, row.note) for row in workers.rows] == [
-        ("worker 1", "computing 18 %"), ("worker 2", "computing 19 %"), ("driver", "computing 0 %"),
+        ("worker 1", "computing 18 %"), ("worker 2", "computing 19 %"), ("driver", ""),
     ]  # fmt: skip
     assert [row.label for row in path.rows] == ["initial-adapter t", "language-adapter es", "search gl", "merge gl"]
     assert ("proxy-1", 17.0, 19.0) in workers.rows[0].parts  # what the first worker computed at first
