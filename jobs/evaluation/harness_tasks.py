@@ -28,6 +28,7 @@ from jobs.spec import DataRef, Split, TaskRef, metric_of
 _SHOTS_SEED = 1234
 _SPLITS: tuple[Split, ...] = ("validation", "test")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
+_NAMED = re.compile(r"""^["']?(?:task|group)["']?: *["']?([^\s"'#\[]+)""", re.MULTILINE)
 # Of `datasets`: what reads files that are named, without a pickle among them.
 _READERS = ("json", "csv", "text", "parquet", "arrow")
 # How the harness makes a metric of examples; of any other way nothing is known of single examples.
@@ -64,9 +65,9 @@ def pinned_task(data: DataRef, split: Split, task: TaskRef, cache: Path) -> Data
     given = dict(data.splits)
     names = {ours: given.get(ours) or config.get(f"{ours}_split") or "" for ours in _SPLITS}
     where = _where(data, task)
+    raise_all(Fault(what, where, key) for key, what in _REFUSED.items() if config.get(key))
     raise_all(
         [
-            *(Fault(what, where, key) for key, what in _REFUSED.items() if config.get(key)),
             *_sampling_faults(config, where),
             *_metric_faults(config, data, task, where),
             *_split_faults(config, names, split, task, where),
@@ -105,7 +106,7 @@ def harness_task(data: DataRef, split: Split, task: TaskRef, cache: Path) -> tup
         changes["dataset_path"] = str(local)
     changes["dataset_kwargs"] = {**kwargs, "cache_dir": str(cache / "lm-eval")}
     with library_faults("the task cannot be built", where):
-        built = _manager(data).load({"group": "campaign", "task": [changes]})["tasks"]
+        built = _manager(data, where).load({"group": "campaign", "task": [changes]})["tasks"]
         (found,) = built.values()
         found.set_fewshot_seed(_SHOTS_SEED)
         count = len(found.eval_docs)
@@ -133,11 +134,10 @@ def _config(data: DataRef, task: TaskRef) -> Mapping[str, Any]:
     if importlib.util.find_spec("lm_eval") is None:
         todo = "pip install 'adapterfleet[lm-eval]'"
         raise InputError(Fault("lm-evaluation-harness is not installed", where, todo=todo))
-    manager = _manager(data)
+    manager = _manager(data, where)
     entry = manager.task_index.get(data.dataset)
     if entry is None:
-        todo = _short(nearest(data.dataset, list(manager.all_subtasks)))
-        raise InputError(Fault("lm-evaluation-harness has no such task", where, data.dataset, todo))
+        raise _unknown(data, where, list(manager.all_subtasks))
     if entry.cfg is None or data.dataset not in manager.all_subtasks:
         members = sorted(entry.tags) or [str(one) for one in (entry.cfg or {}).get("task") or ()]
         todo = _short(f"name one of them: {', '.join(members)}")
@@ -150,21 +150,42 @@ def _short(todo: str) -> str:
     return todo if len(todo) <= 200 else f"{todo[:200]} ..."
 
 
-def _manager(data: DataRef) -> Any:
-    """The index of the harness's own tasks, or that of a directory whose files are plain or trusted."""
+def _unknown(data: DataRef, where: str, known: list[str]) -> InputError:
+    todo = _short(nearest(data.dataset, known))
+    return InputError(Fault("lm-evaluation-harness has no such task", where, data.dataset, todo))
+
+
+def _manager(data: DataRef, where: str) -> Any:
+    """The index of a directory whose files are plain or trusted, or of that of one of the harness's own tasks."""
     folder = dict(data.files).get(DIRECTORY)
     if not folder:
-        return _own_tasks()
+        if data.dataset not in _own_folders():
+            raise _unknown(data, where, sorted(_own_folders()))
+        return _own_tasks(_own_folders()[data.dataset])
     if not Path(folder).is_dir():
-        raise InputError(Fault("no directory of task files", f"task {data.dataset}", folder, "check the path"))
+        raise InputError(Fault("no directory of task files", where, folder, "check the path"))
     if not data.run_code:
         raise_all(_code_faults(Path(folder)))
     return _index(folder)
 
 
 @lru_cache(maxsize=1)
-def _own_tasks() -> Any:
-    return _index("")
+def _own_folders() -> Mapping[str, str]:
+    """Name -> the folder of its file, of the tasks and groups that come with the harness.
+
+    The harness would parse all of its 14,000 files, which takes half a minute; here their texts are looked through.
+    """
+    spec = importlib.util.find_spec("lm_eval")
+    assert spec is not None and spec.submodule_search_locations, "lm_eval is a package"
+    files = sorted(Path(spec.submodule_search_locations[0], "tasks").rglob("*.yaml"))
+    return {
+        name: str(file.parent) for file in reversed(files) for name in _NAMED.findall(file.read_text(encoding="utf-8"))
+    }
+
+
+@lru_cache(maxsize=64)
+def _own_tasks(folder: str) -> Any:
+    return _index(folder)
 
 
 def _index(folder: str) -> Any:
@@ -176,7 +197,7 @@ def _index(folder: str) -> Any:
     sandbox = SandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True)
     sandbox.filters.update(utils.env.filters)
     utils.env = sandbox
-    return TaskManager(include_path=folder or None, include_defaults=not folder)
+    return TaskManager(include_path=folder, include_defaults=False)
 
 
 def _code_faults(folder: Path) -> Iterator[Fault]:

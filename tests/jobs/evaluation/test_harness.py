@@ -415,3 +415,18 @@ def test_other_models_than_decoders_are_refused(world, tmp_path, name):
     evaluator = LanguageEvaluator(make_model(tmp_path / "model", name), tmp_path / "cache", "cpu")
     with pytest.raises(InputError, match=r"tasks of the harness are for decoders"):
         evaluator.prepared(world.set("tiny_choices"))
+
+
+def test_the_harness_s_own_tasks_are_found_by_name(tmp_path):
+    data, task = DataRef("lm-eval", "et", "5" * 40, dataset="xcopa_et"), TaskRef("t", "lm-eval")
+    found = pinned_task(data, "validation", task, tmp_path)
+    assert found.subset == "cambridgeltl/xcopa" and dict(found.splits) == {"validation": "validation", "test": "test"}
+    assert found.revision == f"lm-eval-{lm_eval.__version__}@{'5' * 40}"
+    for name, said in (
+        ("mmlu", r"scored as its tasks.*mmlu_stem"),
+        ("hellaswagg", r"no such task.*did you mean .hellaswag"),
+        ("hellaswag", r"no test split"),
+        ("humaneval", r"runs what the model writes"),
+    ):
+        with pytest.raises(InputError, match=said):
+            pinned_task(replace(data, dataset=name), "test", task, tmp_path)

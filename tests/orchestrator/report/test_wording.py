@@ -44,7 +44,7 @@ def test_every_proxy_of_a_row_has_a_column_of_its_own_though_a_language_changes_
 
 @pytest.mark.parametrize(("kind", "metric"), [(kind, name) for kind, known in METRICS.items() for name, _ in known])
 def test_every_metric_of_every_kind_has_its_digits_and_words(kind, metric):
-    loss = metric.endswith("_loss")
+    loss = metric.endswith(("_loss", "perplexity", "_per_byte"))
     assert score(metric, 12.3456) == ("12.346" if loss else "12.35")
     assert direction(metric).endswith("lower is better" if loss else "higher is better")
     assert gain_unit(metric) and "_" not in gain_unit(metric)
