@@ -7,12 +7,14 @@ import sys
 from pathlib import Path
 
 import adapters
+import peft
 import pytest
 import torch
 import yaml
 from adapters import AutoAdapterModel
 from rich.console import Console
 from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from jobs.errors import InputError
 from jobs.spec import JobCall, no_progress
@@ -28,6 +30,7 @@ from tests.orchestrator.small_campaign import write_campaign
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "jobs"))
 from tiny_adapters import randomize
+from tiny_models import make_model
 
 SHAPE = {"reduction_factor": 2, "inv_adapter_reduction_factor": 2, "non_linearity": "gelu_new"}
 
@@ -296,3 +299,56 @@ def test_a_changed_adapter_is_not_taken_for_the_one_that_was_planned_with(place,
     assert plan_revision(taken, tmp_path) != next(
         s.spec.adapter.revision[:19] for s in plan.steps if s.job == "foreign-adapter"
     )
+
+
+def test_a_campaign_on_a_strangers_lora_runs_to_its_report(tmp_path):
+    file = write_campaign(tmp_path / "campaign", steps=4)
+    backbone = make_model(tmp_path / "llama", "llama")
+    model = AutoModelForCausalLM.from_pretrained(backbone.path)
+    model = peft.get_peft_model(model, peft.LoraConfig(r=2, lora_alpha=64, target_modules=["q_proj", "v_proj"]))
+    randomize({name: value for name, value in model.named_parameters() if value.requires_grad}, seed=5)
+    model.save_pretrained(str(tmp_path / "theirs"))
+    file = with_changes(
+        file,
+        backbone={"path": backbone.path},
+        languages={"pool": ["en"], "adapters": {"pt": {"path": str(tmp_path / "theirs")}}},
+        language_adapter__lora={"rank": 4, "target_modules": ["q_proj", "v_proj"]},
+        language_adapter__objective="causal-lm",
+        tasks=[{"name": "text", "kind": "causal-lm", "language": "en"}],
+        comparisons=[
+            {
+                "name": "mixture",
+                "kind": "mixture",
+                "targets": ["gl"],
+                "tasks": ["text"],
+                "methods": [{"name": "sum", "weights": {"language:en": "1 - lambda", "language:pt": "lambda"}}],
+                "baselines": [{"name": "theirs", "weights": {"language:pt": 1}}],
+            }
+        ],
+    )
+    plan = plan_of(file, tmp_path)
+    outcome = run_campaign(plan, RunSettings(tmp_path / "ws", "local", "", "off"), Console(file=io.StringIO()))
+    assert not outcome.summary.errors
+    store = ArtifactStore(tmp_path / "ws")
+    (step,) = (one for one in plan.steps if one.job == "foreign-adapter")
+    lines = (tmp_path / "campaign" / "data" / "gl-test.txt").read_text().split("\n")[:-1]
+    bare, theirs, taken = (
+        plain_loss(backbone, lines, folder) for folder in (None, tmp_path / "theirs", store.path(step.key))
+    )
+    assert taken == pytest.approx(theirs, rel=1e-6) and abs(theirs - bare) > 1e-3
+    tree = json.dumps(as_plain(lineage_tree(store, step.key)))
+    assert f"elsewhere/{tmp_path / 'theirs'}" in tree
+
+
+def plain_loss(backbone, lines, folder=None):
+    """Nats a token of each line by itself, under the adapter in `folder`, by plain transformers and PEFT."""
+    tokenizer = AutoTokenizer.from_pretrained(backbone.path)
+    model = AutoModelForCausalLM.from_pretrained(backbone.path)
+    model = peft.PeftModel.from_pretrained(model, str(folder)) if folder else model
+    losses = []
+    for line in lines:
+        ids = tokenizer(line, return_tensors="pt").input_ids
+        with torch.inference_mode():
+            logits = model(input_ids=ids).logits[0, :-1]
+        losses += torch.nn.functional.cross_entropy(logits, ids[0, 1:], reduction="none").tolist()
+    return sum(losses) / len(losses)
