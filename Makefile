@@ -41,7 +41,8 @@ chaos: $(STAMP)  ## 500 faults, one after another, hours; the table goes to docs
 	$(BIN)/python -m tests.chaos --faults 500 --json docs/chaos.json --table docs/chaos.md
 	$(BIN)/python -m tests.chaos --only ray --rounds 2 --bank-size 2 --steps 10 --json docs/chaos-ray.json --append docs/chaos.md
 
-slow: $(STAMP)  ## tests on clusters that take minutes, a process each, for Ray keeps a token as long as it lives
+slow: $(STAMP)  ## tests that take minutes; those on clusters a process each, for Ray keeps a token as long as it lives
+	$(BIN)/python -m pytest -m slow tests/orchestrator/plan/test_plan.py
 	$(BIN)/python -m pytest -m slow tests/orchestrator/execution/ray/test_worker_pool.py
 	$(BIN)/python -m pytest -m slow tests/orchestrator/clusters/ray/test_jobs.py
 	$(BIN)/python -m pytest -m slow tests/orchestrator/cli/test_ray_operations.py

@@ -271,6 +271,7 @@ def fleet_codes():
     return ["eng", *(one.code for one in rank("eng", list(codes.values())).related)][:LANGUAGES_OF_A_FLEET]
 
 
+@pytest.mark.slow
 def test_a_thousand_languages_three_tasks_and_three_seeds_are_planned(tmp_path, capsys):
     codes = fleet_codes()
     data = tmp_path / "data"
