@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.errors import Fault, InputError
-from jobs.files.digest import lfs_pointer
+from jobs.files.digest import COMMIT, lfs_pointer
 
 CONFIG = "adapter_config.json"
 HEAD_CONFIG = "head_config.json"
@@ -56,14 +56,13 @@ def inner_file(directory: Path, filename: str) -> Path | None:
 
 # What huggingface_hub calls a blob: the file's sha1 in git, or its sha256 in LFS.
 _BLOB = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
-_COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 def _blobs(directory: Path) -> Path | None:
     """Of a snapshot in huggingface_hub's cache, `models--OWNER--NAME/snapshots/COMMIT` or a folder of it, its blobs."""
     for snapshot in (directory, *directory.parents):
         snapshots, repository = snapshot.parent, snapshot.parent.parent
-        if snapshots.name == "snapshots" and _COMMIT.fullmatch(snapshot.name):
+        if snapshots.name == "snapshots" and COMMIT.fullmatch(snapshot.name):
             return repository / "blobs" if repository.name.startswith("models--") else None
     return None
 

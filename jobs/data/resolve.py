@@ -11,9 +11,9 @@ from typing import get_args
 from jobs.data.digests import directory_files, files_digest
 from jobs.data.slices import overlapping, plain_name
 from jobs.errors import Fault, raise_all
+from jobs.files.digest import COMMIT
 from jobs.spec import DataRef, DataSource, RowFilter, Split
 
-_COMMIT = re.compile(r"[0-9a-f]{40}")
 _SPLITS: tuple[Split, ...] = get_args(Split)
 # The `files` entry under this name is the directory of a local data set in the hub's layout.
 DIRECTORY = "directory"
@@ -162,7 +162,7 @@ def _hub(request: DataRequest, cache: Path, faults: list[Fault]) -> tuple[str, t
             todo = "name a folder of it in `directory`"
             faults.append(Fault(f"no such folder in {directory}", request.where, own, todo))
         return files_digest(directory_files(directory), cache), ((DIRECTORY, str(directory)),)
-    if not _COMMIT.fullmatch(request.revision):
+    if not COMMIT.fullmatch(request.revision):
         todo = f"pin `revision` to a commit of the data set (40 hex digits), or give a directory: {directory} is none"
         faults.append(Fault(f"{request.dataset} has no pinned revision", request.where, request.revision, todo))
     return request.revision, ()

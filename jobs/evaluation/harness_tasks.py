@@ -20,6 +20,7 @@ from jobs.data.digests import directory_files, files_digest
 from jobs.data.resolve import DIRECTORY
 from jobs.data.slices import overlapping, plain_name
 from jobs.errors import Fault, InputError, raise_all
+from jobs.files.digest import COMMIT
 from jobs.files.yaml_document import nearest, read_yaml
 from jobs.runtime.library_faults import library_faults
 from jobs.spec import DataRef, Split, TaskRef, metric_of
@@ -27,7 +28,6 @@ from jobs.spec import DataRef, Split, TaskRef, metric_of
 # The seed by which the harness draws worked examples, unless it is told another one.
 _SHOTS_SEED = 1234
 _SPLITS: tuple[Split, ...] = ("validation", "test")
-_COMMIT = re.compile(r"[0-9a-f]{40}")
 _NAMED = re.compile(r"""^["']?(?:task|group)["']?: *["']?([^\s"'#\[]+)""", re.MULTILINE)
 # Of `datasets`: what reads files that are named, without a pickle among them.
 _READERS = ("json", "csv", "text", "parquet", "arrow")
@@ -314,7 +314,7 @@ def _data_faults(config: Mapping[str, Any], data: DataRef, where: str) -> Iterat
             elif not Path(file).is_file():
                 todo = "relative paths begin in the directory of the task files"
                 yield Fault("no such file of the task's data", where, file, todo)
-    elif _local_folder(config, folder) is None and not _COMMIT.fullmatch(_commit(config, data)):
+    elif _local_folder(config, folder) is None and not COMMIT.fullmatch(_commit(config, data)):
         todo = "give the commit of that data set as `revision` (40 hex digits), or a task whose data lie here"
         yield Fault("the task's data are on the hub, at no commit", where, path, todo)
 

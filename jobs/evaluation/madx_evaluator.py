@@ -18,7 +18,7 @@ from jobs.merging.mixture import TOLERANCE, mix
 from jobs.models.encoder import activation_named, token_losses
 from jobs.models.flat_layout import Layout
 from jobs.models.hooked_encoder import encoder_of
-from jobs.models.madx import BankWeights, bank_weights, check_supported
+from jobs.models.madx import BankWeights, bank_weights, check_fits, check_supported
 from jobs.models.madx_backbone import load_backbone
 from jobs.models.rows import MaskedRows
 from jobs.runtime.lru import LRUCache
@@ -170,11 +170,6 @@ class WarmEvaluator:
         """An adapter that fits the backbone, or InputError."""
         adapter = read_adapter(directory)
         check_supported(adapter)
-        hidden, layers = self.backbone.model.config.hidden_size, len(self._encoder.layers)
-        own = bank_weights({name: tensor[None] for name, tensor in adapter.tensors.items()}, torch.relu)
-        widths = {bottleneck.w1.shape[1] for bottleneck in own.layers.values()}
-        if any(layer >= layers for layer in own.layers) or widths - {hidden}:
-            got = f"layers up to {max(own.layers)}, width {sorted(widths)}"
-            todo = f"{self.backbone.ref.name} has {layers} layers of width {hidden}"
-            raise InputError(Fault("the adapter was made for another backbone", str(directory), got, todo))
+        sizes = (self.backbone.model.config.hidden_size, len(self._encoder.layers))
+        check_fits(adapter, *sizes, self.backbone.ref.name)
         return adapter

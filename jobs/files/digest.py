@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from jobs.errors import Fault, InputError
 
 DIGEST_PREFIX = "sha256:"
+COMMIT = re.compile(r"[0-9a-f]{40}")  # of a repository on a hub
 _CHUNK = 1 << 20
 _POINTER = b"version https://git-lfs.github.com/spec/"
 

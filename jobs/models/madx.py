@@ -131,11 +131,11 @@ def check_supported(adapter: Adapter) -> None:
         raise InputError(*faults)
 
 
-def check_fits(adapter: Adapter, hidden: int, layers: int) -> None:
-    """Raise InputError unless `adapter` was made for a model of `layers` layers of width `hidden`."""
+def check_fits(adapter: Adapter, hidden: int, layers: int, named: str = "the backbone") -> None:
+    """Raise InputError unless `adapter` was made for a model of `layers` layers of width `hidden`, which is `named`."""
     own = bank_weights({name: tensor[None] for name, tensor in adapter.tensors.items()}, torch.relu)
     widths = {bottleneck.w1.shape[1] for bottleneck in own.layers.values()}
     if max(own.layers, default=0) >= layers or widths - {hidden}:
         got = f"layers up to {max(own.layers, default=0)}, width {sorted(widths)}"
-        todo = f"the backbone has {layers} layers of width {hidden}"
+        todo = f"{named} has {layers} layers of width {hidden}"
         raise InputError(Fault("the adapter was made for another backbone", adapter.label, got, todo))

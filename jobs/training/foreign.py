@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,12 @@ from torch import Tensor
 from jobs.adapters.adapter import Adapter, Head, Kind
 from jobs.adapters.formats import file_digests, read_adapter, write_adapter
 from jobs.adapters.loading_code import loaded_by_interface
-from jobs.adapters.lora_modules import lora_modules
+from jobs.adapters.lora_modules import lora_modules, lora_update
 from jobs.adapters.safe_paths import inner_file
+from jobs.arithmetic.lowrank import LowRank, padded
 from jobs.backbones.at_hand import card_licence
 from jobs.errors import Fault, InputError, raise_all
-from jobs.files.digest import DIGEST_PREFIX
+from jobs.files.digest import COMMIT, DIGEST_PREFIX
 from jobs.models.madx import check_fits, check_supported
 from jobs.spec import (
     AdapterConfig,
@@ -51,8 +52,9 @@ TOKENIZER = "tokenizer.json"
 _SIZES = (("hidden_size", "dim"), ("num_hidden_layers", "n_layers"))
 # Where a tensor sits in a model, whatever the classes around it are called.
 _PLACE = re.compile(r"(?:(?:encoder|decoder)\.)?(?:layers|layer|block|blocks|h)\.\d+\..*|invertible_adapters\..*")
-# Of PEFT's other kinds: what changes the meaning of equal tensors.
-_MEANING = {
+# What changes the meaning of equal tensors; a LoRA's scaling is made theta_pre's.
+_MEANING: Mapping[Kind, tuple[str, ...]] = {
+    "bottleneck": ("non_linearity",),
     "ia3": ("feedforward_modules", "fan_in_fan_out"),
     "lokr": ("r", "alpha", "rank_pattern", "alpha_pattern"),
     "prefix": ("prefix_projection",),
@@ -61,7 +63,11 @@ _MEANING = {
 
 def adapter_revision(path: Path) -> str:
     """What an adapter directory is known by: "sha256:..." over the digests of the files that are read of it."""
-    return DIGEST_PREFIX + fingerprint(file_digests(path))
+    return _revision(file_digests(path))
+
+
+def _revision(digests: Mapping[str, str]) -> str:
+    return DIGEST_PREFIX + fingerprint(digests)
 
 
 def check_foreign(
@@ -100,7 +106,7 @@ def _base_faults(adapter: Adapter, backbone: BackboneRef, config: Mapping[str, A
     if name and name != base and _last(name) != _last(backbone.name):
         todo = f"if that is the campaign's {backbone.name} under another name, add `base: {name}`"
         yield Fault("the adapter was made for another base model", adapter.label, name, todo)
-    commits = {one for one in (stated.revision, backbone.revision) if re.fullmatch(r"[0-9a-f]{40}", one)}
+    commits = {one for one in (stated.revision, backbone.revision) if COMMIT.fullmatch(one)}
     if len(commits) == 2:
         todo = f"the campaign pins {backbone.revision}"
         yield Fault("the adapter was made for another commit of the base", adapter.label, stated.revision, todo)
@@ -145,16 +151,13 @@ def _shape_faults(adapter: Adapter, shape: AdapterConfig | None, config: Mapping
                 # DistilBERT calls them otherwise.
                 hidden, layers = (config.get(a, config.get(b)) for a, b in _SIZES)
                 check_fits(adapter, hidden, layers)  # type: ignore[arg-type]
-        if wanted == "lora":
-            lora_modules(adapter)
+        match shape:
+            case BottleneckConfig():
+                yield from _bottleneck_faults(adapter, shape)
+            case LoraConfig():
+                yield from _lora_faults(adapter, shape)
     except InputError as wrong:
         yield from wrong.faults
-        return
-    match shape:
-        case BottleneckConfig():
-            yield from _bottleneck_faults(adapter, shape)
-        case LoraConfig():
-            yield from _lora_faults(adapter, shape)
 
 
 def _bottleneck_faults(adapter: Adapter, shape: BottleneckConfig) -> Iterator[Fault]:
@@ -205,7 +208,8 @@ def foreign_adapter(call: JobCall[ForeignAdapterSpec]) -> JobResult:
     """
     spec = call.spec
     path = Path(spec.adapter.path)
-    if adapter_revision(path) != spec.adapter.revision:
+    digests = file_digests(path)
+    if _revision(digests) != spec.adapter.revision:
         todo = "run the campaign again: it will be planned with the files as they are now"
         raise InputError(Fault("the adapter changed after it was planned with", spec.adapter.source, todo=todo))
     adapter = replace(read_adapter(path), path=spec.adapter.source)
@@ -222,7 +226,7 @@ def foreign_adapter(call: JobCall[ForeignAdapterSpec]) -> JobResult:
     parameters = sum(tensor.numel() for tensor in made.tensors.values())
     details = {
         "source": spec.adapter.source,
-        "files": file_digests(path),
+        "files": digests,
         "stated_base": adapter.backbone.model_name,
         "licence": card_licence(path),
         **loaded_by_interface(made.config),
@@ -254,10 +258,7 @@ def _like(adapter: Adapter, theta_pre: Adapter, name: str, head: Head | None) ->
 def _differences(adapter: Adapter, theta_pre: Adapter) -> Iterator[Fault]:
     if adapter.kind == "bottleneck":
         check_supported(adapter)
-        keys: Sequence[str] = ("non_linearity",)
-    else:
-        keys = _MEANING.get(adapter.kind, ())
-    for key in keys:
+    for key in _MEANING.get(adapter.kind, ()):
         got, own = (_plain(one.settings.get(key)) for one in (adapter, theta_pre))
         if got != own:
             yield Fault("the adapter has other settings than the campaign's", f"{adapter.label}: {key}", got, own)
@@ -275,15 +276,13 @@ def _place(name: str) -> str:
 def _with_rank(adapter: Adapter, theta_pre: Adapter) -> dict[str, Tensor]:
     """Factors of theta_pre's rank and scaling with the same update: s B A = s' (s / s' B) A, then zeros."""
     own = {_place(module): one for module, one in lora_modules(theta_pre).items()}
-    tensors = {}
+    tensors: dict[str, Tensor] = {}
     for module, one in lora_modules(adapter).items():
         like = own.get(_place(module))
         if like is None:
             raise InputError(Fault("a module that the campaign's adapters do not sit on", adapter.label, module))
-        rank = theta_pre.tensors[like.down].shape[0]
-        up, down = adapter.tensors[one.up].float(), adapter.tensors[one.down].float()
-        up = up.double().mul(one.scaling / like.scaling).float()
-        more = rank - down.shape[0]
-        tensors[one.up] = torch.nn.functional.pad(up, (0, more))
-        tensors[one.down] = torch.nn.functional.pad(down, (0, 0, 0, more))
+        update = lora_update(adapter, one)
+        scaled = LowRank(update.up.double().mul(one.scaling / like.scaling).float(), update.down.float())
+        filled = padded(scaled, theta_pre.tensors[like.down].shape[0])
+        tensors |= {one.up: filled.up, one.down: filled.down}
     return tensors

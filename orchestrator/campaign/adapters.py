@@ -22,7 +22,7 @@ from jobs.spec import (
     SchedulerType,
     TrainingConfig,
 )
-from orchestrator.campaign.fields import Positive, Seed, Share, StrictModel
+from orchestrator.campaign.fields import Positive, Seed, Share, StrictModel, check_inside, check_pinned
 
 Activation = Literal["gelu_new", "gelu", "relu", "swish", "tanh"]
 KINDS = ("lora", "ia3", "kronecker", "prefix")
@@ -151,12 +151,11 @@ class ForeignAdapterSection(StrictModel):
     def _one_place(self) -> ForeignAdapterSection:
         if len([place for place in (self.path, self.hub, self.registry) if place]) != 1:
             raise ValueError("give one of `path`, `hub`, `registry`")
-        if self.hub and (len(self.revision) != 40 or set(self.revision) - set("0123456789abcdef")):
-            raise ValueError(f"{self.hub} needs `revision`: the commit's 40 hex digits, not a branch")
+        if self.hub:
+            check_pinned(self.hub, self.revision)
         if not self.hub and (self.revision or self.directory):
             raise ValueError("`revision` and `directory` belong to `hub`")
-        if self.directory.startswith("/") or ".." in self.directory.split("/"):
-            raise ValueError("`directory` lies inside the repository: leave out / at its start and ..")
+        check_inside(self.directory)
         if self.registry and not re.fullmatch(r"models:/[^/@]+(@[^/@]+|/\d+)", self.registry):
             raise ValueError("`registry` is models:/NAME@ALIAS or models:/NAME/VERSION")
         return self

@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from jobs.backbones.catalogue import PACKAGED
 from jobs.data.slices import overlapping
 from jobs.spec import DataSource, RowFilter
-from orchestrator.campaign.fields import LanguageCode, Positive, Share, StrictModel
+from orchestrator.campaign.fields import LanguageCode, Positive, Share, StrictModel, check_inside, check_pinned
 from search_spaces.relatedness.codes import in_any_spelling
 
 # A column's name or its place, for which a number needs no quotation marks.
@@ -35,8 +35,8 @@ class BackboneSection(StrictModel):
         if self.path or self.name == "embedded" or self.name in PACKAGED:
             if self.revision:
                 raise ValueError("such a backbone is pinned by the hash of its files: leave `revision` out")
-        elif len(self.revision) != 40 or set(self.revision) - set("0123456789abcdef"):
-            raise ValueError(f"{self.name} needs `revision`: the commit's 40 hex digits, not a branch")
+        else:
+            check_pinned(self.name, self.revision)
         return self
 
 
@@ -130,8 +130,7 @@ class DataSection(StrictModel):
             raise ValueError("`hold_out` is taken twice, for validation and for test: at most 0.4")
         if self.source != "hub" and (self.directory or self.rows):
             raise ValueError("`directory` and `rows` belong to source hub: give `files` of one language each")
-        if self.directory.startswith("/") or ".." in self.directory.split("/"):
-            raise ValueError("`directory` lies inside the repository: leave out / at its start and ..")
+        check_inside(self.directory)
         if twice := overlapping(self.splits):
             raise ValueError(f"{twice[0]} and {twice[1]} would have rows in common: {', '.join(self.splits.values())}")
         return self

@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from jobs.errors import InputError
+from jobs.files.digest import COMMIT
 from search_spaces.relatedness.codes import resolve_language
 from search_spaces.relatedness.distances import kind_faults
 from search_spaces.relatedness.text_distances import TEXT_KINDS
@@ -35,6 +36,18 @@ def _known_distance(by: str) -> str:
 def as_list(value: object) -> object:
     """A text alone as a list of one."""
     return (value,) if isinstance(value, str) else value
+
+
+def check_pinned(name: str, revision: str) -> None:
+    """Raise ValueError unless what is called `name` on a hub is given at a commit."""
+    if not COMMIT.fullmatch(revision):
+        raise ValueError(f"{name} needs `revision`: the commit's 40 hex digits, not a branch")
+
+
+def check_inside(directory: str) -> None:
+    """Raise ValueError for a `directory` that leads out of its repository."""
+    if directory.startswith("/") or ".." in directory.split("/"):
+        raise ValueError("`directory` lies inside the repository: leave out / at its start and ..")
 
 
 Distance = Annotated[str, AfterValidator(_known_distance)]

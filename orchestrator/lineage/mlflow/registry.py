@@ -44,7 +44,8 @@ def fetch_model(address: str, client: MlflowClient, folder: Path) -> Path:
         place = folder / f"{version.name}-{version.version}-{version.creation_timestamp}"
         if not place.is_dir():
             source = client.get_model_version_download_uri(version.name, version.version)
-            with TemporaryDirectory(dir=_made(folder)) as partial:
+            folder.mkdir(parents=True, exist_ok=True)
+            with TemporaryDirectory(dir=folder) as partial:
                 found = download_artifacts(artifact_uri=source, dst_path=partial, tracking_uri=client.tracking_uri)
                 Path(found).rename(place)
         return place
@@ -58,11 +59,6 @@ def _version(name: str, client: MlflowClient) -> ModelVersion:
     if "@" in name:
         return client.get_model_version_by_alias(*name.split("@"))
     return client.get_model_version(*name.split("/"))
-
-
-def _made(folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 class Registry:

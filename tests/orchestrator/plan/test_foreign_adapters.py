@@ -143,12 +143,16 @@ def test_training_goes_on_from_a_strangers_adapter(place, tmp_path):
     assert not any(torch.allclose(other[name.replace(".pt.", ".es.")], began[name], atol=1e-2) for name in began)
 
 
+def of_another_base(adapter, folder, name):
+    shutil.copytree(adapter, folder)
+    document = json.loads((folder / "adapter_config.json").read_text())
+    (folder / "adapter_config.json").write_text(json.dumps({**document, "model_name": name}))
+    return folder
+
+
 def test_what_does_not_fit_is_told_before_anything_runs_all_at_once(place, tmp_path):
     folder, file = place
-    elsewhere = tmp_path / "elsewhere"
-    shutil.copytree(folder / "pt", elsewhere)
-    document = json.loads((elsewhere / "adapter_config.json").read_text())
-    (elsewhere / "adapter_config.json").write_text(json.dumps({**document, "model_name": "bert-base-multilingual"}))
+    elsewhere = of_another_base(folder / "pt", tmp_path / "elsewhere", "bert-base-multilingual")
     file = with_changes(
         file,
         languages={
@@ -166,10 +170,7 @@ def test_what_does_not_fit_is_told_before_anything_runs_all_at_once(place, tmp_p
 
 def test_another_name_of_the_base_is_accepted_when_it_is_said(place, tmp_path):
     folder, file = place
-    elsewhere = tmp_path / "elsewhere"
-    shutil.copytree(folder / "pt", elsewhere)
-    document = json.loads((elsewhere / "adapter_config.json").read_text())
-    (elsewhere / "adapter_config.json").write_text(json.dumps({**document, "model_name": "our-mirror"}))
+    elsewhere = of_another_base(folder / "pt", tmp_path / "elsewhere", "our-mirror")
     taken = {"pt": {"path": str(elsewhere), "base": "our-mirror"}}
     plan = plan_of(with_changes(file, languages={"pool": ["en", "es"], "adapters": taken}), tmp_path)
     assert "foreign-adapter" in {step.job for step in plan.steps}
