@@ -148,7 +148,7 @@ def test_a_backbone_is_sharded_over_two_workers_of_one_ray_job(cluster, tmp_path
     mailbox = open_mailbox()
     resources = BankResources(cpus=1, gpus=0, attempts=1, workers=2, scale=Parallelism("zero-3"))
     train_bank("sharded", [shared], mailbox.name, resources, str(tmp_path / "ray"))
-    ((name, result, _),), _, _ = ray.get(mailbox.actor.drain.remote())
+    ((name, result, _),), _, _ = ray.get(mailbox.actor.drain.remote(60.0))
     assert name == "aa" and not isinstance(result, Exception), result
     assert result.metrics["validation_loss"] == pytest.approx(expected.metrics["validation_loss"], abs=1e-4)
     ours, theirs = (load_file(call.output / "adapter_model.safetensors") for call in (shared, alone))
