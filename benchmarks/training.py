@@ -210,6 +210,10 @@ def measure(what: str, folder: Path) -> Result:
             from training_peak import share_of_peak
 
             return share_of_peak(cases.SHAPES[rest[0]], folder)
+        case "tasks":
+            from training_tasks import time_tasks
+
+            return time_tasks(cases.SHAPES[rest[0]], int(rest[1]), folder)
         case "linear":
             return cases.time_linear(int(rest[0]), int(rest[1]), folder)
         case "llama":
@@ -225,12 +229,20 @@ def case_peak(shape: str, folder: Path) -> list[Result]:
     return [{"what": "share of the peak", "shape": shape, **run(f"peak|{shape}", folder)}]
 
 
+def case_tasks(shape: str, tasks: int, folder: Path) -> list[Result]:
+    """Task adapters with heads in one bank against the same ones one after another."""
+    what = f"{tasks} task adapters in one bank, to one after another"
+    return [{"what": what, "shape": shape, **run(f"tasks|{shape}|{tasks}", folder)}]
+
+
 CASES: Mapping[str, Callable[[Path], list[Result]]] = {
     "step: XLM-R base": lambda folder: case_step("XLM-R base, vocabulary 250,002", folder),
     "step: quickstart": lambda folder: case_step("quickstart", folder),
     "banks": lambda folder: case_banks("quickstart", folder),
     "fleet": lambda folder: case_fleet("quickstart", folder),
     "linear": case_linear,
+    "tasks: quickstart": lambda folder: case_tasks("quickstart", 8, folder),
+    "tasks: XLM-R base": lambda folder: case_tasks("XLM-R base, vocabulary 250,002", 8, folder),
     "scaling: banks": lambda folder: case_two_banks(8, folder),
     "scaling: quickstart": lambda folder: case_scaling("quickstart", 8, folder),
     "scaling: XLM-R base": lambda folder: case_scaling("XLM-R base, vocabulary 250,002", 1, folder),
@@ -240,6 +252,7 @@ E5_SMALL: Mapping[str, Callable[[Path], list[Result]]] = {
     "step: e5-small": lambda folder: case_step("e5-small", folder),
     "banks: e5-small": lambda folder: case_banks("e5-small", folder),
     "fleet: e5-small": lambda folder: case_fleet("e5-small", folder),
+    "tasks: e5-small": lambda folder: case_tasks("e5-small", 8, folder),
     "peak: e5-small": lambda folder: case_peak("e5-small", folder),
 }
 

@@ -32,7 +32,7 @@ def share_of_peak(shape: Shape, folder: Path) -> dict[str, Any]:
     encoder = FrozenEncoder(load_backbone(made[0].spec.backbone))
     trained, held_out = active[0].next_batch(), active[0].held_out
     step = _median(lambda: one_step(bank, active))
-    scoring = _median(lambda: bank.held_out_losses(active))
+    scoring = _median(lambda: bank.held_out_values(active))
     ahead, operations = _products(encoder, trained, backward=False)
     back, _ = _products(encoder, trained, backward=True)
     alone, _ = _products(encoder, held_out, backward=False)

@@ -10,6 +10,7 @@ from typing import Any
 
 from jobs.adapters.formats import adapter_format, is_adapter
 from jobs.banks.bank import train_languages
+from jobs.banks.task_bank import train_tasks
 from jobs.data.groups import example_groups
 from jobs.evaluation.evaluator import Evaluator
 from jobs.evaluation.headed_evaluator import HeadedEvaluator
@@ -43,7 +44,6 @@ from jobs.spec import (
 from jobs.tokens.evaluation_sets import EvaluationSet
 from jobs.training.foreign import foreign_adapter
 from jobs.training.initial import initial_adapter
-from jobs.training.task_adapter import train_task
 
 
 class Worker:
@@ -70,7 +70,7 @@ class Worker:
             case LanguageAdapterSpec():
                 return _only(train_languages([call], progress))
             case TaskAdapterSpec():
-                return train_task(call, progress)
+                return _only(train_tasks([call], progress))
             case MergeSpec():
                 return merge(call)
             case EvaluationSpec():

@@ -1,1 +1,1 @@
-"""Many languages' adapters trained at once on one frozen backbone."""
+"""Many languages' and tasks' adapters trained at once on one frozen backbone."""

@@ -1,6 +1,6 @@
-"""Train many language adapters together on one frozen backbone, each as if it were alone.
+"""Train many adapters together on one frozen backbone, each as if it were alone.
 
-A batch holds rows of every language of the bank; each language has its own loss mean, gradient, optimizer,
+A batch holds rows of every member of the bank, a language or a task; each has its own loss mean, gradient, optimizer,
 schedule, data order, masks (of words and of dropout), best state and end.
 """
 
@@ -12,16 +12,17 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, Generic
 
 from jobs.banks.adapter_backends import AdapterBackends
 from jobs.banks.batch_capacity import CHOSEN, chosen_size
 from jobs.banks.forward_pass import AdapterBackend, BankPass
-from jobs.banks.language_learner import LanguageLearner
+from jobs.banks.member import M, Passes
 from jobs.errors import InputError
 from jobs.runtime.library_faults import panics_as_faults
 from jobs.runtime.malloc import keep_freed_memory
 from jobs.runtime.phases import phase
-from jobs.spec import AdapterConfig, JobResult, LanguageCall, Progress, no_progress
+from jobs.spec import AdapterConfig, JobCall, JobResult, LanguageCall, Progress, no_progress
 from jobs.tokens.batches import Example
 from jobs.training import checkpoint
 from jobs.training.checkpoint import CheckpointWriter
@@ -34,7 +35,7 @@ ALONE = DataParallel()
 
 
 class CorpusError(RuntimeError):
-    """A language's corpus could not be read in the middle of its training."""
+    """A member's data could not be read in the middle of its training."""
 
 
 def train_languages(
@@ -75,30 +76,29 @@ def train_languages(
         if isinstance(size, InputError):
             yield from ((call.name, size) for call in group)
             continue
-        yield from Bank(forward, group, progress, size, team).train()
+        yield from Bank(BankPass(forward, team), group, progress, size, team).train()
 
 
-class Bank:
-    """Languages in lock-step: one batch for all, and then each goes its own way."""
+class Bank(Generic[M]):
+    """Members in lock-step: one batch for all, and then each goes its own way."""
 
     def __init__(
         self,
-        forward: AdapterBackend,
-        calls: Sequence[LanguageCall],
+        passes: Passes[M],
+        calls: Sequence[JobCall[Any]],
         progress: Progress,
         capacity: int,
         team: DataParallel = ALONE,
     ) -> None:
-        """All `calls` have the same batch size and theta_pre."""
-        self._forward = forward
+        """At most `capacity` of `calls` are in memory at a time; every worker of `team` has the same ones."""
+        self._passes = passes
         self._team = team
-        self._pass = BankPass(forward, team)
-        self._meter = Throughput(forward.shape, forward.device, team.size)
+        self._meter = Throughput(passes.shape, passes.device, team.size)
         self._report = progress
         self._capacity = capacity
         self._waiting = deque(calls)
-        self._active: list[LanguageLearner] = []
-        self._ended: list[tuple[LanguageCall, LanguageLearner | Exception]] = []
+        self._active: list[M] = []
+        self._ended: list[tuple[JobCall[Any], M | Exception]] = []
         # Counted in batches, over all tries: what tells checkpoints of one moment from those of another.
         self._common = checkpoint.common_time([call.checkpoint for call in calls])
         self._time: int = team.all_gather(self._common or 0)[0]
@@ -109,13 +109,13 @@ class Bank:
         self._settled = True
 
     def train(self) -> Iterator[Outcome]:
-        """Run until every language has ended."""
+        """Run until every member has ended."""
         try:
             while self._active or self._waiting:
                 self._admit()
                 self._evaluate()
-                for language in [language for language in self._active if language.learner.done]:
-                    self._part(language, language)
+                for member in [member for member in self._active if member.learner.done]:
+                    self._part(member, member)
                 yield from self._end()
                 if self._active:
                     self._one_batch()
@@ -132,30 +132,30 @@ class Bank:
         """Fill the bank from those waiting; those that a checkpoint shows as done end at once."""
         while self._waiting and len(self._active) < self._capacity:
             call = self._waiting.popleft()
-            language = self._team.main_first(lambda call=call: self._start(call))  # type: ignore[misc]
-            faults = self._team.all_gather(str(language) if isinstance(language, Exception) else "")
-            if isinstance(language, Exception) or any(faults):
-                self._ended.append((call, _failure(language, faults)))
+            member = self._team.main_first(lambda call=call: self._start(call))  # type: ignore[misc]
+            faults = self._team.all_gather(str(member) if isinstance(member, Exception) else "")
+            if isinstance(member, Exception) or any(faults):
+                self._ended.append((call, _failure(member, faults)))
                 continue
-            language.learner.follow(self._team)
-            if language.learner.done:
-                self._ended.append((call, language))
+            member.learner.follow(self._team)
+            if member.learner.done:
+                self._ended.append((call, member))
             else:
-                self._active.append(language)
+                self._active.append(member)
 
-    def _start(self, call: LanguageCall) -> LanguageLearner | Exception:
+    def _start(self, call: JobCall[Any]) -> M | Exception:
         try:
             with panics_as_faults(), phase("preparing"):
-                language = self._forward.start(call)
+                member = self._passes.start(call)
             if self._team.is_main:
-                language.resume(self._common)
-        except Exception as error:  # noqa: BLE001  (whatever is wrong with one corpus ends that language alone)
+                member.resume(self._common)
+        except Exception as error:  # noqa: BLE001  (whatever is wrong with one's data ends that member alone)
             return error
-        return language
+        return member
 
-    def _part(self, language: LanguageLearner, outcome: LanguageLearner | Exception) -> None:
-        self._active.remove(language)
-        self._ended.append((language.call, outcome))
+    def _part(self, member: M, outcome: M | Exception) -> None:
+        self._active.remove(member)
+        self._ended.append((member.call, outcome))
 
     def _end(self) -> Iterator[Outcome]:
         """Yield the outcomes of those that have ended; first save everything, as the caller may be killed."""
@@ -163,22 +163,22 @@ class Bank:
             return
         ended, self._ended = self._ended, []
         with phase("writing"):
-            self._save([*self._active, *(one for _, one in ended if isinstance(one, LanguageLearner))])
+            self._save([*self._active, *(one for _, one in ended if not isinstance(one, Exception))])
             self._writer.wait()
         for call, one in ended:
-            if isinstance(one, LanguageLearner) and self._team.is_main:
+            if not isinstance(one, Exception) and self._team.is_main:
                 one.write()
-            yield call.name, self._result(one) if isinstance(one, LanguageLearner) else one
+            yield call.name, self._result(one) if not isinstance(one, Exception) else one
 
-    def _result(self, language: LanguageLearner) -> JobResult:
-        result = language.result()
+    def _result(self, member: M) -> JobResult:
+        result = member.result()
         return replace(result, metrics={**result.metrics, **self._meter.record()})
 
     def _one_batch(self) -> None:
         started = time.monotonic()
         faults: dict[str, str] = {}
-        groups = [self._next_batch(language, faults) for language in self._active]
-        losses, gradients = self._pass.losses(self._active, groups)
+        groups = [self._next_batch(member, faults) for member in self._active]
+        losses, gradients = self._passes.losses(self._active, groups)
         values: list[float] = losses.tolist()
         if not all(map(math.isfinite, values)):
             # Every worker sees the same values, so all come here, or none.
@@ -187,40 +187,40 @@ class Bank:
         self._meter.add(groups, seconds)
         self._settled = False
         self._time += 1
-        for language, loss, gradient, group in zip(list(self._active), values, gradients, groups, strict=True):
-            language.learner.progress.took(seconds, among=len(groups))
+        for member, loss, gradient, group in zip(list(self._active), values, gradients, groups, strict=True):
+            member.learner.progress.took(seconds, among=len(groups))
             try:
-                if language.call.name in faults:
-                    raise CorpusError(faults[language.call.name])
+                if member.call.name in faults:
+                    raise CorpusError(faults[member.call.name])
                 labels = sum(len(example.labels) for example in group)
-                language.learner.learn(gradient, loss, sum(example.tokens for example in group), labels)
+                member.learner.learn(gradient, loss, sum(example.tokens for example in group), labels)
             except (ArithmeticError, CorpusError) as error:
-                self._part(language, error)
+                self._part(member, error)
         self._settled = True
 
     @staticmethod
-    def _next_batch(language: LanguageLearner, faults: dict[str, str]) -> list[Example]:
-        """The next batch; an empty one, and a line in `faults`, when the corpus cannot be read."""
+    def _next_batch(member: M, faults: dict[str, str]) -> list[Example]:
+        """The next batch; an empty one, and a line in `faults`, when its data cannot be read."""
         try:
-            return language.next_batch()
+            return member.next_batch()
         except (OSError, ValueError, IndexError, InputError) as error:
-            faults[language.call.name] = f"{type(error).__name__}: {error}"
+            faults[member.call.name] = f"{type(error).__name__}: {error}"
             return []
 
     def _evaluate(self) -> None:
-        due = [language for language in self._active if language.learner.evaluation_due]
+        due = [member for member in self._active if member.learner.evaluation_due]
         if not due:
             return
         started = time.monotonic()
-        values = self._pass.held_out_losses(due)
+        values = self._passes.held_out_values(due)
         seconds = time.monotonic() - started
         self._settled = False
-        for language, value in zip(due, values, strict=True):
-            language.learner.progress.took(seconds, among=len(due))
+        for member, value in zip(due, values, strict=True):
+            member.learner.progress.took(seconds, among=len(due))
             try:
-                language.learner.record_evaluation(value)
+                member.learner.record_evaluation(value)
             except ArithmeticError as error:
-                self._part(language, error)
+                self._part(member, error)
         self._settled = True
 
     def _watch_clock(self) -> None:
@@ -230,15 +230,15 @@ class Bank:
         if now - self._last_report >= PROGRESS_SECONDS:
             self._last_report = now
             device = self._meter.live()
-            for language in self._active:
-                self._report(language.call.name, {**language.learner.live(), **device})
+            for member in self._active:
+                self._report(member.call.name, {**member.learner.live(), **device})
 
-    def _save(self, languages: Sequence[LanguageLearner]) -> None:
+    def _save(self, members: Sequence[M]) -> None:
         """Begin to write checkpoints; training need not wait for the disk."""
         if not self._team.is_main:
             return
         started = time.monotonic()
-        self._writer.write([language.snapshot() for language in languages], self._time)
+        self._writer.write([member.snapshot() for member in members], self._time)
         self._cadence.written(started)
 
 
@@ -253,8 +253,8 @@ def _size(
         return error
 
 
-def _failure(own: LanguageLearner | Exception, faults: Sequence[str]) -> Exception:
-    """Why a language cannot start: this worker's own reason, or what another one says."""
+def _failure(own: object, faults: Sequence[str]) -> Exception:
+    """Why a member cannot start: this worker's own reason, or what another one says."""
     if isinstance(own, Exception):
         return own
     return CorpusError(next(f"worker {rank}: {text}" for rank, text in enumerate(faults) if text))

@@ -62,6 +62,20 @@ class BankPass:
         self._team = team
         self._forward = forward
 
+    @property
+    def device(self) -> torch.device:
+        """Where the backbone is."""
+        return self._forward.device
+
+    @property
+    def shape(self) -> ModelShape:
+        """What arithmetic it needs."""
+        return self._forward.shape
+
+    def start(self, call: LanguageCall) -> LanguageLearner:
+        """Read a language's corpus. Raises InputError for what the user can mend."""
+        return self._forward.start(call)
+
     def losses(
         self, languages: Sequence[LanguageLearner], groups: Sequence[list[Example]]
     ) -> tuple[Tensor, list[Tensor]]:
@@ -99,7 +113,7 @@ class BankPass:
         return means, gradients
 
     @torch.no_grad()
-    def held_out_losses(self, languages: Sequence[LanguageLearner]) -> list[float]:
+    def held_out_values(self, languages: Sequence[LanguageLearner]) -> list[float]:
         """Mean loss of each language over all predicted tokens of its held-out blocks, shared by the team."""
         totals = torch.cat(
             [self._held_out_sums(languages[part]) for part in parts(languages, self._forward.device, self._team)]

@@ -27,6 +27,7 @@ class MaskedLmEncoder(Protocol):
     """An encoder with adapters applied group by group."""
 
     head: MaskedLmHead | None
+    device: torch.device
 
     def hidden_states(self, rows: Rows, stack: Sequence[BankWeights]) -> Tensor:
         """Final hidden states [G, K, hidden] at the wanted positions, with the adapters of `stack` in their order."""

@@ -9,7 +9,7 @@ grouped matrix product over stacked weights [G, out, in]. `adapters` cannot do t
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -107,6 +107,23 @@ def bank_weights(tensors: Mapping[str, Tensor], activation: Activation) -> BankW
     layers = {layer: TwoLayers(**parts) for layer, parts in bottlenecks.items()}
     coupling = Coupling(TwoLayers(**halves["F"]), TwoLayers(**halves["G"])) if halves else None
     return BankWeights(layers, coupling, activation)
+
+
+def side_by_side(banks: Sequence[BankWeights]) -> BankWeights:
+    """The adapters of all `banks`, which are of one shape, in their order: G is the sum of theirs."""
+    first, *others = banks
+    if not others:
+        return first
+    layers = {index: _joined([one.layers[index] for one in banks]) for index in first.layers}
+    couplings = [one.coupling for one in banks if one.coupling is not None]
+    coupling = (
+        Coupling(_joined([one.f for one in couplings]), _joined([one.g for one in couplings])) if couplings else None
+    )
+    return BankWeights(layers, coupling, first.activation)
+
+
+def _joined(parts: Sequence[TwoLayers]) -> TwoLayers:
+    return TwoLayers(*map(torch.cat, zip(*parts, strict=True)))
 
 
 def check_supported(adapter: Adapter) -> None:

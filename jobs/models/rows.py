@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from jobs.models.row_dropout import RowsDropout
@@ -50,3 +52,15 @@ class MaskedRows:
 
     rows: Rows
     labels: Tensor
+
+    def split(self, heights: Sequence[int], labels: Sequence[int]) -> list[MaskedRows]:
+        """Each group as a batch of its own, without dropout: its `heights[g]` rows, its `labels[g]` labels."""
+        tall = len(self.rows.ids) // len(heights)
+        counts = self.rows.valid.sum(1).tolist()
+        made = []
+        for group, (height, own) in enumerate(zip(heights, torch.split(self.labels, list(labels)), strict=True)):
+            part, wanted = slice(group * tall, group * tall + height), slice(0, counts[group])
+            keep, types = (None if one is None else one[part] for one in (self.rows.keep, self.rows.types))
+            places = self.rows.positions[group : group + 1, wanted], self.rows.valid[group : group + 1, wanted]
+            made.append(MaskedRows(Rows(self.rows.ids[part], keep, *places, types), own))
+        return made

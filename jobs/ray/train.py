@@ -16,7 +16,6 @@ from jobs.banks.sharded.memory_model import Parallelism
 from jobs.files.call_directories import CallDirectories
 from jobs.ray.mailbox import Sender
 from jobs.ray.tokenize import prepare_corpora
-from jobs.runtime.library_faults import panics_as_faults
 from jobs.runtime.phases import Stopwatch, phase
 from jobs.runtime.shutdown import ShutdownRequested, StopsOnSignal
 from jobs.runtime.step_log import logged
@@ -129,17 +128,11 @@ class Reports:
 def _outcomes(
     calls: Sequence[JobCall[Any]], progress: Progress, team: DataParallel, scale: Parallelism
 ) -> Iterator[tuple[str, JobResult | Exception]]:
-    """Languages are trained by all workers together; task adapters, which train one by one, are dealt out."""
+    """Languages are trained by all workers together; task adapters are dealt out, and each worker has its own bank."""
     from jobs.banks.parallelism import train_in_parallel
-    from jobs.training.task_adapter import train_task
+    from jobs.banks.task_bank import train_tasks
 
     if calls and isinstance(calls[0].spec, LanguageAdapterSpec):
         yield from train_in_parallel(calls, progress, team, scale)
-        return
-    for call in team.shard(calls):
-        try:
-            with panics_as_faults():
-                result = train_task(call, progress)
-            yield call.name, result
-        except Exception as error:  # noqa: BLE001 - one adapter's failure is its outcome, the bank goes on
-            yield call.name, error
+    else:
+        yield from train_tasks(team.shard(calls), progress, scale.bank_size or None)

@@ -1,11 +1,15 @@
-"""A frozen encoder that carries a task's adapter and head while they are trained: MAD-X's stack, or PEFT's kinds."""
+"""A frozen encoder that carries tasks' adapters and heads while they are trained: MAD-X's stack, or PEFT's kinds.
+
+Several tasks may share a pass, each on rows of its own (`Lane`): what is below them, their adapters and their heads are
+their own, and the frozen weights are read once for all.
+"""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,10 +18,10 @@ from jobs.adapters.adapter import Adapter, Head, named
 from jobs.adapters.adapterhub import read_adapter
 from jobs.adapters.loading_code import loaded_by_interface
 from jobs.adapters.peft_heads import peft_settings, saved_head
-from jobs.models.encoder import activation_named
-from jobs.models.hooked_encoder import encoder_of, refuse_dropout
+from jobs.models.encoder import MaskedLmEncoder, activation_named
+from jobs.models.hooked_encoder import refuse_dropout
 from jobs.models.language_model import LanguageModel
-from jobs.models.madx import BankWeights, bank_weights, check_fits, check_supported
+from jobs.models.madx import BankWeights, bank_weights, check_fits, check_supported, side_by_side
 from jobs.models.madx_backbone import Backbone
 from jobs.models.peft.encoder import check_inside, hidden_states, require_encoder
 from jobs.models.peft.model import InjectedModel, applied_adapters
@@ -49,9 +53,18 @@ class HeadedEncoder(ABC):
         """Which rows may share a pass with those of this source, a place among the spec's data: all of them."""
         return 0
 
-    @abstractmethod
     def outputs(self, rows: Rows, tensors: Mapping[str, Tensor], group: int = 0) -> Tensor:
         """The head's outputs [K, width] at the wanted positions of one group, under `tensors`, each [1, *shape]."""
+        (own,) = self.together([Lane(self, tensors, group)], rows)
+        return own
+
+    @abstractmethod
+    def alike(self, group: int) -> Hashable:
+        """Lanes of this group may share a pass with those for which it is equal, on the same model."""
+
+    @abstractmethod
+    def together(self, lanes: Sequence[Lane], rows: Rows) -> list[Tensor]:
+        """The outputs of every lane's head; lanes are alike, and `rows` has a group for each, in their order."""
 
     @abstractmethod
     def trained(self, tensors: Mapping[str, Tensor]) -> Adapter:
@@ -62,8 +75,17 @@ class HeadedEncoder(ABC):
         own = {name: tensors[name] for name in self.adapter.tensors}
         return own, Head(self.head.config, {name: tensors[name] for name in self.head.tensors})
 
-    def _layers(self, tensors: Mapping[str, Tensor]) -> HeadLayers:
+    def layers(self, tensors: Mapping[str, Tensor]) -> HeadLayers:
+        """The head that is made of its own of `tensors`, each [1, *shape]."""
         return layers_of(self.head.config["config"], {name: tensors[name][0] for name in self.head.tensors})
+
+
+class Lane(NamedTuple):
+    """One task in a pass: its encoder, what is trained, each [1, *shape], and which group of its rows passes."""
+
+    encoder: HeadedEncoder
+    tensors: Mapping[str, Tensor]
+    group: int
 
 
 class InjectedEncoder(HeadedEncoder):
@@ -87,11 +109,17 @@ class InjectedEncoder(HeadedEncoder):
         on_top = {"on_top_of": spec.language} if self._below else {}
         self.details = {"backbone_dropout": 0.0, **on_top}
 
-    def outputs(self, rows: Rows, tensors: Mapping[str, Tensor], group: int = 0) -> Tensor:
+    def alike(self, group: int) -> Hashable:
+        """Adapters of one shape and settings below them."""
+        return tuple((repr(sorted(one.settings.items())), *_shapes(one.tensors)) for one in self._below)
+
+    def together(self, lanes: Sequence[Lane], rows: Rows) -> list[Tensor]:
         """See `HeadedEncoder`."""
-        head = self._layers(tensors)
-        with applied_adapters(self._language_model, self._below), self._injected.acting(tensors, rows.dropout):
-            return head(hidden_states(self._language_model, rows)[0].float())
+        below = [lane.encoder._below for lane in lanes if isinstance(lane.encoder, InjectedEncoder)]
+        own = {name: torch.cat([lane.tensors[name] for lane in lanes]) for name in self.adapter.tensors}
+        with applied_adapters(self._language_model, *below), self._injected.acting(own, rows.dropout):
+            hidden = hidden_states(self._language_model, rows).float()
+        return _heads(lanes, hidden, rows, None)
 
     def trained(self, tensors: Mapping[str, Tensor]) -> Adapter:
         """A PEFT adapter; its head goes where `AutoModelForSequenceClassification` and its like have theirs."""
@@ -104,8 +132,8 @@ class InjectedEncoder(HeadedEncoder):
 class StackedEncoder(HeadedEncoder):
     """A bottleneck adapter and its head on top of the frozen language adapter of each row's language."""
 
-    def __init__(self, call: JobCall[TaskAdapterSpec], backbone: Backbone) -> None:
-        """Inputs `language:<code>`. Raises InputError for a language adapter that does not fit the backbone."""
+    def __init__(self, call: JobCall[TaskAdapterSpec], backbone: Backbone, encoder: MaskedLmEncoder) -> None:
+        """`encoder`: of the backbone. Inputs `language:<code>`. Raises InputError for one that does not fit it."""
         spec = call.spec
         refuse_dropout(backbone, spec.training.backbone_dropout, call.name)
         codes = [one.language for one in (spec.data, *spec.more_data)] if spec.more_data else [spec.language]
@@ -117,7 +145,8 @@ class StackedEncoder(HeadedEncoder):
             check_fits(one, backbone.model.config.hidden_size, backbone.model.config.num_hidden_layers)
         super().__init__(backbone, spec, adapter, spec.training.backbone_dropout)
         self._languages = [_frozen(one, backbone.device) for one in languages]
-        self._encoder = encoder_of(backbone)
+        self._activations = [str(one.settings["non_linearity"]) for one in languages]
+        self._encoder = encoder
         self.details = {
             "backbone_dropout": self.dropout,
             "language_adapter": ", ".join(one.name for one in languages),
@@ -128,24 +157,45 @@ class StackedEncoder(HeadedEncoder):
         """Rows of one language alone: they have its adapter below."""
         return source
 
-    def outputs(self, rows: Rows, tensors: Mapping[str, Tensor], group: int = 0) -> Tensor:
+    def alike(self, group: int) -> Hashable:
+        """Language adapters of one shape and activation below them."""
+        below = self._languages[group]
+        parts = [*below.layers.values(), *((below.coupling.f, below.coupling.g) if below.coupling else ())]
+        return self._activations[group], tuple(below.layers), tuple(tuple(one.shape) for part in parts for one in part)
+
+    def together(self, lanes: Sequence[Lane], rows: Rows) -> list[Tensor]:
         """See `HeadedEncoder`."""
-        own, _ = self._split(tensors)
-        stack, head = (self._languages[group], bank_weights(own, _activation(self.adapter))), self._layers(tensors)
+        below = [lane.encoder._languages[lane.group] for lane in lanes if isinstance(lane.encoder, StackedEncoder)]
+        own = {name: torch.cat([lane.tensors[name] for lane in lanes]) for name in self.adapter.tensors}
+        stack = (side_by_side(below), bank_weights(own, _activation(self.adapter)))
         device = self._encoder.device.type
         with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
-            return head(self._encoder.hidden_states(rows, stack)[0], _drop(rows))
+            return _heads(lanes, self._encoder.hidden_states(rows, stack), rows, _drop(rows))
 
     def trained(self, tensors: Mapping[str, Tensor]) -> Adapter:
         """An AdapterHub adapter with a flexible head."""
         return named(self.adapter, self.adapter.name, *self._split(tensors))
 
 
+def _heads(lanes: Sequence[Lane], hidden: Tensor, rows: Rows, drop: Dropout | None) -> list[Tensor]:
+    """Each lane's head on its part of hidden [G, K, hidden], at its wanted positions."""
+    counts = rows.valid.sum(1).tolist()
+    made = []
+    for number, (lane, count) in enumerate(zip(lanes, counts, strict=True)):
+        own = drop and Dropout(drop.keys[number, :count], drop.rates[number, :count])
+        made.append(lane.encoder.layers(lane.tensors)(hidden[number, :count], own))
+    return made
+
+
 def _drop(rows: Rows) -> Dropout | None:
-    """The masks of the head at the wanted positions [K]."""
+    """The masks of the heads at the wanted positions [G, K]."""
     if rows.dropout is None:
         return None
-    return rows.dropout.positions(rows.ids.shape[1]).reshape(1, -1).at(rows.positions).reshape(-1)
+    return rows.dropout.positions(rows.ids.shape[1]).reshape(len(rows.positions), -1).at(rows.positions)
+
+
+def _shapes(tensors: Mapping[str, Tensor]) -> tuple[Hashable, ...]:
+    return tuple((name, tuple(tensor.shape)) for name, tensor in sorted(tensors.items()))
 
 
 def _frozen(adapter: Adapter, device: torch.device) -> BankWeights:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import heapq
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jobs.files.call_directories import CallDirectories
 from jobs.runtime.machine import device_type
 from jobs.runtime.phases import Stopwatch, phase
 from jobs.runtime.shutdown import ShutdownRequested
 from jobs.runtime.step_log import Send, failure, logged, no_log
-from jobs.spec import JobResult, LanguageAdapterSpec, SearchSpec, TrialScores
+from jobs.spec import JobCall, JobResult, LanguageAdapterSpec, SearchSpec, TrainingSpec, TrialScores
 from orchestrator.execution.executor import StepFinished, StepProgress, Work
 from orchestrator.execution.shutdown import ShutdownRequest
 from orchestrator.scheduling.capacity import LARGEST_BANK, bank_key
@@ -30,7 +30,7 @@ class LocalExecutor:
     name = "local"
 
     def __init__(self, bank_size: int = 8, notes: Send = no_log, shutdown: ShutdownRequest | None = None) -> None:
-        """`bank_size`: languages that share a batch; 0: `jobs.banks.batch_capacity` says. `notes`: who keeps them."""
+        """`bank_size`: languages or tasks that share a batch; 0: `jobs.banks` chooses. `notes`: who keeps them."""
         self._notes, self._shutdown = notes, shutdown or ShutdownRequest()
         self._bank_size = bank_size
         self._queue: list[tuple[int, str, Work]] = []  # a heap: the most urgent first
@@ -67,7 +67,7 @@ class LocalExecutor:
 
     def _start(self) -> Iterator[StepFinished]:
         first = heapq.heappop(self._queue)[-1]
-        if isinstance(first.step.spec, LanguageAdapterSpec):
+        if isinstance(first.step.spec, TrainingSpec):
             return self._train([first, *self._take_alike(first)])
         return self._run(first)
 
@@ -81,14 +81,20 @@ class LocalExecutor:
     def _train(self, works: list[Work]) -> Iterator[StepFinished]:
         begun = time.time()
         from jobs.banks.bank import train_languages
+        from jobs.banks.task_bank import train_tasks
 
         started = time.time()
         watch = Stopwatch(started - begun)
         left = {work.step.key for work in works}
         try:
             calls = {work.step.key: self._directories.create(work.call) for work in works}
+            made: list[JobCall[Any]] = list(calls.values())
+            if isinstance(works[0].step.spec, LanguageAdapterSpec):
+                outcomes = train_languages(made, self._progress, self._bank_size)
+            else:
+                outcomes = train_tasks(made, self._progress, self._bank_size or None)
             with logged(list(calls), self._notes):
-                for key, outcome in train_languages(list(calls.values()), self._progress, self._bank_size):
+                for key, outcome in outcomes:
                     left.discard(key)
                     with phase("writing"):
                         delivered = self._directories.stage_out(calls[key], outcome)

@@ -23,6 +23,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 
+import torch
 from torch import Tensor
 
 from jobs.adapters.adapter import Adapter
@@ -84,13 +85,16 @@ class InjectedModel:
 
 
 @contextmanager
-def applied_adapters(language_model: LanguageModel, adapters: Sequence[Adapter]) -> Iterator[None]:
-    """While it lasts, `adapters` act one beside another on all rows of the model's passes. Raises InputError."""
+def applied_adapters(language_model: LanguageModel, *groups: Sequence[Adapter]) -> Iterator[None]:
+    """While it lasts, the adapters of each group act one beside another on its part of the rows of the model's passes.
+
+    Of one group: on all rows. Groups have equally many adapters, those at one place of one shape. Raises InputError.
+    """
     with ExitStack() as applied:
-        for adapter in adapters:
-            injected = InjectedModel(language_model, adapter)
-            vector = injected.layout.flatten(adapter.tensors).to(language_model.device)
-            applied.enter_context(injected.applied(vector[None]))
+        for alike in zip(*groups, strict=True):
+            injected = InjectedModel(language_model, alike[0])
+            vectors = torch.stack([injected.layout.flatten(adapter.tensors) for adapter in alike])
+            applied.enter_context(injected.applied(vectors.to(language_model.device)))
         yield
 
 

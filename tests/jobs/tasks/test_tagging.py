@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from data_files import json_lines, ref
+from lone_tasks import train_task
 from stacks import stack_of
 from tiny_fleet import Fleet
 
@@ -20,7 +21,6 @@ from jobs.scoring.metrics import metric_over, word_statistics
 from jobs.spec import BottleneckConfig, DataRef, JobCall, TaskAdapterSpec, TaskRef, TrainingConfig
 from jobs.tasks.table import task_of
 from jobs.tokens.evaluation_sets import EvaluationSet
-from jobs.training.task_adapter import train_task
 
 POS = TaskRef("pos", "pos", ("NOUN", "VERB", "PUNCT"))
 LENGTH = 24

@@ -5,18 +5,18 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
+from lone_tasks import train_task
 from stacks import stack_of
 from tiny_fleet import Fleet
 from tiny_tasks import LENGTH, TASKS, write_rows
 
+from jobs.banks import bank
 from jobs.banks.bank import train_languages
 from jobs.errors import InputError
 from jobs.evaluation.madx_evaluator import WarmEvaluator
 from jobs.spec import BottleneckConfig, JobCall, TaskAdapterSpec, TrainingConfig, metric_of
 from jobs.tokens.evaluation_sets import EvaluationSet
 from jobs.training import checkpoint
-from jobs.training import loop as training_loop
-from jobs.training.task_adapter import train_task
 
 TRAINING = TrainingConfig(
     optimizer_steps=120,
@@ -83,7 +83,7 @@ def test_the_evaluator_scores_the_saved_directory_as_training_did(fleet, trained
 def test_a_stopped_training_goes_on_bit_for_bit(fleet, trained, language_adapter, monkeypatch):
     monkeypatch.setattr(checkpoint, "SECONDS", 0.0)
     monkeypatch.setattr(checkpoint, "SHARE", 1e9)
-    monkeypatch.setattr(training_loop, "PROGRESS_SECONDS", 0.0)
+    monkeypatch.setattr(bank, "PROGRESS_SECONDS", 0.0)
 
     class Stop(BaseException):
         pass

@@ -6,6 +6,7 @@ import dataclasses
 import json
 from pathlib import Path
 
+import lone_tasks
 import numpy as np
 import peft
 import pytest
@@ -17,6 +18,7 @@ from tiny_tasks import INFERENCE, LENGTH
 
 from jobs.adapters.formats import read_adapter, write_adapter
 from jobs.adapters.loading_code import headed_loading_code
+from jobs.banks import bank
 from jobs.errors import InputError
 from jobs.merging.mixture import mix
 from jobs.models.peft.encoder import hidden_states
@@ -37,9 +39,8 @@ from jobs.spec import (
 )
 from jobs.tasks.heads import head_layers
 from jobs.tokens.batches import collate
-from jobs.training import checkpoint, loop
+from jobs.training import checkpoint
 from jobs.training.initial import initial_adapter
-from jobs.training.task_adapter import TaskTrainer, headed_encoder
 
 CLASSES = {
     "ner": transformers.AutoModelForTokenClassification,
@@ -64,7 +65,7 @@ def xlmr(tmp_path_factory):
 def trainer_of(headed, spec, folder, **below):
     inputs = {"theta_pre": headed.theta_pre(spec.adapter), **below}
     call = JobCall("trainer", spec, inputs, folder / "output", folder / "checkpoint", headed.folder / "cache")
-    return TaskTrainer(call, headed_encoder(call))
+    return lone_tasks.trainer_of(call)
 
 
 def moved(path, into, seed, head=1.0):
@@ -133,7 +134,7 @@ def test_heads_of_modernbert_are_refused_beside_lora(tmp_path):
 
 def assert_as_loaded(headed, kind, adapter, tmp_path):
     trainer = trainer_of(headed, headed.spec(kind, adapter), tmp_path)
-    encoder, layout = trainer._encoder, trainer._layout
+    encoder, layout = trainer.encoder, trainer.layout
     write_adapter(encoder.trained(layout.tensors(trainer.learner.vector)), tmp_path / "start")
     directory = moved(tmp_path / "start", tmp_path / "moved", 3)
     theirs, ours = plain_model(headed, kind, directory), read_adapter(directory)
@@ -148,7 +149,7 @@ def assert_as_loaded(headed, kind, adapter, tmp_path):
     torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-4)
     assert got.std() > 0.1
 
-    loss, expected = trainer._task.loss(got, batch), trainer._task.loss(wanted, batch)
+    loss, expected = trainer.task.loss(got, batch), trainer.task.loss(wanted, batch)
     torch.testing.assert_close(loss, expected, rtol=1e-4, atol=1e-5)
     gradient = encoder.trained(layout.tensors(torch.autograd.grad(loss, vector)[0]))
     found = {**gradient.tensors, **gradient.head.tensors}
@@ -290,7 +291,7 @@ def test_dropout_of_lora_changes_the_training_and_the_same_call_gives_the_same_b
 def test_a_stopped_training_goes_on_bit_for_bit(xlmr, monkeypatch):
     monkeypatch.setattr(checkpoint, "SECONDS", 0.0)
     monkeypatch.setattr(checkpoint, "SHARE", 1e9)
-    monkeypatch.setattr(loop, "PROGRESS_SECONDS", 0.0)
+    monkeypatch.setattr(bank, "PROGRESS_SECONDS", 0.0)
 
     class Stop(BaseException):
         pass

@@ -8,6 +8,7 @@ import adapters
 import pytest
 import torch
 from headed_fleet import LORA, Headed
+from lone_tasks import loss_and_gradient, train_task, trainer_of
 from tiny_backbone import adapter_model
 from tiny_tasks import CHOICES, INFERENCE, LENGTH, QUESTIONS, write_rows
 
@@ -18,7 +19,6 @@ from jobs.spec import BottleneckConfig, InitialAdapterSpec, JobCall, TaskAdapter
 from jobs.tasks.table import task_of
 from jobs.tokens.batches import collate
 from jobs.training.initial import initial_bottleneck
-from jobs.training.task_adapter import TaskTrainer, headed_encoder, train_task
 
 TRAINING = TrainingConfig(
     0, 8, 2e-2, max_length=LENGTH, evaluate_every=0, evaluation_examples=0, epochs=2, backbone_dropout=0.0
@@ -61,16 +61,14 @@ def test_each_row_has_its_own_language_s_adapter_below_it(world, task):
     """The loss and the head's gradient are those of plain `adapters`, one language after the other."""
     headed, languages = world
     call = call_of(headed, task, BottleneckConfig(4, 0), languages, f"stack-{task.kind}")
-    trainer = TaskTrainer(call, headed_encoder(call))
-    seen = []
-    trainer.learner.learn = lambda gradient, loss, tokens, labels: seen.append((gradient, loss))
+    trainer = trainer_of(call)
     border = int(trainer._ends[0])
     place = next(n for n in range(99) if min(trainer._order[n]) < border <= max(trainer._order[n]))
     numbers = trainer._order[place].tolist()  # of both languages
-    trainer.learn_batch(place)
-    ((gradient, loss),) = seen
+    trainer.learner.progress.batches = place
+    loss, gradient = loss_and_gradient(call, trainer)
 
-    write_adapter(trainer._encoder.trained(trainer._layout.tensors(trainer.learner.vector)), headed.folder / "task")
+    write_adapter(trainer.encoder.trained(trainer.layout.tensors(trainer.learner.vector)), headed.folder / "task")
     total, labels, sums = 0.0, 0, {}
     for code in ("xx", "yy"):
         model = adapter_model(headed.backbone)
@@ -92,7 +90,7 @@ def test_each_row_has_its_own_language_s_adapter_below_it(world, task):
         for parameter_name, parameter in model.heads[name].named_parameters():
             sums[parameter_name] = sums.get(parameter_name, 0) + parameter.grad
     assert loss == pytest.approx(total / labels, rel=1e-4)
-    split = {name: value[0] for name, value in trainer._layout.split(gradient[None]).items()}
+    split = {name: value[0] for name, value in trainer.layout.split(gradient[None]).items()}
     for parameter_name, value in sums.items():
         torch.testing.assert_close(split[f"heads.*.{parameter_name}"], value / labels, rtol=1e-3, atol=1e-6)
 
@@ -102,7 +100,7 @@ def test_a_stack_learns_from_both_and_is_chosen_on_both(world):
     result = train_task(call := call_of(headed, INFERENCE, BottleneckConfig(4, 0), languages, "learned"))
     assert result.details["language_adapter"] == "xx, yy"
     assert result.details["validation_examples"] == sum(
-        len(TaskTrainer(call, headed_encoder(call))._held_out[place].gold) for place in range(2)
+        len(trainer_of(call)._held_out[place].gold) for place in range(2)
     )
     assert result.details["train_examples"] == result.details["train_rows"]
     assert result.metrics["validation_accuracy"] > 40
@@ -114,7 +112,7 @@ def test_lora_learns_from_both_without_a_switch(world):
     call = call_of(headed, INFERENCE, LORA, {"theta_pre": theta_pre}, "lora")
     result = train_task(call)
     alone = replace(call, spec=replace(call.spec, more_data=()))
-    assert result.details["train_rows"] > TaskTrainer(alone, headed_encoder(alone)).details["train_rows"]
+    assert result.details["train_rows"] > trainer_of(alone)._details["train_rows"]
     assert result.metrics["validation_accuracy"] > 40
     assert (call.output / "adapter_model.safetensors").is_file()
 
@@ -122,13 +120,13 @@ def test_lora_learns_from_both_without_a_switch(world):
 def test_the_metric_over_several_languages_is_that_of_all_their_examples(world):
     headed, languages = world
     call = call_of(headed, INFERENCE, BottleneckConfig(4, 0), languages, "metric")
-    trainer = TaskTrainer(call, headed_encoder(call))
+    trainer = trainer_of(call)
     together = trainer.held_out_value()
     right = count = 0.0
     for place in range(2):
-        trainer_of_one = TaskTrainer(call, headed_encoder(call))
+        trainer_of_one = trainer_of(call)
         trainer_of_one._held_out = [trainer._held_out[place]]
-        trainer_of_one._encoder.group = lambda source, place=place: place
+        trainer_of_one.encoder.group = lambda source, place=place: place
         examples = len(trainer._held_out[place].gold)
         right, count = right + trainer_of_one.held_out_value() * examples, count + examples
     assert together == pytest.approx(right / count)

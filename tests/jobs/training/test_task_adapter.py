@@ -5,11 +5,13 @@ import dataclasses
 import pytest
 import torch
 from adapters import Stack
+from lone_tasks import loss_and_gradient, train_task, trainer_of
 from safetensors.torch import load_file
 from stacks import stack_of
 from tiny_backbone import adapter_model
 from tiny_fleet import TASK, Fleet
 
+from jobs.banks import bank
 from jobs.banks.bank import train_languages
 from jobs.errors import InputError
 from jobs.evaluation.madx_evaluator import WarmEvaluator
@@ -22,8 +24,7 @@ from jobs.tasks.heads import HEAD_SITE
 from jobs.tokens.batches import collate
 from jobs.tokens.evaluation_sets import EvaluationSet
 from jobs.tokens.token_labels import token_labels
-from jobs.training import checkpoint, loop
-from jobs.training.task_adapter import TaskTrainer, headed_encoder, train_task
+from jobs.training import checkpoint
 
 TRAINING = TrainingConfig(
     optimizer_steps=150, batch_size=8, learning_rate=2e-2, max_length=32, evaluate_every=30, evaluation_examples=30
@@ -77,10 +78,10 @@ def test_plain_adapters_loads_adapter_and_head_and_computes_the_same_loss(fleet,
     example = token_labels(call.spec.data, "validation", TASK, fleet.backbone, 32, call.cache)[0]
     with torch.no_grad():
         logits = model(input_ids=torch.tensor(example.input_ids[None]).long()).logits[0]
-    trainer = TaskTrainer(call, headed_encoder(call))
+    trainer = trainer_of(call)
     rows = collate([[tagging.example(example)]], 1, torch.device("cpu")).rows
     with torch.no_grad():
-        got = trainer._encoder.outputs(rows, trainer._layout.split(trainer.learner.best[None]))
+        got = trainer.encoder.outputs(rows, trainer.layout.split(trainer.learner.best[None]))
     torch.testing.assert_close(got, logits[torch.tensor(example.labels) >= 0], rtol=1e-4, atol=1e-4)
 
 
@@ -96,7 +97,7 @@ def test_the_same_call_gives_the_same_bytes(fleet, trained, language_adapter):
 def test_a_stopped_training_goes_on_bit_for_bit(fleet, trained, language_adapter, monkeypatch):
     monkeypatch.setattr(checkpoint, "SECONDS", 0.0)
     monkeypatch.setattr(checkpoint, "SHARE", 1e9)
-    monkeypatch.setattr(loop, "PROGRESS_SECONDS", 0.0)
+    monkeypatch.setattr(bank, "PROGRESS_SECONDS", 0.0)
 
     class Stop(BaseException):
         pass
@@ -124,10 +125,12 @@ def test_two_accumulated_sentences_make_the_step_of_one_batch_of_both(fleet, lan
         call = dataclasses.replace(
             call, spec=dataclasses.replace(call.spec, data=dataclasses.replace(call.spec.data, limits=(("train", 2),)))
         )
-        trainer = TaskTrainer(call, headed_encoder(call))
+        trainer = trainer_of(call)
         assert len({len(row.labels) for number in range(2) for row in trainer._train.rows(number)}) == 2
-        for number in range(count):
-            trainer.learn_batch(number)
+        for _ in range(count):
+            labels = sum(len(one.labels) for one in trainer.next_batch())
+            loss, gradient = loss_and_gradient(call, trainer)
+            trainer.learner.learn(gradient, loss, 1, labels)
         made.append(trainer.learner)
     one, two = made
     assert two.progress.train_curve[0][1] == pytest.approx(one.progress.train_curve[0][1], rel=1e-5)
@@ -137,7 +140,7 @@ def test_two_accumulated_sentences_make_the_step_of_one_batch_of_both(fleet, lan
 def test_epochs_are_the_optimizer_steps_that_they_come_to(fleet, language_adapter):
     short = dataclasses.replace(TRAINING, evaluate_every=0, evaluation_examples=0, warmup_ratio=0.2)
     epochs = fleet.task_call(language_adapter, dataclasses.replace(short, optimizer_steps=0, epochs=2), run="epochs")
-    rows = len(TaskTrainer(epochs, headed_encoder(epochs))._train.lengths)
+    rows = len(trainer_of(epochs)._train.lengths)
     steps = 2 * -(-rows // 8)
     result = train_task(epochs)
     assert result.details["train_rows"] == rows and result.details["optimizer_steps_asked"] == steps
@@ -153,16 +156,16 @@ def test_epochs_are_the_optimizer_steps_that_they_come_to(fleet, language_adapte
 def test_dropout_reaches_the_head(fleet, language_adapter):
     """The outputs are those of the head on what the backbone gives under its dropout, with masks of the head's own."""
     training = dataclasses.replace(TRAINING, backbone_dropout=0.3)
-    trainer = TaskTrainer(call := fleet.task_call(language_adapter, training, run="dropout"), headed_encoder(call))
+    trainer = trainer_of(fleet.task_call(language_adapter, training, run="dropout"))
     examples = trainer._order.dropped([one for row in range(5) for one in trainer._train.rows(row)], 0, 0.3)
     rows = collate([examples], 1, torch.device("cpu")).rows
-    tensors = trainer._layout.split(trainer.learner.vector[None])
+    tensors = trainer.layout.split(trainer.learner.vector[None])
     with torch.no_grad():
-        got = trainer._encoder.outputs(rows, tensors)
-        own, _ = trainer._encoder._split(tensors)
+        got = trainer.encoder.outputs(rows, tensors)
+        own, _ = trainer.encoder._split(tensors)
         weights = bank_weights(own, activation_named("gelu_new"))
         hidden = FrozenEncoder(load_backbone(fleet.backbone, "cpu")).hidden_states(
-            rows, (trainer._encoder._languages[0], weights)
+            rows, (trainer.encoder._languages[0], weights)
         )[0]
         places = [(row, place) for row, one in enumerate(examples) for place in one.positions.tolist()]
         masked = torch.stack(
