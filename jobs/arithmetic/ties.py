@@ -2,7 +2,8 @@
 
 tau_i = theta_i - theta_pre over all tensors at once; trim each to its `density` largest magnitudes; elect one sign
 per parameter, that of the sum over sources (where the sum is zero: the sign that most parameters have); average
-the trimmed values that agree with it; theta = theta_pre + lambda * tau.
+the trimmed values that agree with it; theta = theta_pre + lambda * tau. With a weight for each source, as mergekit has
+them, signs are elected by the weighted sum, and the average is by weight.
 """
 
 from __future__ import annotations
@@ -62,17 +63,61 @@ def trimmed(tau: Tensor, threshold: float) -> Tensor:
 
 
 @dataclass(frozen=True, slots=True)
+class Election:
+    """Who counts how much where signs are elected, and the sign of an entry whose weighted sum is zero.
+
+    `normalize`: what agrees is averaged (the disjoint mean, by weight); without it, added up, as mergekit's DARE-TIES.
+    """
+
+    weights: tuple[float, ...]
+    majority: float
+    normalize: bool = True
+
+    def merged(self, stacked: Tensor) -> Tensor:
+        """Of the sources' values [n, ...] those whose weighted sign is the elected one, averaged or added up [...]."""
+        weighted = _weighted(stacked, self.weights)
+        elected = weighted.sum(dim=0).sign()
+        elected[elected == 0] = self.majority
+        agrees = weighted.sign() == elected
+        total = torch.where(agrees, weighted, torch.zeros((), dtype=weighted.dtype)).sum(dim=0)
+        if not self.normalize:
+            return total
+        shares = _weighted(agrees.to(weighted.dtype), self.weights).sum(dim=0)
+        return total / torch.where(shares == 0, torch.ones((), dtype=shares.dtype), shares)
+
+
+def elect(stacks: Iterable[Tensor], weights: Sequence[float], normalize: bool = True) -> Election:
+    """The election after one pass over `stacks`, the sources' values [n, ...] of every tensor."""
+    signs = sum(int(_weighted(stacked, weights).sum(dim=0).sign().sum()) for stacked in stacks)
+    return Election(tuple(weights), float((signs > 0) - (signs < 0)), normalize)
+
+
+def _weighted(stacked: Tensor, weights: Sequence[float]) -> Tensor:
+    return stacked * torch.tensor(weights, dtype=stacked.dtype).reshape(-1, *[1] * (stacked.dim() - 1))
+
+
+@dataclass(frozen=True, slots=True)
 class TiesPlan:
     """What must be known of all tensors before the first can be merged."""
 
     thresholds: tuple[float, ...]
-    majority: float
+    election: Election
 
 
-def plan_ties(base: State | None, sources: Sequence[State], names: Sequence[str], density: float) -> TiesPlan:
-    """Thresholds of each source and the majority sign, tensor by tensor; raises InputError for NaN or infinity."""
+def plan_ties(
+    base: State | None,
+    sources: Sequence[State],
+    names: Sequence[str],
+    kept: tuple[Sequence[float], Sequence[float]],
+    normalize: bool = True,
+) -> TiesPlan:
+    """Thresholds of each source and the majority sign, tensor by tensor; raises InputError for NaN or infinity.
+
+    `kept`: the density and the weight of each source.
+    """
+    densities, weights = kept
     thresholds = []
-    for source in sources:
+    for source, density in zip(sources, densities, strict=True):
         for name in names:
             all_finite(source[name], name)
 
@@ -80,10 +125,8 @@ def plan_ties(base: State | None, sources: Sequence[State], names: Sequence[str]
             return (vector(source, base, name) for name in names)
 
         thresholds.append(magnitude_threshold(chunks, density))
-    signs = 0
-    for name in names:
-        signs += int(_stack(base, sources, name, thresholds).sum(dim=0).sign().sum())
-    return TiesPlan(tuple(thresholds), float((signs > 0) - (signs < 0)))
+    stacks = (_stack(base, sources, name, thresholds) for name in names)
+    return TiesPlan(tuple(thresholds), elect(stacks, weights, normalize))
 
 
 def vector(source: State, base: State | None, name: str) -> Tensor:
@@ -102,11 +145,12 @@ def _stack(base: State | None, sources: Sequence[State], name: str, thresholds: 
 def ties_tensor(base: State | None, sources: Sequence[State], name: str, plan: TiesPlan, scale: float) -> Tensor:
     """One merged tensor: `theta_pre + scale * disjoint mean`, in the sources' dtype."""
     stacked = _stack(base, sources, name, plan.thresholds)
-    elected = stacked.sum(dim=0).sign()
-    elected[elected == 0] = plan.majority
-    agreeing = torch.where(stacked.sign() == elected, stacked, torch.zeros((), dtype=stacked.dtype))
-    mean = agreeing.sum(dim=0) / (agreeing != 0).sum(dim=0).clamp(min=1)
-    merged = mean * scale if base is None else base[name].to(mean.dtype) + mean * scale
+    return on_base(base, sources, name, plan.election.merged(stacked) * scale)
+
+
+def on_base(base: State | None, sources: Sequence[State], name: str, tau: Tensor) -> Tensor:
+    """`theta_pre + tau` in the sources' dtype. Raises InputError for NaN or infinity in a source or the result."""
+    merged = tau if base is None else base[name].to(tau.dtype) + tau
     result = merged.to(sources[0][name].dtype)
     if not torch.isfinite(result).all():
         refuse_non_finite([*(source[name] for source in sources), result], name)
@@ -125,5 +169,5 @@ def ties(base: State | None, sources: Sequence[State], density: float = 0.2, sca
     labels = source_labels(len(sources))
     states = sources if base is None else [*sources, base]
     names = list(same_layout(states, labels if base is None else [*labels, "base"]))
-    plan = plan_ties(base, sources, names, density)
+    plan = plan_ties(base, sources, names, ([density] * len(sources), [1.0] * len(sources)))
     return {name: ties_tensor(base, sources, name, plan, scale) for name in names}

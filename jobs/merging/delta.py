@@ -68,9 +68,7 @@ def _lora_target(terms: Sequence[Term], modules: Sequence[LoraModule], rank: int
     adapter, first = terms[0].adapter, modules[0]
     up, down = adapter.tensors[first.up], adapter.tensors[first.down]
     same_dtype(terms, [module.names for module in modules])
-    _same_shape(
-        terms, first.module, [_shape(term.adapter, module) for term, module in zip(terms, modules, strict=True)]
-    )
+    same_shapes(terms, modules)
     ranks = [term.adapter.tensors[module.down].shape[0] for term, module in zip(terms, modules, strict=True)]
     inner = rank or sum(ranks)
 
@@ -108,6 +106,12 @@ def _lokr_target(terms: Sequence[Term], modules: Sequence[LokrModule], rank: int
     stem = modules[0].module
     up, down = TensorSpec((rows, inner), dtype), TensorSpec((inner, columns), dtype)
     return Target(f"{stem}.lora_B.weight", f"{stem}.lora_A.weight", up, down, exact)
+
+
+def same_shapes(terms: Sequence[Term], modules: Sequence[LoraModule]) -> None:
+    """Raise InputError, naming both sides, when the terms' updates of one module differ in shape."""
+    shapes = [_shape(term.adapter, module) for term, module in zip(terms, modules, strict=True)]
+    _same_shape(terms, modules[0].module, shapes)
 
 
 def _shape(adapter: Adapter, module: LoraModule) -> tuple[int, ...]:

@@ -78,13 +78,18 @@ def _dense(term: Term, module: LoraModule | LokrModule) -> Tensor:
 def _dense_state(term: Term) -> ComputedTensors:
     adapter = term.adapter
     modules = _modules(adapter)
+    refuse_other_tensors(adapter, modules)
+    specs = {name: TensorSpec(_update(adapter, module).shape, torch.float32) for name, module in modules.items()}
+    return ComputedTensors(specs, lambda name: _dense(term, modules[name]))
+
+
+def refuse_other_tensors(adapter: Adapter, modules: _Modules) -> None:
+    """Raise InputError where an adapter holds more than the factors of `modules`, which these rules are not for."""
     known = {name for module in modules.values() for name in module.names}
     strangers = [name for name in adapter.tensors if name not in known]
     if strangers:
         todo = "use space: factors"
         raise InputError(Fault("more than low-rank factors", adapter.label, ", ".join(strangers[:3]), todo))
-    specs = {name: TensorSpec(_update(adapter, module).shape, torch.float32) for name, module in modules.items()}
-    return ComputedTensors(specs, lambda name: _dense(term, modules[name]))
 
 
 def _factor_names(modules: _Modules) -> dict[str, tuple[str, str]]:

@@ -12,10 +12,10 @@ from jobs.adapters.adapter import Adapter
 from jobs.arithmetic.adamergex import ia3_tensor
 from jobs.arithmetic.checks import same_layout
 from jobs.arithmetic.combine import negate_b_weights
-from jobs.arithmetic.dare import dare_tensor
+from jobs.arithmetic.dare import Drops, dare_tensor, dare_ties_tensor, plan_dare_ties
 from jobs.arithmetic.slerp import slerp_tensor
 from jobs.arithmetic.tensors import ComputedTensors, TensorSpec
-from jobs.arithmetic.ties import plan_ties, ties_tensor
+from jobs.arithmetic.ties import on_base, plan_ties, ties_tensor
 from jobs.arithmetic.weighted_sum import weighted_sum
 from jobs.errors import Fault, InputError
 from jobs.merging import recipe as recipes
@@ -50,7 +50,7 @@ def negate_b_tensors(terms: Sequence[Term], states: Sequence[State]) -> Computed
 
 
 def nonlinear_tensors(recipe: recipes.Recipe, terms: Sequence[Term], states: Sequence[State]) -> ComputedTensors:
-    """TIES, DARE and slerp; a first term in the role of the base is theta_pre."""
+    """TIES, DARE, both together and slerp; a first term in the role of the base is theta_pre."""
     specs = shared_specs(terms, states)
     has_base = terms[0].role == "base"
     base, sources = (states[0], states[1:]) if has_base else (None, states)
@@ -62,17 +62,27 @@ def _rule(
 ) -> Callable[[str], Tensor]:
     match recipe:
         case recipes.Ties():
-            plan = plan_ties(base, sources, names, recipe.options.density)
-            scale = recipe.options.scale
-            return lambda name: ties_tensor(base, sources, name, plan, scale)
+            options, weights = recipe.options, [source.weight for source in recipe.sources]
+            plan = plan_ties(base, sources, names, (recipes.densities(recipe), weights), options.normalize)
+            return lambda name: ties_tensor(base, sources, name, plan, options.scale)
         case recipes.Dare():
-            weights = [source.weight for source in recipe.sources]
-            settings = (weights, recipe.options.density, recipe.options.seed)
-            return lambda name: dare_tensor(base, sources, name, settings)
+            drops = _drops(recipe)
+            return lambda name: dare_tensor(base, sources, name, drops)
+        case recipes.DareTies():
+            drops, scale = _drops(recipe), recipe.options.scale
+            election = plan_dare_ties(base, sources, names, drops, recipe.options.normalize)
+            return lambda name: on_base(
+                base, sources, name, dare_ties_tensor(base, sources, name, drops, election) * scale
+            )
         case recipes.Slerp():
             t = recipe.options.t
             return lambda name: slerp_tensor(sources[0][name], sources[1][name], t, name)
     raise InputError(Fault("no rule on stored parameters", "method", recipe.method))
+
+
+def _drops(recipe: recipes.Dare | recipes.DareTies) -> Drops:
+    weights = tuple(source.weight for source in recipe.sources)
+    return Drops(weights, recipes.densities(recipe), recipe.options.seed)
 
 
 def multiplied_tensors(

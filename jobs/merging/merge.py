@@ -23,7 +23,6 @@ from jobs.merging.merged import Merged
 from jobs.merging.plan import plan_merge
 from jobs.merging.recipe import recipe_of
 from jobs.merging.sources import Term, read_terms, recipe_inputs, resolved_path
-from jobs.merging.spaces import LINEAR
 
 RECORD = "merge.json"
 RECIPE = "recipe.yaml"
@@ -88,7 +87,7 @@ def _publish(staging: Path, out: Path) -> None:
 def _record(
     recipe: recipes.Recipe, terms: Sequence[Term], merged: Merged, directory: Path, staging: Path
 ) -> dict[str, Any]:
-    weighted = isinstance(recipe, (*LINEAR, recipes.LinearNegateB, recipes.Dare))
+    weighted = not isinstance(recipe, recipes.Slerp)
     record: dict[str, Any] = {
         "format": RECORD_FORMAT,
         "name": merged.adapter.name,
@@ -111,7 +110,7 @@ def _parent(term: Term, weighted: bool, directory: Path) -> dict[str, Any]:
         "role": term.role,
         "adapter": term.path,
         "name": term.adapter.name,
-        # A non-linear rule has no coefficients to tell.
+        # An arc has no weights to tell.
         "weight": term.weight if (weighted and term.role != "base") or term.weight else None,
         "sha256": files[weights_file(files)],
         "files": files,

@@ -27,8 +27,8 @@ _REFERENCE = "reference:"  # keys of AdaMergeX's reference adapters
 def mix(mixture: Mixture, adapters: Mapping[str, Adapter], base: Adapter | None, name: str) -> Adapter:
     """The adapter that `mixture` makes of `adapters` (by key), called `name`; tensors are computed when read.
 
-    `base` is theta_pre; task arithmetic needs it unless the weights sum to one, TIES and DARE need it unless the
-    adapters are low-rank. Raises InputError for a rule that the adapters or options do not fit.
+    `base` is theta_pre; task arithmetic needs it unless the weights sum to one, TIES and DARE, apart or together, need
+    it unless the adapters are low-rank. Raises InputError for a rule that the adapters or options do not fit.
     """
     return mixed(mixture, adapters, base, name).adapter
 
@@ -126,6 +126,7 @@ _FIELDS: dict[Method, _Fields] = {
     "linear": _linear,
     "ties": _ties,
     "dare": _dare,
+    "dare_ties": _dare,
     "slerp": _slerp,
     "adamergex": _moved,
     "arimerge": _moved,

@@ -12,6 +12,7 @@ from jobs.adapters.peft_heads import peft_settings
 from jobs.arithmetic.tensors import JoinedTensors
 from jobs.errors import Fault, InputError
 from jobs.merging import recipe as recipes
+from jobs.merging.core_space import core_merge
 from jobs.merging.delta import lokr_delta, lora_delta
 from jobs.merging.dense import dense_delta
 from jobs.merging.elementwise import (
@@ -48,6 +49,7 @@ def plan_merge(recipe: recipes.Recipe, terms: Sequence[Term]) -> Merged:
     terms, copies = without_copies(terms)
     check_whole(recipe, terms)
     merged = _merged(recipe, terms, space)
+    merged.said += _said(recipe)
     head = merged_head(recipe, terms)
     tensors = JoinedTensors(merged.adapter.tensors, copies) if copies else merged.adapter.tensors
     adapter = replace(merged.adapter, name=recipe.name, tensors=tensors, head=head, path="")
@@ -59,9 +61,16 @@ def plan_merge(recipe: recipes.Recipe, terms: Sequence[Term]) -> Merged:
     return merged
 
 
+def _said(recipe: recipes.Recipe) -> tuple[str, ...]:
+    if not isinstance(recipe, recipes.Dare | recipes.DareTies):
+        return ()
+    note = recipes.dropping_note(recipes.densities(recipe))
+    return (note,) if note else ()
+
+
 def _check_base(recipe: recipes.Recipe, space: str, low_rank: bool) -> None:
     """theta_pre must be given where the rule needs it; delta W of a low-rank adapter is its own task vector."""
-    if not isinstance(recipe, recipes.TaskArithmetic | recipes.Ties | recipes.Dare):
+    if not isinstance(recipe, recipes.TaskArithmetic | recipes.Ties | recipes.Dare | recipes.DareTies):
         return
     if recipe.base is None and not (low_rank and space != "factors"):
         todo = "give the adapter at its initialization, or `base: zero` when the sources are task vectors already"
@@ -79,6 +88,8 @@ def _merged(recipe: recipes.Recipe, terms: Sequence[Term], space: str) -> Merged
         return _flat_prefixes(recipe, terms)
     if space == "kronecker":
         return nearest_lokr(terms)
+    if space == "core":
+        return core_merge(recipe, terms, recipe.rank)
     if space == "delta":
         if not isinstance(recipe, LINEAR):
             return dense_delta(recipe, terms, recipe.rank or 0)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, ClassVar, Literal, get_args
+from collections.abc import Collection, Mapping
+from typing import Annotated, ClassVar, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
 from jobs.errors import Fault, InputError
 from jobs.files.yaml_document import Document, validate
 
-Space = Literal["factors", "delta", "kronecker"]
+Space = Literal["factors", "delta", "kronecker", "core"]
 Operators = Literal["fitting", "add", "multiply"]
 # Rules that are plain sums take delta W unless a recipe says otherwise, where they are exact; those that a paper
 # defines on the factors apart stay there.
@@ -39,6 +39,19 @@ class WeightedSource(Source):
     """One adapter directory with its weight: any finite number, never normalized."""
 
     weight: Number
+
+
+class TrimmedSource(Source):
+    """One adapter directory of TIES: its weight in the election and in the mean, and its own density if it has one."""
+
+    weight: Number = 1.0
+    density: Share | None = None
+
+
+class DroppedSource(WeightedSource):
+    """One weighted adapter directory of DARE, with its own density if it has one."""
+
+    density: Share | None = None
 
 
 class _Recipe(_Frozen):
@@ -139,17 +152,21 @@ class AriMerge(_Recipe):
 
 
 class TiesOptions(_Frozen):
-    """`density` is the share of values kept per source, `lambda` scales the merged task vector."""
+    """`density` is the share of values kept per source, `lambda` scales the merged task vector.
+
+    `normalize: false` adds up the weighted values that agree in place of their mean.
+    """
 
     density: Share = 0.2
     scale: Number = Field(default=1.0, alias="lambda")
+    normalize: Annotated[bool, Field(strict=True)] = True
 
 
 class Ties(_Recipe):
     """TIES merging; `base: zero` says that the sources are task vectors already."""
 
     method: Literal["ties"]
-    sources: Annotated[tuple[Source, ...], Field(min_length=1)]
+    sources: Annotated[tuple[TrimmedSource, ...], Field(min_length=1)]
     base: str | None = None
     options: TiesOptions = TiesOptions()
 
@@ -157,17 +174,68 @@ class Ties(_Recipe):
 class DareOptions(_Frozen):
     """`density` is the probability with which a value is kept; `seed` chooses the masks."""
 
-    density: Share
+    density: Share | None = None
     seed: Annotated[int, Field(ge=0, strict=True)] = 0
 
 
-class Dare(_Recipe):
-    """DARE; `base: zero` says that the sources are task vectors already."""
+class DareTiesOptions(DareOptions):
+    """`lambda` scales the merged task vector; `normalize` takes the mean of the values that agree, not their sum."""
+
+    scale: Number = Field(default=1.0, alias="lambda")
+    normalize: Annotated[bool, Field(strict=True)] = False
+
+
+class _Dropping(_Recipe):
+    """What DARE has with and without an election of signs; `base: zero`: the sources are task vectors already."""
+
+    sources: Annotated[tuple[DroppedSource, ...], Field(min_length=1)]
+    base: str | None = None
+    options: DareOptions = DareOptions()
+
+    @model_validator(mode="after")
+    def _every_source_has_a_density(self) -> Self:
+        lacking = [source.adapter for source in self.sources if source.density is None]
+        if self.options.density is None and lacking:
+            raise ValueError(f"no density for {', '.join(lacking)}: give options.density, or each source its own")
+        return self
+
+
+class Dare(_Dropping):
+    """DARE: random values of each task vector dropped, the others rescaled, all added up."""
 
     method: Literal["dare"]
-    sources: Annotated[tuple[WeightedSource, ...], Field(min_length=1)]
-    base: str | None = None
-    options: DareOptions
+
+
+class DareTies(_Dropping):
+    """DARE, and of what is left the values whose sign TIES elects (mergekit's dare_ties)."""
+
+    method: Literal["dare_ties"]
+    options: DareTiesOptions = DareTiesOptions()
+
+
+def densities(recipe: Ties | Dare | DareTies) -> tuple[float, ...]:
+    """The density of each source: its own, or that of the recipe, without which each has one."""
+    common = recipe.options.density or 1.0
+    return tuple(common if source.density is None else source.density for source in recipe.sources)
+
+
+LEAST_DENSITY = 0.5  # where the random error of DARE is as large as the change itself
+
+
+def dropping_note(kept: Collection[float]) -> str | None:
+    """What is to be said of DARE at these densities; None unless one is low.
+
+    A value is kept with probability d and divided by d: its variance is (1 - d) / d of its square, so that the expected
+    squared error of a task vector is that share of its squared norm.
+    """
+    least = min(kept, default=1.0)
+    if least >= LEAST_DENSITY:
+        return None
+    return (
+        f"DARE at density {least:g} multiplies what it keeps by {1 / least:.3g}: its random error is expected to be "
+        f"{((1 - least) / least) ** 0.5:.3g} times the size of the change itself; try a density of {LEAST_DENSITY:g} "
+        "or more, other seeds, or plain task arithmetic"
+    )
 
 
 class SlerpOptions(_Frozen):
@@ -185,7 +253,18 @@ class Slerp(_Recipe):
 
 
 Recipe = (
-    Linear | LinearNegateB | TaskArithmetic | Average | Add | AddSubtract | AdaMergeX | AriMerge | Ties | Dare | Slerp
+    Linear
+    | LinearNegateB
+    | TaskArithmetic
+    | Average
+    | Add
+    | AddSubtract
+    | AdaMergeX
+    | AriMerge
+    | Ties
+    | Dare
+    | DareTies
+    | Slerp
 )
 METHODS = tuple(get_args(one.model_fields["method"].annotation)[0] for one in get_args(Recipe))
 RECIPE: TypeAdapter[Recipe] = TypeAdapter(Annotated[Recipe, Field(discriminator="method")])

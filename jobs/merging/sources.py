@@ -63,13 +63,11 @@ def recipe_inputs(recipe: recipes.Recipe) -> list[RecipeInput]:
                 RecipeInput("reference_target", recipe.reference_target, recipe.t),
                 RecipeInput("reference_source", recipe.reference_source, -recipe.t),
             ]
-        case recipes.Ties() | recipes.Slerp():
-            return [*_base(recipe), *(RecipeInput("source", source.adapter) for source in recipe.sources)]
-        case recipes.Dare():
-            return [
-                *_base(recipe),
-                *(RecipeInput("source", source.adapter, source.weight) for source in recipe.sources),
-            ]
+        case recipes.Slerp():
+            return [RecipeInput("source", source.adapter) for source in recipe.sources]
+        case recipes.Ties() | recipes.Dare() | recipes.DareTies():
+            sources = [RecipeInput("source", source.adapter, source.weight) for source in recipe.sources]
+            return [*_base(recipe.base), *sources]
 
 
 def _normalized(recipe: recipes.Linear) -> list[float]:
@@ -96,8 +94,7 @@ def _task_arithmetic(recipe: recipes.TaskArithmetic) -> list[RecipeInput]:
     return [RecipeInput("base", recipe.base, base_weights(weights)[0]), *recipe_inputs]
 
 
-def _base(recipe: recipes.Ties | recipes.Dare | recipes.Slerp) -> list[RecipeInput]:
-    base = getattr(recipe, "base", None)
+def _base(base: str | None) -> list[RecipeInput]:
     return [] if base is None or base == ZERO_BASE else [RecipeInput("base", base)]
 
 

@@ -28,7 +28,7 @@ def is_reparametrized(adapter: Adapter) -> bool:
 
 
 def chosen_space(recipe: recipes.Recipe, adapter: Adapter) -> str:
-    """`factors`, `delta` or `kronecker`; `parameters` for kinds that have but one space.
+    """`factors`, `delta`, `core` or `kronecker`; `parameters` for kinds that have but one space.
 
     Raises InputError when the recipe asks for what the kind or the method does not have.
     """
@@ -43,13 +43,16 @@ def chosen_space(recipe: recipes.Recipe, adapter: Adapter) -> str:
     if space == "kronecker" and (adapter.kind != "lokr" or not isinstance(recipe, LINEAR)):
         todo = "it is the nearest Kronecker product of a linear rule over LoKr adapters"
         raise InputError(Fault("no such space here", "space", f"{adapter.kind}, {recipe.method}", todo))
+    if space == "core" and adapter.kind != "lora":
+        todo = "it is made of the two factors of LoRA: use space: delta"
+        raise InputError(Fault("no such space here", "space", f"{space}, a {adapter.kind} adapter", todo))
     if space != "factors" and isinstance(recipe, recipes.LinearNegateB):
         raise InputError(Fault("linear_negate_b works on the factors", "space", space, "use space: factors"))
     return space
 
 
 def _check_rank(recipe: recipes.Recipe, adapter: Adapter, space: str) -> None:
-    if recipe.rank is not None and (space != "delta" or adapter.kind == "prefix"):
+    if recipe.rank is not None and (space not in ("delta", "core") or adapter.kind == "prefix"):
         raise InputError(Fault("a rank truncates delta W of low-rank adapters", "rank", f"space: {space}", "drop it"))
     linear = isinstance(recipe, LINEAR)
     if space == "delta" and not linear and adapter.kind != "prefix" and recipe.rank is None:

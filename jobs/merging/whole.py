@@ -70,7 +70,7 @@ def check_whole(recipe: recipes.Recipe, terms: Sequence[Term]) -> None:
         return
     if isinstance(recipe, LINEAR):
         check_sum(terms, name)
-    elif isinstance(recipe, recipes.Ties | recipes.Dare) and recipe.base in (None, ZERO_BASE):
+    elif isinstance(recipe, recipes.Ties | recipes.Dare | recipes.DareTies) and recipe.base in (None, ZERO_BASE):
         got, todo = f"{recipe.method} without a base", "give the adapter at its initialization as base"
         raise InputError(Fault("a whole parameter, not a change", name, got, todo))
 

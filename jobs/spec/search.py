@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 # What makes one adapter of several: see `Mixture`.
-Method = Literal["task_arithmetic", "linear", "ties", "dare", "slerp", "adamergex", "arimerge", "linear_negate_b"]
+Method = Literal[
+    "task_arithmetic", "linear", "ties", "dare", "dare_ties", "slerp", "adamergex", "arimerge", "linear_negate_b"
+]
 # Rules that move a task adapter by t times the gap between two reference adapters.
 MOVING: tuple[Method, ...] = ("adamergex", "arimerge")
 Option = tuple[str, float | str]
@@ -22,6 +24,7 @@ class Mixture:
     - task_arithmetic: theta_pre + sum of w_i (theta_i - theta_pre); linear: sum of w_i theta_i
     - ties: of the keys, whose weights must be equal; options `density` and `lambda`
     - dare: weights as in task_arithmetic; options `density` and `seed`
+    - dare_ties: the same, and of what is left the values whose elected sign agrees; options `density`, `seed`, `lambda`
     - slerp: two keys of weights 1 - t and t
     - adamergex, arimerge: one key `task:CODE` of weight 1 and two others of weights t and -t, the second of the same
       CODE: which is the target and which the source follows from the names, never from the sign of t

@@ -152,7 +152,7 @@ def _without_space(
     campaign: Campaign, comparison: ComparisonSection, document: Document, at: Location
 ) -> Iterator[Fault]:
     """A choice of space for adapters that have but one."""
-    known = {"lora": ("factors", "delta"), "kronecker": ("factors", "delta", "kronecker")}
+    known = {"lora": ("factors", "delta", "core"), "kronecker": ("factors", "delta", "kronecker")}
     kind = next((kind for kind in known if getattr(campaign.language_adapter, kind)), "")
     space = comparison.space if isinstance(comparison, MixtureSection) else None
     if space and space not in known.get(kind, ()):

@@ -176,7 +176,9 @@ class MixtureSection(_Compared):
         (), description="a comparison for each training length of the target's own adapter, in tokens"
     )
     space: Space | None = Field(
-        None, description="lora, kronecker: factors are merged apart, or delta W; default: the rule's own"
+        None,
+        description="lora, kronecker: factors are merged apart, or delta W; lora: core, delta W in a basis that all "
+        "adapters share; default: the rule's own",
     )
     reference: str = Field("", description="AdaMergeX's reference task; default: language modelling")
 

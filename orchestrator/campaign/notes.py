@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from jobs.data.template import Template
+from jobs.merging.recipe import dropping_note
 from orchestrator.campaign.comparisons import MethodSection, MixtureSection, chosen_methods
 from orchestrator.campaign.formulas import same_formulas
 from orchestrator.campaign.leaks import leak_notes
@@ -12,10 +13,29 @@ from orchestrator.campaign.schema import Campaign
 
 
 def campaign_notes(campaign: Campaign) -> tuple[str, ...]:
-    """One sentence each: test data that something was chosen by, methods that are one formula, prompts that end in
-    white space.
+    """One sentence each: test data that something was chosen by, methods that are one formula, DARE that drops much,
+    prompts that end in white space.
     """
-    return tuple(dict.fromkeys((*leak_notes(campaign), *_same_formulas(campaign), *_prompts_in_white_space(campaign))))
+    found = (
+        *leak_notes(campaign),
+        *_same_formulas(campaign),
+        *_low_densities(campaign),
+        *_prompts_in_white_space(campaign),
+    )
+    return tuple(dict.fromkeys(found))
+
+
+def _low_densities(campaign: Campaign) -> Iterator[str]:
+    """Where DARE drops so much that its noise is larger than what it keeps."""
+    space = campaign.search.space
+    asked = [("search.space", space.rule, space.options.get("density", ()))] if space else []
+    for comparison in campaign.comparisons:
+        for method in chosen_methods(comparison.methods) if isinstance(comparison, MixtureSection) else ():
+            kept = [value for name, value in method.options if name == "density" and isinstance(value, float | int)]
+            asked.append((f"comparison {comparison.name}, {method.label}", method.rule, tuple(kept)))
+    for where, rule, densities in asked:
+        if rule in ("dare", "dare_ties") and (note := dropping_note(densities)):
+            yield f"{where}: {note}"
 
 
 def _same_formulas(campaign: Campaign) -> Iterator[str]:

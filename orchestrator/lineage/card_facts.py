@@ -61,6 +61,7 @@ RULES = {
     "linear": "a weighted sum",
     "ties": "TIES merging",
     "dare": "DARE",
+    "dare_ties": "DARE with TIES' election of signs",
     "slerp": "spherical interpolation",
     "adamergex": "AdaMergeX",
     "arimerge": "AriMerge",

@@ -34,7 +34,7 @@ from search_spaces.relatedness.ranking import typology_weights
 
 MIDDLE = 0.5
 # Rules that take any weights; the others have starts of equal weights alone, and slerp those of two adapters.
-_WEIGHING = ("task_arithmetic", "linear", "dare")
+_WEIGHING = ("task_arithmetic", "linear", "dare", "dare_ties")
 
 
 def unknown_start(steps: Iterable[Step], adapter: AdapterConfig) -> Iterator[Fault]:
@@ -57,7 +57,7 @@ def _needs_start(spec: Spec, inputs: Iterable[tuple[str, Step]]) -> bool:
     if not isinstance(spec, SearchSpec):
         return False
     space = spec.space
-    if isinstance(space, LineSpace | RuleSpace) and space.method in ("ties", "dare"):
+    if isinstance(space, LineSpace | RuleSpace) and space.method in ("ties", "dare", "dare_ties"):
         return True
     if not isinstance(space, LineSpace) or space.method != "task_arithmetic":
         return False

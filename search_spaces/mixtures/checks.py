@@ -22,7 +22,12 @@ from search_spaces.mixtures.spaces import keys_of, parts_of, size
 # Rules whose weights mean something; TIES takes sets.
 _EQUAL_WEIGHTS = ("ties",)
 # The options of each rule, and those that say how low-rank adapters are merged by any.
-_OPTIONS: dict[str, tuple[str, ...]] = {"ties": ("density", "lambda"), "dare": ("density", "seed")}
+_OPTIONS: dict[str, tuple[str, ...]] = {
+    "ties": ("density", "lambda"),
+    "dare": ("density", "seed"),
+    "dare_ties": ("density", "seed", "lambda"),
+}
+_DROPPING = ("dare", "dare_ties")
 _OF_ALL = ("space", "rank")
 MOST = 1_000_000  # candidates of a grid
 
@@ -70,8 +75,8 @@ def _rule(space: RuleSpace, where: str) -> Iterator[Fault]:
         if name == "density" and not all(isinstance(value, float | int) and 0 < value <= 1 for value in values):
             got = ", ".join(map(str, values))
             yield Fault("a density is a share above 0 and up to 1", f"{where}, density", got)
-    if space.method == "dare" and "density" not in given:
-        yield Fault("dare needs values of its option", where, "density", "e.g. density: [0.2, 0.5, 0.8]")
+    if space.method in _DROPPING and "density" not in given:
+        yield Fault(f"{space.method} needs values of its option", where, "density", "e.g. density: [0.2, 0.5, 0.8]")
     equal = isinstance(space.weights, SubsetSpace) and not space.weights.step
     if space.method in _EQUAL_WEIGHTS and not equal:
         yield Fault(f"{space.method} does not weigh its sources", where, todo="search subsets without a step")

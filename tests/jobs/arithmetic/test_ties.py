@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs.arithmetic.ties import magnitude_threshold, ties, trimmed
+from jobs.arithmetic.ties import magnitude_threshold, plan_ties, ties, ties_tensor, trimmed
 from jobs.errors import InputError
 
 
@@ -69,6 +69,45 @@ def test_one_untrimmed_source_comes_back():
     source = rng.normal(size=44).astype(np.float32)
     merged = ties(split(np.zeros(44, dtype=np.float32)), [split(source)], 1.0, 1.0)
     np.testing.assert_array_equal(joined(merged), source)
+
+
+def elected_numpy(taus: np.ndarray, weights: list[float], normalize: bool) -> np.ndarray:
+    """What mergekit's consensus does with sparse task vectors, entry by entry; zero sums take the majority's sign."""
+    sums = [sum(w * tau[i] for w, tau in zip(weights, taus, strict=True)) for i in range(taus.shape[1])]
+    majority = np.sign(sum(np.sign(one) for one in sums))
+    out = np.zeros(taus.shape[1])
+    for i, total in enumerate(sums):
+        sign = np.sign(total) or majority
+        agree = [(w, w * tau[i]) for w, tau in zip(weights, taus, strict=True) if np.sign(w * tau[i]) == sign]
+        if sign and agree:
+            shares = sum(w for w, _ in agree)
+            out[i] = sum(value for _, value in agree) / ((shares or 1.0) if normalize else 1.0)
+    return out
+
+
+@pytest.mark.parametrize("normalize", [True, False])
+@pytest.mark.parametrize("weights", [(0.5, 0.3, 0.9), (1.0, -0.4, 0.2)])
+def test_each_source_has_its_own_density_and_weight(weights, normalize):
+    rng = np.random.default_rng(4)
+    sources = [rng.normal(size=64).astype(np.float32) for _ in range(3)]
+    densities = [0.25, 0.5, 1.0]
+    states = [split(source) for source in sources]
+    plan = plan_ties(None, states, ["a", "b"], (densities, weights), normalize)
+    merged = joined({name: ties_tensor(None, states, name, plan, 1.1) for name in ("a", "b")})
+    taus = np.stack(sources).astype(np.float64)
+    for tau, density in zip(taus, densities, strict=True):
+        tau[np.abs(tau) < np.sort(np.abs(tau))[::-1][int(density * 64) - 1]] = 0.0
+    np.testing.assert_allclose(merged, 1.1 * elected_numpy(taus, list(weights), normalize), rtol=1e-5, atol=1e-6)
+
+
+def test_weights_of_one_are_ties_as_published():
+    rng = np.random.default_rng(5)
+    states = [split(rng.normal(size=50).astype(np.float32)) for _ in range(3)]
+    plan = plan_ties(None, states, ["a", "b"], ([0.4] * 3, [1.0] * 3))
+    plain = ties(None, states, 0.4)
+    assert all(torch.equal(plain[name], ties_tensor(None, states, name, plan, 1.0)) for name in plain)
+    scaled = plan_ties(None, states, ["a", "b"], ([0.4] * 3, [0.25] * 3))
+    np.testing.assert_allclose(joined({n: ties_tensor(None, states, n, scaled, 1.0) for n in plain}), joined(plain))
 
 
 @given(

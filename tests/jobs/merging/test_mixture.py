@@ -13,7 +13,7 @@ from tiny_adapters import save_hub, save_peft
 from jobs.adapters.adapter import Head
 from jobs.adapters.formats import read_adapter
 from jobs.arithmetic.combine import base_weights, linear
-from jobs.arithmetic.dare import dare
+from jobs.arithmetic.dare import Drops, dare, dare_ties_tensor, plan_dare_ties
 from jobs.arithmetic.slerp import slerp
 from jobs.arithmetic.ties import ties
 from jobs.errors import InputError
@@ -70,6 +70,12 @@ def test_sums_and_rules_are_those_of_the_arithmetic(madx):
     assert_equal(mixed(Mixture(weights)), linear([base, *states], base_weights([0.7, -0.4])))
     dared = mixed(Mixture(weights, "dare", (("density", 0.4), ("seed", 3.0))))
     assert_equal(dared, dare(base, states, [0.7, -0.4], 0.4, 3))
+    drops = Drops((0.7, -0.4), (0.4, 0.4), 3)
+    election = plan_dare_ties(base, states, sorted(base), drops)
+    both = {n: base[n] + 0.9 * dare_ties_tensor(base, states, n, drops, election) for n in base}
+    options = (("density", 0.4), ("seed", 3.0), ("lambda", 0.9))
+    for name, tensor in mixed(Mixture(weights, "dare_ties", options)).tensors.items():
+        torch.testing.assert_close(tensor, both[name])
     tied = mixed(Mixture((("en", 1), ("gl", 1)), "ties", (("density", 0.3), ("lambda", 1.1))))
     assert_equal(tied, ties(base, states, 0.3, 1.1))
     assert_equal(mixed(Mixture((("en", 0.75), ("gl", 0.25)), "slerp")), slerp(*states, 0.25))
@@ -178,7 +184,7 @@ def test_a_merge_by_the_unverified_rule_for_prefixes_says_so(tmp_path):
     [
         (Mixture((("en", 0.5), ("gl", 0.6)), "slerp"), "slerp has two keys"),
         (Mixture((("en", 0.5), ("gl", 0.6)), "ties"), "TIES does not weigh"),
-        (Mixture((("en", 0.5), ("gl", 0.5)), "dare"), "density: the rule.s options do not fit"),
+        (Mixture((("en", 0.5), ("gl", 0.5)), "dare"), "options do not fit.*no density for en, gl"),
         (Mixture((("en", 0.5), ("gl", 0.5)), "linear", (("density", 0.5),)), "do not fit"),
         (Mixture((("en", 1.0), ("gl", 0.5)), "adamergex"), "not the weights of adamergex"),
         (Mixture((("task:pt", 1), ("en", 0.5), ("gl", -0.5)), "arimerge"), "a reference of weight t, and one in CODE"),

@@ -62,6 +62,15 @@ def test_a_recipe_is_read_into_frozen_types():
         ),
         ("method: ties\nsources: [{adapter: a}]\nbase: p\noptions: {density: 0.2, lambda: 1.0}\nname: x", recipes.Ties),
         ("method: dare\nsources: [{adapter: a, weight: 1}]\nbase: p\noptions: {density: 0.2}\nname: x", recipes.Dare),
+        (
+            "method: ties\nbase: p\nsources: [{adapter: a, weight: 0.3, density: 0.5}, {adapter: b, weight: 0.7}]\n"
+            "options: {density: 0.2, normalize: false}\nname: x",
+            recipes.Ties,
+        ),
+        (
+            "method: dare_ties\nbase: p\nsources: [{adapter: a, weight: 1, density: 0.53}]\noptions: {seed: 3}\nname: x",
+            recipes.DareTies,
+        ),
         ("method: slerp\nsources: [{adapter: a}, {adapter: b}]\noptions: {t: 0.5}\nname: x", recipes.Slerp),
         ("method: linear_negate_b\nsources: [{adapter: a, weight: -1}]\nname: x", recipes.LinearNegateB),
     ],
@@ -101,7 +110,13 @@ def test_every_fault_of_a_file_comes_at_once_with_line_and_key():
         ("method: slerp\nsources: [{adapter: a}]\noptions: {t: 0.5}\nname: x", "r.yaml:2: sources"),
         ("method: slerp\nsources: [{adapter: a}, {adapter: b}]\noptions: {t: 1.5}\nname: x", "r.yaml:3: options.t"),
         ("method: ties\nsources: [{adapter: a}]\noptions: {density: 20}\nname: x", "r.yaml:3: options.density"),
-        ("method: ties\nsources: [{adapter: a, weight: 2}]\nname: x", "sources[0].weight: unknown key"),
+        ("method: ties\nsources: [{adapter: a, wieght: 2}]\nname: x", "sources[0].wieght: unknown key"),
+        ("method: ties\nsources: [{adapter: a, density: 0}]\nname: x", "sources[0].density"),
+        ("method: dare_ties\nsources: [{adapter: a, weight: 1}]\nname: x", "no density for a: give options.density"),
+        (
+            "method: dare\nsources: [{adapter: a, weight: 1, density: 0.5}, {adapter: b, weight: 1}]\nname: x",
+            "no density for b: give options.density",
+        ),
         ("method: add\ntask: t\nlanguage: 3\noptions: {lambda: 1}\nname: x", "r.yaml:3: language"),
         ("!!python/object/apply:os.system ['true']", "not valid YAML"),
     ],
@@ -124,3 +139,18 @@ def test_a_recipe_that_cannot_be_read_is_refused(tmp_path: Path):
 def test_deep_nesting_does_not_crash():
     assert faults("a: " + "[" * 100_000)
     assert faults("a: " + "[" * 100_000 + "]" * 100_000)
+
+
+def test_densities_are_each_source_s_own_or_the_recipe_s():
+    listed = [{"adapter": "a", "weight": 1, "density": 0.25}, {"adapter": "b", "weight": 1}]
+    recipe = recipes.Dare(method="dare", name="x", sources=listed, options={"density": 0.9})
+    assert recipes.densities(recipe) == (0.25, 0.9)
+
+
+def test_only_dare_with_more_noise_than_change_is_remarked_on():
+    assert recipes.dropping_note([1.0, 0.5]) is None
+    found = recipes.dropping_note([0.9, 0.2])
+    # Of values x kept with probability 0.2 and multiplied by 5, the variance is 4 x^2.
+    assert (
+        found is not None and "density 0.2 multiplies what it keeps by 5" in found and "to be 2 times the size" in found
+    )

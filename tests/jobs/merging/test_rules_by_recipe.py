@@ -143,6 +143,36 @@ def test_slerp_and_dare_run_by_recipe(madx):
     assert_sum(merged, sources, [0.4, 0.9, 0, 0, -0.3])
 
 
+@pytest.mark.parametrize("method", ["ties", "dare_ties"])
+def test_a_recipe_of_mergekit_has_a_weight_and_a_density_for_each_source(madx, method):
+    """Without dropping or trimming: of three task vectors the weighted values that agree with their weighted sum."""
+    weights, sources = (0.5, 0.3, 0.4), ("s1", "s2", "s3")
+    listed = [{"adapter": n, "weight": w, "density": 1.0} for n, w in zip(sources, weights, strict=True)]
+    recipe = write_recipe(madx / "r.yaml", name="gl", method=method, base="s5", sources=listed)
+    report = merge(recipe, madx / "gl")
+    assert [parent["weight"] for parent in report.record["parents"]] == [None, *weights]
+    merged, states = stored(madx / "gl"), [stored(madx / f"s{seed}") for seed in (1, 2, 3, 5)]
+    for name in merged:
+        taus = np.stack([w * (s[name] - states[3][name]) for w, s in zip(weights, states[:3], strict=True)])
+        agrees = np.sign(taus) == np.sign(taus.sum(axis=0))
+        total = (taus * agrees).sum(axis=0)
+        shares = np.einsum("i,i...->...", np.array(weights), agrees.astype(float))
+        expected = states[3][name] + (total / np.where(shares == 0, 1, shares) if method == "ties" else total)
+        np.testing.assert_allclose(merged[name], expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("method", ["dare", "dare_ties"])
+def test_a_low_density_of_dare_is_remarked_on(madx, method):
+    listed = [{"adapter": "s1", "weight": 0.4, "density": 0.1}, {"adapter": "s2", "weight": 0.9}]
+    written = write_recipe(
+        madx / "r.yaml", name="gl", method=method, base="s5", sources=listed, options={"density": 0.5}
+    )
+    report = merge(written, madx / "gl")
+    (note,) = report.record["notes"]
+    assert "multiplies what it keeps by 10: its random error is expected to be 3 times the size" in note
+    assert note in (report.path / "README.md").read_text()
+
+
 def test_linear_negate_b_is_what_adapters_calls_lora_linear_only_negate_b(tmp_path):
     from tiny_adapters import hub_model
 

@@ -162,6 +162,18 @@ def test_arimerge_is_its_own_rule_and_what_is_one_formula_is_said(tmp_path):
     assert campaign_notes(plan(tmp_path, {**comparison, "methods": ["adamergex", "linear-negate-b"]}).campaign) == ()
 
 
+def test_dare_that_drops_much_is_remarked_on(tmp_path):
+    weights = {"task:{source}": "lambda", "reference:{target}": "1 - lambda"}
+    asked = {"name": "dropped", "rule": "dare_ties", "weights": weights, "options": {"density": 0.2}}
+    (note,) = campaign_notes(plan(tmp_path, {"methods": [asked]}).campaign)
+    assert note.startswith("comparison table, dropped: DARE at density 0.2 multiplies what it keeps by 5")
+    kept = {**asked, "options": {"density": 0.5}}
+    assert campaign_notes(plan(tmp_path, {"methods": [kept]}).campaign) == ()
+    search = {"space": {"kind": "simplex", "step": 0.5, "rule": "dare", "options": {"density": [0.9, 0.1]}}}
+    (note,) = campaign_notes(plan(tmp_path, {"methods": ["adamergex"]}, search=search).campaign)
+    assert note.startswith("search.space: DARE at density 0.1")
+
+
 def test_arimerge_differs_from_adamergex_where_factors_are_multiplied(tmp_path):
     ia3 = {"ia3": {"target_modules": ["key"]}, "objective": "causal-lm", "training": TRAINING}
     found = plan(tmp_path, {"methods": ["adamergex", "arimerge"]}, language_adapter=ia3)

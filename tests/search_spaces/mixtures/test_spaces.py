@@ -35,6 +35,9 @@ SPACES = {
     "subsets": SUBSETS,
     "weighted subsets": SubsetSpace(POOL, 2, always=("gl",), step=0.2),
     "ranges": RangeSpace((("en", -0.5, 1.0), ("es", 0.0, 1.0)), 0.5),
+    "dare_ties": RuleSpace(
+        SimplexSpace(POOL, 0.5), "dare_ties", (("density", (0.5, 0.9)), ("lambda", (0.8, 1.0)), ("seed", (1,)))
+    ),
     "ties": RuleSpace(SUBSETS, "ties", (("density", (0.2, 0.8)), ("lambda", (0.8, 1.0, 1.2)))),
 }
 points = st.lists(st.floats(0, 1), min_size=8, max_size=8)
@@ -132,6 +135,7 @@ def test_steps_that_do_not_divide_one_are_refused():
         (RangeSpace((("en", 1.0, 0.0),), 0.5), "holds no weight"),
         (RuleSpace(SUBSETS, "ties", (("density", ()),)), "no value to try"),
         (RuleSpace(SimplexSpace(POOL, 0.5), "ties"), "does not weigh"),
+        (RuleSpace(SimplexSpace(POOL, 0.5), "dare_ties"), "dare_ties needs values of its option"),
     ],
 )
 def test_spaces_without_use_are_faults(space, message):
