@@ -4,7 +4,8 @@ A weight is `constant + slope * lambda`. Its key names an adapter: `language:COD
 task, trained in CODE), `reference:CODE` (AdaMergeX's reference task) or, in a baseline, `stacked:CODE` (the task's
 adapter, trained on top of CODE's frozen language adapter, which acts on top of the sum of the others). Placeholders
 stand for CODE: `{target}`, `{source}` (the task's language), `{related}` and `{sources}` (a mean over several: the
-weight is shared out), `{any-related}` and `{any-source}` (the search tries one after another).
+weight is shared out), `{weighted-related}` (likewise, by TIPA's weights), `{any-related}` and `{any-source}` (the search
+tries one after another).
 """
 
 from __future__ import annotations
@@ -22,8 +23,10 @@ from jobs.spec import Method as Rule
 from search_spaces.mixtures.candidates import weight_at
 
 KEY = re.compile(
-    r"^(language|task|reference|stacked):(\{(target|source|related|sources|any-related|any-source)\}|[A-Za-z0-9_-]+)$"
+    r"^(language|task|reference|stacked):"
+    r"(\{(target|source|related|sources|weighted-related|any-related|any-source)\}|[A-Za-z0-9_-]+)$"
 )
+WEIGHTED = "{weighted-related}"
 BaselineRole = Literal["baseline", "proxy", "own", "fixed"]
 MULTILINGUAL = "multilingual"  # `task:multilingual`: one adapter trained on the data of all task languages
 
@@ -65,12 +68,13 @@ class Method:
 
 @dataclass(frozen=True, slots=True)
 class Placeholders:
-    """What the placeholders stand for: one target, its task and its related languages."""
+    """What the placeholders stand for: one target, its task and its related languages; `tipa`: a weight for each."""
 
     target: str
     source: str
     related: tuple[str, ...] = ()
     sources: tuple[str, ...] = field(default=())
+    tipa: Mapping[str, float] = field(default_factory=dict)
 
 
 def parse_line(text: str | float) -> Line:
@@ -100,6 +104,8 @@ def branches(method: Method, places: Placeholders) -> tuple[Lines, ...]:
             for code in codes:
                 key = f"{template.partition(':')[0]}:{code}"
                 share = Line(line.constant / len(codes), line.slope / len(codes))
+                if template.endswith(WEIGHTED):
+                    share = Line(line.constant * places.tipa[code], line.slope * places.tipa[code])
                 old = lines.get(key, Line())
                 lines[key] = Line(old.constant + share.constant, old.slope + share.slope)
         found.append(tuple((key, line) for key, line in lines.items() if line != Line()))
@@ -160,7 +166,11 @@ def _choices(method: Method, places: Placeholders) -> Iterator[str]:
 
 def _codes(template: str, places: Placeholders, chosen: str) -> Sequence[str]:
     place = template.partition(":")[2]
-    several: Mapping[str, tuple[str, ...]] = {"{related}": places.related, "{sources}": places.sources}
+    several: Mapping[str, tuple[str, ...]] = {
+        "{related}": places.related,
+        WEIGHTED: places.related,
+        "{sources}": places.sources,
+    }
     if place in several:
         return _filled(several[place], place, template, places)
     one = {"{target}": places.target, "{source}": places.source, "{any-related}": chosen, "{any-source}": chosen}

@@ -16,7 +16,8 @@ _TIES = {"language:{source}": "1", "language:{any-related}": "1"}
 # adamergex and its baselines: arXiv 2402.18913; arimerge is its linear rule for every kind of adapter, which for LoRA
 # is AdaMergeX's own: there the rule of those whom the paper compares with negates B alone (linear-negate-b, arXiv
 # 2306.14870). adamergex-multiplied is the rule of (IA)3 for every kind (its ablation), mad-x the stack of a language
-# and a task adapter (arXiv 2005.00052), the second trained on top of the first.
+# and a task adapter (arXiv 2005.00052), the second trained on top of the first. tipa: arXiv 2601.16629, weights that
+# need neither labels nor a search.
 PRESETS: dict[str, Method] = {
     method.name: method
     for method in (
@@ -63,6 +64,7 @@ PRESETS: dict[str, Method] = {
         _preset("proxy", "adapter of the task's language", {"language:{source}": "1"}, role="proxy"),
         _preset("proxy-related", "adapter of the related language", {"language:{related}": "1"}, role="proxy"),
         _preset("own", "own adapter", {"language:{target}": "1"}, role="own"),
+        _preset("tipa", "TIPA", {"language:{weighted-related}": "1"}),
         _preset("half", "lambda 0.5", {"language:{source}": "0.5", "language:{related}": "0.5"}, role="fixed"),
         *(
             _preset(

@@ -18,6 +18,7 @@ from orchestrator.plan.comparisons import PlannedComparison, PlannedSystem, merg
 from orchestrator.plan.related_languages import related_languages
 from orchestrator.store.step import Step, make_step
 from search_spaces.mixtures.candidates import lambda_range
+from search_spaces.relatedness.ranking import tipa_weights
 from search_spaces.relatedness.selection import Selection
 
 FIXED_LAMBDA = 0.5  # of a method without anything to search: its weights do not depend on it
@@ -136,8 +137,9 @@ class _Mixtures:
 
     def _branches(self, method: Method) -> tuple[Lines, ...]:
         sources = self.task.sources or (self.task.language,)
-        related = tuple(one.code for one in self.related.chosen)
-        return branches(method, Placeholders(self.target, self.task.language, related, sources))
+        near = {one.code: one.distance for one in self.related.chosen}
+        places = Placeholders(self.target, self.task.language, tuple(near), sources, tipa_weights(near))
+        return branches(method, places)
 
     def _adapter(self, key: str, seed: int) -> Step:
         """The step behind a key, see `orchestrator.campaign.methods`. Raises InputError where there is none."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -126,11 +127,10 @@ def _ties(related: Sequence[Related]) -> tuple[tuple[str, ...], ...]:
 
 
 def typology_weights(target: str, pool: Sequence[str], by: str | Sequence[str]) -> dict[str, float]:
-    """w_i = (1 - d_i) / sum_j (1 - d_j): normalised similarities to the target, for A_target = sum_i w_i A_i
-    (TIPA, arXiv 2601.16629), nearest first.
+    """w_i = (1 - d_i) / sum_j (1 - d_j): each language's share of the similarity to the target, nearest first.
 
-    TIPA takes its similarities from URIEL+; here d is URIEL's distance. Languages without one get no weight. Raises
-    InputError where no language has one, or all are at distance 1.
+    The plain way to normalise the similarities of TIPA, whose own code takes a softmax instead: see `tipa_weights`.
+    Languages without a distance get no weight. Raises InputError where no language has one, or all are at distance 1.
     """
     similarity = {one.code: 1.0 - one.distance for one in rank(target, pool, by).related}
     total = sum(similarity.values())
@@ -139,3 +139,20 @@ def typology_weights(target: str, pool: Sequence[str], by: str | Sequence[str]) 
         got = all_far if similarity else "no language with a distance"
         raise InputError(Fault(f"no weight can be made for {target}", got=got, todo="choose another kind of distance"))
     return {code: value / total for code, value in similarity.items()}
+
+
+def tipa_weights(distances: Mapping[str, float]) -> dict[str, float]:
+    """Weights for A_target = sum_i w_i A_i, typologically informed parameter aggregation (TIPA; Accou and Poelman,
+    arXiv 2601.16629): w_i = exp(s_i) / sum_j exp(s_j) of the similarities s_i = 1 - d_i, d_i in 0..1.
+
+    As in the authors' code (`typological_approximation` of github.com/stefaccou/TIPA) there is no temperature, and a
+    language without a distance (nan) has similarity 0; so the largest weight is at most e times the least. Weights
+    are rounded to six decimals, so that they are the same on every machine; the largest one takes what is left to 1.
+    """
+    shares = {code: 0.0 if math.isnan(value) else 1.0 - value for code, value in distances.items()}
+    total = math.fsum(math.exp(share) for share in shares.values())
+    weights = {code: round(math.exp(share) / total, 6) for code, share in shares.items()}
+    if weights:
+        largest = max(weights, key=lambda code: weights[code])
+        weights[largest] = round(1.0 - math.fsum(v for code, v in weights.items() if code != largest), 6)
+    return weights

@@ -89,6 +89,14 @@ def test_adapters_that_cancel_at_every_lambda_are_left_out():
     assert dict(lines) == {"task:en": Line(0, 1)}
 
 
+def test_tipa_shares_a_weight_out_by_what_it_is_given():
+    places = Placeholders("si", "en", related=("bn", "te"), tipa={"bn": 0.75, "te": 0.25})
+    assert weights("tipa", 0.5, places) == {"language:bn": 0.75, "language:te": 0.25}
+    half = Method("m", "m", (("language:{weighted-related}", "1 - lambda"), ("language:{source}", "lambda")))
+    (lines,) = branches(half, places)
+    assert dict(lines) == {"language:bn": Line(0.75, -0.75), "language:te": Line(0.25, -0.25), "language:en": Line(0, 1)}
+
+
 def test_a_placeholder_for_no_language_is_refused():
     with pytest.raises(InputError, match=r"\{related\} stands for no language"):
         branches(PRESETS["add-related"], Placeholders("si", "en"))
@@ -107,4 +115,5 @@ def test_fixed_methods_have_nothing_to_search():
         "own",
         "half",
         "mad-x",
+        "tipa",
     }

@@ -58,6 +58,20 @@ def searched(comparison):
     return [dict(candidate.mixture.weights) for candidate in candidates(comparison.search.spec.space)]
 
 
+def test_tipa_is_a_sum_over_the_related_languages_with_nothing_to_search_as_method_and_as_baseline(tmp_path):
+    table = tmp_path / "near.tsv"
+    table.write_text("a\tb\tkind\tdistance\ngl\tpt\tsyntactic\t0.1\ngl\tes\tsyntactic\t0.6\n")
+    related = {"by": "syntactic", "top": 9, "source": str(table), "pool": ["es", "pt"]}
+    (comparison,) = stacked(tmp_path, {"methods": ["tipa"], "baselines": ["proxy"], "related": related}).comparisons
+    assert searched(comparison) == [{"pt": 0.622459, "es": 0.377541}]  # 1 / (1 + e^-0.5), by hand
+    (folder := tmp_path / "baseline").mkdir()
+    methods = {"methods": ["language-arithmetic-own"], "baselines": ["tipa"], "related": related}
+    baseline = stacked(folder, methods).comparisons[0].systems[0]
+    assert baseline.name == "tipa" and baseline.languages == ("pt", "es")
+    weights = dict(baseline.evaluations[0][1].spec.weights)
+    assert weights == {"language:pt": 0.622459, "language:es": 0.377541}
+
+
 def test_add_and_subtract_is_searched_merged_and_tested_against_its_baseline(tmp_path):
     found = plan(tmp_path, {"methods": ["add-subtract"], "baselines": ["task-adapter", "no-adapter"]})
     (comparison,) = found.comparisons
