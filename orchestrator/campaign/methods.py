@@ -4,8 +4,8 @@ A weight is `constant + slope * lambda`. Its key names an adapter: `language:COD
 task, trained in CODE), `reference:CODE` (AdaMergeX's reference task) or, in a baseline, `stacked:CODE` (the task's
 adapter, trained on top of CODE's frozen language adapter, which acts on top of the sum of the others). Placeholders
 stand for CODE: `{target}`, `{source}` (the task's language), `{related}` and `{sources}` (a mean over several: the
-weight is shared out), `{weighted-related}` (likewise, by TIPA's weights), `{any-related}` and `{any-source}` (the search
-tries one after another).
+weight is shared out), `{weighted-related}` (likewise, by TIPA's weights), `{any-related}` and `{any-source}` (the
+search tries one after another).
 """
 
 from __future__ import annotations

@@ -94,7 +94,11 @@ def test_tipa_shares_a_weight_out_by_what_it_is_given():
     assert weights("tipa", 0.5, places) == {"language:bn": 0.75, "language:te": 0.25}
     half = Method("m", "m", (("language:{weighted-related}", "1 - lambda"), ("language:{source}", "lambda")))
     (lines,) = branches(half, places)
-    assert dict(lines) == {"language:bn": Line(0.75, -0.75), "language:te": Line(0.25, -0.25), "language:en": Line(0, 1)}
+    assert dict(lines) == {
+        "language:bn": Line(0.75, -0.75),
+        "language:te": Line(0.25, -0.25),
+        "language:en": Line(0, 1),
+    }
 
 
 def test_a_placeholder_for_no_language_is_refused():
