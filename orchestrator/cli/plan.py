@@ -92,7 +92,8 @@ def plan(
 ) -> None:
     """Show the steps of a campaign: how many, reused or new, and what they will cost; on a cluster with --cluster."""
     from orchestrator.campaign.notes import campaign_notes
-    from orchestrator.cli.tables import MOST_CHOICES, choices_table, plan_table, steps_table
+    from orchestrator.cli.tables import MOST_CHOICES, advice_line, choices_table, plan_table, steps_table
+    from orchestrator.results.advice import advise, past_searches, planned_searches
 
     if gantt and not cluster:
         raise InputError(Fault("a picture needs a cluster to draw", "--gantt", str(gantt), "add --cluster nodes=..."))
@@ -104,6 +105,9 @@ def plan(
         found = take_inventory(planned.steps, store)
         broken = [str(damage) for damage in found.damaged.values()]
         costs = cost_model(store.records(lambda damage: broken.append(str(damage)), found.records), assumed)
+        new = [step for step in planned.steps if step.key not in found.records]
+        asked = tuple(planned_searches(planned, [step.key for step in new]))
+        advice = advise(past_searches(store.root), asked) if asked else ()
     say_broken(console, broken)
     if all_:
         console.print(steps_table(planned.steps, found.records, costs))
@@ -112,8 +116,9 @@ def plan(
         console.print(choices)
     for note in (*campaign_notes(planned.campaign), *planned.notes, *fetch_note(planned.backbone)):
         console.print(f"note: {note}", style="yellow", soft_wrap=True, markup=False)
+    for one in advice:
+        console.print(f"advice: {advice_line(one)}", soft_wrap=True, markup=False, highlight=False)
     if cluster:
-        new = [step for step in planned.steps if step.key not in found.records]
         schedule = _simulate(console, planned, new, costs, startup_times, cluster)
         if new and gantt:
             from orchestrator.plots.gantt import draw_gantt

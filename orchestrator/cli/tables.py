@@ -15,6 +15,7 @@ from orchestrator.cli.options import numbers
 from orchestrator.execution.progress import values_text
 from orchestrator.plan.comparisons import PlannedComparison
 from orchestrator.plan.plan import Plan
+from orchestrator.results.advice import NEIGHBOURS, Advice
 from orchestrator.scheduling.cost import CostModel
 from orchestrator.store.explain import Explanation
 from orchestrator.store.step import Step
@@ -63,6 +64,33 @@ def choices_table(comparisons: Iterable[PlannedComparison], most: int | None) ->
     for key, (told, fallback) in list(rows.items())[:most]:
         table.add_row(*key, escape(f"{told} ({fallback})" if fallback else told))
     return table
+
+
+MOST_NAMED = 12  # targets in a line of advice
+
+
+def advice_line(advice: Advice) -> str:
+    """What past searches say of planned ones, with how often that was right. It is for the reader to decide."""
+    kind, rest = advice.kind, advice.past - advice.gained
+    about = f"{kind.task_kind}, {kind.comparison}, {kind.backbone}, by {'+'.join(kind.distances)} distance"
+    over = "the own adapter" if kind.comparison == "enhancement" else "the better proxy"
+    said = f"of {advice.past} past searches here ({about}) {rest} gained nothing over {over} on test data"
+    right = (
+        f"with each target left out, the {NEIGHBOURS} past searches nearest in distance were right for {advice.right}"
+    )
+    plain = f"one answer for all would be for {advice.commoner}"
+    if not advice.tells:
+        return f"{said}; distance does not tell which ({right}, {plain})"
+    warned = f"they warned of {advice.warned}, of which {advice.rightly} gained nothing"
+    targets = list(dict.fromkeys(one.target for one in advice.unlikely))
+    named = ", ".join(targets[:MOST_NAMED])
+    more = f" and {len(targets) - MOST_NAMED} more" if len(targets) > MOST_NAMED else ""
+    which = (
+        f"a search is unlikely to pay for {named}{more}"
+        if targets
+        else f"none of {advice.asked} new searches is warned of"
+    )
+    return f"{said}; {which}: {right} ({plain}), and {warned}"
 
 
 def steps_table(steps: Iterable[Step], finished: Container[str], costs: CostModel) -> Table:

@@ -143,16 +143,11 @@ def _pair_gains(inputs: ReportInputs, comparison: Comparison) -> tuple[tuple[Sys
 
 def _gain(inputs: ReportInputs, comparison: Comparison, ours: System, theirs: System) -> Gain | None:
     """Over the seeds that both systems have; None without any."""
-    pairs = [
-        (inputs.records[key], inputs.records[theirs.evaluations[seed]])
-        for seed, key in sorted(ours.evaluations.items())
-        if key in inputs.records and theirs.evaluations.get(seed) in inputs.records
-    ]
+    pairs = _tested(inputs, ours, theirs)
     if not pairs:
         return None
-    metric, sign = comparison.metric, 1 if comparison.mode == "max" else -1
-    value = sign * fmean(a.metrics[metric] - b.metrics[metric] for a, b in pairs)
-    named = (theirs.name, theirs.label, theirs.role, value)
+    metric = comparison.metric
+    named = (theirs.name, theirs.label, theirs.role, _mean_gain(comparison, pairs))
     try:
         columns, groups, left, right = _statistics(inputs, pairs)
         draws = resamples_for(len(inputs.comparisons))
@@ -172,6 +167,36 @@ def _gain(inputs: ReportInputs, comparison: Comparison, ours: System, theirs: Sy
         found.differing,
         bool(groups),
     )
+
+
+def _tested(inputs: ReportInputs, ours: System, theirs: System) -> list[tuple[Record, Record]]:
+    """The test evaluations of both systems, of each seed that both have."""
+    return [
+        (inputs.records[key], inputs.records[theirs.evaluations[seed]])
+        for seed, key in sorted(ours.evaluations.items())
+        if key in inputs.records and theirs.evaluations.get(seed) in inputs.records
+    ]
+
+
+def _mean_gain(comparison: Comparison, pairs: Sequence[tuple[Record, Record]]) -> float:
+    sign = 1 if comparison.mode == "max" else -1
+    return sign * fmean(a.metrics[comparison.metric] - b.metrics[comparison.metric] for a, b in pairs)
+
+
+def gain_on_test(inputs: ReportInputs, comparison: Comparison) -> float | None:
+    """What arithmetic gains on test data over the better proxy, in an enhancement over the own adapter, without an
+    interval: the mean over seeds. None where one of the two has not been tested.
+    """
+    if comparison.kind == "enhancement":
+        base = next((system for system in comparison.systems if system.role == "own"), None)
+    else:
+        alone = alone_scores(inputs, comparison)
+        scored = tuple(_scored(inputs, comparison.metric, system, alone) for system in comparison.systems)
+        better = _better_proxy(scored, comparison.judged[1])
+        base = next((system for system in comparison.systems if system.name == better), None)
+    ours = next((system for system in comparison.systems if system.role == "arithmetic"), None)
+    pairs = _tested(inputs, ours, base) if ours and base else []
+    return _mean_gain(comparison, pairs) if pairs else None
 
 
 def _unknown(found: Interval, unit: str) -> str:

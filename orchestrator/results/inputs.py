@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from orchestrator.campaign.published import Published
 from orchestrator.execution.event_log import Events, read_events
@@ -52,8 +53,28 @@ class ReportInputs:
 def read_inputs(workspace: Path, campaign: str) -> ReportInputs:
     """Read everything a report needs. Raises InputError when the campaign never ran in this workspace."""
     index = read_index(workspace, campaign)
-    store = open_store(workspace)
     steps = tuple(index["steps"])
+    found = _inputs(workspace, index, tuple(comparison_of(entry) for entry in index["comparisons"]), steps)
+    events = campaign_folder(workspace, campaign) / "events.jsonl"
+    return replace(found, events=read_events(events, frozenset(found.records)))
+
+
+def read_arithmetic(workspace: Path, campaign: str) -> ReportInputs:
+    """As `read_inputs`, of comparisons of language arithmetic alone, with the records of their searches and tests, and
+    without events.
+    """
+    index = read_index(workspace, campaign)
+    every = (comparison_of(entry) for entry in index["comparisons"])
+    comparisons = tuple(one for one in every if one.kind in ("zero-shot", "enhancement"))
+    systems = ((one.search, system) for one in comparisons for system in one.systems)
+    steps = (key for search, system in systems for key in (search, *system.evaluations.values()))
+    return _inputs(workspace, index, comparisons, tuple(dict.fromkeys(steps)))
+
+
+def _inputs(
+    workspace: Path, index: Mapping[str, Any], comparisons: tuple[Comparison, ...], steps: tuple[str, ...]
+) -> ReportInputs:
+    store = open_store(workspace)
     records, broken = read_records(store, steps)
     return ReportInputs(
         store=store,
@@ -61,12 +82,12 @@ def read_inputs(workspace: Path, campaign: str) -> ReportInputs:
         description=index.get("description", ""),
         steps=steps,
         languages={code: entry["name"] for code, entry in index.get("languages", {}).items()},
-        comparisons=tuple(comparison_of(entry) for entry in index["comparisons"]),
+        comparisons=comparisons,
         backbone_name=index.get("backbone", {}).get("name", ""),
         published={name: Published.model_validate(table) for name, table in index.get("published", {}).items()},
         records=records,
         broken=broken,
-        events=read_events(campaign_folder(workspace, campaign) / "events.jsonl", frozenset(records)),
+        events=Events(),
         notes=tuple(index.get("notes", ())),
         adapter=index.get("adapter", ""),
     )

@@ -24,7 +24,8 @@ from orchestrator.results.comparisons import campaign_results
 from orchestrator.results.inputs import read_inputs
 from orchestrator.run import Outcome
 from orchestrator.store.artifacts import ArtifactStore
-from orchestrator.store.layout import campaign_folder
+from orchestrator.store.layout import campaign_folder, check_workspace
+from orchestrator.store.record import Record, dump_record
 from tests.orchestrator.campaign_files import planned, write_data, write_file
 from tests.orchestrator.synthetic_campaign import CAMPAIGN, make_workspace
 from tests.orchestrator.toy_steps import commit
@@ -184,3 +185,50 @@ def test_a_table_of_results_loses_no_digit_on_any_terminal(tmp_path, width, caps
         for system in result.systems:
             if system.role == "arithmetic" and system.done:
                 assert f"{system.mean:.{2 if result.comparison.task == 'ner' else 3}f}" in shown
+
+
+def test_plan_says_what_past_searches_tell_of_planned_ones(folder, call):
+    """Twelve made-up searches: near targets gained over the better proxy, far ones lost."""
+    write_past(folder / "ws", {f"t{place}": (0.1 + 0.07 * place, 1.0 if place < 6 else -1.0) for place in range(12)})
+    code, said, _ = call("plan", "campaign.yaml", "--workspace", folder / "ws")
+    (line,) = [one for one in said.splitlines() if one.startswith("advice: ")]
+    assert code == 0 and "of 12 past searches here (ner, zero-shot, backbone, by syntactic distance) 6 gained" in line
+    code, said, _ = call("plan", "campaign.yaml")
+    assert code == 0 and "advice" not in said
+
+
+def write_past(workspace: Path, gains: dict[str, tuple[float, float]]) -> None:
+    """A finished campaign on the backbone of `campaign_files`: target -> (distance, gain on test data)."""
+    check_workspace(workspace)
+    comparisons = []
+    for target, (distance, gain) in gains.items():
+        rows = [{"weights": {code: 1.0}, "pair": ["en", "es"], "mean": mean} for code, mean in (("en", 40), ("es", 30))]
+        keys = {name: f"evaluation/{target}-{name}" for name in ("en", "es", "merge")}
+        roles = {f"language:{code}@1": f"language-adapter/{code}" for code in ("en", "es")}
+        put(workspace, f"search/{target}", details={"candidates": rows, "winner": rows[0]}, inputs=roles)
+        for name, score in (("en", 50.0), ("es", 80.0), ("merge", 50.0 + gain)):
+            put(workspace, keys[name], metrics={"f1": score})
+        comparisons.append(
+            {
+                "name": "zero-shot", "kind": "zero-shot", "target": target, "task": "ner", "task_kind": "ner",
+                "metric": "f1", "mode": "max", "seeds": [1], "search": f"search/{target}",
+                "systems": [
+                    {"name": f"proxy:{code}", "label": code, "role": "proxy", "languages": [code], "evaluations": {"1": keys[code]}}
+                    for code in ("en", "es")
+                ]
+                + [{"name": "arithmetic", "label": "", "role": "arithmetic", "languages": [], "evaluations": {"1": keys["merge"]}}],
+                "related": {"ranking": [["es", distance]], "used": [{"syntactic": distance}]},
+            }
+        )  # fmt: skip
+    index = {"format": 1, "campaign": "past", "backbone": {"name": "backbone"}, "steps": [], "comparisons": comparisons}
+    (home := campaign_folder(workspace, "past")).mkdir(parents=True)
+    (home / "index.json").write_text(json.dumps(index))
+
+
+def put(workspace: Path, key: str, **result) -> None:
+    job, name = key.split("/")
+    spec = {"backbone": {"revision": "x"}, "seeds": [1]}
+    empty = {"inputs": {}, "files": {}, "metrics": {}, "series": {}, "details": {}, "provenance": {}, **result}
+    record = Record(key=key, job=job, name=name, fingerprint="", payload={"spec": spec}, **empty)
+    (place := workspace / "artifacts" / key).mkdir(parents=True)
+    (place / "record.json").write_text(dump_record(record))
