@@ -2,10 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -30,6 +27,7 @@ from jobs.training.checkpoint import saved
 from jobs.training.data_parallel import DataParallel
 from jobs.training.learner import Learner
 from jobs.training.progress import DivergedError, schedule
+from tests.forks import ended, forked
 
 
 @pytest.fixture(scope="module")
@@ -248,38 +246,27 @@ def test_a_stopped_training_goes_on_bit_for_bit(fleet, monkeypatch):
         assert [step for step, _ in results[second.name].series["validation_loss"]] == [20, 40, 50]
 
 
-_CHILD = """
-import sys
-from pathlib import Path
-import pickle
-from jobs.banks import bank as module
-from jobs.training import checkpoint
-checkpoint.SECONDS = 0.0
-checkpoint.SHARE = 1e9
-for name, outcome in module.train_languages(pickle.loads(Path(sys.argv[1]).read_bytes())):
-    assert not isinstance(outcome, Exception), outcome
-"""
+def _train_with_a_checkpoint_after_every_batch(calls):
+    checkpoint.SECONDS = 0.0
+    checkpoint.SHARE = 1e9
+    assert not [one for one in _train(calls).values() if isinstance(one, Exception)]
 
 
-def test_a_killed_training_ends_with_the_weights_of_an_undisturbed_one(fleet, tmp_path):
-    import pickle
-
-    training = _change(optimizer_steps=250, evaluate_every=100)
+def test_a_killed_training_ends_with_the_weights_of_an_undisturbed_one(fleet):
+    training = _change(optimizer_steps=120, evaluate_every=50)
     languages = ["ha", "hb"]
     undisturbed = [fleet.call(language, training, run="whole") for language in languages]
     _train(undisturbed)
     killed = [fleet.call(language, training, run="killed") for language in languages]
-    (tmp_path / "calls").write_bytes(pickle.dumps(killed))
-    root = Path(module.__file__).parents[2]
-    child = subprocess.Popen([sys.executable, "-c", _CHILD, str(tmp_path / "calls")], cwd=root)
-    deadline = time.monotonic() + 200
-    while not any(one.time >= 40 for one in saved(killed[1].checkpoint)) and time.monotonic() < deadline:
+    child = forked(_train_with_a_checkpoint_after_every_batch, killed)
+    while not any(one.time >= 20 for one in saved(killed[1].checkpoint)):
+        assert child.is_alive()
         time.sleep(0.01)
-    os.kill(child.pid, signal.SIGKILL)
-    child.wait()
+    child.kill()
+    assert ended(child) == -signal.SIGKILL
     assert not (killed[0].output / "adapter.safetensors").exists()
     results = _train(killed)
-    assert 0 < results["ha"].details["resumed_from_step"] < 250
+    assert 0 < results["ha"].details["resumed_from_step"] < 120
     for first, second in zip(undisturbed, killed, strict=True):
         assert (first.output / "adapter.safetensors").read_bytes() == (
             second.output / "adapter.safetensors"

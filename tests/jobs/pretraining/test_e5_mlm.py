@@ -5,10 +5,7 @@ import json
 import math
 import os
 import signal
-import subprocess
-import sys
 from collections import Counter
-from pathlib import Path
 from random import Random
 
 import numpy as np
@@ -22,26 +19,15 @@ from jobs.pretraining.e5_mlm import ASKED, DECLARATION, PAGES, E5Mlm, E5MlmSetti
 from jobs.pretraining.e5_mlm_card import card_text, losses
 from jobs.spec import BackboneRef
 from jobs.tokens.masking import fixed_mask
+from tests.forks import ended, forked
 from tests.jobs.backbones.test_e5_small import file, model, tokenizer  # noqa: F401
 
-ROOT = Path(__file__).resolve().parents[3]
 SETTINGS = E5MlmSettings(
     ("stand-in",), optimizer_steps=60, cooldown_steps=20, rows=2, rank=2, warmup_steps=2, learning_rate=2e-2,
     head_learning_rate=4e-2, threads=1,
 )  # fmt: skip
+SHORT = dataclasses.replace(SETTINGS, optimizer_steps=20, cooldown_steps=8)
 KILLED_AT = 7
-SCRIPT = """
-import os, signal, sys
-from pathlib import Path
-from tests.jobs.pretraining.test_e5_mlm import KILLED_AT, SETTINGS, texts_of
-from jobs.pretraining.e5_mlm import E5Mlm
-class Killed(E5Mlm):
-    def advance(self):
-        if self.step == KILLED_AT:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return super().advance()
-Killed(SETTINGS, texts_of(Path(sys.argv[1]), Path(sys.argv[2]))).run(checkpoint_seconds=0.0)
-"""
 
 
 def written(path, rows):
@@ -65,6 +51,17 @@ def data(tmp_path_factory):
     for code in ("en", "aa"):
         written(folder / ASKED / code / "train.jsonl", [{"id": str(i), "question": f"w{i} w{i + 1}"} for i in range(5)])
     return folder
+
+
+class Killed(E5Mlm):
+    def advance(self):
+        if self.step == KILLED_AT:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().advance()
+
+
+def killed_on_the_way(data, work):
+    Killed(SHORT, texts_of(data, work)).run(checkpoint_seconds=0.0)
 
 
 def texts_of(data, work):
@@ -105,17 +102,11 @@ def test_the_loss_falls_and_the_backbone_made_from_the_change_has_it(data, work)
 
 def test_a_killed_run_goes_on_to_the_same_change(data, work, tmp_path):
     texts = texts_of(data, work)
-    whole = E5Mlm(SETTINGS, texts)
+    whole = E5Mlm(SHORT, texts)
     whole.run(checkpoint_seconds=1e9)
     (work / "checkpoint.pt").unlink()
-    child = subprocess.run(
-        [sys.executable, "-c", SCRIPT, str(data), str(work)],
-        cwd=ROOT,
-        check=False,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )
-    assert child.returncode == -signal.SIGKILL
-    resumed = E5Mlm(SETTINGS, texts)
+    assert ended(forked(killed_on_the_way, data, work)) == -signal.SIGKILL
+    resumed = E5Mlm(SHORT, texts)
     assert 0 < resumed.step <= KILLED_AT
     resumed.run(checkpoint_seconds=1e9)
     assert resumed.tokens == whole.tokens

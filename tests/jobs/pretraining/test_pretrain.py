@@ -1,9 +1,8 @@
 import dataclasses
 import json
+import os
 import shutil
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,25 +14,24 @@ from jobs.backbones import embedded_backbone
 from jobs.errors import InputError
 from jobs.pretraining import corpus as text
 from jobs.pretraining.pretrain import Pretraining, PretrainSettings, main
+from tests.forks import ended, forked
 
-ROOT = Path(__file__).resolve().parents[3]
 TINY = PretrainSettings(
     languages=("en", "es"), optimizer_steps=40, token_budget=256, warmup_steps=4, cooldown_steps=10, hidden_size=16,
     layers=1, heads=4, vocabulary=1500,
 )  # fmt: skip
 KILLED_AT = 16
-SCRIPT = """
-import os, signal, sys
-from pathlib import Path
-from tests.jobs.pretraining.test_pretrain import KILLED_AT, TINY
-from jobs.pretraining.pretrain import Pretraining
+
+
 class Killed(Pretraining):
     def advance(self):
         if self.step == KILLED_AT:
             os.kill(os.getpid(), signal.SIGKILL)
         return super().advance()
-Killed(TINY, Path(sys.argv[1])).run(checkpoint_seconds=0.0)
-"""
+
+
+def killed_on_the_way(work: Path) -> None:
+    Killed(TINY, work).run(checkpoint_seconds=0.0)
 
 
 @pytest.fixture(scope="module")
@@ -69,8 +67,7 @@ def test_the_command_leaves_a_directory_that_every_loader_reads(prepared: Path, 
 def test_a_killed_run_goes_on_to_the_same_weights(prepared: Path, tmp_path: Path) -> None:
     whole = finished(prepared, tmp_path / "whole")
     broken = shutil.copytree(prepared, tmp_path / "broken")
-    child = subprocess.run([sys.executable, "-c", SCRIPT, str(broken)], cwd=ROOT, check=False)
-    assert child.returncode == -signal.SIGKILL
+    assert ended(forked(killed_on_the_way, broken)) == -signal.SIGKILL
     resumed = Pretraining(TINY, broken)
     assert 0 < resumed.step <= KILLED_AT
     resumed.run(checkpoint_seconds=1e9)

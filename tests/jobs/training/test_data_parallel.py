@@ -3,50 +3,43 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import pickle
-import signal
 import socket
-import subprocess
-import sys
 import time
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
 from safetensors.torch import load_file
 from tiny_fleet import TRAINING, Fleet, write_corpus
 
 from jobs.banks import bank as module
-from jobs.banks.bank import train_languages
-from jobs.training.checkpoint import saved
-from jobs.training.progress import DivergedError
-
-ROOT = Path(module.__file__).parents[2]
-WORKER = """
-import pickle, sys
-from pathlib import Path
-import torch, torch.distributed as dist
-from jobs.banks import bank as module
 from jobs.banks import forward_pass
+from jobs.banks.bank import train_languages
 from jobs.training import checkpoint
+from jobs.training.checkpoint import saved
 from jobs.training.data_parallel import joined_data_parallel
-torch.set_num_threads(1)
-checkpoint.SECONDS = float(sys.argv[2])
-module.PROGRESS_SECONDS = 0.0
-forward_pass.TOKENS = 1  # every language passes alone
-at = Path(sys.argv[1]).with_suffix(".at")
-dist.init_process_group("gloo")
-team = joined_data_parallel()
-calls = pickle.loads(Path(sys.argv[1]).read_bytes())[team.rank]
-def progress(name, values):
+from jobs.training.progress import DivergedError
+from tests.forks import ended, forked
+
+
+def train_together(calls, file: Path, seconds: float) -> None:
+    """What each worker does: train its calls, with a checkpoint every `seconds`; every language passes alone."""
+    torch.set_num_threads(1)
+    checkpoint.SECONDS, module.PROGRESS_SECONDS, forward_pass.TOKENS = seconds, 0.0, 1
+    dist.init_process_group("gloo")
+    team = joined_data_parallel()
+
+    def progress(name, values):
+        if team.is_main:
+            file.with_suffix(".at").write_text(str(values["optimizer_step"]))
+
+    outcomes = dict(train_languages(calls, progress, team=team))
     if team.is_main:
-        at.write_text(str(values["optimizer_step"]))
-outcomes = dict(module.train_languages(calls, progress, team=team))
-if team.is_main:
-    Path(sys.argv[1]).with_suffix(".done").write_bytes(pickle.dumps(outcomes))
-dist.destroy_process_group()
-"""
+        file.with_suffix(".done").write_bytes(pickle.dumps(outcomes))
+    dist.destroy_process_group()
 
 
 @pytest.fixture(scope="module")
@@ -54,24 +47,22 @@ def fleet(tmp_path_factory):
     return Fleet(tmp_path_factory.mktemp("fleet"))
 
 
-def start(file: Path, calls_by_rank, seconds: float = 20.0) -> list[subprocess.Popen]:
+def start(file: Path, calls_by_rank, seconds: float = 20.0) -> list[BaseProcess]:
     """One process for each rank's calls."""
-    file.write_bytes(pickle.dumps(calls_by_rank))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    common = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
-    size = len(calls_by_rank)
-    environments = [{**common, "RANK": str(rank), "WORLD_SIZE": str(size)} for rank in range(size)]
-    command = [sys.executable, "-c", WORKER, str(file), str(seconds)]
-    return [subprocess.Popen(command, cwd=ROOT, env=one, stderr=subprocess.PIPE, text=True) for one in environments]
+    common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(len(calls_by_rank))}
+    return [
+        forked(train_together, calls, file, seconds, log=file.with_suffix(f".log{rank}"), RANK=str(rank), **common)
+        for rank, calls in enumerate(calls_by_rank)
+    ]
 
 
-def finish(file: Path, workers: list[subprocess.Popen]):
-    for worker in workers:
-        _, errors = worker.communicate(timeout=120)
-        assert worker.returncode == 0, errors[-3000:]
-    return pickle.loads(file.with_suffix(".done").read_bytes())  # noqa: S301 - what the worker above wrote
+def finish(file: Path, workers: list[BaseProcess]):
+    for rank, worker in enumerate(workers):
+        assert ended(worker) == 0, file.with_suffix(f".log{rank}").read_text()[-3000:]
+    return pickle.loads(file.with_suffix(".done").read_bytes())  # noqa: S301 - what `train_together` wrote
 
 
 def weights(call):
@@ -127,7 +118,7 @@ def test_a_corpus_that_one_worker_cannot_read_ends_its_language_alone_and_says_w
 
 
 def test_when_a_worker_is_killed_the_other_saves_what_it_has_and_goes_on_alone(fleet, tmp_path):
-    training = dataclasses.replace(TRAINING, optimizer_steps=160, evaluate_every=80)
+    training = dataclasses.replace(TRAINING, optimizer_steps=100, evaluate_every=50)
     undisturbed, killed = (fleet.call("ia", training, run=run) for run in ("undisturbed", "killed"))
     # No checkpoint is due in this time: the only one is written because the other worker is gone.
     workers = start(tmp_path / "calls", [[killed], [killed]], seconds=1e9)
@@ -135,10 +126,10 @@ def test_when_a_worker_is_killed_the_other_saves_what_it_has_and_goes_on_alone(f
     while not (reached.exists() and float(reached.read_text() or 0) >= 20) and time.monotonic() < deadline:
         time.sleep(0.01)
     assert not saved(killed.checkpoint)
-    workers[1].send_signal(signal.SIGKILL)
-    assert "WorkerLostError" in workers[0].communicate(timeout=100)[1]
+    workers[1].kill()
+    assert ended(workers[0]) == 1 and "WorkerLostError" in (tmp_path / "calls.log0").read_text()
     assert saved(killed.checkpoint)[0].time >= 20
     result = dict(train_languages([killed]))["ia"]
     dict(train_languages([undisturbed]))
-    assert 0 < result.details["resumed_from_step"] < 160
+    assert 0 < result.details["resumed_from_step"] < 100
     assert difference(weights(undisturbed), weights(killed)) < 1e-4

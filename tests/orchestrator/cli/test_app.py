@@ -20,27 +20,16 @@ ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
-def folder(tmp_path):
+def folder(tmp_path, monkeypatch):
     write_data(tmp_path)
     write_file(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ADAPTERFLEET_WORKSPACE", str(tmp_path / "ws"))
     return tmp_path
 
 
-def call(folder, *arguments):
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(ROOT),
-        "COLUMNS": "160",
-        "ADAPTERFLEET_WORKSPACE": str(folder / "ws"),
-    }
-    return subprocess.run(
-        [sys.executable, "-m", "orchestrator", *arguments], capture_output=True, text=True, cwd=folder, env=environment,
-        check=False,
-    )  # fmt: skip
-
-
-def test_plan_shows_counts_and_all_steps_on_request(folder):
-    answer = call(folder, "plan", "campaign.yaml", "--all")
+def test_plan_shows_counts_and_all_steps_on_request(folder, call):
+    answer = call("plan", "campaign.yaml", "--all")
     plan = planned(folder)
     assert answer.returncode == 0 and answer.stderr == ""
     assert f"campaign toy: {len(plan.steps)} steps" in answer.stdout
@@ -48,18 +37,18 @@ def test_plan_shows_counts_and_all_steps_on_request(folder):
     assert re.search(r"language-adapter\s*│\s*8 │\s*0 │\s*8", answer.stdout)
 
 
-def test_plan_counts_finished_steps_and_says_which_record_is_broken(folder):
+def test_plan_counts_finished_steps_and_says_which_record_is_broken(folder, call):
     plan, store = planned(folder), ArtifactStore(folder / "ws")
     commit(store, plan.steps[0])
     (commit(store, plan.steps[1]) / "record.json").write_text("{")
-    answer = call(folder, "plan", "campaign.yaml")
+    answer = call("plan", "campaign.yaml")
     assert answer.returncode == 0
     assert f"{plan.steps[1].key}" in answer.stdout and "`run` computes it again" in answer.stdout
 
 
-def test_faults_are_one_line_each_with_exit_code_2(folder):
+def test_faults_are_one_line_each_with_exit_code_2(folder, call):
     write_file(folder, {"seed": 1, "search.lambda_step": "x"})
-    answer = call(folder, "plan", "campaign.yaml")
+    answer = call("plan", "campaign.yaml")
     assert answer.returncode == 2 and answer.stdout == ""
     lines = answer.stderr.splitlines()
     assert len(lines) == 2 and all(line.startswith("error: campaign.yaml:") for line in lines)
@@ -79,90 +68,91 @@ def test_faults_are_one_line_each_with_exit_code_2(folder):
         ("plan",),
     ],
 )
-def test_wrong_arguments_are_exit_code_2_without_a_traceback(folder, arguments):
-    answer = call(folder, *arguments)
+def test_wrong_arguments_are_exit_code_2_without_a_traceback(folder, call, arguments):
+    answer = call(*arguments)
     assert answer.returncode == 2
     assert answer.stderr and "Traceback" not in answer.stderr + answer.stdout
 
 
-def test_a_variable_can_be_set(folder):
+def test_a_variable_can_be_set(folder, call):
     (folder / "data").rename(folder / "moved")
-    assert call(folder, "plan", "campaign.yaml").returncode == 2
-    assert call(folder, "plan", "campaign.yaml", "--set", f"data={folder}/moved").returncode == 0
+    assert call("plan", "campaign.yaml").returncode == 2
+    assert call("plan", "campaign.yaml", "--set", f"data={folder}/moved").returncode == 0
 
 
-def test_explain_names_the_setting_that_changed(folder):
+def test_explain_names_the_setting_that_changed(folder, call):
     old = next(s for s in planned(folder).steps if s.name == "es-s1")
     commit(ArtifactStore(folder / "ws"), old)
     write_file(folder, {"language_adapter.training.batch_size": 4})
-    answer = call(folder, "explain", "campaign.yaml", "language-adapter/es-s1")
+    answer = call("explain", "campaign.yaml", "language-adapter/es-s1")
     assert answer.returncode == 0 and "spec.training.batch_size" in answer.stdout
 
 
-def test_status_before_during_and_after_a_kill(folder):
+def test_status_before_during_and_after_a_kill(folder, call):
     ArtifactStore(folder / "ws")
-    assert "has not run" in call(folder, "status", "campaign.yaml").stdout
+    assert "has not run" in call("status", "campaign.yaml").stdout
     place = campaign_folder(folder / "ws", "toy")
     place.mkdir(parents=True)
     status = {"outcome": "running", "updated": 0, "total": 5, "counts": {"succeeded": 2}, "running": {}, "errors": {}}
     (place / "status.json").write_text(json.dumps(status))
     with (place / "run.lock").open("w") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
-        during = call(folder, "status", "campaign.yaml")
+        during = call("status", "campaign.yaml")
     assert during.returncode == 0 and "2 of 5" in during.stdout and "killed" not in during.stdout
-    assert "killed: run it again to go on" in call(folder, "status", "campaign.yaml").stdout
+    assert "killed: run it again to go on" in call("status", "campaign.yaml").stdout
 
 
-def test_a_second_run_leaves_with_exit_code_2_and_the_holder_s_name(folder):
+def test_a_second_run_leaves_with_exit_code_2_and_the_holder_s_name(folder, call):
     place = campaign_folder(folder / "ws", "toy")
     place.mkdir(parents=True)
     with (place / "run.lock").open("w") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
         stream.write(json.dumps({"pid": 4711, "host": "here", "since": "today"}))
         stream.flush()
-        answer = call(folder, "run", "campaign.yaml", "--executor", "local", "--tracking", "off")
+        answer = call("run", "campaign.yaml", "--executor", "local", "--tracking", "off")
     assert answer.returncode == 2
     assert "another run goes on here" in answer.stderr and "process 4711 on here" in answer.stderr
 
 
-def test_a_workspace_of_another_version_is_exit_code_2(folder):
+def test_a_workspace_of_another_version_is_exit_code_2(folder, call):
     ArtifactStore(folder / "ws")
     (folder / "ws" / "workspace.json").write_text('{"format": 99}')
-    answer = call(folder, "plan", "campaign.yaml")
+    answer = call("plan", "campaign.yaml")
     assert answer.returncode == 2 and "another version of adapterfleet" in answer.stderr
 
 
-def test_a_run_with_a_failed_step_is_exit_code_1(folder):
-    answer = call(folder, "run", "campaign.yaml", "--executor", "local", "--tracking", "off")  # no real backbone
+def test_a_run_with_a_failed_step_is_exit_code_1(folder, call):
+    answer = call("run", "campaign.yaml", "--executor", "local", "--tracking", "off")  # no real backbone
     assert answer.returncode == 1 and "Traceback" not in answer.stderr + answer.stdout
     # theta_pre, and held-out text without any adapter: of two targets with two seeds.
     assert "5 failed" in answer.stdout and "initial-adapter/theta-pre-" in answer.stdout
     assert "skipped" in answer.stdout
 
 
-def test_a_workspace_that_cannot_be_written_is_a_line(folder):
+def test_a_workspace_that_cannot_be_written_is_a_line(folder, call):
     (folder / "ws").write_text("a file")
-    answer = call(folder, "plan", "campaign.yaml")
+    answer = call("plan", "campaign.yaml")
     assert answer.returncode in (1, 2) and answer.stderr.startswith("error: ") and "Traceback" not in answer.stderr
 
 
-def test_schema_prints_the_schema_as_json(folder):
-    assert json.loads(call(folder, "schema").stdout) == json_schema()
+def test_schema_prints_the_schema_as_json(folder, call):
+    assert json.loads(call("schema").stdout) == json_schema()
 
 
-def test_related_languages_are_ranked(folder):
-    answer = call(folder, "languages", "related", "gl", "--pool", "en,pt,ja")
+def test_related_languages_are_ranked(folder, call):
+    answer = call("languages", "related", "gl", "--pool", "en,pt,ja")
     assert answer.returncode == 0
     assert answer.stdout.index("pt") < answer.stdout.index("ja")
 
 
-def test_covered_languages_are_150_or_more(folder):
-    codes = call(folder, "languages", "covered").stdout.split()
+def test_covered_languages_are_150_or_more(folder, call):
+    codes = call("languages", "covered").stdout.split()
     assert len(codes) >= 150 and len(set(codes)) == len(codes) and "gl" in codes
 
 
-def test_help_lists_the_commands(folder):
-    said = call(folder, "--help").stdout
+def test_help_lists_the_commands():
+    command = [sys.executable, "-m", "orchestrator", "--help"]
+    said = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True).stdout
     for command in ("plan", "explain", "run", "status", "report", "lineage", "languages", "schema"):
         assert command in said
 

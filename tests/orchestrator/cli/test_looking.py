@@ -6,14 +6,12 @@ import json
 import re
 import signal
 import socket
-import sys
 import time
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from orchestrator.cli import app as command_line
 from orchestrator.cli.options import print_whole
 from orchestrator.cli.run import _tell as tell_outcome
 from orchestrator.cli.tables import status_table
@@ -38,20 +36,6 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("ADAPTERFLEET_WORKSPACE", raising=False)
     return tmp_path
-
-
-@pytest.fixture
-def call(monkeypatch, capsys):
-    """Exit code, standard output and standard error of the command line."""
-
-    def run(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["adapterfleet", *map(str, words)])
-        with pytest.raises(SystemExit) as left:
-            command_line.main()
-        said = capsys.readouterr()
-        return int(left.value.code or 0), said.out, said.err
-
-    return run
 
 
 LOOKING = (
