@@ -121,7 +121,7 @@ def push(
     """Show, and with --yes do, the upload of an adapter to a hub repository, private unless --public."""
     visibility, console = "public" if public else "private", terminal()
     with tempfile.TemporaryDirectory() as place:
-        options = ExportOptions(leave="permitted" if permitted else "")
+        options = ExportOptions(leave="permitted" if permitted else "", repository=repository)
         exported = export_adapter(existing_store(workspace), adapter, Path(place) / "adapter", options)
         _list_files(exported)
         if found := secrets_of(exported.folder):

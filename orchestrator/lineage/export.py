@@ -18,6 +18,7 @@ from jobs.errors import Fault, InputError, raise_all
 from jobs.files.digest import sha256
 from jobs.runtime.redaction import redacted
 from jobs.spec import JOBS, JobResult
+from orchestrator.lineage.eval_results import FOLDER, hub_results
 from orchestrator.lineage.licences import forbidding, parents_licences
 from orchestrator.lineage.model_card import ADAPTER_SPECS, CARD, Place, ServedFacts, card, stacked_on
 from orchestrator.lineage.tree import as_plain, find_record, lineage_tree
@@ -26,7 +27,7 @@ from orchestrator.store.layout import RECORD_FILE
 from orchestrator.store.record import Record
 
 ADAPTERS = {JOBS[spec][0]: spec for spec in ADAPTER_SPECS}
-TEXTS = (".md", ".json")
+TEXTS = (".md", ".json", ".yaml")
 
 
 Consumer = Literal["", "adapters", "peft", "vllm"]
@@ -38,13 +39,15 @@ class ExportOptions:
     """`consumer`: the library or server that the directory is for; "" for the adapter's own library.
 
     `rank`: of a LoRA made for a server, None for the smallest that holds it. `backbone`: a directory with its files,
-    None for one that is found. `leave`: "permitted" where a licence that forbids it need not be asked.
+    None for one that is found. `leave`: "permitted" where a licence that forbids it need not be asked. `repository`: on
+    the hub, where it is to lie.
     """
 
     consumer: Consumer = ""
     rank: int | None = None
     backbone: Path | None = None
     leave: Literal["", "permitted"] = ""
+    repository: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +120,15 @@ class _Export:
         _write_json(folder / "lineage.json", as_plain(lineage_tree(self._store, self._record.key)))
         facts = served.facts if served else ()
         asked = (str(one) for one in self._licences if one.verdict != "allowed")
-        return (*(f"{name}: {value}" for name, value in facts), *asked)
+        return (*(f"{name}: {value}" for name, value in facts), *asked, *self._write_results(folder))
+
+    def _write_results(self, folder: Path) -> list[str]:
+        stack = frozenset(filter(None, (self._below, self._record.key)))
+        files, why = hub_results(self._store.records(), stack, _address(self._options.repository))
+        for name, text in files.items():
+            (folder / FOLDER).mkdir(exist_ok=True)
+            (folder / FOLDER / name).write_text(text, encoding="utf-8")
+        return why
 
     def _copy_all(self, folder: Path) -> None:
         _copy(self._store, self._record, folder)
@@ -133,6 +144,12 @@ class _Export:
         sources = [self._store.fetch(one.key) for one in records]
         ref = replace(self._spec.backbone, path=str(self._backbone or ""))
         return write_served(sources, ref if self._backbone else None, self._options.rank, folder, self._record.name)
+
+
+def _address(repository: str) -> str:
+    from huggingface_hub.constants import ENDPOINT
+
+    return f"{ENDPOINT}/{repository}" if repository else ""
 
 
 def _check_consumer(record: Record, options: ExportOptions) -> None:

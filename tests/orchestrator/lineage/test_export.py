@@ -6,6 +6,7 @@ import ast
 import json
 import re
 from dataclasses import replace
+from datetime import datetime
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from jobs.spec import (
     BackboneRef,
     BottleneckConfig,
     DataRef,
+    EvaluationSpec,
     InitialAdapterSpec,
     JobResult,
     LanguageAdapterSpec,
@@ -208,6 +210,61 @@ def test_machines_read_relation_licence_language_and_scores(made, tiny, tmp_path
     assert "- backbone tiny: cc-by-nc-4.0; for non-commercial use alone" in card
     assert "- data cldr: unicode-3.0; may be changed and handed on with its notice" in card
     assert "- data hub me/questions: licence not known here" in card
+
+
+RESULT = {
+    "dataset": {"id": str, "task_id": str, "revision": str},
+    "value": (int, float),
+    "date": str,
+    "source": {"url": str, "name": str},
+    "notes": str,
+}  # of the documented keys those that are known here
+
+
+def checked_by_the_hub_s_rules(value, rule=RESULT):
+    """https://huggingface.co/docs/hub/eval-results: what is there has its type; id, task_id and value must be."""
+    if not isinstance(rule, dict):
+        assert isinstance(value, rule)
+        return
+    assert value.keys() <= rule.keys() and {"id", "task_id", "value", "url"} & rule.keys() <= value.keys()
+    for name, part in value.items():
+        checked_by_the_hub_s_rules(part, rule[name])
+
+
+def test_test_scores_on_data_of_the_hub_are_beside_the_card_in_the_hub_s_form(made, tiny, tmp_path):
+    store, language, task = made
+    moment = "2026-11-30T12:00:00+00:00"
+
+    def scored(data, inputs, metrics, split="test", weight=1.0, kind=ASKED):
+        step = make_step(EvaluationSpec("gl", kind, data, tiny, 1, (("language:gl", weight),), split, 64), inputs)
+        store.commit(step, store.stage(step), JobResult(metrics), {"seconds": 1.0, "finished": moment})
+
+    both, alone = {"language:gl": language, "task": task}, {"language:gl": language}
+    hub = replace(DATA, source="hub", dataset="me/questions", revision="c" * 40)
+    scored(hub, both, {"exact_match": 41.5})
+    scored(replace(hub, subset="gl", splits=(("test", "dev"),)), both, {"exact_match": 43.0})
+    scored(hub, both, {"exact_match": 99.0}, split="validation")
+    scored(hub, both, {"exact_match": 98.0}, weight=0.5)
+    scored(DATA, alone, {"mlm_loss": 2.0, "loss": 2.0}, kind=TaskRef("text", "causal-lm"))
+    options = ExportOptions(backbone=Path(tiny.path), repository="me/adapter")
+    export_adapter(store, task.key, tmp_path / "task", options)
+    files = {file.name: yaml.safe_load(file.read_text()) for file in (tmp_path / "task/.eval_results").iterdir()}
+    assert files.keys() == {"me-questions-default.yaml", "me-questions-gl.yaml"}
+    for rows in files.values():
+        assert isinstance(rows, list)
+        for row in rows:
+            checked_by_the_hub_s_rules(row)
+            assert re.fullmatch(r"[\w.-]+/[\w.-]+", row["dataset"]["id"]) and row["source"]["url"].endswith(
+                "/me/adapter"
+            )
+            assert datetime.fromisoformat(row["date"]).isoformat() == moment
+    ((first,), (second,)) = files["me-questions-default.yaml"], files["me-questions-gl.yaml"]
+    assert first["dataset"] == {"id": "me/questions", "task_id": "default", "revision": "c" * 40}
+    assert (first["value"], second["value"], second["dataset"]["task_id"]) == (41.5, 43.0, "gl")
+    assert (first["notes"], second["notes"]) == ("exact_match on test, gl, seed 1", "exact_match on dev, gl, seed 1")
+    said = export_adapter(store, language.key, tmp_path / "language", ExportOptions(backbone=Path(tiny.path))).said
+    assert any(line.startswith("no .eval_results for test scores on cldr data, which has no name") for line in said)
+    assert not (tmp_path / "language/.eval_results").exists()
 
 
 def test_a_licence_that_forbids_it_stops_an_export_unless_the_owner_allows_it(made, tiny, tmp_path):
