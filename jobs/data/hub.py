@@ -88,7 +88,7 @@ def _records(data: DataRef, reading: Reading, split: Split, cache: Path | None) 
     reading = replace(reading, names=tuple(label.names) if isinstance(label, datasets.ClassLabel) else reading.names)
     faults = Faults(where, bool(data.skip_rows))
     found = (
-        reading.row(row, f"{where}: row {number}", faults)
+        reading.row(reading.numbered(row), f"{where}: row {number}", faults)
         for number, row in enumerate(table.select_columns(sorted(places)))
     )
     rows = [row for row in found if row is not None]

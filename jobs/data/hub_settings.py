@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import datasets
 import fsspec
 import yaml
 
@@ -16,22 +17,54 @@ from jobs.data.reading import quotes_are_texts
 from jobs.errors import Fault, InputError
 
 _LINES = 100_000  # of a table that are looked at for quotation marks
+_TEXT = datasets.Value("string")
 _NAMED = re.compile(r"[\s-]*config_name:\s+([\w.+-]+)\s*$")
 
 
-def table_settings(config: Any, files: Sequence[str]) -> dict[str, Any]:
+def table_settings(config: Any, features: datasets.Features | None, files: Sequence[str]) -> dict[str, Any]:
     """How the tables of a builder's `config` are read otherwise than by default; empty for what is no CSV or TSV.
 
-    Words such as None, NA and nan are texts, not missing values: those are empty. In tables of tabs, where quotation
-    marks cannot be those around fields, they are part of the texts.
+    Fields are the texts that stand there, but for columns that are something else in `features`, those of the data
+    set's card: 007 is no 7, and a number in a column with an empty field does not become 7.0. Words such as None,
+    NA and nan are texts, not missing values: those are empty, and of `converters`' columns `filled` makes them missing.
+    In tables of tabs, where quotation marks cannot be those around fields, they are part of the texts.
     """
     if type(config).__name__ != "CsvConfig":
         return {}
-    plain = config.keep_default_na and config.na_values is None
-    settings: dict[str, Any] = {"keep_default_na": False, "na_values": [""]} if plain else {}
+    settings: dict[str, Any] = {}
     if config.sep == "\t" and config.quoting == csv.QUOTE_MINIMAL and any(map(_quotes_are_texts, files)):
         settings["quoting"] = csv.QUOTE_NONE
+    if config.keep_default_na and config.na_values is None:
+        settings |= {"keep_default_na": False, "na_values": [""]}
+        known = features or {}
+        names = _columns(config, files, settings.get("quoting", config.quoting)) if config.converters is None else []
+        texts = {name: str for name in names if known.get(name, _TEXT) == _TEXT}
+        settings |= {"converters": texts} if texts else {}
     return settings
+
+
+def filled(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row, or a batch of columns, of texts with None in place of empty fields."""
+    return {name: value or None if isinstance(value, str) else _filled(value) for name, value in row.items()}
+
+
+def _filled(values: Any) -> Any:
+    return [one or None for one in values] if isinstance(values, list) else values
+
+
+def _columns(config: Any, files: Sequence[str], quoting: int) -> list[str]:
+    """The columns' names where all files have the same ones, each once, in their first line; else none."""
+    if config.header != "infer" or config.names is not None or config.index_col is not None or config.usecols:
+        return []
+    found = {tuple(_first_fields(config, file, quoting)) for file in files}
+    names = found.pop() if len(found) == 1 else ()
+    return list(names) if all(names) and len(set(names)) == len(names) else []
+
+
+def _first_fields(config: Any, file: str, quoting: int) -> list[str]:
+    encoding = config.encoding or "utf-8-sig"
+    with fsspec.open(file, "rt", compression="infer", encoding=encoding, errors="replace", newline="") as lines:
+        return next(csv.reader(lines, delimiter=config.sep, quotechar=config.quotechar, quoting=quoting), [])
 
 
 def _quotes_are_texts(file: str) -> bool:

@@ -19,7 +19,7 @@ import datasets
 import yaml
 
 from jobs.data.digests import directory_files
-from jobs.data.hub_settings import check_card, table_settings
+from jobs.data.hub_settings import check_card, filled, table_settings
 from jobs.data.resolve import DIRECTORY
 from jobs.data.slices import bounds, plain_name
 from jobs.errors import Fault, InputError
@@ -81,7 +81,8 @@ def _builder(data: DataRef, cache: Path | None) -> tuple[Any, dict[str, Any]]:
     builder = made()
     _refuse_outsiders(data, builder)
     _refuse_joined_files(data, builder)
-    settings = table_settings(builder.config, [path for paths in _files(builder).values() for path in paths])
+    files = [path for paths in _files(builder).values() for path in paths]
+    settings = table_settings(builder.config, builder.info.features, files)
     return (made(**settings) if settings else builder), settings
 
 
@@ -96,12 +97,14 @@ def hub_table(data: DataRef, split: Split, cache: Path | None, text: str = "") -
     name = dict(data.splits).get(split, split)
     with _explained(data, f"the split {name!r} cannot be loaded"):
         builder, settings = _builder(data, cache)
-        part = _part(data, split, text)
+        part = _part(data, split, text, bool(settings.get("converters")))
         if part is not None:
             identity = f"{data!r} {split}{f' {settings}' if settings else ''}"
             return _streamed(builder, part, identity, _cache(data, cache))
         builder.download_and_prepare()
         table = builder.as_dataset(split=name)
+        if settings.get("converters"):
+            table = table.map(filled, batched=True, features=table.features)
     refuse_shared(data, split, builder.info.splits[plain_name(name)].num_examples)
     return _kept(table, data.rows, f"{data.dataset} {data.subset} {split}") if data.rows else table
 
@@ -141,7 +144,10 @@ def rows_of(name: str, count: int, data: DataRef) -> range:
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """The first rows of a split: those from `start` to `stop`, and of them `limit` that count."""
+    """The first rows of a split: those from `start` to `stop`, and of them `limit` that count.
+
+    `of_texts`: of a table of texts, where an empty one is a missing one.
+    """
 
     name: str
     start: int
@@ -149,10 +155,12 @@ class _Part:
     limit: int | None
     text: str
     rows: RowFilter | None
+    of_texts: bool
 
     def of(self, stream: Any) -> Iterator[dict[str, Any]]:
         found = 0
-        for row in islice(stream, self.start, self.stop):
+        for given in islice(stream, self.start, self.stop):
+            row = filled(given) if self.of_texts else given
             if found == self.limit:
                 return
             if self.rows is None or _fits(self.rows, row.get(self.rows.column)):
@@ -160,13 +168,13 @@ class _Part:
                 yield row
 
 
-def _part(data: DataRef, split: Split, text: str) -> _Part | None:
+def _part(data: DataRef, split: Split, text: str, of_texts: bool) -> _Part | None:
     """What to read of a split that need not be read whole; None for one that must: a hold-out sees all rows."""
     name = dict(data.splits).get(split, split)
     limit, ends = dict(data.limits).get(split), bounds(name)
     if data.hold_out or ends is None or (limit is None and ends[1] is None):
         return None
-    return _Part(plain_name(name), *ends, limit, text, data.rows)
+    return _Part(plain_name(name), *ends, limit, text, data.rows, of_texts)
 
 
 def _streamed(builder: Any, part: _Part, identity: str, cache: str | None) -> datasets.Dataset:
@@ -283,7 +291,7 @@ def _cache(data: DataRef, cache: Path | None) -> str | None:
     return str(cache.joinpath("datasets", *own))
 
 
-_TABLES = 1  # raised when the same data set gives other tables than before
+_TABLES = 2  # raised when the same data set gives other tables than before
 
 
 def kept_table(

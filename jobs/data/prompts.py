@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -145,6 +146,8 @@ def _gold(row: Mapping[str, Any], where: str, task: TaskRef, names: Sequence[str
         todo = "say in `columns` what the column of labels is called"
         raise InputError(Fault(f"no column {LABEL!r}", where, f"columns: {', '.join(row)}"[:120], todo))
     label = row[LABEL]
+    if isinstance(label, str) and label not in task.labels and re.fullmatch(r"\d{1,9}", label):
+        label = int(label)  # of a table, whose fields are texts
     if type(label) is int and 0 <= label < len(names):
         label = names[label]
     if isinstance(label, str) and label in task.labels:

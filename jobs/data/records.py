@@ -157,8 +157,8 @@ class Reading:
     def numbered(self, found: Values) -> Values:
         """A row of texts with its label as a number, where numbers are meant: they have names, or are of a choice."""
         column = dict(self.columns).get("label", "label")
-        label = found.get(column, "")
-        meant = self.names or self.kind == "multiple-choice"
+        label = found.get(column)
+        meant = isinstance(label, str) and (self.names or self.kind == "multiple-choice")
         return {**found, column: int(label)} if meant and re.fullmatch(r"-?\d{1,9}", label) else found
 
     def row(self, found: Mapping[str, Any], where: str, faults: Faults) -> Values | None:

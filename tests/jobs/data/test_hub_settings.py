@@ -45,6 +45,33 @@ def test_an_empty_field_is_missing(tmp_path):
         pairs(folder, tmp_path)
 
 
+@pytest.mark.parametrize("limits", [(), (("train", 9),)], ids=["whole", "streamed"])
+def test_digits_of_a_table_are_the_texts_that_stand_there(tmp_path, limits):
+    """pandas would make 7 of 007, and 7.0 of 7 in a column with an empty field."""
+    (tmp_path / "set").mkdir()
+    lines = ["text,code,count,empty", "12,007,7,", "0.50,1e3,,", "True,-0,7,"]
+    write(tmp_path / "set" / "train.csv", "\n".join(lines) + "\n")
+    data = ref(tmp_path / "set", limits=limits)
+    found = [dict(row) for row in hub_table(data, "train", tmp_path / "cache")]
+    assert found == [
+        {"text": "12", "code": "007", "count": "7", "empty": None},
+        {"text": "0.50", "code": "1e3", "count": None, "empty": None},
+        {"text": "True", "code": "-0", "count": "7", "empty": None},
+    ]
+    assert list(load_text(data, "train", tmp_path)) == ["12", "0.50", "True"]
+
+
+def test_numbered_labels_of_a_table_are_numbers_and_a_card_s_types_are_kept(tmp_path):
+    folder = table(tmp_path / "set", ",", [("1", "02", "0"), ("3", "04", "1")])
+    assert pairs(folder, tmp_path, label_names=("yes", "no")) == [("1", "02", "yes"), ("3", "04", "no")]
+    features = "dataset_info:\n  features:\n" + "".join(
+        f"  - {{name: {name}, dtype: {kind}}}\n" for name, kind in zip(HEAD, ("string", "string", "int64"), strict=True)
+    )
+    write(folder / "README.md", f"---\n{features}---\n")
+    typed = hub_table(ref(folder, revision="sha256:1"), "train", tmp_path / "cache")
+    assert typed[1] == {"premise": "3", "hypothesis": "04", "label": 1}
+
+
 def test_a_language_called_nan_is_chosen_by_its_rows(tmp_path):
     (tmp_path / "set").mkdir()
     write(tmp_path / "set" / "train.csv", "lang,text\nnan,a\neng,b\nnan,c\n")

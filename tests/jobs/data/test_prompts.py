@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from data_files import data_folder, json_lines, ref
+from data_files import data_folder, json_lines, ref, write
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,11 +13,12 @@ from jobs.backbones import embedded_backbone
 from jobs.data.prompts import prompted_texts
 from jobs.data.template import Template
 from jobs.errors import InputError
+from jobs.files.digest import directory_digest
 from jobs.spec import BackboneRef, TaskRef
 from jobs.tokens.prompt_tokens import PromptRequest, prompt_tokens, shortened
 from jobs.tokens.tokenizer import load_tokenizer
 
-BACKBONE = BackboneRef("embedded", "sha256:0", str(embedded_backbone()))
+BACKBONE = BackboneRef("embedded", directory_digest(embedded_backbone()), str(embedded_backbone()))
 MGSM = TaskRef("mgsm", "generation", metric="number_match", prompt="{question}\nAnswer:", answer=" {answer_number}")
 NLI = TaskRef("nli", "classification", prompt="{premise}? {hypothesis}:", choices=(" yes", " maybe", " no"))
 COPA = TaskRef("copa", "multiple-choice", prompt="{premise} {question}:", choices=(" {choice1}", " {choice2}"))
@@ -109,6 +110,9 @@ def test_labels_are_places_names_or_named_numbers(tmp_path):
     ] == [2, 0]
     numbered = ref("json", tmp_path / "a.jsonl", label_names=("yes", "perhaps", "no"))
     assert [one.gold for one in prompted_texts(numbered, "train", named, tmp_path)] == [0, 2]
+    write(tmp_path / "a.csv", "premise,hypothesis,label\np,h,2\np,h,0\n")
+    fields = ref("csv", tmp_path / "a.csv")  # whose fields are texts
+    assert [one.gold for one in prompted_texts(fields, "train", NLI, tmp_path)] == [2, 0]
 
 
 @pytest.mark.parametrize(
