@@ -42,8 +42,8 @@ def test_splits_have_their_sizes_and_share_no_sentence(language: str) -> None:
         seen |= found
 
 
-def test_spans_are_well_formed_in_every_twelfth_covered_language() -> None:
-    for language in {*SAMPLE, *cldr.covered_languages()[::12]}:
+def test_spans_are_well_formed_in_every_thirtieth_covered_language() -> None:
+    for language in {*SAMPLE, *cldr.covered_languages()[::30]}:
         assert all(well_formed(sentence) for split in SIZES for sentence in sentences(language, split)), language
 
 

@@ -20,7 +20,7 @@ from orchestrator.store.artifacts import ArtifactStore
 from orchestrator.store.record import read_record
 from tests.orchestrator.small_campaign import write_campaign
 
-# name -> (plan, store) -> executor. One that needs a cluster is marked: pytest.param("ray", marks=pytest.mark.ray).
+# name -> (plan, store) -> executor. That of Ray has tests of its own.
 EXECUTORS = {
     "local": lambda plan, store: LocalExecutor(),
     "local, one at a time": lambda plan, store: LocalExecutor(bank_size=1),

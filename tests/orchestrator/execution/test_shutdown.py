@@ -5,10 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
 
@@ -24,11 +21,10 @@ from orchestrator.plan.plan import plan_campaign
 from orchestrator.store.artifacts import ArtifactStore
 from orchestrator.store.layout import campaign_folder
 from orchestrator.store.lock import is_held
+from tests.forks import command_line, ended, forked
 from tests.orchestrator.same_results import content
 from tests.orchestrator.small_campaign import write_campaign
 from tests.orchestrator.toy_steps import STEPS, THETA, A, B, C, ToyExecutor, job
-
-ROOT = Path(__file__).parents[3]
 
 
 def ignore(event):
@@ -127,18 +123,14 @@ def test_a_real_run_that_is_evicted_leaves_in_order(tmp_path):
     # All three in one bank: a size that is chosen by time may be less on a busy machine.
     file = write_campaign(tmp_path / "campaign", steps=10**6, bank_size=3)
     place = campaign_folder(tmp_path / "ws", "small")
-    command = [sys.executable, "-m", "orchestrator", "run", str(file), "-w", str(tmp_path / "ws")]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    run = subprocess.Popen(
-        [*command, "--executor", "local", "--tracking", "off"], env=environment, stderr=subprocess.PIPE, text=True
-    )
-    deadline = time.monotonic() + 100
-    while not list((tmp_path / "ws").glob("staging/language-adapter/*")) and time.monotonic() < deadline:
-        assert run.poll() is None, run.communicate()
+    words = ["run", str(file), "-w", str(tmp_path / "ws"), "--executor", "local", "--tracking", "off"]
+    run = forked(command_line, *words, log=tmp_path / "log")
+    while not list((tmp_path / "ws").glob("staging/language-adapter/*")):
+        assert run.is_alive(), (tmp_path / "log").read_text()
         time.sleep(0.05)
-    run.send_signal(signal.SIGTERM)
-    _, said = run.communicate(timeout=60)
-    assert run.returncode == LEFT, said
+    run.terminate()
+    code, said = ended(run), (tmp_path / "log").read_text()
+    assert code == LEFT, said
     assert "told to end, and left in order" in said and "Traceback" not in said
     assert json.loads((place / "status.json").read_text())["outcome"] == "interrupted"
     assert len(list((tmp_path / "ws").glob("checkpoints/language-adapter/*/training-*"))) == 3

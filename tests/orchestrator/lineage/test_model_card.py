@@ -1,8 +1,6 @@
 from __future__ import annotations
 
-import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -25,6 +23,7 @@ from jobs.spec import (
 from orchestrator.lineage.model_card import card, has_card
 from orchestrator.store.record import Record
 from orchestrator.store.step import Step
+from tests.forks import ended, forked
 from tests.orchestrator.synthetic_campaign import BACKBONE, Synthetic, make_workspace
 
 JOBS = ("initial-adapter", "language-adapter", "task-adapter", "merge")
@@ -166,6 +165,11 @@ model.save_adapter(task, "ner")
 """
 
 
+def _run_as_a_script(script: str, arguments: list[str]) -> None:
+    sys.argv = ["-c", *arguments]
+    exec(compile(script, "card", "exec"), {"__name__": "__main__"})
+
+
 def test_the_snippets_of_real_adapters_run_as_they_stand(made: Synthetic, tmp_path: Path) -> None:
     """A language adapter, a task adapter and a merge with the task adapter stacked on it, by plain `adapters`."""
     backbone, workspace = tmp_path / "backbone", tmp_path / "w"
@@ -184,8 +188,8 @@ def test_the_snippets_of_real_adapters_run_as_they_stand(made: Synthetic, tmp_pa
         folder.mkdir(parents=True)
     script += "assert model.active_head == 'ner'\n"
     arguments = [str(path) for path in (backbone, *folders)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    subprocess.run([sys.executable, "-c", script, *arguments], check=True, env=environment)
+    process = forked(_run_as_a_script, script, arguments, log=tmp_path / "log")
+    assert ended(process) == 0, (tmp_path / "log").read_text()
 
 
 def test_a_prompted_task_adapter_says_what_it_is_asked_and_loads_with_peft():
