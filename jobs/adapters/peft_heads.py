@@ -58,7 +58,26 @@ def _modules(config: Mapping[str, Any], where: str) -> HeadModules:
             kind for kind, heads in HEAD_MODULES.items() if head_type in heads
         )
         raise InputError(Fault("no such head of this architecture", where, f"{head_type}, {model_type}", todo))
-    return known[head_type]
+    modules, given = known[head_type], config["config"].get("activation_function")
+    if len(modules.layers) > 1 and given != modules.activation:
+        todo = f"{model_type} has {modules.activation} between this head's layers"
+        raise InputError(Fault("another activation than the architecture's", where, str(given), todo))
+    return modules
+
+
+def own_activation(model_config: Any, head_type: str) -> str | None:
+    """What transformers' model has between the layers of such a head; None for one that is not known here.
+
+    Raises InputError where the model's configuration asks for another head.
+    """
+    modules = HEAD_MODULES.get(model_config.model_type, {}).get(head_type)
+    if modules is None:
+        return None
+    for key, value in modules.settings:
+        if (got := getattr(model_config, key)) != value:
+            todo = f"use bottleneck adapters; beside PEFT's kinds this head is known with {value} alone"
+            raise InputError(Fault("the backbone asks for another head", f"config.json: {key}", str(got), todo))
+    return modules.activation
 
 
 def _names(modules: HeadModules) -> dict[str, str]:

@@ -17,7 +17,7 @@ from torch import Tensor
 from jobs.adapters.adapter import Adapter, Head, named
 from jobs.adapters.adapterhub import read_adapter
 from jobs.adapters.loading_code import loaded_by_interface
-from jobs.adapters.peft_heads import peft_settings, saved_head
+from jobs.adapters.peft_heads import own_activation, peft_settings, saved_head
 from jobs.models.encoder import MaskedLmEncoder, activation_named
 from jobs.models.hooked_encoder import refuse_dropout
 from jobs.models.language_model import LanguageModel
@@ -28,7 +28,7 @@ from jobs.models.peft.model import InjectedModel, applied_adapters
 from jobs.models.row_dropout import Dropout, refuse_backbone_dropout
 from jobs.models.rows import Rows
 from jobs.spec import BottleneckConfig, JobCall, TaskAdapterSpec, adapter_dropout
-from jobs.tasks.heads import HeadLayers, layers_of, new_head
+from jobs.tasks.heads import HeadLayers, HeadShape, layers_of, new_head
 from jobs.tasks.table import task_of
 from jobs.training.initial import initial_bottleneck, language_below, theta_pre_of
 
@@ -45,9 +45,13 @@ class HeadedEncoder(ABC):
     ) -> None:
         """Raises InputError for a task that no head is for."""
         self.model, self.adapter, self.dropout = model, adapter, dropout
-        self.head = new_head(model, task_of(spec.task).head(spec.task), spec.seed)
+        self.head = new_head(model, self._shape(task_of(spec.task).head(spec.task)), spec.seed)
         self.initial: Mapping[str, Tensor] = {**adapter.tensors, **self.head.tensors}
         self.details: Mapping[str, Any] = {}
+
+    def _shape(self, shape: HeadShape) -> HeadShape:
+        """The task's head as it is to be made."""
+        return shape
 
     def group(self, source: int) -> int:
         """Which rows may share a pass with those of this source, a place among the spec's data: all of them."""
@@ -108,6 +112,13 @@ class InjectedEncoder(HeadedEncoder):
         self._language_model, self._name = model, spec.task.name
         on_top = {"on_top_of": spec.language} if self._below else {}
         self.details = {"backbone_dropout": 0.0, **on_top}
+
+    def _shape(self, shape: HeadShape) -> HeadShape:
+        """With the activation of transformers' own model, which is to load it."""
+        activation = own_activation(self.model.model.config, shape.type)
+        if activation is None or shape.layers == 1:
+            return shape
+        return replace(shape, config={**shape.config, "activation_function": activation})
 
     def alike(self, group: int) -> Hashable:
         """Adapters of one shape and settings below them."""

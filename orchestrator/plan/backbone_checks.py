@@ -39,7 +39,7 @@ def backbone_faults(campaign: Campaign, name: str, config: Mapping[str, Any]) ->
             yield Fault("tasks of the harness are for decoders", f"task {task.name}", kind, todo)
         if not task.prompt and not is_language_model(task.kind) and not has_head(kind, task.kind):
             what = "no head of this architecture beside adapters of PEFT's kinds"
-            todo = "use XLM-R, RoBERTa or BERT, bottleneck adapters, or give the task a `prompt`"
+            todo = "use another encoder than ModernBERT, bottleneck adapters, or give the task a `prompt`"
             yield Fault(what, f"task {task.name}", kind, todo)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import lone_tasks
@@ -20,6 +21,7 @@ from jobs.adapters.formats import read_adapter, write_adapter
 from jobs.adapters.loading_code import headed_loading_code
 from jobs.banks import bank
 from jobs.errors import InputError
+from jobs.files.digest import directory_digest
 from jobs.merging.mixture import mix
 from jobs.models.peft.encoder import hidden_states
 from jobs.models.peft.model import InjectedModel
@@ -109,7 +111,7 @@ def test_peft_and_transformers_load_the_directory_and_have_its_outputs_loss_and_
     assert_as_loaded(headed, kind, SHAPES[shape], tmp_path)
 
 
-# Encoders whose own heads over every token are like flexible ones, and LoRA's modules in them.
+# Encoders whose own heads have other modules and activations, and LoRA's modules in them.
 OTHERS = {
     "electra": LoraConfig(4, 8.0, ("query", "value")),
     "distilbert": LoraConfig(4, 8.0, ("q_lin", "v_lin")),
@@ -118,12 +120,35 @@ OTHERS = {
 
 
 @pytest.mark.parametrize("architecture", OTHERS)
-def test_heads_over_every_token_are_those_of_other_encoders_too(architecture, tmp_path):
+def test_heads_are_those_of_other_encoders_too(architecture, tmp_path):
     other, adapter = Headed(tmp_path, architecture), OTHERS[architecture]
-    for kind in ("ner", "qa"):
+    for kind in KINDS:
         assert_as_loaded(other, kind, adapter, tmp_path / kind)
-    with pytest.raises(InputError, match=f"no such head of this architecture.*classification, {architecture}"):
-        other.train("classification", other.spec("classification", adapter))
+    result, path = other.train("classification", other.spec("classification", adapter))
+    activation = "relu" if architecture == "distilbert" else "gelu"
+    said = json.loads((path / "head_config.json").read_text())["config"]
+    assert said["activation_function"] == activation
+    score, _ = other.score("scored", "classification", {"task:xx": path}, {"task:xx": 1.0})
+    assert score.metrics["accuracy"] == pytest.approx(result.metrics["validation_accuracy"])
+
+
+def test_a_head_that_the_backbone_has_otherwise_is_refused(tmp_path):
+    other = Headed(tmp_path, "deberta-v2")
+    file = Path(other.backbone.path) / "config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "pooler_hidden_act": "tanh"}))
+    other.backbone = dataclasses.replace(other.backbone, revision=directory_digest(file.parent))
+    with pytest.raises(InputError, match=r"pooler_hidden_act: the backbone asks for another head \(got tanh\); use b"):
+        other.train("classification", other.spec("classification", OTHERS["deberta-v2"]))
+
+
+def test_a_head_with_another_activation_than_the_architecture_s_is_refused(xlmr, tmp_path):
+    _, path = xlmr.train("classification", xlmr.spec("classification"))
+    broken = shutil.copytree(path, tmp_path / "broken")
+    document = json.loads((broken / "head_config.json").read_text())
+    document["config"]["activation_function"] = "gelu"
+    (broken / "head_config.json").write_text(json.dumps(document))
+    with pytest.raises(InputError, match="another activation than the architecture's.*got gelu.*xlm-roberta has tanh"):
+        head_layers(read_adapter(broken), torch.device("cpu"))
 
 
 def test_heads_of_modernbert_are_refused_beside_lora(tmp_path):
