@@ -119,10 +119,33 @@ def model_files(ref: BackboneRef, weights: bool = True) -> ModelFiles:
     directory, files that are not the pinned revision, and what the hub does not give.
     """
     files = unverified_files(ref, weights)
-    if ref.revision.startswith(DIGEST_PREFIX) and (found := directory_digest(files.folder)) != ref.revision:
+    _check_digest(ref, files)
+    return files
+
+
+def tokenizer_files(ref: BackboneRef) -> ModelFiles:
+    """The files of `ref` with its tokenizer: a local directory, verified here, with or without a model, or the hub's.
+
+    Raises InputError for files that are not the pinned revision, and what the hub does not give.
+    """
+    files = located_files(ref, weights=False)
+    _check_digest(ref, files)
+    return files
+
+
+def _check_digest(ref: BackboneRef, files: ModelFiles) -> None:
+    if not ref.revision.startswith(DIGEST_PREFIX) or not files.folder.is_dir():
+        return
+    present = sorted(file for file in files.folder.rglob("*") if file.is_file())
+    if (found := _digest_once(files.folder, tuple((file, *file_state(file)) for file in present))) != ref.revision:
         where, todo = f"backbone {ref.name}: {files.folder}", f"the files changed: restore them, or pin {found}"
         raise InputError(Fault("the files are not the pinned revision", where, ref.revision, todo))
-    return files
+
+
+@lru_cache(maxsize=8)
+def _digest_once(folder: Path, state: object) -> str:
+    """The tokenizer alone and then the whole model are asked for in one process: gigabytes are read once."""
+    return directory_digest(folder)
 
 
 def unverified_files(ref: BackboneRef, weights: bool = True) -> ModelFiles:

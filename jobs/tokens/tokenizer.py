@@ -8,7 +8,7 @@ from functools import lru_cache
 from importlib.metadata import version
 from typing import Any
 
-from jobs.models.files import fast_tokenizer, located_files, shared_tokenizer
+from jobs.models.files import fast_tokenizer, located_files, shared_tokenizer, tokenizer_files
 from jobs.spec import BackboneRef
 
 # Spaces, capitals, marks, digits and scripts: what normalizers, splitters and tables of pieces differ in.
@@ -18,8 +18,12 @@ _BYTE = re.compile(r"<0x[0-9A-F]{2}>")
 
 @lru_cache(maxsize=8)
 def load_tokenizer(ref: BackboneRef) -> Any:
-    """The fast tokenizer of `ref`, shared: do not change it. Raises InputError when there is none."""
-    return shared_tokenizer(located_files(ref, weights=False))
+    """The fast tokenizer of `ref`, shared: do not change it.
+
+    Raises InputError when there is none, and for files that are not the pinned revision: what they make of texts would
+    be kept under its name.
+    """
+    return shared_tokenizer(tokenizer_files(ref))
 
 
 @lru_cache(maxsize=8)

@@ -14,6 +14,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast, RobertaTokenizerFast
 
 from jobs.errors import InputError
+from jobs.files.digest import directory_digest
 from jobs.spec import BackboneRef, DataRef, TaskRef
 from jobs.spec.identity import key_of
 from jobs.tokens.text_blocks import packed_blocks, text_blocks
@@ -46,7 +47,7 @@ def pieces(tmp_path_factory):
     PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, **{f"{key}_token": value for key, value in names.items()}
     ).save_pretrained(path)
-    return BackboneRef("pieces", "sha256:0", str(path))
+    return BackboneRef("pieces", directory_digest(path), str(path))
 
 
 def texts_ref(path, texts):
@@ -108,7 +109,7 @@ def test_words_of_a_byte_level_tokenizer_are_those_of_running_text(tmp_path):
     own = RobertaTokenizerFast(tokenizer_object=tokenizer)
     own.save_pretrained(tmp_path / "roberta")
     (tmp_path / "roberta" / "config.json").write_text('{"model_type": "roberta"}')
-    backbone = BackboneRef("roberta", "sha256:0", str(tmp_path / "roberta"))
+    backbone = BackboneRef("roberta", directory_digest(tmp_path / "roberta"), str(tmp_path / "roberta"))
     sentence = type(SENTENCES[0])(("Anna", "goes", "to", "Roma"), ("B-PER", "O", "O", "B-LOC"))
     (example,) = examples_of(tmp_path, backbone, [sentence])
     assert example.input_ids.tolist() == own(" Anna goes to Roma")["input_ids"]

@@ -14,12 +14,13 @@ from jobs.backbones import embedded_backbone
 from jobs.data.prompts import prompted_texts
 from jobs.data.template import Filled
 from jobs.errors import InputError
+from jobs.files.digest import directory_digest
 from jobs.spec import BackboneRef, DataRef, ExamplesRef, TaskRef
 from jobs.tokens.prompt_tokens import PromptRequest, prompt_tokens
 from jobs.tokens.tokenizer import load_tokenizer
 from jobs.tokens.wording import wording_of
 
-BACKBONE = BackboneRef("embedded", "sha256:0", str(embedded_backbone()))
+BACKBONE = BackboneRef("embedded", directory_digest(embedded_backbone()), str(embedded_backbone()))
 # As chat models have it: the begin token first, each turn closed by a token of its own, which is not the end of text.
 TURNS = (
     "{{ bos_token }}{% for message in messages %}{{ message.role }}: {{ message.content | trim }}<mask>\n{% endfor %}"
@@ -48,7 +49,7 @@ def chatty(folder, template=TURNS):
     tokenizer = load_tokenizer(BACKBONE).__class__.from_pretrained(embedded_backbone())
     tokenizer.chat_template = template
     tokenizer.save_pretrained(folder / "chatty")
-    return BackboneRef("chatty", f"sha256:{template}", str(folder / "chatty"))
+    return BackboneRef("chatty", directory_digest(folder / "chatty"), str(folder / "chatty"))
 
 
 # Worked examples.
@@ -221,7 +222,7 @@ def byte_level(folder):
     bpe.train_from_iterator(["Question: What is 8 and 8?\nAnswer: 16 apples entailment"] * 20, trainer)
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=bpe, bos_token="<s>", eos_token="</s>")
     tokenizer.save_pretrained(folder / "bytes")
-    return BackboneRef("bytes", "sha256:2", str(folder / "bytes"))
+    return BackboneRef("bytes", directory_digest(folder / "bytes"), str(folder / "bytes"))
 
 
 def read_as(source, asked, folder, backbone):
