@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["Writer", "default_uri", "rebuild", "send", "ui_command"]
 
 RETRY_AFTER = 60.0  # seconds between two tries to reach a tracking store that does not answer
+LONGEST_STILL = 300.0  # seconds that a server may take for one step with its files
 LONGEST_REASON = 300  # characters of an error inside a warning
 
 
@@ -134,7 +135,7 @@ class Writer:
 
 def send(uri: str, workspace: Path, campaign: str) -> int:
     """Send what waits on disk. Returns how many steps were written. Raises InputError."""
-    return _send(_open(uri, workspace, campaign))
+    return _within_time(uri, lambda taken: _send(_open(uri, workspace, campaign), taken))
 
 
 def rebuild(uri: str, workspace: Path, campaign: str) -> int:
@@ -142,9 +143,13 @@ def rebuild(uri: str, workspace: Path, campaign: str) -> int:
 
     Returns how many steps were looked at. Raises InputError.
     """
-    mirror = _open(uri, workspace, campaign)
-    mirror.ledger.forget()
-    return _send(mirror)
+
+    def anew(taken: Callable[[], None]) -> int:
+        mirror = _open(uri, workspace, campaign)
+        mirror.ledger.forget()
+        return _send(mirror, taken)
+
+    return _within_time(uri, anew)
 
 
 def ui_command(uri: str, workspace: Path, port: int = 5000) -> list[str]:
@@ -176,11 +181,46 @@ def _open(uri: str, workspace: Path, campaign: str) -> Mirror:
         raise InputError(Fault(what, without_password(uri), _reason(fault), todo)) from fault
 
 
-def _send(mirror: Mirror) -> int:
+def _send(mirror: Mirror, taken: Callable[[], None]) -> int:
+    count = 0
     try:
-        return sum(mirror.deliver(item) for item in mirror.waiting())
+        for item in mirror.waiting():
+            count += mirror.deliver(item)
+            taken()
     finally:
         mirror.close()
+    return count
+
+
+def _within_time(uri: str, work: Callable[[Callable[[], None]], int]) -> int:
+    """What `work` returns; it calls what it is given whenever the store has taken something.
+
+    A request's own limit is for each byte: a server that sends one now and then could hold it for ever. So a thread
+    does the work of a server, and is left behind. Raises InputError then, and what `work` raises.
+    """
+    if check_uri(uri).startswith(SQLITE):
+        return work(lambda: None)
+    outcome: queue.SimpleQueue[int | BaseException] = queue.SimpleQueue()
+    moments = [time.monotonic()]
+
+    def told() -> None:
+        try:
+            outcome.put(work(lambda: moments.append(time.monotonic())))
+        except BaseException as fault:  # noqa: BLE001  raised where it is waited for
+            outcome.put(fault)
+
+    threading.Thread(target=told, name="lineage", daemon=True).start()
+    while True:
+        try:
+            found = outcome.get(timeout=max(0.0, moments[-1] + LONGEST_STILL - time.monotonic()))
+        except queue.Empty:
+            if time.monotonic() < moments[-1] + LONGEST_STILL:
+                continue
+            got, todo = f"nothing taken for {LONGEST_STILL:g} s", "start it anew, or name another one"
+            raise InputError(Fault("the tracking store does not answer", without_password(uri), got, todo)) from None
+        if isinstance(found, BaseException):
+            raise found
+        return found
 
 
 def _reason(fault: Exception) -> str:

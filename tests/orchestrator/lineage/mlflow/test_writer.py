@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -17,16 +18,19 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from jobs.errors import InputError
 from jobs.spec import JobResult
+from orchestrator.lineage.mlflow import writer as module
 from orchestrator.lineage.mlflow.connection import connect
 from orchestrator.lineage.mlflow.mirror import Mirror
 from orchestrator.lineage.mlflow.uri import ARTIFACTS, DATABASE, default_uri
 from orchestrator.lineage.mlflow.views import data_view, model_name
 from orchestrator.lineage.mlflow.writer import Writer, rebuild, send, ui_command
 from orchestrator.store.artifacts import ArtifactStore
+from tests.forks import ended, forked
 from tests.orchestrator.lineage_campaign import PROVENANCE, Campaign, Size, adapter_files, corpus, make_campaign
 from tests.orchestrator.mlflow_content import content
 
@@ -164,24 +168,15 @@ def test_a_store_that_was_deleted_gets_everything_again(campaign: Campaign, empt
     assert send(uri, campaign.store.root, "toy") == len(campaign.steps), "the ledger speaks of another store"
 
 
-KILLED = """
-import sys
-from pathlib import Path
-from orchestrator.lineage.mlflow.writer import default_uri, send
-send(default_uri(Path(sys.argv[1])), Path(sys.argv[1]), "toy")
-"""
-
-
 @pytest.mark.parametrize("runs", [1, 9])
 def test_a_writer_killed_in_the_middle_leaves_no_doubles(campaign: Campaign, runs: int, empty_database: Path) -> None:
     root = campaign.store.root
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    process = subprocess.Popen([sys.executable, "-c", KILLED, str(root)], env=environment)
+    process = forked(send, uri_of(campaign), root, "toy")
     with sqlite3.connect(root / "mlflow.db") as database:
-        while database.execute("select count(*) from runs").fetchone()[0] < runs and process.poll() is None:
+        while database.execute("select count(*) from runs").fetchone()[0] < runs and process.is_alive():
             time.sleep(0.001)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.kill()
+    assert ended(process) == -signal.SIGKILL
     send_all(campaign)
     uri = empty_store(campaign, empty_database)
     rebuild(uri, root, "toy")
@@ -235,13 +230,18 @@ def test_a_server_that_does_not_answer_costs_one_warning_and_the_records_wait(ca
         send(f"http://127.0.0.1:{closed_port()}", campaign.store.root, "toy")
 
 
-def test_a_server_that_comes_later_gets_everything_once(campaign: Campaign) -> None:
+def test_the_pages_answer_on_loopback_alone_and_a_server_that_comes_later_gets_everything_once(
+    campaign: Campaign,
+) -> None:
     port = closed_port()
     uri = f"http://127.0.0.1:{port}"
     assert not Writer(uri, campaign.store, campaign.index, lambda line: None).close(60)
-    process = subprocess.Popen(ui_command(uri_of(campaign), campaign.store.root, port), stderr=subprocess.DEVNULL)
+    command = [sys.executable, "-m", "orchestrator", "ui", "-w", str(campaign.store.root), "--port", str(port)]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         wait_for(port, process)
+        opened = listening(process.pid)
+        assert ("127.0.0.1", port) in opened and {address for address, _ in opened} == {"127.0.0.1"}
         assert Writer(uri, campaign.store, campaign.index).close(60)
         over_http = shown(campaign)
         assert send(uri, campaign.store.root, "toy") == 0
@@ -250,6 +250,13 @@ def test_a_server_that_comes_later_gets_everything_once(campaign: Campaign) -> N
     finally:
         process.terminate()
         process.wait()
+
+
+def listening(pid: int) -> set[tuple[str, int]]:
+    """(address, port) of every socket that the process and those below it listen on."""
+    root = psutil.Process(pid)
+    sockets = [s for process in (root, *root.children(recursive=True)) for s in process.net_connections("inet")]
+    return {(socket.laddr.ip, socket.laddr.port) for socket in sockets if socket.status == psutil.CONN_LISTEN}
 
 
 def wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
@@ -470,3 +477,36 @@ def test_a_server_that_wants_a_log_in_is_told_from_one_that_does_not_answer(tmp_
     server.server_close()
     with pytest.raises(InputError, match="does not answer"):
         rebuild(f"http://127.0.0.1:{server.server_port}", made.store.root, made.name)
+
+
+class _Dripping(BaseHTTPRequestHandler):
+    """Sends a byte of an endless header now and then: no wait for a single one is long."""
+
+    def do_GET(self) -> None:
+        self.wfile.write(b"HTTP/1.0 200 OK\r\nX-Later: ")
+        with contextlib.suppress(OSError):
+            for _ in range(600):
+                self.wfile.write(b".")
+                self.wfile.flush()
+                time.sleep(0.1)
+
+    do_POST = do_GET  # noqa: N815
+
+    def log_message(self, *arguments: object) -> None:
+        """Print nothing."""
+
+
+def test_a_server_that_drips_holds_nobody_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, other, third = (make_campaign(tmp_path / name) for name in ("one", "other", "third"))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Dripping)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    uri, said = f"http://127.0.0.1:{server.server_port}", list[str]()
+    monkeypatch.setattr(module, "LONGEST_STILL", 1.0)
+    for command, made in ((send, one), (rebuild, other)):
+        with pytest.raises(InputError, match="the tracking store does not answer.*nothing taken for 1 s"):
+            command(uri, made.store.root, made.name)
+    assert not Writer(uri, third.store, third.index, said.append).close(1.0)
+    assert "MLflow is still behind after 1 s" in said[0]
+    server.shutdown()
+    server.server_close()
