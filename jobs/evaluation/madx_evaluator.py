@@ -119,7 +119,7 @@ class WarmEvaluator:
         mixture = stack.mixture
         if mixture is None:
             return BankWeights({}, None, activation_named("relu"))
-        if mixture.method not in _SUMS:
+        if mixture.method not in _SUMS or mixture.parts:
             return self._ruled(mixture, stack)
         weights = [weight for _, weight in mixture.weights]
         directories = [stack.adapters[key] for key, _ in mixture.weights]
@@ -142,7 +142,7 @@ class WarmEvaluator:
         return slot.weights
 
     def _ruled(self, mixture: Mixture, stack: Stack) -> BankWeights:
-        """A rule that is no sum: computed by the same code as a winner, then written into the slot."""
+        """A rule that is no sum, or a sum by parts: computed by the same code as a winner, then written into the slot."""
         base = self._adapters[stack.theta_pre] if stack.theta_pre is not None else None
         merged = mix(mixture, {key: self._adapters[path] for key, path in stack.adapters.items()}, base, "candidate")
         slot = self._vectors[stack.adapters[mixture.weights[0][0]]].slot

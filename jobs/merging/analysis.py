@@ -7,7 +7,6 @@ are taken in float64.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -17,13 +16,13 @@ from torch import Tensor
 
 from jobs.adapters.adapter import Adapter
 from jobs.adapters.lora_modules import lora_modules, lora_update
+from jobs.adapters.parts import is_invertible, layer_of
 from jobs.arithmetic.checks import all_finite, same_layout
 from jobs.arithmetic.ties import magnitude_threshold, trimmed, vector
 from jobs.errors import Fault, InputError
 
 State = Mapping[str, Tensor]
 WHOLE = "all"
-_LAYER = re.compile(r"\.(?:layer|layers|h|block|blocks)\.(\d+)\.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +42,12 @@ class Agreement:
     parameters: int
 
 
-def layer_of(name: str) -> str:
+def layer_name(name: str) -> str:
     """The group of a tensor: `layer 07`, `invertible` for invertible adapters, `other` for the rest."""
-    match = _LAYER.search(name)
-    if match:
-        return f"layer {int(match[1]):02d}"
-    return "invertible" if "invertible_adapters" in name else "other"
+    layer = layer_of(name)
+    if layer is not None:
+        return f"layer {layer:02d}"
+    return "invertible" if is_invertible(name) else "other"
 
 
 def agreement(
@@ -62,7 +61,7 @@ def agreement(
     for name in same_layout(vectors, labels):
         rows = torch.stack([vector(state, None, name).reshape(-1).double() for state in vectors])
         all_finite(rows, name)
-        for group in (WHOLE, layer_of(name)):
+        for group in (WHOLE, layer_name(name)):
             sums.setdefault(group, _Sums.empty(len(vectors))).add(rows, threshold)
     order = [WHOLE, *sorted(group for group in sums if group != WHOLE)]
     return {group: sums[group].agreement() for group in order}

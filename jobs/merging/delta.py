@@ -48,7 +48,7 @@ def lokr_delta(terms: Sequence[Term], rank: int | None) -> Merged:
 
 
 def _active(terms: Sequence[Term]) -> Sequence[Term]:
-    return [term for term in terms if term.weight != 0.0] or terms[:1]
+    return [term for term in terms if term.acts] or terms[:1]
 
 
 def same_modules(terms: Sequence[Term], tables: Sequence[Mapping[str, Any]]) -> None:
@@ -76,7 +76,7 @@ def _lora_target(terms: Sequence[Term], modules: Sequence[LoraModule], rank: int
         for term, module in zip(terms, modules, strict=True):
             finite(term, module.names)
         updates = [lora_update(term.adapter, module) for term, module in zip(terms, modules, strict=True)]
-        weights = [t.weight * m.scaling for t, m in zip(terms, modules, strict=True)]
+        weights = [t.weight_of(m.up) * m.scaling for t, m in zip(terms, modules, strict=True)]
         # Only a truncation computes further with the factors; concatenation alone rounds them once.
         return concatenated(updates, weights, torch.float64 if rank else accumulation_dtype(up.dtype))
 
@@ -100,7 +100,9 @@ def _lokr_target(terms: Sequence[Term], modules: Sequence[LokrModule], rank: int
     def exact() -> LowRank:
         for term, parts in zip(terms, names, strict=True):
             finite(term, parts)
-        return kronecker_sum(updates, [t.weight * m.scaling for t, m in zip(terms, modules, strict=True)])
+        return kronecker_sum(
+            updates, [t.weight_of(m.names[0]) * m.scaling for t, m in zip(terms, modules, strict=True)]
+        )
 
     dtype = terms[0].adapter.tensors[names[0][0]].dtype
     stem = modules[0].module

@@ -30,10 +30,13 @@ def shared_specs(terms: Sequence[Term], states: Sequence[State]) -> dict[str, Te
 
 
 def linear_tensors(terms: Sequence[Term], states: Sequence[State]) -> ComputedTensors:
-    """`sum_i weight_i * state_i`."""
-    weights = [term.weight for term in terms]
+    """`sum_i weight_i * state_i`, each tensor with the weights of its part."""
     specs = shared_specs(terms, states)
-    return ComputedTensors(specs, lambda name: weighted_sum([state[name] for state in states], weights, name))
+
+    def compute(name: str) -> Tensor:
+        return weighted_sum([state[name] for state in states], [term.weight_of(name) for term in terms], name)
+
+    return ComputedTensors(specs, compute)
 
 
 def negate_b_tensors(terms: Sequence[Term], states: Sequence[State]) -> ComputedTensors:

@@ -23,7 +23,7 @@ def merge(call: JobCall[MergeSpec]) -> JobResult:
     winner's keys. Raises InputError for missing inputs, a malformed winner, and adapters that do not fit each other.
     """
     spec = call.spec
-    winner = read_winner(_input(call, "search"), spec.best_for, spec.pair)
+    winner = read_winner(_input(call, "search"), spec.best_for, spec.pair, spec.single)
     sources = {key: read_adapter(_input(call, mixture_role(key, spec.seed))) for key, _ in winner.weights}
     base = read_adapter(call.inputs[BASE]) if BASE in call.inputs else None
     made = mixed(winner, sources, base, "merged")
@@ -36,6 +36,7 @@ def merge(call: JobCall[MergeSpec]) -> JobResult:
         "weights": weights,
         "method": winner.method,
         "options": dict(winner.options),
+        "parts": {part: dict(own) for part, own in winner.parts},
         "notes": list(made.notes),
         "largest_ratio": made.largest_ratio(),
         **loaded_by_interface(merged.config),
@@ -49,19 +50,22 @@ def _in_memory(adapter: Adapter, name: str) -> Adapter:
     return named(adapter, name, dict(adapter.tensors), head)
 
 
-def read_winner(search: Path, best_for: str = "", pair: tuple[str, ...] = ()) -> Mixture:
+def read_winner(search: Path, best_for: str = "", pair: tuple[str, ...] = (), single: bool = False) -> Mixture:
     """The winner in a search artifact: {"weights": {key: weight}}, with "method" and "options" unless task arithmetic.
 
     `best_for`: the best candidate for that objective of a joint search, likewise, from {"best_for": {name: ...}};
-    `pair`: the best of that pair, from {"best_of": {"en+gl": ...}}.
+    `pair`: the best of that pair, from {"best_of": {"en+gl": ...}}; `single`: the best with one lambda.
     Raises InputError when it is missing or malformed.
     """
     path = search / WINNER
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         found = found["best_for"][best_for] if best_for else found["best_of"]["+".join(pair)] if pair else found
+        found = found["single"] if single else found
         weights = tuple((str(key), float(weight)) for key, weight in found["weights"].items())
-        winner = Mixture(weights, found.get("method", "task_arithmetic"), tuple(found.get("options", {}).items()))
+        parts = tuple((part, tuple(own.items())) for part, own in found.get("parts", {}).items())
+        options = tuple(found.get("options", {}).items())
+        winner = Mixture(weights, found.get("method", "task_arithmetic"), options, parts)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         got = f"{type(error).__name__}: {error}"[:120]
         raise InputError(Fault("no readable winner of the search", str(path), got, "run the search again")) from error

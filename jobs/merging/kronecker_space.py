@@ -44,7 +44,10 @@ def nearest_lokr(terms: Sequence[Term]) -> Merged:
         for term, table in zip(terms, tables, strict=True):
             finite(term, table[module].names)
         updates = [lokr_update(term.adapter, table[module]) for term, table in zip(terms, tables, strict=True)]
-        weights = [term.weight * table[module].scaling for term, table in zip(terms, tables, strict=True)]
+        weights = [
+            term.weight_of(table[module].names[0]) * table[module].scaling
+            for term, table in zip(terms, tables, strict=True)
+        ]
         left, right, truncations[module] = nearest_kronecker(updates, weights)
         return {"lokr_w1": left, "lokr_w2": right}
 

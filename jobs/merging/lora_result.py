@@ -56,7 +56,10 @@ def _others(adapter: Adapter, table: Modules) -> dict[str, Tensor]:
 def _weights(name: str, terms: Sequence[Term], tables: Sequence[Modules]) -> list[float]:
     """The bias of B is part of the update, and scaled with it."""
     module, bias, _ = name.rpartition(".lora_B.bias")
-    return [term.weight * (table[module].scaling if bias else 1.0) for term, table in zip(terms, tables, strict=True)]
+    return [
+        term.weight_of(name) * (table[module].scaling if bias else 1.0)
+        for term, table in zip(terms, tables, strict=True)
+    ]
 
 
 @dataclass(frozen=True, slots=True)

@@ -112,6 +112,7 @@ def _parent(term: Term, weighted: bool, directory: Path) -> dict[str, Any]:
         "name": term.adapter.name,
         # An arc has no weights to tell.
         "weight": term.weight if (weighted and term.role != "base") or term.weight else None,
+        **({"parts": dict(term.parts)} if term.parts else {}),
         "sha256": files[weights_file(files)],
         "files": files,
     }

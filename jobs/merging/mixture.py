@@ -14,7 +14,7 @@ from jobs.merging import recipe as recipes
 from jobs.merging.merged import Merged
 from jobs.merging.plan import plan_merge
 from jobs.merging.sources import Term, recipe_inputs
-from jobs.spec import Method, Mixture
+from jobs.spec import PARTED, Method, Mixture
 
 BASE = "theta_pre"
 # Weights that sum to one within this need no theta_pre.
@@ -42,7 +42,9 @@ def mixed(mixture: Mixture, adapters: Mapping[str, Adapter], base: Adapter | Non
     recipe = mixture_recipe(mixture, base is not None, name)
     known = {key: _own_head(key, adapter) for key, adapter in adapters.items()}
     known |= {BASE: base} if base is not None else {}
-    terms = [Term(place.role, place.path, place.weight, known[place.path]) for place in recipe_inputs(recipe)]
+    terms = [
+        Term(place.role, place.path, place.weight, known[place.path], place.parts) for place in recipe_inputs(recipe)
+    ]
     return plan_merge(recipe, terms)
 
 
@@ -52,6 +54,9 @@ def _own_head(key: str, adapter: Adapter) -> Adapter:
 
 def mixture_recipe(mixture: Mixture, has_base: bool, name: str) -> recipes.Recipe:
     """The recipe that merges the keys of `mixture`, which stand where paths stand in a file."""
+    if mixture.parts and mixture.method not in PARTED:
+        todo = f"take {' or '.join(PARTED)}"
+        raise InputError(Fault("only sums have weights by part", "method", mixture.method, todo))
     options = dict(mixture.options)
     shared: dict[str, Any] = {key: options.pop(key) for key in _RECIPE_KEYS if key in options}
     shared |= {"name": name, "method": mixture.method, "head": "mean"}
@@ -73,8 +78,9 @@ def _linear(mixture: Mixture, options: dict[str, Any], shared: dict[str, Any]) -
 
 
 def _task_arithmetic(mixture: Mixture, options: dict[str, Any], shared: dict[str, Any]) -> dict[str, Any]:
-    rest = 1.0 - sum(weight for _, weight in mixture.weights)
-    if "base" not in shared and abs(rest) <= TOLERANCE:
+    columns = (mixture.weights, *(weights for _, weights in mixture.parts))
+    rests = [1.0 - sum(weight for _, weight in column) for column in columns]
+    if "base" not in shared and all(abs(rest) <= TOLERANCE for rest in rests):
         shared["method"] = "linear"  # the base drops out
     return {**shared, "sources": _weighted(mixture), **({"options": options} if options else {})}
 
@@ -117,6 +123,15 @@ def _moved(mixture: Mixture, options: dict[str, Any], shared: dict[str, Any]) ->
     return {**_without_base(shared), **roles, "t": others[target], **options}
 
 
+def _swapped(mixture: Mixture, options: dict[str, Any], shared: dict[str, Any]) -> dict[str, Any]:
+    tasks = [key for key, _ in mixture.weights if key.startswith("task:")]
+    others = [key for key, _ in mixture.weights if not key.startswith("task:")]
+    if len(tasks) != 1 or len(others) != 1:
+        todo = "one key task:CODE and one of a language"
+        raise InputError(Fault("not the keys of layer swapping", "weights", _told(mixture), todo))
+    return {**_without_base(shared), "task": tasks[0], "language": others[0], **options}
+
+
 def _code(key: str) -> str:
     return key.rpartition(":")[2]
 
@@ -131,11 +146,15 @@ _FIELDS: dict[Method, _Fields] = {
     "adamergex": _moved,
     "arimerge": _moved,
     "linear_negate_b": _negate_b,
+    "layer_swapping": _swapped,
 }
 
 
 def _weighted(mixture: Mixture) -> list[dict[str, Any]]:
-    return [{"adapter": key, "weight": float(weight)} for key, weight in mixture.weights]
+    weighted: list[dict[str, Any]] = [{"adapter": key, "weight": float(weight)} for key, weight in mixture.weights]
+    for one in weighted if mixture.parts else ():
+        one["parts"] = {part: float(dict(weights).get(one["adapter"], 0.0)) for part, weights in mixture.parts}
+    return weighted
 
 
 def _without_base(shared: Mapping[str, Any]) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from jobs.merging.heads import merged_head
 from jobs.merging.kronecker_space import nearest_lokr
 from jobs.merging.merged import Merged
 from jobs.merging.prefixes import UNVERIFIED, as_flat, flat_tensors, prefix_adamergex
-from jobs.merging.sources import Term
+from jobs.merging.sources import Term, with_layers
 from jobs.merging.spaces import LINEAR, chosen_space
 from jobs.merging.whole import check_whole, with_whole, without_copies
 
@@ -46,7 +46,7 @@ def plan_merge(recipe: recipes.Recipe, terms: Sequence[Term]) -> Merged:
     for term in terms:
         check_factors(term.adapter)
     _check_base(recipe, space, first.kind in LOW_RANK_KINDS)
-    terms, copies = without_copies(terms)
+    terms, copies = without_copies(with_layers(terms))
     check_whole(recipe, terms)
     merged = _merged(recipe, terms, space)
     merged.said += _said(recipe)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Annotated, ClassVar, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
+from jobs.adapters.parts import PARTS, is_part
 from jobs.errors import Fault, InputError
-from jobs.files.yaml_document import Document, validate
+from jobs.files.yaml_document import Document, nearest, validate
 
 Space = Literal["factors", "delta", "kronecker", "core"]
 Operators = Literal["fitting", "add", "multiply"]
@@ -39,6 +40,21 @@ class WeightedSource(Source):
     """One adapter directory with its weight: any finite number, never normalized."""
 
     weight: Number
+
+
+def _part(text: str) -> str:
+    if not is_part(text):
+        raise ValueError(f"no such part; {nearest(text, [*PARTS, 'layers 0-3'])}")
+    return text
+
+
+Part = Annotated[str, AfterValidator(_part)]
+
+
+class PartedSource(WeightedSource):
+    """The same with weights of its own in some parts of the adapter; `weight` is that of the rest."""
+
+    parts: dict[Part, Number] = Field(default_factory=dict)
 
 
 class TrimmedSource(Source):
@@ -75,7 +91,7 @@ class Linear(_Recipe):
     """`sum_i weight_i * theta_i`."""
 
     method: Literal["linear"]
-    sources: Annotated[tuple[WeightedSource, ...], Field(min_length=1)]
+    sources: Annotated[tuple[PartedSource, ...], Field(min_length=1)]
     options: LinearOptions = LinearOptions()
 
 
@@ -90,8 +106,17 @@ class TaskArithmetic(_Recipe):
     """`theta_pre + sum_i weight_i * (theta_i - theta_pre)`."""
 
     method: Literal["task_arithmetic"]
-    sources: Annotated[tuple[WeightedSource, ...], Field(min_length=1)]
+    sources: Annotated[tuple[PartedSource, ...], Field(min_length=1)]
     base: str | None = None
+
+
+class LayerSwapping(_Recipe):
+    """The middle third of the layers of the task adapter, all else of the language adapter (arXiv 2410.01335)."""
+
+    method: Literal["layer_swapping"]
+    task: str
+    language: str
+    roles: ClassVar[tuple[str, ...]] = ("task", "language")
 
 
 class Average(_Recipe):
@@ -256,6 +281,7 @@ Recipe = (
     Linear
     | LinearNegateB
     | TaskArithmetic
+    | LayerSwapping
     | Average
     | Add
     | AddSubtract

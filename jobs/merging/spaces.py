@@ -9,6 +9,7 @@ from jobs.merging import recipe as recipes
 LINEAR = (
     recipes.Linear,
     recipes.TaskArithmetic,
+    recipes.LayerSwapping,
     recipes.Average,
     recipes.Add,
     recipes.AddSubtract,

@@ -65,11 +65,13 @@ def _only(tensors: Mapping[str, Tensor], names: Sequence[str]) -> Mapping[str, T
 
 def check_whole(recipe: recipes.Recipe, terms: Sequence[Term]) -> None:
     """Raise InputError where the rule would scale, trim or zero a whole parameter as if it were a change."""
-    name = next((name for name in terms[0].adapter.tensors if _is_whole(terms[0].adapter, name)), None)
-    if name is None:
+    whole = [name for name in terms[0].adapter.tensors if _is_whole(terms[0].adapter, name)]
+    if not whole:
         return
+    name = whole[0]
     if isinstance(recipe, LINEAR):
-        check_sum(terms, name)
+        for one in whole if any(term.parts for term in terms) else [name]:
+            check_sum(terms, one)
     elif isinstance(recipe, recipes.Ties | recipes.Dare | recipes.DareTies) and recipe.base in (None, ZERO_BASE):
         got, todo = f"{recipe.method} without a base", "give the adapter at its initialization as base"
         raise InputError(Fault("a whole parameter, not a change", name, got, todo))
@@ -77,7 +79,7 @@ def check_whole(recipe: recipes.Recipe, terms: Sequence[Term]) -> None:
 
 def check_sum(terms: Sequence[Term], name: str, todo: str = "let the weights sum to one") -> None:
     """Raise InputError, for the whole parameter `name`, unless the weights of the terms sum to one."""
-    total = sum(term.weight for term in terms)
+    total = sum(term.weight_of(name) for term in terms)
     if abs(total - 1.0) > _TOLERANCE:
         reason = "its change is known only relative to the backbone"
         got = f"weights sum to {total:g}"

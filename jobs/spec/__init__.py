@@ -24,6 +24,7 @@ from jobs.spec.references import RowFilter as RowFilter
 from jobs.spec.references import Split as Split
 from jobs.spec.search import GRID as GRID
 from jobs.spec.search import MOVING as MOVING
+from jobs.spec.search import PARTED as PARTED
 from jobs.spec.search import Choice as Choice
 from jobs.spec.search import Line as Line
 from jobs.spec.search import LineSpace as LineSpace

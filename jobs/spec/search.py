@@ -5,12 +5,25 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from jobs.spec.identity import later
+
 # What makes one adapter of several: see `Mixture`.
 Method = Literal[
-    "task_arithmetic", "linear", "ties", "dare", "dare_ties", "slerp", "adamergex", "arimerge", "linear_negate_b"
+    "task_arithmetic",
+    "linear",
+    "ties",
+    "dare",
+    "dare_ties",
+    "slerp",
+    "adamergex",
+    "arimerge",
+    "linear_negate_b",
+    "layer_swapping",
 ]
 # Rules that move a task adapter by t times the gap between two reference adapters.
 MOVING: tuple[Method, ...] = ("adamergex", "arimerge")
+# Rules that are sums, whose weights may differ from part to part of an adapter.
+PARTED: tuple[Method, ...] = ("task_arithmetic", "linear")
 Option = tuple[str, float | str]
 
 
@@ -29,18 +42,24 @@ class Mixture:
     - adamergex, arimerge: one key `task:CODE` of weight 1 and two others of weights t and -t, the second of the same
       CODE: which is the target and which the source follows from the names, never from the sign of t
     - linear_negate_b: linear on LoRA's factors, where a negative weight negates B alone (Zhang et al., 2306.14870)
+    - layer_swapping: the middle layers of the key `task:CODE`, the rest of the other key (arXiv 2410.01335)
 
-    Low-rank adapters take the options `space` and `rank` too: see jobs.merging.recipe. Weights and options are kept in
-    the order of their names, so that equal mixtures are equal values.
+    `parts`: of a sum, the weights in some parts of the adapters (see jobs.adapters.parts) in place of `weights`, which
+    are those of the rest and name every key. Low-rank adapters take the options `space` and `rank` too: see
+    jobs.merging.recipe. All are kept in the order of their names, so that equal mixtures are equal values.
     """
 
     weights: tuple[tuple[str, float], ...]
     method: Method = "task_arithmetic"
     options: tuple[Option, ...] = ()
+    parts: tuple[tuple[str, tuple[tuple[str, float], ...]], ...] = later(())
 
     def __post_init__(self) -> None:
         """Sort by name."""
         object.__setattr__(self, "weights", tuple(sorted(self.weights)))
+        if self.parts:
+            ordered = sorted((part, tuple(sorted(weights))) for part, weights in self.parts)
+            object.__setattr__(self, "parts", tuple(ordered))
         object.__setattr__(self, "options", tuple(sorted(self.options)))
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from jobs.spec.adapters import AdapterConfig
+from jobs.spec.identity import later
 from jobs.spec.references import AdapterRef, BackboneRef, DataRef, Split
 from jobs.spec.search import GRID, Choice, Option, SearchSpace, StrategySpec
 from jobs.spec.tasks import Objective, TaskRef
@@ -102,6 +103,8 @@ class SearchSpec:
 
     `folds`: parts of the validation set, drawn by `fold_seed`, each left out in turn while a candidate is chosen on the
     others; 0 for a choice on the whole set.
+
+    `parts`: of adapters, which after the search of one lambda get lambdas of their own, from the best one on.
     """
 
     target: str
@@ -117,6 +120,7 @@ class SearchSpec:
     choice: Choice = "regret"
     folds: int = 0
     fold_seed: int = 0
+    parts: tuple[str, ...] = later(())
 
     @property
     def is_joint(self) -> bool:
@@ -144,7 +148,7 @@ class MergeSpec:
     By default theta_pre + sum of w_i (theta_i - theta_pre): language arithmetic (arXiv 2404.15737).
     Inputs: `search`, `theta_pre` where the rule needs it, and those that the keys of the search's space stand for.
     `best_for`: of a joint search the best candidate for this objective alone, in place of the winner. `pair`: of a
-    search over several pairs the best candidate of this one.
+    search over several pairs the best candidate of this one. `single`: of a search by parts the best with one lambda.
     """
 
     target: str
@@ -153,6 +157,7 @@ class MergeSpec:
     seed: int
     best_for: str = ""
     pair: tuple[str, ...] = ()
+    single: bool = later(False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ The modules that need torch are imported when a command runs, so that the comman
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -38,9 +39,7 @@ def merge(
     console = Console()
     table = Table("role", "adapter", "weight", title=f"{record['name']}: {record['method']}, space {record['space']}")
     for parent in record["parents"]:
-        table.add_row(
-            parent["role"], _shown(parent["adapter"]), "" if parent["weight"] is None else f"{parent['weight']:g}"
-        )
+        table.add_row(parent["role"], _shown(parent["adapter"]), _weight(parent))
     console.print(table)
     if "truncation" in record:
         lost = record["truncation"]
@@ -51,6 +50,12 @@ def merge(
     for note in record["notes"]:
         console.print(f"note: {note}")
     console.print(f"written: {_shown(report.path)}", soft_wrap=True)
+
+
+def _weight(parent: Mapping[str, Any]) -> str:
+    """Of a parent in the result: one number, and those of its parts."""
+    rest = "" if parent["weight"] is None else f"{parent['weight']:g}"
+    return ", ".join([rest, *(f"{part} {weight:g}" for part, weight in parent.get("parts", {}).items())])
 
 
 def inspect(

@@ -65,15 +65,20 @@ RULES = {
     "slerp": "spherical interpolation",
     "adamergex": "AdaMergeX",
     "arimerge": "AriMerge",
+    "layer_swapping": "layer swapping: the middle layers of the task adapter in the language adapter",
     "linear_negate_b": "a weighted sum of LoRA factors in which a negative weight negates B alone",
 }
 
 
 def rule_facts(details: Mapping[str, Any]) -> Facts:
     """How a merge was computed, from its details."""
-    weights = {key: weight for key, weight in details["weights"].items() if weight}
+    parts = details.get("parts", {})
+    weights = {key: weight for key, weight in details["weights"].items() if weight or parts}
     method = details.get("method", "task_arithmetic")
     options = [(name, str(value)) for name, value in details.get("options", {}).items()]
+    options += [
+        (f"weights, {part}", ", ".join(f"{w:g} {key}" for key, w in own.items())) for part, own in parts.items()
+    ]
     if method == "task_arithmetic":
         parts = (f"{weight:g} · (theta_{key} − theta_pre)" for key, weight in weights.items())
         return [("theta", " + ".join(["theta_pre", *parts])), ("method", method), *options]
@@ -201,7 +206,7 @@ def _winner(spec: MergeSpec, search: Record) -> Mapping[str, Any]:
     if spec.pair:
         pair: Mapping[str, Any] = details["candidates"][details["best_of"]["+".join(spec.pair)]]
         return pair
-    winner: Mapping[str, Any] = details["winner"]
+    winner: Mapping[str, Any] = details["by_part"] if spec.single else details["winner"]
     return winner
 
 

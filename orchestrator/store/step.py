@@ -72,6 +72,7 @@ def step_name(spec: Spec) -> str:
             )
         case MergeSpec():
             which = "best-" if spec.best_for else f"{'.'.join(spec.pair)}-" if spec.pair else ""
+            which = "one-lambda-" if spec.single else which
             return f"{spec.target}-{spec.task}-{which}s{spec.seed}"
         case EvaluationSpec():
             parts = "-".join(role.removeprefix("language:") + ("" if w == 1 else f"{w:g}") for role, w in spec.weights)

@@ -10,7 +10,7 @@ from tiny_adapters import save_peft
 from jobs.adapters.formats import read_adapter
 from jobs.adapters.lora_modules import lora_modules, lora_update
 from jobs.errors import InputError
-from jobs.merging.analysis import agreement, cosine_of, delta_gram, kernel_density, layer_of, trimming_effect
+from jobs.merging.analysis import agreement, cosine_of, delta_gram, kernel_density, layer_name, trimming_effect
 
 SHAPES = {
     "roberta.encoder.layer.0.output.adapters.*.up": (5, 4),
@@ -54,9 +54,9 @@ def test_a_zero_vector_is_orthogonal_to_everything():
 
 
 def test_layers_are_told_from_names():
-    assert layer_of("bert.encoder.layer.3.output.adapters.*.x") == "layer 03"
-    assert layer_of("base_model.model.model.layers.12.mlp.up_proj.lora_A.weight") == "layer 12"
-    assert layer_of("prompt_embeddings") == "other"
+    assert layer_name("bert.encoder.layer.3.output.adapters.*.x") == "layer 03"
+    assert layer_name("base_model.model.model.layers.12.mlp.up_proj.lora_A.weight") == "layer 12"
+    assert layer_name("prompt_embeddings") == "other"
 
 
 def test_inner_products_of_lora_updates_do_not_form_them_and_are_exact(tmp_path):
