@@ -142,7 +142,7 @@ class WarmEvaluator:
         return slot.weights
 
     def _ruled(self, mixture: Mixture, stack: Stack) -> BankWeights:
-        """A rule that is no sum, or a sum by parts: computed by the same code as a winner, then written into the slot."""
+        """A rule that is no sum, or a sum by parts: computed by the code of a winner, then written into the slot."""
         base = self._adapters[stack.theta_pre] if stack.theta_pre is not None else None
         merged = mix(mixture, {key: self._adapters[path] for key, path in stack.adapters.items()}, base, "candidate")
         slot = self._vectors[stack.adapters[mixture.weights[0][0]]].slot

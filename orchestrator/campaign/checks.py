@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import combinations
 
+from jobs.adapters.parts import overlapping
 from jobs.banks.sharded.deepspeed_config import check_extra
 from jobs.errors import Fault, InputError
 from jobs.files.yaml_document import Document, Location, nearest
@@ -23,6 +25,9 @@ from orchestrator.campaign.schema import Campaign, languages_with_adapter, to_po
 from orchestrator.campaign.tasks import TaskSection, model_faults
 from search_spaces.relatedness.codes import resolve_language
 
+# Strategies that search one lambda on the whole validation set, and come to an end by themselves.
+_OF_LAMBDA = ("grid", "coarse")
+
 
 def campaign_faults(campaign: Campaign, document: Document) -> Iterator[Fault]:
     """Every such fault, with file, line and key."""
@@ -31,6 +36,7 @@ def campaign_faults(campaign: Campaign, document: Document) -> Iterator[Fault]:
     yield from _dropout(campaign, document)
     yield from _folds(campaign, document)
     yield from _judged(campaign, document)
+    yield from _parts(campaign, document)
     languages = campaign.languages
     if not (languages.pool or languages.best_covered or languages.adapters):
         yield Fault("no languages", document.where(("languages",)), "", "name a `pool`, `best_covered` or `adapters`")
@@ -69,6 +75,29 @@ def _folds(campaign: Campaign, document: Document) -> Iterator[Fault]:
         yield Fault("folds need every candidate on the whole validation set", where, section.strategy, todo)
     if section.folds and any(comparison.kind == "joint" for comparison in campaign.comparisons):
         yield Fault("a joint comparison chooses on the whole validation set", where, todo="leave `folds` out")
+
+
+def _parts(campaign: Campaign, document: Document) -> Iterator[Fault]:
+    """Parts that are named twice or overlap, and searches that have no lambda which could differ from part to part."""
+    section, where = campaign.search, document.where(("search", "parts"))
+    if not section.parts:
+        return
+    yield from _names_twice(section.parts, document, ("search", "parts"))
+    for one, other in combinations(dict.fromkeys(section.parts), 2):
+        if overlapping(one, other):
+            todo = "take parts by depth (invertible, lower, middle, upper) or by modules (attention, feed-forward)"
+            yield Fault("parts overlap", where, f"{one} and {other}", todo)
+    if section.space is not None:
+        todo = "leave `space` out: parts have lambdas, between two adapters at a time"
+        yield Fault("weights of several languages are not searched by part", where, section.space.kind, todo)
+    if section.folds:
+        yield Fault("folds choose one lambda", where, todo="leave `folds` or `parts` out")
+    if section.strategy not in _OF_LAMBDA:
+        todo = f"take strategy {' or '.join(_OF_LAMBDA)}"
+        yield Fault("parts are searched from the best single lambda on", where, section.strategy, todo)
+    for comparison in campaign.comparisons:
+        if isinstance(comparison, JointSection):
+            yield Fault("a joint comparison has no weights by part", where, comparison.name, "leave `parts` out")
 
 
 def _judged(campaign: Campaign, document: Document) -> Iterator[Fault]:

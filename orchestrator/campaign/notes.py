@@ -6,20 +6,23 @@ from collections.abc import Iterator
 
 from jobs.data.template import Template
 from jobs.merging.recipe import dropping_note
+from jobs.spec import PARTED
 from orchestrator.campaign.comparisons import MethodSection, MixtureSection, chosen_methods
 from orchestrator.campaign.formulas import same_formulas
 from orchestrator.campaign.leaks import leak_notes
+from orchestrator.campaign.methods import is_searched
 from orchestrator.campaign.schema import Campaign
 
 
 def campaign_notes(campaign: Campaign) -> tuple[str, ...]:
     """One sentence each: test data that something was chosen by, methods that are one formula, DARE that drops much,
-    prompts that end in white space.
+    methods that have no weights by part, prompts that end in white space.
     """
     found = (
         *leak_notes(campaign),
         *_same_formulas(campaign),
         *_low_densities(campaign),
+        *_without_parts(campaign),
         *_prompts_in_white_space(campaign),
     )
     return tuple(dict.fromkeys(found))
@@ -47,6 +50,16 @@ def _same_formulas(campaign: Campaign) -> Iterator[str]:
                 yield (
                     f"comparison {section.name}: {one.label} and {other.label} are one formula for these adapters: "
                     "what differs between their columns is no evidence for either"
+                )
+
+
+def _without_parts(campaign: Campaign) -> Iterator[str]:
+    for comparison in campaign.comparisons if campaign.search.parts else ():
+        for method in chosen_methods(comparison.methods) if isinstance(comparison, MixtureSection) else ():
+            if is_searched(method) and method.rule not in PARTED:
+                yield (
+                    f"comparison {comparison.name}: {method.label} is no sum, and is searched with one lambda for all "
+                    "parts of the adapters"
                 )
 
 

@@ -17,7 +17,8 @@ _TIES = {"language:{source}": "1", "language:{any-related}": "1"}
 # is AdaMergeX's own: there the rule of those whom the paper compares with negates B alone (linear-negate-b, arXiv
 # 2306.14870). adamergex-multiplied is the rule of (IA)3 for every kind (its ablation), mad-x the stack of a language
 # and a task adapter (arXiv 2005.00052), the second trained on top of the first. tipa: arXiv 2601.16629, weights that
-# need neither labels nor a search.
+# need neither labels nor a search. layer-swapping: arXiv 2410.01335, the task adapter's middle third of the layers in
+# the target's language adapter.
 PRESETS: dict[str, Method] = {
     method.name: method
     for method in (
@@ -47,6 +48,12 @@ PRESETS: dict[str, Method] = {
             _ADAMERGEX,
             rule="adamergex",
             options=(("operators", "multiply"),),
+        ),
+        _preset(
+            "layer-swapping",
+            "layer swapping",
+            {"task:{source}": "1", "language:{target}": "1"},
+            rule="layer_swapping",
         ),
         _preset("mad-x", "MAD-X", {"language:{target}": "1", "stacked:{source}": "1"}),
         _preset(

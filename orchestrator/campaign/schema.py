@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
+from jobs.adapters.parts import PARTS, is_part
 from jobs.data.cldr import covered_languages
 from jobs.errors import Fault, InputError
+from jobs.files.yaml_document import nearest
 from jobs.spec import Method as Rule
 from jobs.spec import StrategyName
 from orchestrator.campaign.adapters import ForeignAdapterSection, LanguageAdapterSection, TaskAdapterSection
@@ -70,6 +72,13 @@ class SpaceSection(StrictModel):
         return self
 
 
+def _part(text: str) -> str:
+    if not is_part(text):
+        raise ValueError(f"no such part; {nearest(text, [*PARTS, 'layers 0-3'])}")
+    return text
+
+
+Part = Annotated[str, AfterValidator(_part)]
 # What candidates are judged by.
 Judge = Literal["labels", "text"]
 Judges = Annotated[
@@ -94,6 +103,11 @@ class SearchSection(StrictModel):
     seed: Seed = 0
     folds: Annotated[int, Field(ge=0)] = Field(
         0, description="choose by this many folds of the validation set, each left out in turn; 0: on the whole set"
+    )
+    parts: tuple[Part, ...] = Field(
+        (),
+        description="after one lambda has been searched, one for each of these parts of the adapters: invertible, "
+        "lower, middle and upper (thirds of the layers), attention and feed-forward, or layers 0-3 by number",
     )
     judged_by: Judges = Field(
         ("labels",),

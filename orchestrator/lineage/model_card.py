@@ -288,7 +288,12 @@ def _task_code(spec: TaskAdapterSpec, below: str, by_interface: bool) -> str:
 
 def _merge(spec: MergeSpec, inputs: Mapping[str, Record], result: JobResult, below: str) -> Content:
     search, in_peft = inputs["search"], _in_peft(inputs)
-    weights = {key: weight for key, weight in result.details["weights"].items() if weight}
+    by_part = [own for own in result.details.get("parts", {}).values()]
+    weights = {
+        key: weight
+        for key, weight in result.details["weights"].items()
+        if weight or any(own.get(key) for own in by_part)
+    }
     parents = [
         (role, one) for role, one in sorted(inputs.items()) if ":" not in role or mixture_key(role, weights) in weights
     ]

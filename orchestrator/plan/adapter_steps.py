@@ -31,7 +31,7 @@ from orchestrator.campaign.schema import Campaign, languages_with_adapter
 from orchestrator.campaign.tasks import TaskSection
 from orchestrator.plan.backbone_checks import backbone_faults
 from orchestrator.plan.pinned_references import References
-from orchestrator.plan.searches import joint_strategy, planned_strategy, search_faults
+from orchestrator.plan.searches import has_parts, joint_strategy, planned_strategy, search_faults
 from orchestrator.plan.text_source import TextPlaces, text_distances
 from orchestrator.store.step import Step, make_step
 from search_spaces.mixtures.spaces import size
@@ -168,6 +168,8 @@ class AdapterSteps:
         strategy = planned_strategy(section, space, (target,))
         self.references.faults += search_faults(section, space, strategy, target)
         spec = self._search_of((self.objective(target, task),), space, strategy)
+        if section.parts and has_parts(space):
+            return replace(spec, parts=section.parts)
         if not section.folds or size(space) == 1:
             return spec
         return replace(spec, folds=section.folds, fold_seed=section.seed)

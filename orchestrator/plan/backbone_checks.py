@@ -6,18 +6,24 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from jobs.adapters.head_modules import has_head
+from jobs.adapters.parts import in_part
 from jobs.errors import Fault
 from jobs.models.architectures import ARCHITECTURES, SUPPORTED, WRITTEN_OUT
 from jobs.models.limits import longest_row
-from jobs.spec import is_language_model
+from jobs.spec import AdapterConfig, BottleneckConfig, PrefixConfig, is_language_model
 from orchestrator.campaign.adapters import TrainingFields
 from orchestrator.campaign.comparisons import MixtureSection
 from orchestrator.campaign.schema import Campaign
 from orchestrator.campaign.tasks import TaskSection
 
+# Linear modules by the names that architectures give them; `dense` is of both.
+_ATTENTION = frozenset(("q_proj", "k_proj", "v_proj", "o_proj", "query", "key", "value", "query_key_value", "c_attn"))
+_FEED_FORWARD = frozenset(("up_proj", "gate_proj", "down_proj", "fc1", "fc2", "c_fc", "wi", "wo", "dense_h_to_4h"))
+
 
 def backbone_faults(campaign: Campaign, name: str, config: Mapping[str, Any]) -> Iterator[Fault]:
     """Every such fault. `config`: the backbone's config.json; empty for one that is not on this machine."""
+    yield from _empty_parts(campaign, config)
     if not config:
         return
     tasks, most = _compared(campaign), longest_row(config)
@@ -41,6 +47,42 @@ def backbone_faults(campaign: Campaign, name: str, config: Mapping[str, Any]) ->
             what = "no head of this architecture beside adapters of PEFT's kinds"
             todo = "use another encoder than ModernBERT, bottleneck adapters, or give the task a `prompt`"
             yield Fault(what, f"task {task.name}", kind, todo)
+
+
+def _empty_parts(campaign: Campaign, config: Mapping[str, Any]) -> Iterator[Fault]:
+    """Parts of the search in which adapters of this shape have nothing, as far as shape and backbone tell."""
+    shape, number = campaign.language_adapter.config, config.get("num_hidden_layers", config.get("n_layer"))
+    layers: Sequence[int] | None = range(number) if type(number) is int else None
+    if layers is not None and isinstance(shape, BottleneckConfig):
+        left_out = {layer % len(layers) for layer in shape.leave_out}
+        layers = [layer for layer in layers if layer not in left_out]
+    for part in campaign.search.parts:
+        if (reason := _why_empty(part, shape, layers)) is not None:
+            yield Fault("nothing of the adapters is in this part", "search.parts", part, f"leave it out: {reason}")
+
+
+def _why_empty(part: str, shape: AdapterConfig, layers: Sequence[int] | None) -> str | None:
+    """Why adapters of this shape have no tensor in a part; None where they have, or where that is not known."""
+    if isinstance(shape, PrefixConfig):
+        return "prefixes are not divided into layers"
+    if part == "invertible":
+        has = isinstance(shape, BottleneckConfig) and shape.invertible_reduction_factor
+        return None if has else "these adapters have no invertible ones"
+    if part in ("attention", "feed-forward"):
+        return _why_no_module(part, shape)
+    if layers is None or any(in_part(f".layer.{layer}.", part, layers) for layer in layers):
+        return None
+    return f"they stand in {len(layers)} layers{' (counted from 0)' if part.startswith('layers') else ''}"
+
+
+def _why_no_module(part: str, shape: AdapterConfig) -> str | None:
+    if isinstance(shape, BottleneckConfig):
+        return "bottleneck adapters stand after the feed-forward blocks" if part == "attention" else None
+    known = {"attention": _ATTENTION, "feed-forward": _FEED_FORWARD}[part]
+    other = {"attention": _FEED_FORWARD, "feed-forward": _ATTENTION}[part]
+    names = [name.rpartition(".")[2] for name in getattr(shape, "target_modules", ())]
+    nowhere = names and not known.intersection(names) and other.issuperset(names)
+    return f"target_modules are all of the other: {', '.join(names)}" if nowhere else None
 
 
 def _dropouts(campaign: Campaign, kind: str) -> Iterator[Fault]:

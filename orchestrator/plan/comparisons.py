@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from jobs.spec import MergeSpec, TaskRef
+from jobs.spec import MergeSpec, SearchSpec, TaskRef
 from orchestrator.campaign.comparisons import ComparisonSection, MixtureSection
 from orchestrator.campaign.methods import Method
 from orchestrator.campaign.schema import Judge
@@ -15,7 +15,7 @@ from orchestrator.plan.adapter_steps import AdapterSteps
 from orchestrator.store.step import Step, make_step
 from search_spaces.relatedness.selection import Selection
 
-SystemRole = Literal["proxy", "own", "fixed", "baseline", "bare", "pair", "judged", "arithmetic"]
+SystemRole = Literal["proxy", "own", "fixed", "baseline", "bare", "pair", "judged", "single", "arithmetic"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +67,15 @@ def merges_of(
     task: str,
     best_for: str = "",
     pair: tuple[str, ...] = (),
+    single: bool = False,
 ) -> tuple[tuple[int, Step], ...]:
-    """Every seed's merge, named by `target` and `task`: the search's winner, or its best for one objective or pair."""
+    """Every seed's merge, named by `target` and `task`: the search's winner, or its best for one objective or pair, or
+    the best with one lambda.
+    """
     merges = []
     for seed in adapters.campaign.seeds:
         own = {role: step for role, step in search.inputs if ":" in role and role.endswith(f"@{seed}")}
-        spec = MergeSpec(target, task, adapters.backbone, seed, best_for, pair)
+        spec = MergeSpec(target, task, adapters.backbone, seed, best_for, pair, single)
         merges.append((seed, make_step(spec, {"search": search, "theta_pre": adapters.theta_pre, **own})))
     return tuple(merges)
 
@@ -85,6 +88,22 @@ def merged_system(
         (seed, adapters.evaluation(target, task, seed, {"merge": 1.0}, {"merge": merge})) for seed, merge in merges
     )
     return PlannedSystem("arithmetic", label, "arithmetic", (), steps)
+
+
+def single_system(
+    adapters: AdapterSteps, search: Step, target: str, tasks: tuple[TaskSection, TaskSection], label: str
+) -> tuple[PlannedSystem, ...]:
+    """Of a search by parts the best candidate with one lambda, which the freedom is measured against; else none.
+
+    `tasks`: what is tested, and what the search scores.
+    """
+    assert isinstance(search.spec, SearchSpec)
+    if not search.spec.parts:
+        return ()
+    task, scored = tasks
+    merges = merges_of(adapters, search, target, scored.name, single=True)
+    tested = merged_system(adapters, target, task, merges, label)
+    return (PlannedSystem("single", f"{label}, one lambda", "single", (), tested.evaluations),)
 
 
 def weighted_system(

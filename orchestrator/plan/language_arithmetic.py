@@ -10,7 +10,14 @@ from orchestrator.campaign.comparisons import EnhancementSection, ZeroShotSectio
 from orchestrator.campaign.schema import Judge
 from orchestrator.campaign.tasks import TaskSection
 from orchestrator.plan.adapter_steps import AdapterSteps
-from orchestrator.plan.comparisons import PlannedComparison, PlannedSystem, merged_system, merges_of, weighted_system
+from orchestrator.plan.comparisons import (
+    PlannedComparison,
+    PlannedSystem,
+    merged_system,
+    merges_of,
+    single_system,
+    weighted_system,
+)
 from orchestrator.plan.searches import planned_space
 from orchestrator.store.step import Step, make_step
 from search_spaces.relatedness.selection import Selection
@@ -51,6 +58,7 @@ def language_arithmetic(
             _of_pair(adapters, search, target, (task, judges[first]), pair)
             for pair in _compared_pairs(search, enhanced)
         ),
+        *single_system(adapters, search, target, (task, judges[first]), "language arithmetic"),
         *(_of_judge(merged_system(adapters, target, task, merges[rival], ""), rival) for rival in rivals),
         merged_system(adapters, target, task, merges[first], "language arithmetic"),
     )

@@ -14,7 +14,7 @@ from orchestrator.campaign.prompts import asked_otherwise
 from orchestrator.campaign.schema import to_pool
 from orchestrator.campaign.tasks import TaskSection
 from orchestrator.plan.adapter_steps import AdapterSteps
-from orchestrator.plan.comparisons import PlannedComparison, PlannedSystem, merged_system, merges_of
+from orchestrator.plan.comparisons import PlannedComparison, PlannedSystem, merged_system, merges_of, single_system
 from orchestrator.plan.related_languages import related_languages
 from orchestrator.store.step import Step, make_step
 from search_spaces.mixtures.candidates import lambda_range
@@ -76,6 +76,7 @@ class _Mixtures:
         merges = merges_of(self.adapters, search, self.target, self.task.name)
         systems = (
             *(self._baseline(baseline) for baseline in chosen_methods(self.section.baselines)),
+            *single_system(self.adapters, search, self.target, (self.task, self.task), method.label),
             merged_system(self.adapters, self.target, self.task, merges, method.label),
         )
         about = (self.section, self.target, self.task.ref, self.related)

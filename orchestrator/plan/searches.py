@@ -9,6 +9,7 @@ from dataclasses import replace
 from jobs.errors import Fault, InputError
 from jobs.spec import (
     GRID,
+    PARTED,
     AdapterConfig,
     BottleneckConfig,
     EvaluationSpec,
@@ -162,6 +163,13 @@ def joint_strategy(section: SearchSection, space: SearchSpace, targets: Sequence
     """The same for a joint search: whatever the strategy, the plain mean of all adapters is its first start."""
     planned = planned_strategy(section, space, targets)
     return replace(planned, starts=tuple(dict.fromkeys((plain_mean(keys_of(space)), *planned.starts))))
+
+
+def has_parts(space: SearchSpace) -> bool:
+    """Whether lambdas of the space may differ from part to part of the adapters: those of sums."""
+    if isinstance(space, LineSpace):
+        return space.method in PARTED and not space.lambda_option and len(space.lambdas) > 1
+    return isinstance(space, MixtureSpace)
 
 
 def search_faults(section: SearchSection, space: SearchSpace, strategy: StrategySpec, target: str) -> Iterator[Fault]:

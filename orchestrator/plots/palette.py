@@ -25,6 +25,7 @@ COLOURS: dict[str, tuple[str, str]] = {
     "fixed": ("#7f8891", "#a3acb5"),
     "bare": ("#8a6d5a", "#c2a591"),
     "judged": ("#4f6d8f", "#93b0d1"),
+    "single": ("#9c4a4a", "#d99a9a"),
 }
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 _SVG = "http://www.w3.org/2000/svg"

@@ -40,6 +40,7 @@ def _comparison(result: Result) -> dict[str, Any]:
         "better": "higher" if asked.mode == "max" else "lower",
         "better_proxy": result.better_proxy or None,
         "weights": {code: weight for code, weight in search.winner_weights if weight} if search else None,
+        **({"lambda_by_part": dict(search.lambdas)} if search and search.lambdas else {}),
         "validation": _known(search.winner_mean) if search else None,
         "chosen_by": asked.judged[0] if search and not asked.is_joint else None,
         "systems": [

@@ -18,6 +18,7 @@ from orchestrator.report.sections.joint import joint_section
 from orchestrator.report.sections.judges import judges_section
 from orchestrator.report.sections.lambda_curves import lambda_section, related_section
 from orchestrator.report.sections.papers import papers_section
+from orchestrator.report.sections.parts import parts_section
 from orchestrator.report.sections.provenance import loading_section, provenance_section
 from orchestrator.report.sections.results import gains_section, results_section
 from orchestrator.report.sections.run_times import run_times_section
@@ -74,6 +75,7 @@ def build(inputs: ReportInputs, results: Sequence[Result], folder: Path) -> Docu
         gains_section(results),
         budgets_section(results),
         judges_section(inputs, results),
+        parts_section(inputs, results),
         lambda_section(inputs, results),
         joint_section(joint),
         search_section([*(one for one in results if not one.comparison.is_joint), *map(as_result, joint)]),

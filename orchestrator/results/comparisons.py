@@ -24,7 +24,7 @@ from orchestrator.results.significance import resamples_for
 from orchestrator.store.record import Record
 
 # Roles of systems that arithmetic is compared with, beside the better proxy.
-_COMPARED = ("own", "fixed", "baseline", "judged")
+_COMPARED = ("own", "fixed", "baseline", "judged", "single")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class Result:
 
     def gain(self, role: str) -> Gain | None:
         """Gain over the better proxy ("proxy"), the own adapter ("own"), lambda 0.5 ("fixed"), the first "baseline",
-        what another judge chose ("judged").
+        what another judge chose ("judged"), the best with one lambda for all parts ("single").
         """
         return next((gain for gain in self.gains if gain.role == role), None)
 

@@ -69,6 +69,6 @@ def _used(row: Mapping[str, Any]) -> dict[str, float]:
 
 def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     """Whether two rows are one candidate: the rule, its options, and the weights of adapters that act."""
-    rules = [(row.get("method", ""), row.get("options", {})) for row in (one, other)]
+    rules = [(row.get("method", ""), row.get("options", {}), row.get("parts", {})) for row in (one, other)]
     left, right = _used(one), _used(other)
     return rules[0] == rules[1] and left.keys() == right.keys() and all(abs(left[k] - right[k]) < _SAME for k in left)

@@ -79,7 +79,11 @@ class FoldChoice:
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """A finished search on validation data. `found_at`: the evaluation (from 1) that first saw the winner."""
+    """A finished search on validation data. `found_at`: the evaluation (from 1) that first saw the winner.
+
+    `winner_pair`, `winner_lambda`: where on its line the winner lies; of one with weights by part, the best with one
+    lambda. `line_mean`: the score there. `lambdas`: by part, where the winner has such.
+    """
 
     key: str
     winner_pair: tuple[str, ...]
@@ -98,6 +102,8 @@ class Search:
     space: int | None = None
     constant: bool = False
     folds: FoldChoice | None = None
+    line_mean: float = math.nan
+    lambdas: tuple[tuple[str, float], ...] = ()
 
     @property
     def on_line(self) -> bool:
@@ -155,10 +161,13 @@ def search_of(record: Record, mode: str, candidates: list[dict[str, Any]], winne
         best = at if better(candidate["mean"], candidates[best]["mean"]) else best
         so_far.append(float(candidates[best]["mean"]))
     cost = record.details.get("cost", {})
+    line = record.details.get("by_part", winner)
     return Search(
         key=record.key,
-        winner_pair=_pair(winner),
-        winner_lambda=float(winner.get("lambda", math.nan)),
+        winner_pair=_pair(line),
+        winner_lambda=float(line.get("lambda", math.nan)),
+        line_mean=float(line["mean"]),
+        lambdas=tuple(winner.get("lambdas", {}).items()),
         winner_mean=float(winner["mean"]),
         winner_weights=tuple(sorted(winner["weights"].items())),
         evaluations=int(record.details.get("evaluations", len(candidates))),
@@ -221,7 +230,7 @@ def alone_scores(inputs: ReportInputs, comparison: Comparison) -> dict[str, floa
     for other in (comparison, *_siblings(inputs, comparison)):
         found = inputs.records.get(other.search)
         for candidate in seen_rows(found, other) if found else ():
-            if candidate.get("method", "linear") not in ("linear", "task_arithmetic"):
+            if candidate.get("method", "linear") not in ("linear", "task_arithmetic") or "parts" in candidate:
                 continue  # one adapter by TIES or DARE is not the adapter as it is
             used = [code for code, weight in candidate["weights"].items() if abs(weight) > 1e-9]
             if len(used) == 1 and abs(candidate["weights"][used[0]] - 1) < 1e-9:
@@ -268,10 +277,16 @@ def read_flatness(
     return Flatness(
         fmean(differences),
         spread,
-        next((gain for gain in gains if gain.role == "fixed" and _same_pair(inputs, gain, comparison, search)), None),
+        None if "by_part" in details else _fixed(inputs, comparison, search, gains),
         _plateau(curve, search.winner_lambda, sign, tolerance),
         tolerance,
     )
+
+
+def _fixed(inputs: ReportInputs, comparison: Comparison, search: Search, gains: tuple[Gain, ...]) -> Gain | None:
+    """The gain over lambda 0.5 of the winner's pair."""
+    fixed = (gain for gain in gains if gain.role == "fixed")
+    return next((gain for gain in fixed if _same_pair(inputs, gain, comparison, search)), None)
 
 
 def _same_pair(inputs: ReportInputs, gain: Gain, comparison: Comparison, search: Search) -> bool:

@@ -20,6 +20,7 @@ from search_spaces.mixtures.spaces import candidates
 from search_spaces.strategies.strategy import Trial, paired_error
 
 WINNER_FILE = "winner.json"
+_RULE = ("weights", "method", "options")  # of a row what makes an adapter
 DEFAULT_LAMBDA = 0.5
 Score = Callable[[Trial], TrialScores]
 
@@ -71,6 +72,8 @@ def conclude(session: Session) -> JobResult:
     details = judged_jointly(session, whole, rows, ties) if spec.is_joint else _judged(session, whole, rows, ties)
     row = details["winner"]
     also = {"best_for": details["best_for"]} if spec.is_joint else {}
+    if "by_part" in details:
+        also["single"] = {key: details["by_part"][key] for key in _RULE if key in details["by_part"]}
     if best_of := _best_of_pairs(session, whole, ties):
         details["best_of"] = best_of
         also["best_of"] = {pair: mixture_json(whole[at].trial.candidate.mixture) for pair, at in best_of.items()}
@@ -94,10 +97,16 @@ def _judged(
     """The candidates, the winner by its mean or by folds, and the winner against the default."""
     metric, mode = metric_of(session.spec.task)
     winner, folds = _best(session, whole, ties, range(len(whole)))
+    single = _best(session, whole, ties, _with_one_lambda(whole))[0] if session.spec.parts else winner
     constant = len({one["mean"] for one in rows}) == 1 and len(rows) > 1
     details = {"candidates": rows, "winner": rows[winner], "metric": metric, "mode": mode, "constant": constant}
     details |= {"folds": folds} if folds else {}
+    details |= {"by_part": _against(session, whole[winner], whole[single])} if session.spec.parts else {}
     return details | _against_default(session, whole[winner], whole)
+
+
+def _with_one_lambda(whole: list[ScoredTrial]) -> list[int]:
+    return [at for at, one in enumerate(whole) if not one.trial.candidate.mixture.parts]
 
 
 def _best_of_pairs(session: Session, whole: list[ScoredTrial], ties: list[tuple[float, ...]]) -> dict[str, int]:
@@ -107,7 +116,7 @@ def _best_of_pairs(session: Session, whole: list[ScoredTrial], ties: list[tuple[
     """
     space, best = session.spec.space, {}
     for pair in space.pairs if isinstance(space, MixtureSpace) and len(space.pairs) > 1 else ():
-        own = [at for at, one in enumerate(whole) if set(_used(one.trial.candidate.mixture)) <= set(pair)]
+        own = [at for at in _with_one_lambda(whole) if set(_used(whole[at].trial.candidate.mixture)) <= set(pair)]
         if own:
             best["+".join(pair)], _ = _best(session, whole, ties, own, pair)
     return best
@@ -135,12 +144,15 @@ def _ordered(spec: SearchSpec, whole: list[ScoredTrial]) -> list[ScoredTrial]:
     if spec.strategy.name != "grid" or spec.strategy.starts:
         return whole
     order = {candidate.mixture: number for number, candidate in enumerate(candidates(spec.space))}
-    return sorted(whole, key=lambda one: order[one.trial.candidate.mixture])
+    last = len(order)  # candidates with weights by part, which come after the space's own as they were tried
+    return sorted(whole, key=lambda one: order.get(one.trial.candidate.mixture, last))
 
 
 def _plainness(one: ScoredTrial, lines: list[tuple[str, ...]]) -> tuple[float, ...]:
     """Smaller for what is preferred among equals."""
     candidate = one.trial.candidate
+    if candidate.lambdas:
+        return math.inf, lines.index(candidate.pair), float(len(candidate.lambdas))
     if candidate.lambda_ is not None:
         return abs(candidate.lambda_ - DEFAULT_LAMBDA), lines.index(candidate.pair), candidate.lambda_
     weights = [weight for _, weight in candidate.mixture.weights]
@@ -149,7 +161,9 @@ def _plainness(one: ScoredTrial, lines: list[tuple[str, ...]]) -> tuple[float, .
 
 def _row(one: ScoredTrial) -> dict[str, Any]:
     candidate = one.trial.candidate
-    line = {} if candidate.lambda_ is None else {"pair": list(candidate.pair), "lambda": candidate.lambda_}
+    line: dict[str, Any] = {"pair": list(candidate.pair)} if candidate.pair else {}
+    line |= {} if candidate.lambda_ is None else {"lambda": candidate.lambda_}
+    line |= {"lambdas": dict(candidate.lambdas)} if candidate.lambdas else {}
     scores = {str(seed): value for seed, value in sorted(one.each[0].values.items())}
     return {**mixture_json(candidate.mixture), **line, "scores": scores, "mean": one.means[0]}
 
@@ -174,23 +188,26 @@ def _cost(session: Session) -> dict[str, Any]:
 def _against_default(session: Session, winner: ScoredTrial, whole: list[ScoredTrial]) -> dict[str, Any]:
     """The winner against what no search would have given: lambda 0.5 of its line, else the equal mixture or a start."""
     default = _default(winner, whole, session.spec.strategy.starts)
-    if default is None:
-        return {}
+    return {} if default is None else {"default": _against(session, winner, default)}
+
+
+def _against(session: Session, winner: ScoredTrial, other: ScoredTrial) -> dict[str, Any]:
+    """Another candidate, what the winner gains over it, and the standard error of that gain over examples."""
     errors = [
-        paired_error(folds, default.each[0].folds[seed])
+        paired_error(folds, other.each[0].folds[seed])
         for seed, folds in winner.each[0].folds.items()
-        if seed in default.each[0].folds
+        if seed in other.each[0].folds
     ]
     known = [error for error in errors if not math.isnan(error)]
     # Seeds share their examples, so their errors are averaged, not divided by their number.
     error = sum(known) / len(known) if known else None
-    gain = session.value(winner) - session.value(default)
-    return {"default": {**_row(default), "gain": gain, "error": error}}
+    return {**_row(other), "gain": session.value(winner) - session.value(other), "error": error}
 
 
 def _default(winner: ScoredTrial, whole: list[ScoredTrial], starts: tuple[Mixture, ...]) -> ScoredTrial | None:
     candidate = winner.trial.candidate
-    if candidate.lambda_ is not None:
+    whole = [whole[at] for at in _with_one_lambda(whole)]
+    if candidate.lambda_ is not None or candidate.lambdas:
         line = [one for one in whole if one.trial.candidate.pair == candidate.pair]
         return next((one for one in line if one.trial.candidate.lambda_ == DEFAULT_LAMBDA), None)
     first = [one for start in starts[:1] for one in whole if one.trial.candidate.mixture == start]

@@ -120,6 +120,7 @@ class ScoreCache:
                 "weights": weights,
                 "method": mixture.method,
                 "options": mixture.options,
+                **({"parts": mixture.parts} if mixture.parts else {}),
                 "below": {name: self._digest(call, role) for name, role in below.items() if role in call.inputs},
             }
         )

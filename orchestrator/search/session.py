@@ -36,7 +36,7 @@ class Session:
         self.log.keep_settings(canonical_json(self.spec))
         self._cache = cache
         self.space_size = size(self.spec.space)
-        self._strategy = make_strategy(self.spec.space, self.spec.strategy)
+        self._strategy = make_strategy(self.spec.space, self.spec.strategy, self.spec.parts)
         self._asked: list[Trial] = []
         self._distinct: dict[str, Trial] = {}
         self._scores_of: dict[str, ScoredTrial] = {}

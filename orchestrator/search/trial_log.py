@@ -84,7 +84,8 @@ def mixture_json(mixture: Mixture) -> dict[str, Any]:
     """A mixture as winner.json and records have it; the rule only where it is not task arithmetic."""
     rule = {"method": mixture.method} if mixture.method != "task_arithmetic" else {}
     options = {"options": dict(mixture.options)} if mixture.options else {}
-    return {"weights": dict(mixture.weights), **rule, **options}
+    parts = {"parts": {part: dict(weights) for part, weights in mixture.parts}} if mixture.parts else {}
+    return {"weights": dict(mixture.weights), **rule, **options, **parts}
 
 
 def _context(device: Device) -> str:

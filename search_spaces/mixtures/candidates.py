@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
-from jobs.spec import MOVING, Line, LineSpace, Mixture
+from jobs.spec import MOVING, Line, LineSpace, Mixture, MixtureSpace
 
 
 def lambda_grid(step: float) -> tuple[float, ...]:
@@ -30,11 +31,15 @@ def lambda_range(low: float, high: float, step: float) -> tuple[float, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A mixture to try; on a line of mixtures with the line's keys (`pair`) and the place on it (`lambda_`)."""
+    """A mixture to try; on a line of mixtures with the line's keys (`pair`) and the place on it (`lambda_`).
+
+    `lambdas`: of a mixture with weights by part, the lambda of each such part, and of "rest".
+    """
 
     mixture: Mixture
     pair: tuple[str, ...] = ()
     lambda_: float | None = None
+    lambdas: tuple[tuple[str, float], ...] = ()
 
     @property
     def weights(self) -> dict[str, float]:
@@ -72,3 +77,32 @@ def line_candidate(space: LineSpace, line: Line, lambda_: float) -> Candidate:
     else:
         mixture = Mixture(weights, space.method, options)
     return Candidate(mixture, tuple(key for key, _, _ in line), lambda_)
+
+
+REST = "rest"
+
+
+def parted_candidate(space: MixtureSpace | LineSpace, single: Candidate, by_part: Mapping[str, float]) -> Candidate:
+    """`single`, a candidate on a line of the space, with lambdas of their own in some parts of the adapters.
+
+    Parts at the single lambda are left out; without any the candidate is the single one.
+    """
+    assert single.lambda_ is not None
+    apart = {part: value for part, value in by_part.items() if value != single.lambda_}
+    if not apart:
+        return single
+    rest, moved = single.weights, {part: _on_line(space, single.pair, value) for part, value in apart.items()}
+    keys = dict.fromkeys(key for weights in (rest, *moved.values()) for key in weights)
+    mixture = replace(
+        single.mixture,
+        weights=tuple((key, rest.get(key, 0.0)) for key in keys),
+        parts=tuple((part, tuple((key, weights.get(key, 0.0)) for key in keys)) for part, weights in moved.items()),
+    )
+    return Candidate(mixture, single.pair, lambdas=((REST, single.lambda_), *apart.items()))
+
+
+def _on_line(space: MixtureSpace | LineSpace, pair: tuple[str, ...], lambda_: float) -> dict[str, float]:
+    if isinstance(space, MixtureSpace):
+        return pair_candidate((pair[0], pair[1]), lambda_).weights
+    line = next(line for line in space.lines if tuple(key for key, _, _ in line) == pair)
+    return line_candidate(space, line, lambda_).weights

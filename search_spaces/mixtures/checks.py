@@ -83,6 +83,9 @@ def _rule(space: RuleSpace, where: str) -> Iterator[Fault]:
     if space.method == "slerp" and _most_members(space.weights) > 2:
         todo = "search subsets of at most 2, or a simplex of 2 languages"
         yield Fault("slerp lies between two adapters", where, f"up to {_most_members(space.weights)}", todo)
+    if space.method == "layer_swapping":
+        todo = "use a comparison of kind mixture with the method layer-swapping"
+        yield Fault("layer_swapping takes one task adapter and one language adapter", where, todo=todo)
     if space.method in MOVING:
         todo = f"use a comparison of kind mixture with the method {space.method}"
         what = f"{space.method} moves one task adapter by two others; no weights of languages do"

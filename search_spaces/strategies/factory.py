@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from jobs.spec import Mixture, SearchSpace, StrategyName, StrategySpec
+from jobs.spec import LineSpace, Mixture, MixtureSpace, SearchSpace, StrategyName, StrategySpec
 from search_spaces.mixtures.axes import candidate_at, point_of
 from search_spaces.mixtures.candidates import Candidate
 from search_spaces.mixtures.spaces import candidates
+from search_spaces.strategies.by_parts import ByParts
 from search_spaces.strategies.coarse_to_fine import CoarseToFine
 from search_spaces.strategies.greedy import Greedy
 from search_spaces.strategies.halving import Halving
 from search_spaces.strategies.strategy import Observation, Strategy, Trial
 
 
-def make_strategy(space: SearchSpace, spec: StrategySpec) -> Strategy:
-    """The strategy that `spec` names, its `starts` tried first."""
-    return WithStarts([placed(space, mixture) for mixture in spec.starts], _maker(spec.name)(space, spec))
+def make_strategy(space: SearchSpace, spec: StrategySpec, parts: Sequence[str] = ()) -> Strategy:
+    """The strategy that `spec` names, its `starts` tried first; then, of lines of lambda, one lambda for each part."""
+    single = WithStarts([placed(space, mixture) for mixture in spec.starts], _maker(spec.name)(space, spec))
+    if not parts:
+        return single
+    assert isinstance(space, MixtureSpace | LineSpace), "parts have lambdas, of lines"
+    return ByParts(space, parts, single)
 
 
 def _maker(name: StrategyName) -> Callable[[SearchSpace, StrategySpec], Strategy]:

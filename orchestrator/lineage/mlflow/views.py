@@ -245,7 +245,7 @@ def _measure(record: Record) -> tuple[str, str]:
 
 
 def _trials(record: Record, end: int) -> Iterator[TrialView]:
-    winner = record.details.get("winner", {}).get("weights")
+    winner = record.details.get("winner", {})
     for i, candidate in enumerate(_candidates(record)):
         metric = f"validation_{_measure(record)[0]}"
         points = [Point(metric, candidate["mean"], end)]
@@ -254,9 +254,11 @@ def _trials(record: Record, end: int) -> Iterator[TrialView]:
             points.append(Point(f"validation/{objective}", found["mean"], end))
         weights = candidate["weights"]
         tags = {"key": f"{record.key}#{i}", "job": "trial", "trial": str(i)}
-        if weights == winner:
+        if weights == winner.get("weights") and candidate.get("parts") == winner.get("parts"):
             tags["winner"] = "true"
         params = {f"weight.{language}": _text(weight) for language, weight in weights.items()}
+        for part, own in candidate.get("parts", {}).items():
+            params |= {f"weight.{part}.{language}": _text(weight) for language, weight in own.items()}
         params |= {"method": candidate["method"]} if "method" in candidate else {}
         params |= {f"option.{name}": _text(value) for name, value in candidate.get("options", {}).items()}
         if candidate.get("lambda") is not None:

@@ -83,11 +83,11 @@ def _lambda_figure(inputs: ReportInputs, result: Result) -> FigureRef:
         "lambda" + (", weight of " if names else "") + " or ".join(names),
         curves,
         tuple((system.label, system.validation, colours[system.name]) for system in alone),
-        (search.winner_lambda, search.winner_mean),
+        (search.winner_lambda, search.line_mean),
     )
     metric = comparison.judged[0]
     told = ", ".join(f"{system_label(inputs, s)} {score(metric, s.validation)}" for s in alone)
-    alt = f"{panel.title}: best {score(metric, search.winner_mean)} at lambda {search.winner_lambda:g}; {told}"
+    alt = f"{panel.title}: best {score(metric, search.line_mean)} at lambda {search.winner_lambda:g}; {told}"
     return FigureRef(file_stem("lambda", comparison.name, comparison.task, comparison.target), panel, alt)
 
 

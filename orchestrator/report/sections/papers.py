@@ -146,7 +146,9 @@ def _systems(published: Published, result: Result) -> Iterator[tuple[str, float]
             yield method, gain.value
         return
     for system in result.systems:
-        aside = system.role in ("pair", "judged") or (system.role == "proxy" and system.name != result.better_proxy)
+        aside = system.role in ("pair", "judged", "single") or (
+            system.role == "proxy" and system.name != result.better_proxy
+        )
         if aside or not system.done:
             continue
         names = {"arithmetic": method, "proxy": "proxy", "own": "own", "fixed": "half"}

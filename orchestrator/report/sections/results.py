@@ -74,7 +74,9 @@ def results_section(inputs: ReportInputs, results: Sequence[Result]) -> Section:
 def _table(inputs: ReportInputs, group: Sequence[Result], caption: str) -> Table:
     titles = _titles(group)
     present = [slot for slot in titles if any(slot in _by_slot(result) for result in group)]
-    baselines = [role for role in ("proxy", "own", "baseline", "judged") if any(result.gain(role) for result in group)]
+    baselines = [
+        role for role in ("proxy", "own", "baseline", "judged", "single") if any(result.gain(role) for result in group)
+    ]
     heads = (
         Column("Target", numeric=False),
         *(Column(titles[slot], colour=_colour(group[0], slot)) for slot in present),
@@ -114,7 +116,12 @@ def _colour(result: Result, slot: str) -> str:
 
 def _baseline_title(role: str, group: Sequence[Result]) -> str:
     first = next((system.label for system in group[0].systems if system.role == role), "baseline")
-    return {"proxy": "better proxy", "own": "own adapter", "judged": first.removeprefix("language ")}.get(role, first)
+    return {
+        "proxy": "better proxy",
+        "own": "own adapter",
+        "judged": first.removeprefix("language "),
+        "single": "one lambda",
+    }.get(role, first)
 
 
 # Column of a results table of two fixed kinds (a colour name) -> its title.
@@ -127,6 +134,7 @@ _SLOTS = {
     "pair-1": "LA(task language, target)",
     "pair-2": "LA(related, target)",
     "judged": "Arithmetic, by the other judge",
+    "single": "Arithmetic, one lambda",
     "arithmetic": "Arithmetic, searched",
 }
 _FURTHER = {"proxy-2": "{} related", "pair-2": "LA({} related, target)"}
@@ -145,7 +153,7 @@ def _score_cell(inputs: ReportInputs, result: Result, system: ScoredSystem | Non
         return Cell(DASH)
     metric = result.comparison.metric
     if system.role == "arithmetic" and result.search:
-        small = mixture_words(result.search.winner_weights)
+        small = mixture_words(result.search.winner_weights) + (", others by part" if result.search.lambdas else "")
     else:
         small = " + ".join(inputs.language(code) for code in system.languages)
     beside = f"±{score(metric, system.deviation)}" if len(system.scores) > 1 else ""

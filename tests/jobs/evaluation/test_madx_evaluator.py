@@ -193,6 +193,28 @@ def test_the_merge_job_gives_bit_for_bit_what_the_search_scored(world, tmp_path)
     assert rescored.value == pytest.approx(reference_loss(world, model), rel=1e-5)
 
 
+def test_a_candidate_with_weights_by_part_is_scored_as_its_merge_and_as_the_sum_by_hand(world, tmp_path):
+    parts = {"invertible": {"en": 0.1, "es": 0.9}, "lower": {"en": 1.0, "es": 0.0}}
+    rest = {"en": 0.3, "es": 0.7}
+    found = Mixture(tuple(rest.items()), parts=tuple((part, tuple(own.items())) for part, own in parts.items()))
+    winner = {"weights": rest, "parts": parts, "single": {"weights": rest}}
+    (tmp_path / "winner.json").write_text(json.dumps(winner))
+    inputs = {f"language:{code}@7": world.paths[code] for code in rest} | {"theta_pre": world.paths["theta_pre"]}
+    scored = Evaluator(world.warm, text_set(world), inputs).evaluate(found, 7)
+    spec = MergeSpec("gl", "entities", world.ref, 7)
+    call = JobCall("m", spec, {**inputs, "search": tmp_path}, tmp_path / "out", tmp_path, tmp_path)
+    assert merge(call).details["parts"] == parts
+    rescored = world.warm.evaluate(text_set(world), stack_of(((tmp_path / "out", 1.0),)))
+    assert np.array_equal(scored.statistics, rescored.statistics)
+    sources = {code: read_adapter(world.paths[code]) for code in rest}
+    last = max(int(name.split(".layer.")[1].split(".")[0]) for name in sources["en"].tensors if ".layer." in name)
+    assert last in (1, 3)  # two layers, or four: the lower third is the first one
+    for name, tensor in read_adapter(tmp_path / "out").tensors.items():
+        own = parts["invertible"] if "invertible" in name else parts["lower"] if ".layer.0." in name else rest
+        expected = sum(own[code] * source.tensors[name] for code, source in sources.items())
+        torch.testing.assert_close(tensor, expected)
+
+
 def test_the_evaluation_job_writes_statistics_and_predictions(world, tmp_path):
     roles = (("language:en", 0.5), ("language:es", 0.5))
     spec = EvaluationSpec("gl", NER, world.sentences, world.ref, 1, roles, "test", 48)

@@ -62,6 +62,29 @@ def test_dropout_of_a_backbone_under_lora_is_refused(faults):
     )
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"search.parts": ["lower", "bottom"]}, "search.parts[1]: no such part"),
+        ({"search.parts": ["lower", "lower"]}, "search.parts[1]: the name is given twice"),
+        ({"search.parts": ["lower", "attention"]}, "search.parts: parts overlap (got lower and attention)"),
+        ({"search.parts": ["layers 0-3", "layers 3-5"]}, "parts overlap (got layers 0-3 and layers 3-5)"),
+        ({"search": {"parts": ["lower"], "folds": 5}}, "search.parts: folds choose one lambda"),
+        (
+            {"search": {"parts": ["lower"], "strategy": "tpe", "evaluations": 9}},
+            "from the best single lambda on (got tpe)",
+        ),
+        (
+            {"search": {"parts": ["lower"], "space": {"kind": "simplex", "step": 0.5}}},
+            "weights of several languages are not searched by part (got simplex)",
+        ),
+        ({"search.parts": ["lower"], "comparisons.0.kind": "joint"}, "a joint comparison has no weights by part"),
+    ],
+)
+def test_parts_that_cannot_be_searched_are_refused(faults, changes, message):
+    assert any(message in said for said in faults(changes)), faults(changes)
+
+
 def test_folds_that_cannot_choose_are_refused(faults):
     (said,) = faults({"search.folds": 1})
     assert "search.folds: one fold leaves nothing to choose on (got 1); give 2 or more, or 0 for the whole set" in said

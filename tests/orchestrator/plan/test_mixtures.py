@@ -188,6 +188,24 @@ def test_dare_that_drops_much_is_remarked_on(tmp_path):
     assert note.startswith("search.space: DARE at density 0.1")
 
 
+def test_methods_that_are_sums_are_searched_by_part_and_others_are_named(tmp_path):
+    found = plan(tmp_path, {"methods": ["add", "adamergex"]}, search={"lambda_step": 0.25, "parts": ["attention"]})
+    add, adamergex = found.comparisons
+    assert add.search.spec.parts == ("attention",) and adamergex.search.spec.parts == ()
+    assert [system.role for system in add.systems] == ["single", "arithmetic"]
+    assert [system.role for system in adamergex.systems] == ["arithmetic"]
+    (note,) = campaign_notes(found.campaign)
+    assert note.startswith("comparison table: AdaMergeX is no sum, and is searched with one lambda for all parts")
+    with pytest.raises(InputError, match=r"target_modules are all of the other: query, key"):
+        plan(tmp_path, {"methods": ["add"]}, search={"parts": ["feed-forward"]})
+
+
+def test_layer_swapping_is_a_method_without_anything_to_search(tmp_path):
+    (found,) = plan(tmp_path, {"methods": ["layer-swapping"]}).comparisons
+    (weights,) = searched(found)
+    assert weights == {"task:en": 1.0, "gl": 1.0} and found.search.spec.space.method == "layer_swapping"
+
+
 def test_arimerge_differs_from_adamergex_where_factors_are_multiplied(tmp_path):
     ia3 = {"ia3": {"target_modules": ["key"]}, "objective": "causal-lm", "training": TRAINING}
     found = plan(tmp_path, {"methods": ["adamergex", "arimerge"]}, language_adapter=ia3)

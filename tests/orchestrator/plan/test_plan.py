@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from jobs.errors import InputError
 from jobs.spec import EvaluationSpec, SearchSpec
 from orchestrator.campaign.load import load_campaign
 from orchestrator.plan.pinned_references import References
@@ -98,6 +99,35 @@ def test_the_best_of_each_pair_is_merged_and_tested_where_an_enhancement_has_sev
             assert dict(merge.inputs)["search"] is found.search
     searched = comparison(planned(folder, {"search": {"strategy": "coarse", "evaluations": 30}}), "es", "ner")
     assert not [system for system in searched.systems if system.role == "pair"]
+
+
+def test_a_search_by_parts_is_tested_beside_its_best_single_lambda(plan, folder):
+    parts = ["invertible", "lower", "middle", "upper"]
+    found = comparison(planned(folder, {"search.parts": parts}), "gl", "ner")
+    assert found.search.spec.parts == tuple(parts) and found.search.key != comparison(plan, "gl", "ner").search.key
+    assert comparison(plan, "gl", "ner").search.spec.parts == ()
+    *_, single, arithmetic = found.systems
+    assert (single.role, arithmetic.role) == ("single", "arithmetic")
+    for (seed, one), (_, free) in zip(single.evaluations, arithmetic.evaluations, strict=True):
+        merges = [dict(step.inputs)["merge"] for step in (one, free)]
+        assert [merge.spec.single for merge in merges] == [True, False]
+        assert merges[0].name == f"gl-ner-one-lambda-s{seed}" and dict(merges[0].inputs)["search"] is found.search
+
+
+@pytest.mark.parametrize(
+    ("adapter", "part", "message"),
+    [
+        ({}, "attention", "leave it out: bottleneck adapters stand after the feed-forward blocks"),
+        ({}, "layers 7-9", "leave it out: they stand in 4 layers (counted from 0)"),
+        ({"leave_out": [1, 2]}, "middle", "leave it out: they stand in 2 layers"),
+    ],
+)
+def test_a_part_in_which_the_adapters_have_nothing_is_a_fault_of_the_plan(folder, adapter, part, message):
+    changes = {f"language_adapter.{key}": value for key, value in adapter.items()}
+    with pytest.raises(InputError) as refused:
+        planned(folder, {"search.parts": [part], "backbone": {}, **changes})
+    told = [str(fault) for fault in refused.value.faults if "search.parts" in str(fault)]
+    assert told == [f"search.parts: nothing of the adapters is in this part (got {part}); {message}"]
 
 
 def test_the_related_language_is_never_the_target_or_the_anchor(plan):

@@ -4,7 +4,18 @@ import math
 
 import pytest
 
-from jobs.spec import BackboneRef, DataRef, JobCall, MixtureSpace, SearchSpec, TaskRef, TrialScores, no_progress
+from jobs.merging.job import read_winner
+from jobs.spec import (
+    BackboneRef,
+    DataRef,
+    JobCall,
+    Mixture,
+    MixtureSpace,
+    SearchSpec,
+    TaskRef,
+    TrialScores,
+    no_progress,
+)
 from orchestrator.search.conclude import WINNER_FILE, run_search
 from orchestrator.search.trial_log import TrialLog, trial_key
 from search_spaces.mixtures.spaces import candidates
@@ -132,3 +143,68 @@ def test_progress_says_trials_and_the_best_so_far(call):
     run_search(call, score, lambda name, values: seen.append((name, dict(values))))
     assert [values["trial"] for _, values in seen] == list(range(1, 10))
     assert seen[-1] == ("search", {"trial": 9, "of": 9, "best": pytest.approx(1.11)})
+
+
+PARTED = dataclasses.replace(SPEC, parts=("lower", "upper"))
+
+
+def by_part(trial):
+    """English is best alone in the lower layers, and half of it elsewhere."""
+    mixture = trial.candidate.mixture
+    rest = dict(mixture.weights).get("en", 0.0)
+    lower, upper = (dict(dict(mixture.parts).get(part, mixture.weights)).get("en", 0.0) for part in ("lower", "upper"))
+    value = 3 - abs(lower - 1) - abs(upper - 0.5) - abs(rest - 0.5)
+    folds = tuple(value + noise * lower for noise in (0.1, -0.1, 0.2))
+    return TrialScores({1: value, 2: value}, {1: folds, 2: folds})
+
+
+def test_weights_by_part_are_chosen_and_stand_beside_the_best_single_lambda(call):
+    result = run_search(dataclasses.replace(call, spec=PARTED), by_part, no_progress)
+    winner = json.loads((call.output / WINNER_FILE).read_text())
+    assert winner["lambdas"] == {"rest": 0.5, "lower": 1.0} and winner["parts"]["lower"] == {"en": 1.0, "pt": 0.0}
+    assert winner["mean"] == 3 and winner["single"] == {"weights": {"en": 0.5, "pt": 0.5}}
+    single = result.details["by_part"]
+    assert single["lambda"] == 0.5 and single["gain"] == pytest.approx(0.5)
+    # The three differences are the gain + (0.1, -0.1, 0.2) * 0.5: jackknife sqrt(2 / 3 * sum of squared deviations).
+    assert single["error"] == pytest.approx((2 / 3 * sum((x - 0.2 / 6) ** 2 for x in (0.05, -0.05, 0.1))) ** 0.5)
+    assert read_winner(call.output) == Mixture(
+        (("en", 0.5), ("pt", 0.5)), parts=(("lower", (("en", 1.0), ("pt", 0.0))),)
+    )
+    assert read_winner(call.output, single=True) == Mixture((("en", 0.5), ("pt", 0.5)))
+    assert all("parts" not in one for one in winner["best_of"].values())
+
+
+def test_parts_that_are_no_better_leave_the_single_lambda(call):
+    def alike(trial):
+        return score(Trial(candidate_of_rest(trial.candidate)))
+
+    result = run_search(dataclasses.replace(call, spec=PARTED), alike, no_progress)
+    assert result.details["winner"]["lambda"] == 0.25 and result.details["by_part"]["gain"] == 0
+
+
+def candidate_of_rest(candidate):
+    return candidate if not candidate.lambdas else dataclasses.replace(candidate, lambda_=candidate.lambdas[0][1])
+
+
+def test_a_killed_search_by_parts_goes_on_where_it_was(call):
+    spec = dataclasses.replace(call, spec=PARTED)
+    tried = []
+
+    def dying(trial):
+        if len(tried) == 13:  # nine with one lambda
+            raise KeyboardInterrupt
+        tried.append(trial_key(trial))
+        return by_part(trial)
+
+    with pytest.raises(KeyboardInterrupt):
+        run_search(spec, dying, no_progress)
+    later = []
+
+    def going_on(trial):
+        later.append(trial_key(trial))
+        return by_part(trial)
+
+    resumed = run_search(spec, going_on, no_progress)
+    assert not set(tried) & set(later)
+    again = dataclasses.replace(spec, checkpoint=call.checkpoint / "fresh")
+    assert resumed.details == run_search(again, by_part, no_progress).details

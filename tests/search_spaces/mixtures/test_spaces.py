@@ -135,6 +135,7 @@ def test_steps_that_do_not_divide_one_are_refused():
         (RangeSpace((("en", 1.0, 0.0),), 0.5), "holds no weight"),
         (RuleSpace(SUBSETS, "ties", (("density", ()),)), "no value to try"),
         (RuleSpace(SimplexSpace(POOL, 0.5), "ties"), "does not weigh"),
+        (RuleSpace(SimplexSpace(POOL, 0.5), "layer_swapping"), "one task adapter and one language adapter"),
         (RuleSpace(SimplexSpace(POOL, 0.5), "dare_ties"), "dare_ties needs values of its option"),
     ],
 )
