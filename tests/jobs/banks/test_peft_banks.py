@@ -58,9 +58,10 @@ def _difference(first, second):
 def test_an_adapter_does_not_depend_on_the_size_of_its_bank(llama, adapter):
     languages = ["ba", "bb", "bc", "bd", "be", "bf", "bg", "bh"]
     kind = f"{type(adapter).__name__}-{adapter_dropout(adapter)}"
-    found = {}
+    found, training = {}, dataclasses.replace(TRAINING, optimizer_steps=20, evaluate_every=10)
     for size in (1, 3, 8):
-        calls = [llama.call(language, adapter, run=f"{kind}-{size}") for language in languages[:size]]
+        run = f"{kind}-{size}"
+        calls = [llama.call(language, adapter, run=run, training=training) for language in languages[:size]]
         _train(calls)
         found[size] = _weights(calls[0])
     start = load_file(llama.theta_pre(adapter) / "adapter_model.safetensors")

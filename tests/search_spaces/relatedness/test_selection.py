@@ -101,6 +101,7 @@ def test_the_examples_of_lang2vecs_own_page_come_out(kind, a, b, value):
     assert distance(kind, a, b) == pytest.approx(value, abs=1e-3)
 
 
+@pytest.mark.slow  # its own table takes 10 s; distances that were published hold the features too
 def test_features_are_those_that_lang2vec_itself_answers():
     """Independent reference: the package's own query function."""
     with pytest.warns(UserWarning):

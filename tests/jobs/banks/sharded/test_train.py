@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import peft
@@ -24,35 +21,29 @@ from jobs.spec import TrainingConfig
 from jobs.tokens.batches import collate
 from jobs.training.checkpoint import saved
 from jobs.training.progress import DivergedError, schedule
+from tests.forks import ended, forked
+from tests.jobs.banks.sharded.sharded_worker import train_by_stages
 
-HERE = Path(__file__).parent
 pytestmark = pytest.mark.timeout(200)
 WILD = TrainingConfig(optimizer_steps=6, batch_size=5, gradient_accumulation=2, learning_rate=1e25, max_length=16,
                       max_grad_norm=1e30, evaluate_every=6, evaluation_examples=7)  # fmt: skip
 
 
-def run_workers(calls, folder: Path, size: int = 2, stop_at: int = 0, **environment: str):
-    """Processes that train `calls`, {stage: calls}, together; their exit codes and the outcomes, if there are any."""
-    file, done = folder / "calls", folder / "outcomes"
-    file.write_bytes(pickle.dumps(calls))
-    done.unlink(missing_ok=True)
+def run_workers(calls, folder: Path, size: int = 2, killed=None):
+    """Processes that train `calls`, {stage: calls}, together; their exit codes, the outcomes, and what they said."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    common = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1",
-              "DS_ACCELERATOR": "cpu", "WORLD_SIZE": str(size), "LOCAL_SIZE": str(size), **environment}  # fmt: skip
-    command = [sys.executable, str(HERE / "sharded_worker.py"), str(file), str(done), str(stop_at)]
+    common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu",
+              "WORLD_SIZE": str(size), "LOCAL_SIZE": str(size)}  # fmt: skip
     workers = [
-        subprocess.Popen(
-            command, env={**common, "RANK": str(rank), "LOCAL_RANK": str(rank)}, cwd=HERE.parents[3],
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        )
+        forked(train_by_stages, calls, folder / "outcomes", killed, log=folder / f"log{rank}", RANK=str(rank),
+               LOCAL_RANK=str(rank), **common)
         for rank in range(size)
     ]  # fmt: skip
-    texts = [worker.communicate(timeout=150)[0] for worker in workers]
-    codes = [worker.returncode for worker in workers]
-    outcomes = pickle.loads(done.read_bytes()) if done.exists() else None  # noqa: S301 - written by the worker
-    return codes, outcomes, "\n".join(text[-2500:] for text in texts)
+    codes = [ended(worker, 150) for worker in workers]
+    outcomes = pickle.loads((folder / "outcomes").read_bytes())  # noqa: S301 - written by the worker
+    return codes, outcomes, "\n".join(log.read_text()[-2500:] for log in folder.glob("log*"))
 
 
 @pytest.fixture(scope="module")
@@ -62,14 +53,15 @@ def fleet(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def trained(fleet, tmp_path_factory):
-    """Three languages with each stage on one engine; the second one diverges."""
+    """Three languages with each stage on one engine; the second one diverges. One more is killed on its way."""
     calls = {
         stage: [fleet.call("aa", f"zero-{stage}"), fleet.call("bb", f"zero-{stage}", WILD), fleet.call("cc", f"zero-{stage}")]
         for stage in (2, 3)
     }  # fmt: skip
-    codes, outcomes, text = run_workers(calls, tmp_path_factory.mktemp("run"))
-    assert codes == [0, 0], text
-    return calls, outcomes
+    killed = fleet.call("aa", "killed")
+    codes, outcomes, text = run_workers(calls, tmp_path_factory.mktemp("run"), killed=[killed])
+    assert 9 in codes and outcomes.keys() == calls.keys(), text
+    return calls, outcomes, killed
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +113,7 @@ def train_plainly(fleet, call):
 @pytest.mark.parametrize("language", ["aa", "cc"])
 def test_curve_and_weights_are_those_of_a_plain_training_in_one_process(trained, plain, stage, language):
     """Within 1e-4: float32 sums of two workers in another order, over 12 optimizer steps."""
-    calls, outcomes = trained
+    calls, outcomes, _ = trained
     curve, best, weights = plain[language]
     result = outcomes[stage][language]
     torch.testing.assert_close([v for _, v in result.series["train_loss"]], curve, rtol=0, atol=1e-4)
@@ -141,19 +133,17 @@ def test_a_language_that_diverges_fails_alone(trained, stage):
 
 @pytest.mark.parametrize("stage", [2, 3])
 def test_peft_loads_what_was_written(fleet, trained, stage):
-    calls, outcomes = trained
+    calls, outcomes, _ = trained
     model = LlamaForCausalLM.from_pretrained(fleet.root / "backbone").eval()
     loaded = peft.PeftModel.from_pretrained(model, str(calls[stage][0].output))
     value = mean_loss(loaded, open_corpus(calls[stage][0]).held_out, []).item()
     assert value == pytest.approx(outcomes[stage]["aa"].metrics["validation_loss"], abs=1e-5)
 
 
-def test_a_killed_training_goes_on_from_its_checkpoint_with_another_number_of_workers(fleet, trained, plain, tmp_path):
-    killed = {3: [fleet.call("aa", "killed")]}
-    codes, _, text = run_workers(killed, tmp_path, stop_at=5, EVERY="0")
-    assert 9 in codes, text
-    assert not saved(killed[3][0].checkpoint)[0].finished
-    codes, outcomes, text = run_workers(killed, tmp_path, size=1)
+def test_a_killed_training_goes_on_from_its_checkpoint_with_another_number_of_workers(trained, plain, tmp_path):
+    killed = trained[2]
+    assert not saved(killed.checkpoint)[0].finished
+    codes, outcomes, text = run_workers({3: [killed]}, tmp_path, size=1)
     assert codes == [0], text
     result = outcomes[3]["aa"]
     assert 0 < result.details["resumed_from_step"] < TRAINING.optimizer_steps
