@@ -52,19 +52,22 @@ def _filled(values: Any) -> Any:
     return [one or None for one in values] if isinstance(values, list) else values
 
 
-def _columns(config: Any, files: Sequence[str], quoting: int) -> list[str]:
+def _columns(config: Any, files: Sequence[str], quoting: Any) -> list[str]:
     """The columns' names where all files have the same ones, each once, in their first line; else none."""
-    if config.header != "infer" or config.names is not None or config.index_col is not None or config.usecols:
+    if config.header != "infer" or config.index_col is not None or config.names or config.usecols or config.skiprows:
         return []
     found = {tuple(_first_fields(config, file, quoting)) for file in files}
     names = found.pop() if len(found) == 1 else ()
     return list(names) if all(names) and len(set(names)) == len(names) else []
 
 
-def _first_fields(config: Any, file: str, quoting: int) -> list[str]:
+def _first_fields(config: Any, file: str, quoting: Any) -> list[str]:
     encoding = config.encoding or "utf-8-sig"
     with fsspec.open(file, "rt", compression="infer", encoding=encoding, errors="replace", newline="") as lines:
-        return next(csv.reader(lines, delimiter=config.sep, quotechar=config.quotechar, quoting=quoting), [])
+        try:
+            return next(csv.reader(lines, delimiter=config.sep, quotechar=config.quotechar, quoting=quoting), [])
+        except csv.Error:
+            return []  # what is wrong with the file is told when it is read
 
 
 def _quotes_are_texts(file: str) -> bool:

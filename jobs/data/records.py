@@ -158,8 +158,9 @@ class Reading:
         """A row of texts with its label as a number, where numbers are meant: they have names, or are of a choice."""
         column = dict(self.columns).get("label", "label")
         label = found.get(column)
-        meant = isinstance(label, str) and (self.names or self.kind == "multiple-choice")
-        return {**found, column: int(label)} if meant and re.fullmatch(r"-?\d{1,9}", label) else found
+        if (self.names or self.kind == "multiple-choice") and re.fullmatch(r"-?\d{1,9}", str(label)):
+            return {**found, column: int(str(label))}
+        return found
 
     def row(self, found: Mapping[str, Any], where: str, faults: Faults) -> Values | None:
         """One row by our names; None, with its faults noted, when it is none."""
