@@ -13,7 +13,8 @@ from pathlib import Path
 from rich.console import Console
 
 import jobs.worker  # noqa: F401 - what a run would import
-import orchestrator.lineage.mlflow.writer  # noqa: F401
+import orchestrator.lineage.mlflow.writer
+import orchestrator.plots.svg  # noqa: F401
 from jobs.runtime.shutdown import LEFT, ShutdownRequested
 from jobs.training import checkpoint
 from orchestrator.campaign.load import load_campaign

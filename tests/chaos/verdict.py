@@ -28,7 +28,7 @@ def check(
         store.verify(record)
     twice = [key for key, moment in before.items() if after.get(key) != moment and key not in damaged]
     assert not twice, f"done twice: {twice}"
-    _check_leftovers(arena, store)
+    _check_leftovers(arena, store, bool(damaged))
 
 
 def _differences(arena: Arena, store: ArtifactStore, key: str, found: tuple) -> list[str]:
@@ -62,13 +62,14 @@ def _close(one: Any, other: Any) -> bool:
     return one == other
 
 
-def _check_leftovers(arena: Arena, store: ArtifactStore) -> None:
+def _check_leftovers(arena: Arena, store: ArtifactStore, damaged: bool) -> None:
     wanted = {
         str(path.relative_to(arena.folder / "calm")) for path in (arena.folder / "calm" / "artifacts").glob("*/*")
     }
     there = {str(path.relative_to(store.root)) for path in (store.root / "artifacts").glob("*/*")}
     assert there == wanted, f"directories differ: {sorted(there ^ wanted)}"
     left = [*store.root.glob("staging/*/*"), *store.root.glob("checkpoints/*/*")]
+    left += [] if damaged else store.root.glob("rejected/*")
     assert not left, f"left behind: {left}"
     if store.reference is not None:
         bucket = store.backend.bucket
