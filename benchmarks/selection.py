@@ -1,6 +1,6 @@
 """Which choice of languages is best? Every adapter of a pool and every pair scored once, then each way of choosing.
 
-    python benchmarks/selection.py                                      the embedded backbone; about 10 core-minutes
+    python benchmarks/selection.py                                      the embedded backbone; 10 to 15 core-minutes
     python benchmarks/selection.py --targets gl,uk --pool en,es,ru --steps 20 --task-steps 20 --examples 20
     python benchmarks/selection.py --backbone e5-small --workspace W    the adapters of a finished quickstart-e5
 
@@ -45,10 +45,11 @@ COLUMNS = ("targets", "regret", "best", "rho", "pair regret", "at 0.5", "labelle
 
 def recorded(world: World, file: Path, count: int) -> dict[str, Any]:
     """The file of scores and orders, brought to its end: what it has is not computed again."""
-    document: dict[str, Any] = {"settings": world.settings, "seconds": {}, "scores": {}, "methods": {}}
+    settings = {**world.settings, "texts": count}
+    document: dict[str, Any] = {"settings": settings, "seconds": {}, "scores": {}, "methods": {}}
     if file.is_file():
         kept = json.loads(file.read_text(encoding="utf-8"))
-        if kept["settings"] != document["settings"]:
+        if kept["settings"] != settings:
             raise SystemExit(f"{file} holds scores of other settings: give another --scores, or remove it")
         document = kept
     scorer: Scorer | None = None
@@ -109,7 +110,7 @@ def asked() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=150, help="of each language adapter (embedded)")
     parser.add_argument("--task-steps", type=int, default=400, help="of the task adapter (embedded)")
     parser.add_argument(
-        "--examples", type=int, default=120, help="of a test set, and half of it of validation (embedded)"
+        "--examples", type=int, default=100, help="of a test set, and half of it of validation (embedded)"
     )
     parser.add_argument("--texts", type=int, default=100, help="of each language that a model reads")
     parser.add_argument("--lambda-step", type=float, default=0.25)

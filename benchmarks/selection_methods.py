@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -124,6 +125,7 @@ def _lang2vec(world: World) -> dict[str, Any]:
 
 
 def _features(code: str) -> list[float] | None:
+    warnings.filterwarnings("ignore", message="pkg_resources is deprecated")
     import lang2vec.lang2vec as lang2vec
 
     iso3 = resolve_language(code).iso3

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import combinations
 from statistics import fmean
 from typing import Any
 
@@ -14,27 +16,38 @@ VALIDATION, TEST = 0, 1
 Scores = Mapping[str, Sequence[float]]
 
 
-def goodness(scores: Scores, better: str) -> dict[str, list[float]]:
-    """Scores of which higher ones are better, whatever the metric."""
+def goodness(scores: Mapping[str, Sequence[float | None]], better: str) -> dict[str, list[float]]:
+    """Scores of which higher ones are better, whatever the metric; nan for what was not tested."""
     sign = 1.0 if better == "max" else -1.0
-    return {name: [sign * value for value in values] for name, values in scores.items()}
+    return {
+        name: [sign * (math.nan if value is None else value) for value in values] for name, values in scores.items()
+    }
 
 
-def pair_of(scores: Scores, one: str, other: str, lambdas: Sequence[float]) -> dict[str, Sequence[float]]:
-    """The candidates of one pair, its ends among them, by name."""
-    names = [one, other, *(f"{a}+{b}@{weight:g}" for a, b in ((one, other), (other, one)) for weight in lambdas)]
-    return {name: scores[name] for name in names if name in scores}
+def pair_of(names: Iterable[str], one: str, other: str, lambdas: Sequence[float]) -> list[str]:
+    """The candidates of one pair, its ends among them, in the order of `names`."""
+    wanted = {one, other, *(f"{a}+{b}@{weight:g}" for a, b in ((one, other), (other, one)) for weight in lambdas)}
+    return [name for name in names if name in wanted]
 
 
-def by_labels(candidates: Scores) -> float:
-    """The test score of the candidate with the best validation score; of equals that of the first."""
-    best = max(candidates, key=lambda name: candidates[name][VALIDATION])
-    return candidates[best][TEST]
+def pool_of(names: Iterable[str]) -> list[str]:
+    """The languages whose adapters are candidates alone."""
+    return [name for name in names if "+" not in name and ":" not in name and name != "mean"]
 
 
-def at_half(candidates: Scores) -> float:
-    """The test score of the middle of a pair."""
-    return next(values[TEST] for name, values in candidates.items() if name.endswith("@0.5"))
+def to_test(validation: Mapping[str, float], better: str, anchor: str, lambdas: Sequence[float]) -> list[str]:
+    """The candidates that a test score is needed of: all but those lambdas of a pair that neither validation data nor
+    the lack of them chooses.
+    """
+    pool = pool_of(validation)
+    good = goodness({name: [value] for name, value in validation.items()}, better)
+    needed = {name for name in validation if "+" not in name}
+    for one, other in combinations(pool, 2):
+        pair = pair_of(validation, one, other, lambdas)
+        needed.add(max(pair, key=lambda name: good[name][VALIDATION]))
+        if anchor in (one, other):
+            needed.update(name for name in pair if name.endswith("@0.5"))
+    return [name for name in validation if name in needed]
 
 
 class Target:
@@ -43,10 +56,13 @@ class Target:
     def __init__(self, scores: Scores, better: str, anchor: str, lambdas: Sequence[float]) -> None:
         """`scores`: of every candidate on both splits. `anchor`: the language of the task's training data."""
         self.scores, self.anchor, self.lambdas = goodness(scores, better), anchor, tuple(lambdas)
-        self.pool = [name for name in scores if "+" not in name and ":" not in name and name != "mean"]
+        self.pool = pool_of(scores)
         self.best_single = max(self.scores[code][TEST] for code in self.pool)
-        pairs = [(a, b) for place, a in enumerate(self.pool) for b in self.pool[place + 1 :]]
-        self.best_pair = max(by_labels(pair_of(self.scores, a, b, self.lambdas)) for a, b in pairs)
+        self.best_pair = max(self.scores[self.by_labels(a, b)][TEST] for a, b in combinations(self.pool, 2))
+
+    def by_labels(self, one: str, other: str) -> str:
+        """The candidate of a pair with the best validation score; of equals the first."""
+        return max(pair_of(self.scores, one, other, self.lambdas), key=lambda name: self.scores[name][VALIDATION])
 
     def single(self, code: str) -> float:
         """Regret of a language's adapter against the best adapter."""
@@ -54,11 +70,12 @@ class Target:
 
     def pair(self, code: str) -> float:
         """Regret of the anchor with a language, lambda chosen by labelled validation data, against the best pair."""
-        return self.best_pair - by_labels(pair_of(self.scores, self.anchor, code, self.lambdas))
+        return self.best_pair - self.scores[self.by_labels(self.anchor, code)][TEST]
 
     def half(self, code: str) -> float:
         """The same at lambda 0.5, which needs no label."""
-        return self.best_pair - at_half(pair_of(self.scores, self.anchor, code, self.lambdas))
+        pair = pair_of(self.scores, self.anchor, code, self.lambdas)
+        return self.best_pair - next(self.scores[name][TEST] for name in pair if name.endswith("@0.5"))
 
     def whole(self, name: str) -> float:
         """Regret of a mixture of the whole pool, against the best pair."""
@@ -70,12 +87,7 @@ class Target:
 
     def pair_by_validation(self, codes: Sequence[str]) -> str:
         """The language whose pair with the anchor is."""
-
-        def best(code: str) -> float:
-            pair = pair_of(self.scores, self.anchor, code, self.lambdas)
-            return max(values[VALIDATION] for values in pair.values())
-
-        return max(codes, key=best)
+        return max(codes, key=lambda code: self.scores[self.by_labels(self.anchor, code)][VALIDATION])
 
     def rank_correlation(self, order: Sequence[Sequence[Any]]) -> float:
         """Spearman's rho of nearness and test score over the pool; 0 where the order tells no two apart.

@@ -13,6 +13,8 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+from selection_table import to_test
+
 from jobs.evaluation.evaluator import Evaluator
 from jobs.evaluation.madx_evaluator import WarmEvaluator
 from jobs.files.atomic import write_text
@@ -71,7 +73,7 @@ search: {{max_length: 64}}
 SPLITS: tuple[Split, Split] = ("validation", "test")
 # Candidates beside single adapters and pairs: TIPA's weights by these distances, and the plain mean of the pool.
 TIPA = ("featural", "syntactic", "mixed")
-Scores = dict[str, list[float]]  # candidate -> [validation, test]
+Scores = dict[str, list[float | None]]  # candidate -> [validation, test]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +117,7 @@ class World:
             "lambdas": list(self.lambdas),
             "seed": self.seed,
             "optimizer steps": campaign.language_adapter.training.optimizer_steps,
-            "adapters": {code: self.steps.language(code, self.seed).fingerprint[:12] for code in self.pool},
+            "adapters": {step.key.split("/")[1]: step.fingerprint[:12] for step in world_steps(self)},
         }
 
 
@@ -194,12 +196,15 @@ class Scorer:
         self._warm = WarmEvaluator(world.steps.backbone, world.workspace / "cache", os.environ.get("DEVICE", "cpu"))
 
     def scores(self, task: TaskSection, target: str) -> Scores:
-        """Every candidate's score on validation and on test data."""
-        asked = [Evaluator(self._warm, self._set(task, target, split), self._inputs(task)) for split in SPLITS]
-        return {
-            name: [round(one.evaluate(mixture, self.world.seed).value, 4) for one in asked]
-            for name, mixture in candidates(self.world, target).items()
-        }
+        """Every candidate's score on validation data and, where a table needs it, on test data."""
+        mixtures, seed = candidates(self.world, target), self.world.seed
+        validation, test = (
+            Evaluator(self._warm, self._set(task, target, split), self._inputs(task)) for split in SPLITS
+        )
+        found = {name: round(validation.evaluate(mixture, seed).value, 4) for name, mixture in mixtures.items()}
+        needed = to_test(found, metric_of(task.ref)[1], task.language, self.world.lambdas)
+        last = {name: round(test.evaluate(mixtures[name], seed).value, 4) for name in needed}
+        return {name: [value, last.get(name)] for name, value in found.items()}
 
     def _set(self, task: TaskSection, target: str, split: Split) -> EvaluationSet:
         steps = self.world.steps

@@ -5,7 +5,7 @@ import itertools
 import pytest
 from scipy.stats import rankdata
 
-from benchmarks.selection_table import Target, interval, rows_of, summary
+from benchmarks.selection_table import Target, interval, rows_of, summary, to_test
 
 # Test scores; validation ones are alike, but for what is said. F1: higher is better.
 NER = {
@@ -47,6 +47,16 @@ def test_regrets_of_one_target_by_hand():
     assert one.pair("ru") == 16.0 and one.half("ru") == 14.0, "en alone is chosen, 50"
     assert one.whole("tipa:mixed") == 5.0
     assert one.by_validation(["en", "ru"]) == "en" and one.pair_by_validation(["es", "ru"]) == "es"
+
+
+def test_only_what_a_table_needs_is_tested():
+    validation = {name: one for name, (one, _) in NER.items()}
+    assert to_test(validation, "max", "en", [0.5]) == list(NER), "every middle is chosen, or needs no label"
+    # By loss en is the best of its pairs, and es the best of es and ru, whose middle is then not tested.
+    loss = {**validation, "es+ru@0.5": 70.0}
+    assert [name for name in NER if name not in to_test(loss, "min", "en", [0.5])] == ["es+ru@0.5"]
+    scores = {name: [value, None if name == "es+ru@0.5" else 1.0] for name, value in loss.items()}
+    assert Target(scores, "min", "en", [0.5]).best_pair == -1.0
 
 
 def test_rank_correlation_is_spearmans_of_nearness_and_score():
