@@ -117,7 +117,7 @@ class World:
             "lambdas": list(self.lambdas),
             "seed": self.seed,
             "optimizer steps": campaign.language_adapter.training.optimizer_steps,
-            "adapters": {step.key.split("/")[1]: step.fingerprint[:12] for step in world_steps(self)},
+            "adapters": [step.key for step in world_steps(self)],
         }
 
 
