@@ -369,6 +369,13 @@ def test_modules_are_short():
     assert not {name: length for name, length in lengths.items() if length > LONGEST}
 
 
+def test_tests_on_ray_stand_where_the_makefile_looks_for_them():
+    looked_at = (ROOT / "Makefile").read_text(encoding="utf-8").split()
+    for path in (ROOT / "tests").rglob("test_*.py"):
+        if re.search(r"mark\.ray\b", path.read_text(encoding="utf-8")):
+            assert {short(path), short(path.parent)} & set(looked_at), f"{short(path)} is run by no `make tests`"
+
+
 def test_no_module_is_a_drawer_of_utilities():
     drawers = ("utils.py", "_utils.py", "util.py", "helpers.py", "common.py", "misc.py")
     assert not [short(path) for path in MODULES if path.name.endswith(drawers)]

@@ -22,7 +22,7 @@ def outcomes(tmp_path_factory):
     """One of each, in a process that forks its runs."""
     out = tmp_path_factory.mktemp("chaos")
     words = ["--only", "short", "--rounds", "1", "--seed", "3", "--steps", "6", "--json", str(out / "chaos.json")]
-    ended(forked(_chaos, words, log=out / "log"), 250)
+    ended(forked(_chaos, words, log=out / "log"), 280)
     assert (out / "chaos.json").exists(), (out / "log").read_text()[-3000:]
     return json.loads((out / "chaos.json").read_text())
 

@@ -9,8 +9,10 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 import ray
 from ray import tune
@@ -39,7 +41,8 @@ pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
 
 @pytest.fixture(scope="module")
 def campaign_file(tmp_path_factory) -> Path:
-    return write_campaign(tmp_path_factory.mktemp("campaign"))
+    """Its trainings take longer than a second, after which they are heard of, and can be met."""
+    return write_campaign(tmp_path_factory.mktemp("campaign"), steps=200)
 
 
 def planned(file: Path, workspace: Path) -> Plan:
@@ -79,53 +82,82 @@ def assert_same_results(one: ArtifactStore, first: Summary, other: ArtifactStore
                 assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
-def test_ray_gives_the_records_that_the_local_executor_gives_even_when_workers_are_killed(
-    campaign_file, local, tmp_path
-):
-    """One run: the first training worker and the first warm worker that show themselves are killed on the way."""
-    killed: set[str] = set()
+class KillsOneOfEach:
+    """Watches a run, and kills its first training worker and its first warm worker that show themselves."""
 
-    def kill_one_of_each(event: object) -> None:
+    def __init__(self) -> None:
+        self.killed: set[str] = set()
+
+    def __call__(self, event: object) -> None:
         if isinstance(event, StepStateChanged):
             return
-        kind = "RayTrainWorker" if event.key.startswith("language-adapter") else "WarmWorker"
-        if kind in killed:
+        kind = "RayTrainWorker" if event.key.startswith(("language-adapter", "task-adapter")) else "WarmWorker"
+        if kind in self.killed:
             return
-        found = subprocess.run(["pgrep", "-f", f"^ray::{kind}"], capture_output=True, text=True, check=False)
-        own = [int(pid) for pid in found.stdout.split() if _descends_from(int(pid), os.getpid())]
-        if own:
-            os.kill(own[0], signal.SIGKILL)
-            killed.add(kind)
+        for process in psutil.Process().children(recursive=True):
+            with suppress(psutil.Error):  # one that is gone by now
+                if " ".join(process.cmdline()).startswith(f"ray::{kind}"):
+                    process.kill()
+                    self.killed.add(kind)
+                    return
 
-    store = ArtifactStore(tmp_path)
-    summary = run_on_ray(planned(campaign_file, tmp_path), tmp_path, kill_one_of_each)
-    assert killed
-    assert_same_results(*local, store, summary)
+
+def driver(campaign_file: Path, workspace: Path) -> subprocess.Popen:
+    """The command line, in a process of its own."""
+    command = [sys.executable, "-m", "orchestrator", "run", str(campaign_file), "-w", str(workspace)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen([*command, "--tracking", "off"], env=environment, stdout=subprocess.DEVNULL)
+
+
+def stopped_at(job: str, number: int, run: subprocess.Popen, workspace: Path) -> int:
+    """Send the signal when the first step of `job` is recorded; the exit code."""
+    while not list(workspace.glob(f"artifacts/{job}/*/record.json")):
+        assert run.poll() is None
+        time.sleep(0.2)
+    run.send_signal(number)
+    return run.wait(60)
+
+
+def is_alive(process: psutil.Process) -> bool:
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def test_a_killed_driver_and_killed_workers_cost_nothing_and_the_records_are_those_of_the_local_executor(
+    campaign_file, local, tmp_path
+):
+    """Two runs: the first dies, and its cluster with it; the second loses a worker of each kind and comes to its end."""
+    run = driver(campaign_file, tmp_path)
+    while not list(tmp_path.glob("artifacts/initial-adapter/*/record.json")):
+        assert run.poll() is None
+        time.sleep(0.2)
+    its_cluster = psutil.Process(run.pid).children(recursive=True)
+    assert stopped_at("language-adapter", signal.SIGKILL, run, tmp_path) == -signal.SIGKILL
+    while any(map(is_alive, its_cluster)):  # or the test's own time limit ends it
+        time.sleep(0.1)
+    before = {file: file.stat().st_mtime_ns for file in tmp_path.glob("artifacts/*/*/record.json")}
+
+    watch = KillsOneOfEach()
+    summary = run_on_ray(planned(campaign_file, tmp_path), tmp_path, watch)
+    assert watch.killed == {"RayTrainWorker", "WarmWorker"}
+    assert summary.count("reused") == len(before) >= 2
+    assert_same_results(*local, ArtifactStore(tmp_path), summary)
+    assert all(file.stat().st_mtime_ns == moment for file, moment in before.items())
     assert not list((tmp_path / "staging").glob("*/*"))
     sources = known_startup_times(tmp_path, {}).sources
     assert sources["bank"].startswith("measured") and sources["worker"].startswith("measured")
 
 
-def test_a_driver_that_is_told_to_end_or_killed_loses_nothing_and_its_cluster_dies_with_it(
-    campaign_file, local, tmp_path
-):
-    command = [sys.executable, "-m", "orchestrator", "run", str(campaign_file), "-w", str(tmp_path)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    for number, job, code in ((signal.SIGTERM, "initial-adapter", LEFT), (signal.SIGKILL, "language-adapter", -9)):
-        run = subprocess.Popen([*command, "--tracking", "off"], env=environment, stdout=subprocess.DEVNULL)
-        deadline = time.time() + 120
-        while not list(tmp_path.glob(f"artifacts/{job}/*/record.json")) and time.time() < deadline:
-            assert run.poll() is None
-            time.sleep(0.2)
-        run.send_signal(number)
-        assert run.wait(60) == code
+@pytest.mark.slow
+def test_a_driver_that_is_told_to_end_leaves_in_order_and_loses_nothing(campaign_file, local, tmp_path):
+    assert stopped_at("initial-adapter", signal.SIGTERM, driver(campaign_file, tmp_path), tmp_path) == LEFT
     before = {file: file.stat().st_mtime_ns for file in tmp_path.glob("artifacts/*/*/record.json")}
     assert before
-    last = subprocess.run([*command, "--tracking", "off"], env=environment, capture_output=True, text=True)
-    assert last.returncode == 0, last.stderr
+    assert driver(campaign_file, tmp_path).wait() == 0
     store = ArtifactStore(tmp_path)
-    summary = Summary(records={record.key: record for record in store.records()})
-    assert_same_results(*local, store, summary)
+    assert_same_results(*local, store, Summary(records={record.key: record for record in store.records()}))
     assert all(file.stat().st_mtime_ns == moment for file, moment in before.items())
 
 
@@ -151,6 +183,7 @@ def tune_that_ends_late(monkeypatch, end) -> None:
     monkeypatch.setattr(tune.Tuner, "fit", fit)
 
 
+@pytest.mark.slow
 def test_a_run_waits_for_a_tune_that_ends_after_the_last_step(campaign_file, all_but_searches, monkeypatch):
     ended = []
     tune_that_ends_late(monkeypatch, lambda: (time.sleep(3), ended.append(ray.is_initialized())))
@@ -196,7 +229,10 @@ def test_a_tune_that_does_not_end_is_left_behind_and_starts_no_other_ray(
     assert not left.is_alive() and len(raised) == 2 and not ray.is_initialized()
 
 
-def test_a_run_that_is_broken_off_lets_its_search_end(campaign_file, all_but_searches):
+def test_a_run_that_is_broken_off_lets_its_search_end(campaign_file, all_but_searches, monkeypatch):
+    ended = []
+    tune_that_ends_late(monkeypatch, lambda: (time.sleep(2), ended.append(ray.is_initialized())))
+
     def interrupt(event: object) -> None:
         if not isinstance(event, StepStateChanged):
             raise KeyboardInterrupt
@@ -204,7 +240,7 @@ def test_a_run_that_is_broken_off_lets_its_search_end(campaign_file, all_but_sea
     plan = planned(campaign_file, all_but_searches)
     with pytest.raises(KeyboardInterrupt):
         run_on_ray(plan, all_but_searches, interrupt)
-    assert not ray.is_initialized() and not threads_on_ray()
+    assert ended == [True] and not ray.is_initialized() and not threads_on_ray()
     assert list(all_but_searches.glob("checkpoints/search/*/trials.jsonl"))
 
 
@@ -216,15 +252,3 @@ def test_a_request_that_no_node_can_meet_is_refused_at_once(tmp_path):
     with pytest.raises(InputError, match=r"no node of the cluster has that many CPUs.*got 4096"):
         RayExecutor(ResourcesSection(cpus_per_bank=4096), tmp_path)
     ray.shutdown()
-
-
-def _descends_from(pid: int, ancestor: int) -> bool:
-    while pid > 1:
-        if pid == ancestor:
-            return True
-        try:
-            status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
-        except OSError:
-            return False
-        pid = int(next(line.split()[1] for line in status.splitlines() if line.startswith("PPid:")))
-    return False
