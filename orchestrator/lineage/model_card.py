@@ -288,7 +288,7 @@ def _task_code(spec: TaskAdapterSpec, below: str, by_interface: bool) -> str:
 
 def _merge(spec: MergeSpec, inputs: Mapping[str, Record], result: JobResult, below: str) -> Content:
     search, in_peft = inputs["search"], _in_peft(inputs)
-    by_part = list(result.details.get("parts", {}).values())
+    by_part = result.details.get("parts", {}).values()
     weights = {
         key: weight
         for key, weight in result.details["weights"].items()

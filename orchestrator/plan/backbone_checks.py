@@ -12,7 +12,7 @@ from jobs.models.architectures import ARCHITECTURES, SUPPORTED, WRITTEN_OUT
 from jobs.models.limits import longest_row
 from jobs.spec import AdapterConfig, BottleneckConfig, PrefixConfig, is_language_model
 from orchestrator.campaign.adapters import TrainingFields
-from orchestrator.campaign.comparisons import MixtureSection
+from orchestrator.campaign.comparisons import MixtureSection, chosen_methods
 from orchestrator.campaign.schema import Campaign
 from orchestrator.campaign.tasks import TaskSection
 
@@ -59,6 +59,11 @@ def _empty_parts(campaign: Campaign, config: Mapping[str, Any]) -> Iterator[Faul
     for part in campaign.search.parts:
         if (reason := _why_empty(part, shape, layers)) is not None:
             yield Fault("nothing of the adapters is in this part", "search.parts", part, f"leave it out: {reason}")
+    for one in campaign.comparisons:
+        methods = chosen_methods(one.methods) if isinstance(one, MixtureSection) else ()
+        swapped = next((method.name for method in methods if method.rule == "layer_swapping"), "")
+        if swapped and (reason := _why_empty("middle", shape, layers)):
+            yield Fault("there are no middle layers to take", f"comparison {one.name}", swapped, reason)
 
 
 def _why_empty(part: str, shape: AdapterConfig, layers: Sequence[int] | None) -> str | None:

@@ -20,6 +20,7 @@ from jobs.spec import (
     TaskRef,
     TrainingConfig,
 )
+from orchestrator.lineage.card_facts import rule_facts
 from orchestrator.lineage.model_card import card, has_card
 from orchestrator.store.record import Record
 from orchestrator.store.step import Step
@@ -32,6 +33,14 @@ JOBS = ("initial-adapter", "language-adapter", "task-adapter", "merge")
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Synthetic:
     return make_workspace(tmp_path_factory.mktemp("card") / "workspace")
+
+
+def test_the_facts_of_a_merge_have_the_weights_of_each_part() -> None:
+    details = {"weights": {"en": 1.0, "pt": 0.0}, "parts": {"lower": {"en": 0.25, "pt": 0.75}}}
+    facts = dict(rule_facts(details))
+    assert facts["theta"] == "theta_pre + 1 · (theta_en − theta_pre) + 0 · (theta_pt − theta_pre)"
+    assert facts["weights, lower"] == "0.25 en, 0.75 pt"
+    assert "weights, lower" not in dict(rule_facts({"weights": {"en": 1.0, "pt": 0.0}}))
 
 
 def _step(made: Synthetic, start: str) -> Step:

@@ -204,6 +204,9 @@ def test_layer_swapping_is_a_method_without_anything_to_search(tmp_path):
     (found,) = plan(tmp_path, {"methods": ["layer-swapping"]}).comparisons
     (weights,) = searched(found)
     assert weights == {"task:en": 1.0, "gl": 1.0} and found.search.spec.space.method == "layer_swapping"
+    prefix = {"prefix": {"length": 3}, "objective": "causal-lm", "training": TRAINING}
+    with pytest.raises(InputError, match="no middle layers to take .got layer-swapping.; prefixes are not divided"):
+        plan(tmp_path, {"methods": ["layer-swapping"]}, language_adapter=prefix)
 
 
 def test_arimerge_differs_from_adamergex_where_factors_are_multiplied(tmp_path):

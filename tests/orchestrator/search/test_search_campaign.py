@@ -26,6 +26,12 @@ def folder(tmp_path_factory):
     return made
 
 
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory):
+    """Where adapters are trained once for several searches."""
+    return tmp_path_factory.mktemp("workspace")
+
+
 def planned(folder, search, top=2):
     text = (folder / "campaign.yaml").read_text(encoding="utf-8")
     text = text.replace("search: {lambda_step: 0.5, max_length: 16}", f"search: {{max_length: 16, {search}}}")
@@ -100,9 +106,9 @@ def test_searches_that_cannot_work_are_refused_before_anything_runs(folder, sear
         planned(folder, search)
 
 
-def test_lambda_is_chosen_by_folds_from_the_file_to_the_report(folder, tmp_path):
+def test_lambda_is_chosen_by_folds_from_the_file_to_the_report(folder, workspace):
     plan = planned(folder, "lambda_step: 0.5, folds: 3, seed: 7", top=1)
-    store, report = run_and_reported(plan, tmp_path)
+    store, report = run_and_reported(plan, workspace)
     for comparison in plan.comparisons:
         assert (comparison.search.spec.folds, comparison.search.spec.fold_seed) == (3, 7)
         details = store.find(comparison.search).details
@@ -113,6 +119,21 @@ def test_lambda_is_chosen_by_folds_from_the_file_to_the_report(folder, tmp_path)
         assert ", ".join(f"{value:g}" for value in lambdas) in report
     assert "2 searches chose by 3 folds; the folds' lambdas have a standard deviation of" in report
     assert "Choice by folds" in report and "Cross-validated" in report
+
+
+def test_weights_by_part_are_searched_merged_tested_and_reported(folder, workspace):
+    plan = planned(folder, "lambda_step: 0.5, parts: [invertible, upper]", top=1)
+    store, report = run_and_reported(plan, workspace)
+    for comparison in plan.comparisons:
+        details = store.find(comparison.search).details
+        winner, single = details["winner"], details["by_part"]
+        assert single["gain"] >= 0 and single["mean"] in [one["mean"] for one in details["candidates"]]
+        assert any("parts" in one for one in details["candidates"])
+        merges = {system.role: dict(system.evaluations[0][1].inputs)["merge"] for system in comparison.systems[-2:]}
+        free, one = (store.find(merges[role]).details for role in ("arithmetic", "single"))
+        assert free["weights"] == winner["weights"] and free.get("parts") == winner.get("parts")
+        assert one["weights"] == single["weights"] and "parts" not in one
+    assert "## Weights by part" in report and "Of 2 comparisons searched by parts" in report
 
 
 def test_without_folds_no_search_has_them(folder):

@@ -38,10 +38,12 @@ PAIRS = MixtureSpace((("en", "es"), ("en", "pt")), lambda_grid(0.05))
 DATA = DataRef("text", "gl", "sha256:0")
 NER = TaskRef("ner", "ner", ("O",))
 TIES = RuleSpace(SubsetSpace(POOL, 3), "ties", (("density", (0.2, 0.5, 0.8)),))
+BY_PART = MixtureSpace((("en", "pt"),), lambda_grid(0.1))  # searched by part
 LINE = LineSpace(((("en", 0.0, 1.0), ("pt", 1.0, -1.0)),), lambda_grid(0.02))
 SEARCHES = [
     (PAIRS, StrategySpec()),
     (PAIRS, StrategySpec("coarse")),
+    (BY_PART, StrategySpec("coarse")),
     (SIMPLEX, StrategySpec("tpe", 20)),
     (SIMPLEX, StrategySpec("cma", 20, starts=(Mixture((("en", 0.5), ("pt", 0.5))),))),
     (SubsetSpace(POOL, 3), StrategySpec("greedy")),
@@ -64,7 +66,10 @@ ALL_IDS = [*IDS, *(f"joint-{spec.name}" for _, spec in JOINT)]
 
 def search_spec(space, strategy, task=NER):
     also = (TEXT,) if strategy.starts == MEAN and strategy.name != "cma" else ()
-    return SearchSpec("gl", task, DATA, BackboneRef("b", "0"), space, (1, 2), 16, strategy=strategy, also=also)
+    parts = ("lower", "upper") if space is BY_PART else ()
+    return SearchSpec(
+        "gl", task, DATA, BackboneRef("b", "0"), space, (1, 2), 16, strategy=strategy, also=also, parts=parts
+    )
 
 
 def make_call(folder, spec, adapters=None):
@@ -79,6 +84,7 @@ def score(trial):
     if trial.objective == TEXT.name:  # a loss, least with English alone
         return TrialScores(dict.fromkeys((1, 2), 3 - weights.get("en", 0)), {1: (1.0, 2.0), 2: (1.0, 2.0)}, 1.0)
     value = 10 - (weights.get("pt", 0) - 0.6) ** 2 - (weights.get("en", 0) - 0.4) ** 2
+    value += sum(dict(own)["pt"] - weights["pt"] for _, own in trial.candidate.mixture.parts) / 10
     folds = tuple(value + 0.001 * i for i in range(5))
     return TrialScores({1: value, 2: value + 0.5}, {1: folds, 2: folds}, 2.0)
 
