@@ -55,7 +55,8 @@ def merge(
 def _weight(parent: Mapping[str, Any]) -> str:
     """Of a parent in the result: one number, and those of its parts."""
     rest = "" if parent["weight"] is None else f"{parent['weight']:g}"
-    return ", ".join([rest, *(f"{part} {weight:g}" for part, weight in parent.get("parts", {}).items())])
+    parts = [f"{part} {weight:g}" for part, weight in parent.get("parts", {}).items()]
+    return ", ".join([rest, *parts] if rest else parts)
 
 
 def inspect(
