@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import runpy
 import sys
 from collections.abc import Callable
 from multiprocessing.process import BaseProcess
@@ -35,12 +36,10 @@ def ended(process: BaseProcess, seconds: float = 120.0) -> int:
     return process.exitcode
 
 
-def command_line(*arguments: str) -> None:
-    """As `adapterfleet` with these arguments; to be called in a fork."""
-    from orchestrator.cli.app import main
-
-    sys.argv = ["adapterfleet", *arguments]
-    main()
+def as_module(name: str, *arguments: str) -> None:
+    """As `python -m name` with these arguments; to be called in a fork."""
+    sys.argv = [name, *arguments]
+    runpy.run_module(name, run_name="__main__", alter_sys=True)
 
 
 def _call(

@@ -3,18 +3,10 @@
 from __future__ import annotations
 
 import json
-import sys
 
 import pytest
 
-from tests.forks import ended, forked
-
-
-def _chaos(words):
-    from tests.chaos.__main__ import main
-
-    sys.argv = ["chaos", *words]
-    main()
+from tests.forks import as_module, ended, forked
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +14,7 @@ def outcomes(tmp_path_factory):
     """One of each, in a process that forks its runs."""
     out = tmp_path_factory.mktemp("chaos")
     words = ["--only", "short", "--rounds", "1", "--seed", "3", "--steps", "6", "--json", str(out / "chaos.json")]
-    ended(forked(_chaos, words, log=out / "log"), 280)
+    ended(forked(as_module, "tests.chaos", *words, log=out / "log"), 280)
     assert (out / "chaos.json").exists(), (out / "log").read_text()[-3000:]
     return json.loads((out / "chaos.json").read_text())
 

@@ -21,7 +21,7 @@ from orchestrator.plan.plan import plan_campaign
 from orchestrator.store.artifacts import ArtifactStore
 from orchestrator.store.layout import campaign_folder
 from orchestrator.store.lock import is_held
-from tests.forks import command_line, ended, forked
+from tests.forks import as_module, ended, forked
 from tests.orchestrator.same_results import content
 from tests.orchestrator.small_campaign import write_campaign
 from tests.orchestrator.toy_steps import STEPS, THETA, A, B, C, ToyExecutor, job
@@ -124,7 +124,7 @@ def test_a_real_run_that_is_evicted_leaves_in_order(tmp_path):
     file = write_campaign(tmp_path / "campaign", steps=10**6, bank_size=3)
     place = campaign_folder(tmp_path / "ws", "small")
     words = ["run", str(file), "-w", str(tmp_path / "ws"), "--executor", "local", "--tracking", "off"]
-    run = forked(command_line, *words, log=tmp_path / "log")
+    run = forked(as_module, "orchestrator", *words, log=tmp_path / "log")
     while not list((tmp_path / "ws").glob("staging/language-adapter/*")):
         assert run.is_alive(), (tmp_path / "log").read_text()
         time.sleep(0.05)
