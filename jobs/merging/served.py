@@ -16,7 +16,7 @@ from jobs.arithmetic.tensors import ComputedTensors, TensorSpec
 from jobs.errors import Fault, InputError, raise_all
 from jobs.merging.merged import Merged
 from jobs.merging.plan import plan_merge
-from jobs.merging.recipe import Linear, WeightedSource
+from jobs.merging.recipe import Linear, PartedSource
 from jobs.merging.sources import Term
 
 
@@ -76,7 +76,7 @@ def _rank(needed: int, asked: int | None, where: str) -> int:
 
 def _summed(adapters: Sequence[Adapter], rank: int | None) -> Merged:
     """All of them with weight 1, on delta W, as LoRA of scaling 1."""
-    sources = tuple(WeightedSource(adapter=adapter.label, weight=1.0) for adapter in adapters)
+    sources = tuple(PartedSource(adapter=adapter.label, weight=1.0) for adapter in adapters)
     recipe = Linear(method="linear", name="served", sources=sources, space="delta", rank=rank)
     return plan_merge(recipe, [Term("source", adapter.label, 1.0, adapter) for adapter in adapters])
 

@@ -120,4 +120,5 @@ def test_fixed_methods_have_nothing_to_search():
         "half",
         "mad-x",
         "tipa",
+        "layer-swapping",
     }
