@@ -37,11 +37,11 @@ resources: {{bank_size: {bank_size}, attempts: 2}}
 """
 
 
-def write_campaign(folder: Path, steps: int = 20, bank_size: int = 0) -> Path:
+def write_campaign(folder: Path, steps: int = 20, bank_size: int = 0, architecture: str = "xlm-roberta") -> Path:
     """Write backbone, data and `campaign.yaml` into `folder`; return the campaign file."""
     data = folder / "data"
     data.mkdir(parents=True)
-    make_backbone(folder / "backbone")
+    make_backbone(folder / "backbone", architecture)
     for number, language in enumerate(("en", "es", "pt", "gl")):
         rng = np.random.default_rng(number)
         for split, count in (("train", 60), ("validation", 20), ("test", 20)):

@@ -5,6 +5,8 @@ import json
 
 import pytest
 from rich.console import Console
+from safetensors.torch import load_file
+from torch.testing import assert_close
 
 from jobs.errors import InputError
 from orchestrator.campaign.load import load_campaign
@@ -234,3 +236,29 @@ def test_a_language_does_not_depend_on_its_bank(plan, tmp_path):
         assert not execute(wanted, store, LocalExecutor(size), lambda event: None, {}).errors
     together, alone = map(losses, stores)
     assert together == pytest.approx(alone, rel=1e-4) and len(alone) == 3
+
+
+def test_a_campaign_on_the_shape_of_mmbert_runs_to_its_report(tmp_path):
+    """ModernBERT, which the `adapters` library has no model of: trained, searched, merged, scored and reported."""
+    plan = plan_campaign(
+        load_campaign(write_campaign(tmp_path / "campaign", steps=4, architecture="modernbert")),
+        References(tmp_path / "cache"),
+    )
+    outcome = run_campaign(plan, RunSettings(tmp_path / "ws", "local", "", "off"), Console(file=io.StringIO()))
+    assert not outcome.summary.errors and outcome.summary.count("succeeded") == len(plan.steps)
+    store = ArtifactStore(tmp_path / "ws")
+    language = {
+        one.spec.language: load_file(store.path(one.key) / "adapter.safetensors")
+        for one in plan.steps
+        if one.job == "language-adapter"
+    }
+    merges = [one for one in plan.steps if one.job == "merge"]
+    for step in merges:
+        weights = read_record(store.path(step.key)).details["weights"]
+        assert sum(weights.values()) == pytest.approx(1)
+        merged = load_file(store.path(step.key) / "adapter.safetensors")
+        for name, value in merged.items():
+            own = {key.removeprefix("language:"): weight for key, weight in weights.items()}
+            wanted = sum(w * language[code][name.replace(".gl.", f".{code}.")] for code, w in own.items())
+            assert_close(value, wanted, rtol=1e-5, atol=1e-6)
+    assert len(merges) == 2 and "Galician" in outcome.report.html.read_text(encoding="utf-8")
