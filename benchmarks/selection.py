@@ -1,6 +1,6 @@
 """Which choice of languages is best? Every adapter of a pool and every pair scored once, then each way of choosing.
 
-    python benchmarks/selection.py                                      the embedded backbone; 10 to 15 core-minutes
+    python benchmarks/selection.py                                      the embedded backbone; 25 core-minutes
     python benchmarks/selection.py --targets gl,uk --pool en,es,ru --steps 20 --task-steps 20 --examples 20
     python benchmarks/selection.py --backbone e5-small --workspace W    the adapters of a finished quickstart-e5
 
