@@ -10,11 +10,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from stacks import stack_of
+from stopped_training import Stop, stops_at
 from tiny_backbone import adapter_model
 from tiny_fleet import TRAINING, Fleet, write_corpus
 from transformers import get_scheduler
 
-from jobs.banks import bank as module
 from jobs.banks import forward_pass
 from jobs.banks.adapter_backends import AdapterBackends
 from jobs.banks.bank import train_languages
@@ -220,24 +220,15 @@ def test_rows_beyond_the_backbone_s_positions_are_refused(fleet):
 
 
 def test_a_stopped_training_goes_on_bit_for_bit(fleet, monkeypatch):
-    monkeypatch.setattr(checkpoint, "SECONDS", 0.0)
-    monkeypatch.setattr(checkpoint, "SHARE", 1e9)
-    monkeypatch.setattr(module, "PROGRESS_SECONDS", 0.0)
     training = _change(gradient_accumulation=2, optimizer_steps=30)
 
-    class Stop(BaseException):
-        pass
-
-    def stop_at_23(name, values):
-        if values["optimizer_step"] == 23:
-            raise Stop
-
+    stop = stops_at(monkeypatch, 23)
     languages = ["ga", "gb", "gc"]
     undisturbed = [fleet.call(language, training, run="undisturbed") for language in languages]
     _train(undisturbed)
     stopped = [fleet.call(language, training, run="stopped") for language in languages]
     with pytest.raises(Stop):
-        _train(stopped, progress=stop_at_23)
+        _train(stopped, progress=stop)
     results = _train(stopped)
     assert all(one.details["resumed_from_step"] >= 22 for one in results.values())
     for first, second in zip(undisturbed, stopped, strict=True):

@@ -9,13 +9,13 @@ import pytest
 import torch
 from injected_fleet import LORA, TRAINING, InjectedFleet
 from safetensors.torch import load_file
+from stopped_training import Stop, stops_at
 from transformers import AutoModelForCausalLM
 
 from jobs.banks import bank as module
 from jobs.banks.bank import train_languages
 from jobs.errors import InputError
 from jobs.spec import Ia3Config, LokrConfig, LoraConfig, PrefixConfig, adapter_dropout
-from jobs.training import checkpoint
 
 IA3 = Ia3Config(("k_proj", "v_proj", "down_proj"), ("down_proj",))
 DROPPED = dataclasses.replace(LORA, dropout=0.2)
@@ -72,24 +72,15 @@ def test_an_adapter_does_not_depend_on_the_size_of_its_bank(llama, adapter):
 
 @pytest.mark.parametrize("adapter", [LORA, IA3], ids=["lora", "ia3"])
 def test_a_stopped_bank_goes_on_bit_for_bit(llama, adapter, monkeypatch):
-    monkeypatch.setattr(checkpoint, "SECONDS", 0.0)
-    monkeypatch.setattr(checkpoint, "SHARE", 1e9)
-    monkeypatch.setattr(module, "PROGRESS_SECONDS", 0.0)
     training = dataclasses.replace(TRAINING, optimizer_steps=12, gradient_accumulation=2, evaluate_every=5)
     kind = type(adapter).__name__
 
-    class Stop(BaseException):
-        pass
-
-    def stop_at_7(name, values):
-        if values["optimizer_step"] == 7:
-            raise Stop
-
+    stop = stops_at(monkeypatch, 7)
     whole = [llama.call(code, adapter, "prefix-lm", f"whole-{kind}", training) for code in ("ga", "gb")]
     _train(whole)
     stopped = [llama.call(code, adapter, "prefix-lm", f"stopped-{kind}", training) for code in ("ga", "gb")]
     with pytest.raises(Stop):
-        _train(stopped, progress=stop_at_7)
+        _train(stopped, progress=stop)
     results = _train(stopped)
     assert all(one.details["resumed_from_step"] >= 6 for one in results.values())
     for first, second in zip(whole, stopped, strict=True):

@@ -9,16 +9,15 @@ import torch
 from headed_fleet import LORA, Headed
 from lone_tasks import trainer_of
 from safetensors.torch import load_file
+from stopped_training import Stop, stops_at
 from tiny_tasks import LENGTH, TASKS, write_rows
 
 from jobs.adapters.adapter import named
 from jobs.adapters.adapterhub import write_adapter
-from jobs.banks import bank as bank_module
 from jobs.banks import task_bank
 from jobs.banks.task_bank import TaskPasses, train_tasks
 from jobs.models.madx_backbone import load_backbone
 from jobs.spec import BottleneckConfig, InitialAdapterSpec, JobCall, TaskAdapterSpec, TrainingConfig
-from jobs.training import checkpoint
 from jobs.training.initial import initial_bottleneck
 
 TRAINING = TrainingConfig(10, 6, 5e-3, max_length=LENGTH, evaluate_every=5, evaluation_examples=12)
@@ -128,17 +127,7 @@ def test_a_task_whose_data_is_broken_ends_alone(world):
 
 
 def test_a_stopped_bank_goes_on_bit_for_bit(world, monkeypatch):
-    monkeypatch.setattr(checkpoint, "SECONDS", 0.0)
-    monkeypatch.setattr(checkpoint, "SHARE", 1e9)
-    monkeypatch.setattr(bank_module, "PROGRESS_SECONDS", 0.0)
-
-    class Stop(BaseException):
-        pass
-
-    def stop(name, values):
-        if name == "2" and values["optimizer_step"] == 7:
-            raise Stop
-
+    stop = stops_at(monkeypatch, 7, "2")
     stopped, whole = calls_of(world, "stopped"), calls_of(world, "whole")
     with pytest.raises(Stop):
         dict(train_tasks(stopped, stop))

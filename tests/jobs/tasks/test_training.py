@@ -7,16 +7,15 @@ import dataclasses
 import pytest
 from lone_tasks import train_task
 from stacks import stack_of
+from stopped_training import Stop, stops_at
 from tiny_fleet import Fleet
 from tiny_tasks import LENGTH, TASKS, write_rows
 
-from jobs.banks import bank
 from jobs.banks.bank import train_languages
 from jobs.errors import InputError
 from jobs.evaluation.madx_evaluator import WarmEvaluator
 from jobs.spec import BottleneckConfig, JobCall, TaskAdapterSpec, TrainingConfig, metric_of
 from jobs.tokens.evaluation_sets import EvaluationSet
-from jobs.training import checkpoint
 
 TRAINING = TrainingConfig(
     optimizer_steps=120,
@@ -81,20 +80,10 @@ def test_the_evaluator_scores_the_saved_directory_as_training_did(fleet, trained
 
 
 def test_a_stopped_training_goes_on_bit_for_bit(fleet, trained, language_adapter, monkeypatch):
-    monkeypatch.setattr(checkpoint, "SECONDS", 0.0)
-    monkeypatch.setattr(checkpoint, "SHARE", 1e9)
-    monkeypatch.setattr(bank, "PROGRESS_SECONDS", 0.0)
-
-    class Stop(BaseException):
-        pass
-
-    def stop_at_70(name, values):
-        if values["optimizer_step"] == 70:
-            raise Stop
-
+    stop = stops_at(monkeypatch, 70)
     call = task_call(fleet, language_adapter, trained[0].name, "stopped")
     with pytest.raises(Stop):
-        train_task(call, stop_at_70)
+        train_task(call, stop)
     result = train_task(call)
     assert result.details["resumed_from_step"] == 70
     for path in sorted(trained[0].output.iterdir()):

@@ -14,12 +14,12 @@ import pytest
 import torch
 import transformers
 from headed_fleet import ALL_TASKS, IA3, LORA, Headed
+from stopped_training import Stop, stops_at
 from tiny_models import make_model
 from tiny_tasks import INFERENCE, LENGTH
 
 from jobs.adapters.formats import read_adapter, write_adapter
 from jobs.adapters.loading_code import headed_loading_code
-from jobs.banks import bank
 from jobs.errors import InputError
 from jobs.files.digest import directory_digest
 from jobs.merging.mixture import mix
@@ -41,7 +41,6 @@ from jobs.spec import (
 )
 from jobs.tasks.heads import head_layers
 from jobs.tokens.batches import collate
-from jobs.training import checkpoint
 from jobs.training.initial import initial_adapter
 
 CLASSES = {
@@ -314,17 +313,7 @@ def test_dropout_of_lora_changes_the_training_and_the_same_call_gives_the_same_b
 
 
 def test_a_stopped_training_goes_on_bit_for_bit(xlmr, monkeypatch):
-    monkeypatch.setattr(checkpoint, "SECONDS", 0.0)
-    monkeypatch.setattr(checkpoint, "SHARE", 1e9)
-    monkeypatch.setattr(bank, "PROGRESS_SECONDS", 0.0)
-
-    class Stop(BaseException):
-        pass
-
-    def stop(name, values):
-        if values["optimizer_step"] == 5:
-            raise Stop
-
+    stop = stops_at(monkeypatch, 5)
     spec = xlmr.spec("qa", steps=8)
     with pytest.raises(Stop):
         xlmr.train("stopped", spec, stop)

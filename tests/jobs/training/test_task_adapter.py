@@ -8,10 +8,10 @@ from adapters import Stack
 from lone_tasks import loss_and_gradient, train_task, trainer_of
 from safetensors.torch import load_file
 from stacks import stack_of
+from stopped_training import Stop, stops_at
 from tiny_backbone import adapter_model
 from tiny_fleet import TASK, Fleet
 
-from jobs.banks import bank
 from jobs.banks.bank import train_languages
 from jobs.errors import InputError
 from jobs.evaluation.madx_evaluator import WarmEvaluator
@@ -24,7 +24,6 @@ from jobs.tasks.heads import HEAD_SITE
 from jobs.tokens.batches import collate
 from jobs.tokens.evaluation_sets import EvaluationSet
 from jobs.tokens.token_labels import token_labels
-from jobs.training import checkpoint
 
 TRAINING = TrainingConfig(
     optimizer_steps=150, batch_size=8, learning_rate=2e-2, max_length=32, evaluate_every=30, evaluation_examples=30
@@ -95,20 +94,10 @@ def test_the_same_call_gives_the_same_bytes(fleet, trained, language_adapter):
 
 
 def test_a_stopped_training_goes_on_bit_for_bit(fleet, trained, language_adapter, monkeypatch):
-    monkeypatch.setattr(checkpoint, "SECONDS", 0.0)
-    monkeypatch.setattr(checkpoint, "SHARE", 1e9)
-    monkeypatch.setattr(bank, "PROGRESS_SECONDS", 0.0)
-
-    class Stop(BaseException):
-        pass
-
-    def stop_at_70(name, values):
-        if values["optimizer_step"] == 70:
-            raise Stop
-
+    stop = stops_at(monkeypatch, 70)
     call = fleet.task_call(language_adapter, TRAINING, run="stopped")
     with pytest.raises(Stop):
-        train_task(call, stop_at_70)
+        train_task(call, stop)
     result = train_task(call)
     assert result.details["resumed_from_step"] == 70
     for name in ("adapter.safetensors", "model_head.safetensors"):
