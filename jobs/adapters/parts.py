@@ -10,6 +10,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 
 PARTS = ("invertible", "lower", "middle", "upper", "attention", "feed-forward")
+# What to do about parts that overlap.
+APART = "take parts by depth (invertible, lower, middle, upper) or by modules (attention, feed-forward)"
 _RANGE = re.compile(r"layers (\d{1,4})-(\d{1,4})")
 _LAYER = re.compile(r"\.(?:layer|layers|h|block|blocks)\.(\d+)\.")
 _ATTENTION = re.compile(r"attn|attention", re.IGNORECASE)

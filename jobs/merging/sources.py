@@ -9,7 +9,7 @@ from pathlib import Path
 
 from jobs.adapters.adapter import Adapter
 from jobs.adapters.formats import read_adapter
-from jobs.adapters.parts import PARTS, in_part, layers_of
+from jobs.adapters.parts import APART, PARTS, in_part, layers_of
 from jobs.arithmetic.combine import average_weights, base_weights
 from jobs.errors import Fault, InputError, raise_all
 from jobs.merging import recipe as recipes
@@ -160,8 +160,7 @@ def with_layers(terms: Sequence[Term]) -> list[Term]:
     for name in names:
         inside = [part for part in named if in_part(name, part, layers)]
         if len(inside) > 1:
-            todo = "take parts by depth (invertible, lower, middle, upper) or by modules (attention, feed-forward)"
-            raise InputError(Fault("parts overlap", "parts", " and ".join(inside), todo))
+            raise InputError(Fault("parts overlap", "parts", " and ".join(inside), APART))
     for part in named:
         if not any(in_part(name, part, layers) for name in names):
             got = f"a {terms[0].adapter.kind} adapter with tensors in {len(layers)} layers, {terms[0].adapter.label}"

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import combinations
 
-from jobs.adapters.parts import overlapping
+from jobs.adapters.parts import APART, overlapping
 from jobs.banks.sharded.deepspeed_config import check_extra
 from jobs.errors import Fault, InputError
 from jobs.files.yaml_document import Document, Location, nearest
@@ -85,8 +85,7 @@ def _parts(campaign: Campaign, document: Document) -> Iterator[Fault]:
     yield from _names_twice(section.parts, document, ("search", "parts"))
     for one, other in combinations(dict.fromkeys(section.parts), 2):
         if overlapping(one, other):
-            todo = "take parts by depth (invertible, lower, middle, upper) or by modules (attention, feed-forward)"
-            yield Fault("parts overlap", where, f"{one} and {other}", todo)
+            yield Fault("parts overlap", where, f"{one} and {other}", APART)
     if section.space is not None:
         todo = "leave `space` out: parts have lambdas, between two adapters at a time"
         yield Fault("weights of several languages are not searched by part", where, section.space.kind, todo)

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from jobs.adapters.parts import PARTS, is_part
 from jobs.data.cldr import covered_languages
 from jobs.errors import Fault, InputError
-from jobs.files.yaml_document import nearest
+from jobs.merging.recipe import Part
 from jobs.spec import Method as Rule
 from jobs.spec import StrategyName
 from orchestrator.campaign.adapters import ForeignAdapterSection, LanguageAdapterSection, TaskAdapterSection
@@ -72,13 +71,6 @@ class SpaceSection(StrictModel):
         return self
 
 
-def _part(text: str) -> str:
-    if not is_part(text):
-        raise ValueError(f"no such part; {nearest(text, [*PARTS, 'layers 0-3'])}")
-    return text
-
-
-Part = Annotated[str, AfterValidator(_part)]
 # What candidates are judged by.
 Judge = Literal["labels", "text"]
 Judges = Annotated[

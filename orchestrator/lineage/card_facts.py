@@ -80,8 +80,8 @@ def rule_facts(details: Mapping[str, Any]) -> Facts:
         (f"weights, {part}", ", ".join(f"{w:g} {key}" for key, w in own.items())) for part, own in parts.items()
     ]
     if method == "task_arithmetic":
-        parts = (f"{weight:g} · (theta_{key} − theta_pre)" for key, weight in weights.items())
-        return [("theta", " + ".join(["theta_pre", *parts])), ("method", method), *options]
+        changes = (f"{weight:g} · (theta_{key} − theta_pre)" for key, weight in weights.items())
+        return [("theta", " + ".join(["theta_pre", *changes])), ("method", method), *options]
     return [
         ("weights", ", ".join(f"{weight:g} {key}" for key, weight in weights.items())),
         ("method", method),
