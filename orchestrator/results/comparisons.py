@@ -205,8 +205,7 @@ def _unknown(found: Interval, unit: str) -> str:
         return ""
     if found.units == 1:
         return f"no interval: one {unit}"
-    alike = "differ alike" if found.differing else "are the same"
-    return f"no interval: all {found.units} {unit}s {alike}"
+    return f"no interval: all {unit}s differ alike" if found.differing else "no interval: all alike"
 
 
 def _statistics(

@@ -79,7 +79,8 @@ class FoldChoice:
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """A finished search on validation data. `found_at`: the evaluation (from 1) that first saw the winner.
+    """A finished search on validation data. `found_at`: the evaluation (from 1) that first saw the winner. `seconds`:
+    of scoring, all workers and runs together, without waiting.
 
     `winner_pair`, `winner_lambda`: where on its line the winner lies; of one with weights by part, the best with one
     lambda. `line_mean`: the score there. `lambdas`: by part, where the winner has such.
@@ -173,7 +174,7 @@ def search_of(record: Record, mode: str, candidates: list[dict[str, Any]], winne
         evaluations=int(record.details.get("evaluations", len(candidates))),
         found_at=best + 1,
         examples=int(record.details.get("examples", 0)),
-        seconds=float(record.provenance.get("seconds", 0.0)),
+        seconds=float(cost.get("seconds", record.provenance.get("seconds", 0.0))),
         curves=_curves(candidates),
         best_so_far=tuple(so_far),
         strategy=cost.get("strategy", "grid"),

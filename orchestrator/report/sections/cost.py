@@ -47,7 +47,7 @@ def cost_section(inputs: ReportInputs, results: Sequence[Result]) -> Section:
     titles = columns(["Job"], ("Steps", "Done", "Run last time", "Reused", "Compute time", "Share"))
     note = Paragraph(
         "Compute time is what the steps took when they were made, whichever run made them; steps trained together "
-        "or searched together share the time that they took together.",
+        "share the time that they took together.",
         "note",
     )
     blocks: list[Block] = [note, Table("", titles, tuple(rows), everything)]
@@ -70,7 +70,8 @@ def _cost_row(inputs: ReportInputs, job: str, keys: Sequence[str], total: float)
     return row(job, *(f"{n:,}" for n in numbers), duration(seconds), share)
 
 
-# Jobs whose steps may share a process: a bank's, and the searches of one Tune run. They have one start then.
+# Jobs whose steps may share a process: a bank's, and the searches of one Tune run. They have one start then. A search
+# that says what its workers did says it of itself alone.
 _TOGETHER = ("language-adapter", "task-adapter", "search")
 
 
@@ -79,6 +80,9 @@ def _computed(records: Iterable[Record]) -> float:
     taken: dict[tuple[str, str, str], float] = {}
     for record in records:
         facts = record.provenance
+        if record.job == "search" and (work := facts.get("work")):
+            taken[record.job, "", record.key] = sum(float(piece["seconds"]) for piece in work)
+            continue
         start = facts.get("started") if record.job in _TOGETHER else None
         run = (record.job, str(facts.get("host")), start or record.key)
         taken[run] = max(taken.get(run, 0.0), float(facts.get("seconds", 0.0)))

@@ -181,7 +181,8 @@ def _sureness(metric: str, gain: Gain) -> str:
     parts += (
         [f"seeds\u00a0{interval(metric, gain.seeds_low, gain.seeds_high)}"] if not math.isnan(gain.seeds_low) else []
     )
-    parts += [f"only {counted(gain.differing, unit)} differ"] if gain.units and gain.differing < _FEW else []
+    if gain.units and gain.differing < _FEW:
+        parts.append(f"only {counted(gain.differing, unit)} {'differs' if gain.differing == 1 else 'differ'}")
     return "; ".join(parts)
 
 

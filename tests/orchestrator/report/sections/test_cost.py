@@ -21,9 +21,10 @@ def inputs(tmp_path_factory) -> ReportInputs:
     return read_inputs(make_workspace(tmp_path_factory.mktemp("cost") / "w").workspace, CAMPAIGN)
 
 
-def record(key: str, started: str, seconds: float, host: str = "one") -> Record:
+def record(key: str, started: str, seconds: float, host: str = "one", work: tuple[float, ...] = ()) -> Record:
     job, _, name = key.partition("/")
     facts = {"started": started, "seconds": seconds, "host": host}
+    facts |= {"work": [{"seconds": part} for part in work]} if work else {}
     return Record(key, job, name, "f" * 64, {"spec": {}}, {}, {}, {}, {}, {}, facts)
 
 
@@ -37,6 +38,9 @@ MADE = [
     # Two searches of one Tune run.
     record("search/a", "10:30", 20.0),
     record("search/b", "10:30", 22.0),
+    # Two of another, which say what their workers did beside each other in two runs: waiting is no computing.
+    record("search/c", "11:00", 900.0, work=(3.0, 2.0)),
+    record("search/d", "11:00", 950.0, work=(4.0,)),
     # Warm workers beside each other begin in one millisecond, and share nothing.
     record("evaluation/a", "10:40", 1.0),
     record("evaluation/b", "10:40", 2.0),
@@ -48,8 +52,21 @@ def test_steps_that_were_made_together_share_their_time_and_all_others_add_up(in
     made = dataclasses.replace(inputs, steps=keys, records={one.key: one for one in MADE})
     (table,) = (block for block in cost_section(made, ()).blocks if isinstance(block, Table))
     times = {row[0].text: row[5].text for row in (*table.rows, table.total)}
-    assert times == {"language-adapter": "26.0 s", "search": "22.0 s", "evaluation": "3.0 s", "all": "51.0 s"}
-    assert [row[6].text for row in table.rows] == ["51%", "43%", "6%"]
+    assert times == {"language-adapter": "26.0 s", "search": "31.0 s", "evaluation": "3.0 s", "all": "1 min 00 s"}
+    assert [row[6].text for row in table.rows] == ["43%", "52%", "5%"]
+
+
+def test_the_time_of_a_search_is_that_of_its_scoring_without_what_it_waited(inputs):
+    made = dict(inputs.records)
+    keys = [key for key in made if key.startswith("search/")]
+    for place, key in enumerate(keys):
+        one = made[key]
+        cost = {"seconds": 10.0 + place}
+        made[key] = dataclasses.replace(
+            one, details={**one.details, "cost": cost}, provenance={**one.provenance, "seconds": 5000.0}
+        )
+    searches = [result.search for result in campaign_results(dataclasses.replace(inputs, records=made))]
+    assert {one.key: one.seconds for one in searches if one} == {key: 10.0 + at for at, key in enumerate(keys)}
 
 
 def test_the_verdict_on_a_search_stands_beside_the_interval_that_it_rests_on(inputs):
