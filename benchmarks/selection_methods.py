@@ -14,9 +14,15 @@ from selection_world import World
 
 from jobs.files.atomic import write_text
 from orchestrator.campaign.comparisons import RelatedSection, ZeroShotSection
+from orchestrator.cli.relatedness import FEW_STEPS
 from orchestrator.plan.related_languages import related_languages
 from orchestrator.plan.text_source import TextPlaces, neighbour_distances
-from orchestrator.results.adapter_distances import languages_measured, loss_distances, vector_distances
+from orchestrator.results.adapter_distances import (
+    few_step_distances,
+    languages_measured,
+    loss_distances,
+    vector_distances,
+)
 from orchestrator.results.inputs import read_inputs
 from search_spaces.relatedness.codes import MACRO_OF, resolve_language
 from search_spaces.relatedness.distance_tables import table_text
@@ -40,7 +46,7 @@ def methods(world: World, count: int) -> Iterator[tuple[str, Callable[[], dict[s
         yield by, partial(_chosen, world, by, "uriel", needs="URIEL")
     for by in TEXTS:
         yield by, partial(_chosen, world, by, "uriel", needs="the target's text")
-    for by in ("neighbours", "loss", "vectors"):
+    for by in ("neighbours", "loss", "vectors", "few-steps"):
         yield by, partial(_measured, world, by, count)
     yield PEER, partial(_lang2vec, world)
 
@@ -90,6 +96,10 @@ def _measured(world: World, by: str, count: int) -> dict[str, Any]:
     elif by == "loss":
         texts = {target: data for target in targets if (data := places.first(target, count)) is not None}
         distances = loss_distances(inputs, texts, pool, backbone, references.cache)
+    elif by == "few-steps":
+        every = {code: places.first(code, count) for code in dict.fromkeys((*targets, *pool))}
+        distances = few_step_distances(inputs, every, targets, FEW_STEPS, backbone, references.cache)
+        needs, unlabelled = f"the target's text, {FEW_STEPS} optimizer steps", 0.0
     else:
         targets = tuple(target for target in targets if target in languages_measured(inputs))
         if not targets:

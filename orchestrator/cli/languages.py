@@ -14,7 +14,7 @@ import typer
 from jobs.errors import Fault, InputError
 from jobs.files.atomic import write_text
 from orchestrator.cli.options import HERE, Workspace, console, looked_at, path_option
-from orchestrator.cli.relatedness import FIRST_TEXTS, Asked
+from orchestrator.cli.relatedness import FEW_STEPS, FIRST_TEXTS, Asked
 from orchestrator.plots.language_map import draw_map
 from search_spaces.relatedness.codes import resolve_language, resolve_languages
 from search_spaces.relatedness.distance_tables import table_text
@@ -36,7 +36,7 @@ def related(
         str,
         typer.Option(
             help="distance, several with +, mixed, or all; of texts: overlap, characters; of a model: neighbours; of "
-            "a campaign's adapters: loss, vectors"
+            "a campaign's adapters: loss, vectors; of a few of its optimizer steps on each text: few-steps"
         ),
     ] = "syntactic",
     source: Annotated[str, typer.Option(help="uriel, urielplus, or the file of a table of distances")] = "uriel",
@@ -49,8 +49,13 @@ def related(
     ] = "",
     backbone: Annotated[str, typer.Option(help="whose pieces, states or losses, a name or a directory")] = "embedded",
     workspace: Workspace = HERE,
-    campaign: Annotated[str, typer.Option(help="loss, vectors: the campaign whose adapters are asked")] = "",
-    texts: Annotated[int, typer.Option(min=1, help="neighbours, loss: the first so many texts")] = FIRST_TEXTS,
+    campaign: Annotated[
+        str, typer.Option(help="loss, vectors, few-steps: the campaign whose adapters or settings are taken")
+    ] = "",
+    texts: Annotated[
+        int, typer.Option(min=1, help="neighbours, loss, few-steps: the first so many texts")
+    ] = FIRST_TEXTS,
+    steps: Annotated[int, typer.Option(min=2, help="few-steps: how many")] = FEW_STEPS,
     layer: Annotated[int, typer.Option(min=0, help="neighbours: the layer; 0: two thirds of the depth")] = 0,
     out: Annotated[
         Path | None, path_option("--out", "-o", purpose="a table of these distances, for `related.source` to take")
@@ -61,8 +66,8 @@ def related(
     if out is not None:
         _check_out(out, by)
     kind = by.split("+")[0].strip()
-    asked = Asked(by, text, corpora, backbone, campaign, texts, layer)
-    rankings = []
+    asked = Asked(by, text, corpora, backbone, campaign, texts, layer, steps)
+    rankings, sources = [], {}
     with looked_at(workspace) if campaign or kind in (*TEXT_KINDS, *MODEL_KINDS) else _nowhere() as place:
         if not codes:
             codes = asked.languages(place) if campaign else _covered_but(targets)
@@ -76,9 +81,10 @@ def related(
             else:
                 found = distance_source(source, (one, *codes))
             rankings.append(rank(one, codes, by, found))
+            sources[rankings[-1].target.code] = _source(rankings[-1], found)
             console.print(related_table(rankings[-1]))
     if out is not None:
-        write_text(out, table_text(_rows(rankings)))
+        write_text(out, table_text(_rows(rankings), sources))
         console.print(f"table: {out}, for a campaign: related: {{by: {by}, source: {out}}}", soft_wrap=True)
 
 
@@ -99,6 +105,12 @@ def _rows(rankings: Sequence[Ranking]) -> Iterator[tuple[str, str, str, float]]:
     for ranking in rankings:
         for one in ranking.related:
             yield from ((ranking.target.code, one.code, kind, value) for kind, value in one.by_kind)
+
+
+def _source(ranking: Ranking, found: DistanceSource) -> str:
+    """What a target's distances were made from."""
+    remarks = (note for kind in ranking.kinds for note in found.remarks(kind, ranking.target))
+    return "; ".join((ranking.source, *dict.fromkeys(remarks)))
 
 
 def _covered_but(targets: Sequence[str]) -> list[str]:

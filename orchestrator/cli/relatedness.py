@@ -19,12 +19,14 @@ if TYPE_CHECKING:
     from orchestrator.results.inputs import ReportInputs
 
 FIRST_TEXTS = 200  # of each language, for measures that a model makes
+FEW_STEPS = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
     """A measure and what it is of: `text` the target's file, `corpora` the pattern of the others' ("": the CLDR), whose
-    `backbone`, the `campaign` whose adapters are compared, `count` texts of each language, a `layer`.
+    `backbone`, the `campaign` whose adapters are compared, `count` texts of each language, a `layer`, and optimizer
+    `steps`.
     """
 
     by: str
@@ -34,6 +36,7 @@ class Asked:
     campaign: str = ""
     count: int = FIRST_TEXTS
     layer: int = 0
+    steps: int = FEW_STEPS
 
     def text_distances(self, target: str, pool: Sequence[str], workspace: Path) -> TextDistances:
         """Distances of target and pool by their texts. Raises InputError for texts that cannot be read, and a target's
@@ -56,13 +59,17 @@ class Asked:
     def model_distances(self, targets: Sequence[str], pool: Sequence[str], workspace: Path) -> ModelDistances:
         """Distances of each target to the pool by a model. Raises InputError for missing texts and adapters."""
         from orchestrator.plan.text_source import neighbour_distances
-        from orchestrator.results.adapter_distances import loss_distances, vector_distances
+        from orchestrator.results.adapter_distances import few_step_distances, loss_distances, vector_distances
 
         if self.by == "vectors":
             return vector_distances(self._inputs(workspace), targets, pool)
         places, backbone = self._places(targets, workspace)
         if self.by == "neighbours":
             found = neighbour_distances(targets, pool, places, backbone, self.count, self.layer)
+        elif self.by == "few-steps":
+            inputs, cache = self._inputs(workspace), workspace / "cache"
+            all_texts = {code: places.first(code, self.count) for code in dict.fromkeys((*targets, *pool))}
+            found = few_step_distances(inputs, all_texts, targets, self.steps, backbone, cache)
         else:
             texts = {target: data for target in targets if (data := places.first(target, self.count)) is not None}
             found = loss_distances(self._inputs(workspace), texts, pool, backbone, workspace / "cache")

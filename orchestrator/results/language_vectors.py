@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -69,19 +69,10 @@ def language_vectors(inputs: ReportInputs, cache: Path) -> LanguageVectors | Non
 
 def measure(inputs: ReportInputs, adapters: Mapping[str, Record]) -> LanguageVectors:
     """Read the adapters of `adapters` (language -> record), one tensor of all languages at a time."""
-    files = [_weights(inputs, record.key) for record in adapters.values()]
-    bases = {record.inputs["theta_pre"] for record in adapters.values()}
-    if len(bases) != 1:
-        raise InputError(Fault("language vectors need one theta_pre for all languages", got=", ".join(sorted(bases))))
-    differences = _Differences(files, _weights(inputs, bases.pop()))
-    gram = np.zeros((len(files), len(files)))
-    size = 0
-    for name in differences.names:
-        rows = differences.rows(name)
-        gram += rows @ rows.T
-        size += rows.shape[1]
-    norms = np.sqrt(np.diag(gram))
-    scale = np.where(norms > 0, norms, 1.0)
+    files = [_weights(inputs.store.fetch(record.key)) for record in adapters.values()]
+    differences = _Differences(files, _weights(inputs.store.fetch(start_of(adapters))))
+    gram, size = differences.products()
+    norms, scale = _norms(gram)
     rms = scale / math.sqrt(size)
     edges = np.linspace(-REACH, REACH, BINS + 1)
     counts = np.zeros((len(files), BINS))
@@ -100,6 +91,27 @@ def measure(inputs: ReportInputs, adapters: Mapping[str, Record]) -> LanguageVec
         near_zero=tuple((near / size).tolist()),
         beyond=tuple((1 - counts.sum(axis=1) / size).tolist()),
     )
+
+
+def start_of(adapters: Mapping[str, Record]) -> str:
+    """The key of the theta_pre that all `adapters` started from. Raises InputError where they did not share one."""
+    bases = {record.inputs["theta_pre"] for record in adapters.values()}
+    if len(bases) != 1:
+        raise InputError(Fault("language vectors need one theta_pre for all languages", got=", ".join(sorted(bases))))
+    return bases.pop()
+
+
+def vector_cosines(adapters: Sequence[Path], theta_pre: Path) -> NDArray[np.float64]:
+    """[n, n] cosines of theta - theta_pre of adapter directories; 0 with a vector that is zero."""
+    gram, _ = _Differences([_weights(folder) for folder in adapters], _weights(theta_pre)).products()
+    _, scale = _norms(gram)
+    return np.asarray(gram / np.outer(scale, scale))
+
+
+def _norms(gram: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Of vectors with these inner products [n, n], and the same to divide by: 1 for those that are zero."""
+    norms = np.sqrt(np.diag(gram))
+    return norms, np.where(norms > 0, norms, 1.0)
 
 
 class _Differences:
@@ -124,9 +136,17 @@ class _Differences:
         )
         return np.stack(others) - base
 
+    def products(self) -> tuple[NDArray[np.float64], int]:
+        """Inner products [adapters, adapters] over all tensors, and the number of elements of each."""
+        gram, size = np.zeros((len(self._opened) - 1,) * 2), 0
+        for name in self.names:
+            rows = self.rows(name)
+            gram += rows @ rows.T
+            size += rows.shape[1]
+        return gram, size
 
-def _weights(inputs: ReportInputs, key: str) -> Path:
-    folder = inputs.store.fetch(key)
+
+def _weights(folder: Path) -> Path:
     name = weights_file({file.name for file in folder.iterdir()})
     if not name:
         raise InputError(Fault("the adapter has no weights", str(folder)))

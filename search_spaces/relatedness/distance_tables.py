@@ -11,7 +11,7 @@ import csv
 import hashlib
 import io
 import zipfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -130,10 +130,15 @@ def _written(language: Language) -> str:
     return "-".join(language.key)
 
 
-def table_text(rows: Iterable[tuple[str, str, str, float]]) -> str:
-    """A text table of (a, b, kind, distance), as `load_precomputed` reads it."""
-    lines = ("\t".join((a, b, kind, repr(float(distance)))) for a, b, kind, distance in rows)
-    return "\n".join(("\t".join(COLUMNS), *lines)) + "\n"
+def table_text(rows: Iterable[tuple[str, str, str, float]], sources: Mapping[str, str] | None = None) -> str:
+    """A text table of (a, b, kind, distance), as `load_precomputed` reads it.
+
+    `sources`: what the distances of `a` were made from, in a column of its own that nothing is computed by.
+    """
+    known = {a: " ".join(source.split()) for a, source in (sources or {}).items()}
+    lines = ((a, b, kind, repr(float(distance)), *((known[a],) if known else ())) for a, b, kind, distance in rows)
+    head = (*COLUMNS, "source") if known else COLUMNS
+    return "\n".join("\t".join(line) for line in (head, *lines)) + "\n"
 
 
 def _empty(n: int) -> NDArray[np.float64]:

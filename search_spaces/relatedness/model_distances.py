@@ -20,9 +20,10 @@ MODEL_KINDS = {
     "neighbours": "nearest tokens in the frozen backbone (NN-Rank, arXiv 2510.03202)",
     "loss": "language-model loss of the target's text under each language's adapter",
     "vectors": "cosine of the adapters' vectors",
+    "few-steps": "cosine of the vectors of adapters after a few optimizer steps on each language's text",
 }
 # Kinds that are of a target to a language, not of two languages to each other.
-DIRECTED = ("neighbours", "loss")
+DIRECTED = ("neighbours", "loss", "few-steps")
 NEIGHBOURS = 5  # of each token, as the authors' code has it
 
 

@@ -78,6 +78,18 @@ def test_a_measured_table_is_read_back_to_the_last_digit_and_in_its_direction(tm
     assert nearest("gl", ["pt", "es"], "loss", source=source).chosen[0].code == "pt"
 
 
+def test_a_table_says_what_its_distances_were_made_from(tmp_path):
+    rows = [("gl", "pt", "few-steps", 0.25), ("ca", "pt", "few-steps", 0.5)]
+    text = table_text(rows, {"gl": "10 steps\ton a text", "ca": "20 steps"})
+    assert text.splitlines()[0].split("\t") == ["a", "b", "kind", "distance", "source"]
+    assert [line.split("\t")[-1] for line in text.splitlines()[1:]] == ["10 steps on a text", "20 steps"]
+    (table := tmp_path / "measured.tsv").write_text(text)
+    source = load_precomputed(table, ["gl", "ca", "pt"])
+    languages = resolve_languages(["gl", "ca", "pt"])
+    assert source.matrix("few-steps", languages, languages)[:2, 2].tolist() == [0.25, 0.5]
+    assert np.isnan(source.matrix("few-steps", languages, languages)[2, 0]), "nothing said of Portuguese as a target"
+
+
 def test_written_forms_of_one_language_have_rows_of_their_own(tmp_path):
     table = tmp_path / "measured.tsv"
     table.write_text(table_text([("ja", "zh", "loss", 0.2), ("ja", "zh_Hant", "loss", 0.1)]))
