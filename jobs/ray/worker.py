@@ -66,6 +66,10 @@ class WarmWorker:
             scores = self._worker.score(self._searches[call.name], mixture, share, objective)
         return replace(scores, work=watch.stretch())
 
+    def trial(self, call: JobCall[SearchSpec], mixture: Mixture, share: float, objective: str = "") -> dict[str, Any]:
+        """`score` as the result of a Tune trial, its first and last."""
+        return {"scores": self.score(call, mixture, share, objective), "done": True}
+
     def _stopwatch(self) -> Stopwatch:
         starting, self._starting = self._starting, 0.0
         return Stopwatch(starting)

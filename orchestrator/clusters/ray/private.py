@@ -52,6 +52,21 @@ def check_token(address: str) -> None:
     ray._raylet.GcsClient(address=address)
 
 
-def keep_an_actor(tune_controller: Any, request: Any) -> None:
-    """Have Tune keep one idle actor more for trials that ask for `request`; `tune_controller`: what schedulers get."""
-    tune_controller._tune_controller._actor_cache.increase_max(request)
+def manage_resources(tune_controller: Any, resources: Any) -> None:
+    """Have Tune take what trials run on from `resources`, a ResourceManager; `tune_controller`: what schedulers get.
+
+    Before any trial has asked for some; once more is no change. From then on what an actor's call fails by, such as a
+    node that is out of memory, is a failure of its trial, which may be tried again: by itself Tune knows two kinds, as
+    its own actors wrap all others.
+    """
+    actors = tune_controller._tune_controller._actor_manager
+    if actors._resource_manager is resources:
+        return
+    actors._resource_manager, fail = resources, actors._actor_task_failed
+    known = (ray.exceptions.RayActorError, ray.exceptions.RayTaskError)
+
+    def failed(tracked_actor_task: Any, exception: Exception) -> None:
+        told = exception if isinstance(exception, known) else ray.exceptions.RayActorError(error_msg=str(exception))
+        fail(tracked_actor_task, told)
+
+    actors._actor_task_failed = failed

@@ -1,61 +1,28 @@
-"""Search steps as one Ray Tune run: thin trials that ask warm workers for scores. No barrier between candidates."""
+"""Search steps as one Ray Tune run, whose trials run on warm workers. No barrier between candidates."""
 
 from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import ray
 from ray import tune
 from ray.tune import CheckpointConfig, FailureConfig, RunConfig, TuneConfig
-from ray.tune.experiment import Trial as TuneTrial
-from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
-from jobs.spec import JobCall, SearchSpec
-from orchestrator.clusters.ray.private import keep_an_actor
+from orchestrator.execution.ray.lent_workers import LendingScheduler, LentWorkers
 from orchestrator.search.session import Session
 from search_spaces.strategies.strategy import Trial
 
 # Told after each trial, and once more, with True, when a search is over.
 OnTrial = Callable[[Session, bool], None]
-# A trial only waits for a warm worker. It must not ask for any CPU: the workers may hold them all.
-TRIAL_MEMORY = 2**20
 FINISHED: str = Searcher.FINISHED
 
 
 class CandidateTrial(tune.Trainable):
-    """One candidate: its mixture goes to a warm worker, validation scores per seed come back."""
-
-    @classmethod
-    def default_resource_request(cls, config: dict[str, Any]) -> tune.PlacementGroupFactory:
-        """Next to nothing, and for each worker another amount: Tune hands actors on among equal requests alone."""
-        return tune.PlacementGroupFactory([{"memory": TRIAL_MEMORY + config["worker"]}])
-
-    def setup(self, config: dict[str, Any], calls: Mapping[str, JobCall[SearchSpec]], workers: Sequence[Any]) -> None:
-        """`calls`: search key -> call; `workers`: handles of warm workers."""
-        self._calls, self._workers = calls, workers
-
-    def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Take the next candidate without a new process."""
-        self.config = new_config
-        return True
-
-    def step(self) -> dict[str, Any]:
-        """Score the candidate; the trial is done."""
-        search, worker, trial = (self.config[name] for name in ("search", "worker", "trial"))
-        asked = (self._calls[search], trial.candidate.mixture, trial.share, trial.objective)
-        scores = ray.get(self._workers[worker].score.remote(*asked))
-        return {"scores": scores, "done": True}
-
-    def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """Nothing to keep: the trial log holds the scores."""
-
-    def load_checkpoint(self, checkpoint: Any) -> None:
-        """Nothing to load."""
+    """One candidate, as Tune knows a trial: its mixture goes to a warm worker, validation scores per seed come back."""
 
 
 def _never() -> bool:
@@ -165,42 +132,15 @@ class SessionSearcher(Searcher):
             self._on_trial(session, True)
 
 
-class ActorReusingScheduler(FIFOScheduler):  # type: ignore[misc]
-    """First in, first out; Tune keeps one idle actor for each worker.
-
-    By itself Tune stops the actor of a finished trial unless another trial of equal resources waits at that moment, and
-    a free actor takes over a trial whose own actor is just starting, which is then killed. With trials shorter than the
-    start of a process that came to 187 processes for 200 trials of two workers.
-    """
-
-    def __init__(self) -> None:
-        """No worker has had a trial yet."""
-        super().__init__()
-        self._kept: set[tune.PlacementGroupFactory] = set()
-
-    def on_trial_add(self, tune_controller: Any, trial: TuneTrial) -> None:
-        """Keep an actor for the requests of this trial from now on."""
-        super().on_trial_add(tune_controller, trial)
-        request = trial.placement_group_factory
-        if request not in self._kept:
-            self._kept.add(request)
-            keep_an_actor(tune_controller, request)
-
-    def choose_trial_to_run(self, tune_controller: Any) -> TuneTrial | None:
-        """No preference: Tune starts what is pending in its order, and need not look through all trials each time."""
-        return None
-
-
 def _directory(trial: Any) -> str:
     """Tune would write the whole mixture into the name."""
     return str(trial.trial_id)
 
 
 def run_searches(sessions: Sequence[Session], workers: Sequence[Any], on_trial: OnTrial, tuning: Tuning) -> int:
-    """Bring all searches to their end; blocks. See `OnTrial`. Returns in how many processes trials waited.
+    """Bring all searches to their end; blocks. See `OnTrial`. Returns how many trials there were.
 
-    These are as many as workers that had trials, unless some died. Raises RuntimeError when a trial failed more often
-    than `tuning.attempts`.
+    Raises RuntimeError when one failed more often than `tuning.attempts`.
     """
     asker = SessionSearcher(sessions, len(workers), on_trial, tuning.shutting_down)
     if asker.over:
@@ -209,12 +149,11 @@ def run_searches(sessions: Sequence[Session], workers: Sequence[Any], on_trial: 
     # There are no files of trials to analyse at the end: the trial logs are what is kept.
     logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.ERROR)
     tuner = tune.Tuner(
-        tune.with_parameters(CandidateTrial, calls=calls, workers=list(workers)),
+        CandidateTrial,
         tune_config=TuneConfig(
             search_alg=asker,
-            scheduler=ActorReusingScheduler(),
+            scheduler=LendingScheduler(LentWorkers(calls, workers)),
             num_samples=-1,
-            reuse_actors=True,
             max_concurrent_trials=len(workers),
             trial_dirname_creator=_directory,
         ),
@@ -230,4 +169,4 @@ def run_searches(sessions: Sequence[Session], workers: Sequence[Any], on_trial: 
     failed = [result.error for result in results if result.error is not None]
     if failed:
         raise RuntimeError(f"{len(failed)} trials failed; the first: {failed[0]}")
-    return len({(result.metrics.get("hostname"), result.metrics.get("pid")) for result in results if result.metrics})
+    return len(results)

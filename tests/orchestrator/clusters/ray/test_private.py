@@ -13,10 +13,14 @@ import pytest
 import ray
 from ray._private import auto_init_hook, ray_constants, services
 from ray._raylet import GcsClient
+from ray.air.execution._internal import RayActorManager
+from ray.air.execution._internal.tracked_actor_task import TrackedActorTask
+from ray.air.execution.resources import ResourceRequest
+from ray.exceptions import OutOfMemoryError, RayActorError
 from ray.tune.execution import tune_controller
-from ray.tune.utils.object_cache import _ObjectCache
 
 from orchestrator.clusters.ray import private
+from orchestrator.execution.ray.lent_workers import LentWorkers
 
 CHECKED = "2.60.0"
 ROOT = Path(__file__).parents[4]
@@ -25,7 +29,7 @@ ROOT = Path(__file__).parents[4]
 def test_ray_is_the_version_that_was_checked():
     assert ray.__version__ == CHECKED and f"=={CHECKED}" in (ROOT / "pyproject.toml").read_text(), (
         f"Ray {ray.__version__} is new: read again what ray.init binds to (ray_constants.ENABLE_RAY_CLUSTER), who reads "
-        "auto_init_hook.enable_auto_connect and TUNE_DISABLE_AUTO_INIT, and TuneController._actor_cache; let the other "
+        "auto_init_hook.enable_auto_connect and TUNE_DISABLE_AUTO_INIT, and RayActorManager; let the other "
         "tests here pass, then raise CHECKED"
     )
 
@@ -67,11 +71,24 @@ def test_requests_carry_the_token_where_one_is_used(mode, expected):
     assert told.stdout.strip().lower() == str(expected).lower()
 
 
-def test_tune_keeps_an_actor_more():
-    cache = _ObjectCache(may_keep_one=True)
-    private.keep_an_actor(tune_controller.TrialRunnerWrapper(SimpleNamespace(_actor_cache=cache), None), "request")
-    assert cache.total_max_objects == 1
-    assert "self._actor_cache = _ObjectCache(" in inspect.getsource(tune_controller.TuneController.__init__)
+def test_tune_takes_resources_from_us_and_knows_every_failure_of_a_call():
+    ours, failed = LentWorkers({}, []), []
+    manager = RayActorManager(LentWorkers({}, []))
+    controller = tune_controller.TrialRunnerWrapper(SimpleNamespace(_actor_manager=manager), None)
+    for _ in range(2):
+        private.manage_resources(controller, ours)
+    request = ResourceRequest([{"CPU": 1}])
+    for error in (OutOfMemoryError("killed"), RayActorError(error_msg="dead")):
+        actor = manager.add_actor(object, {}, request, on_error=lambda actor, error: failed.append(("actor", error)))
+        manager._live_actors_to_ray_actors_resources[actor] = None, ours.acquire_resources(request)
+        task = TrackedActorTask(actor, on_error=lambda actor, error: failed.append(("task", error)))
+        manager._actor_task_failed(tracked_actor_task=task, exception=error)
+    assert [(of, "killed" in str(error)) for of, error in failed] == [
+        ("actor", True), ("task", True), ("actor", False), ("task", False)
+    ]  # fmt: skip
+    assert all(isinstance(error, RayActorError) for _, error in failed) and manager._resource_manager is ours
+    made = inspect.getsource(tune_controller.TuneController.__init__)
+    assert "self._actor_manager = RayActorManager(resource_manager=resource_manager)" in made
 
 
 def test_the_loggers_that_are_silenced_are_modules():
@@ -79,6 +96,6 @@ def test_the_loggers_that_are_silenced_are_modules():
 
 
 def test_no_other_file_uses_what_ray_keeps_to_itself():
-    inside = re.compile(r"\bray\.(\w+\.)*_(?!_)|_tune_controller\b.*_actor_cache|from ray import _")
+    inside = re.compile(r"\bray\.(\w+\.)*_(?!_)|_tune_controller\b.*\._actor_manager|from ray import _")
     users = [file for folder in ("orchestrator", "jobs", "search_spaces") for file in (ROOT / folder).rglob("*.py")]
     assert [file for file in users if inside.search(file.read_text())] == [Path(private.__file__)]

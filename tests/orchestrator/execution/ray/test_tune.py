@@ -2,7 +2,9 @@
 
 import os
 import random
+from contextlib import suppress
 
+import psutil
 import pytest
 import ray
 
@@ -51,10 +53,13 @@ def scores(mixture, share, objective=""):
 
 
 class Scorer:
-    """Scores by a formula what a warm worker scores by forward passes."""
+    """Scores by a formula what a warm worker scores by forward passes; fails once where the call's folder asks for it."""
 
-    def score(self, call, mixture, share, objective):
-        return scores(mixture, share, objective)
+    def trial(self, call, mixture, share, objective):
+        with suppress(FileNotFoundError):
+            (call.output / "fail").unlink()
+            raise OSError("the disk is full")
+        return {"scores": scores(mixture, share, objective), "done": True}
 
 
 @pytest.fixture(scope="module")
@@ -133,14 +138,43 @@ def test_searches_share_workers_and_one_that_fails_harms_no_other(workers, tmp_p
     }
 
 
-def test_one_tune_run_finds_what_one_process_finds(workers, tmp_path):
+def test_one_tune_run_finds_what_one_process_finds_and_starts_no_process(workers, tmp_path):
     calls = [make_call(tmp_path / "ray", strategy.name, space, strategy) for space, strategy in SEARCHES]
-    over = Concluded()
+    over, before, seen = Concluded(), processes(), set()
+
+    def on_trial(session, is_over):
+        over(session, is_over)
+        seen.update(processes())
+
     sessions = [Session(call) for call in calls]
-    tuning = Tuning("searches", str(tmp_path / "tune"), attempts=2)
-    processes = run_searches(sessions, workers, over, tuning)
-    assert processes == len(workers)  # none is started for a trial: that takes longer than the trial
+    trials = run_searches(sessions, workers, on_trial, Tuning("searches", str(tmp_path / "tune"), attempts=2))
     assert over == one_after_another(tmp_path / "alone")
+    assert trials == sum(len(session.log.scores) for session in sessions)
+    assert seen - before <= {"ray::Scorer"}
+
+
+def processes():
+    """What those of Ray below this process are for, the idle ones apart."""
+    found = set()
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):
+            found.update(title.partition(".")[0] for title in process.cmdline()[:1] if title.startswith("ray::"))
+    return found - {"ray::IDLE"}
+
+
+def test_a_trial_that_fails_is_tried_again_as_often_as_asked(workers, tmp_path):
+    for attempts in (2, 1):
+        call, over = make_call(tmp_path / str(attempts), "grid", PAIRS, StrategySpec()), Concluded()
+        (call.output / "fail").touch()
+        tuning = Tuning("again", str(tmp_path / "tune" / str(attempts)), attempts)
+        if attempts == 2:
+            run_searches([Session(call)], workers, over, tuning)
+            alone = one_after_another(tmp_path / "alone")
+            assert without_cost(over["grid"]) == without_cost(alone["grid"])
+        else:
+            with pytest.raises(RuntimeError, match=r"(?s)1 trials failed.*the disk is full"):
+                run_searches([Session(call)], workers, over, tuning)
+            assert not over
 
 
 def test_searches_without_anything_left_start_no_tune_run(workers, tmp_path):
