@@ -40,16 +40,16 @@ TOKEN = "set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH as o
 def connect(address: str | None) -> None:
     """Start a cluster of one's own (None), or join one: `auto` or HOST:PORT.
 
-    Raises InputError within seconds when there is none, when it is of another version of Ray or Python (both are
-    named), when it wants another token, and for addresses of Ray Client. From then on nothing else starts a cluster in
-    this process (see `orchestrator.execution.ray.executor`).
+    Raises InputError when its own does not start; within seconds when there is none to join, when it is of another
+    version of Ray or Python (both are named), when it wants another token, and for addresses of Ray Client. From then
+    on nothing else starts a cluster in this process (see `orchestrator.execution.ray.executor`).
     """
     start_ray_only_when_asked()
     if address is None:
         # A cluster of one's own is reached with a token that only this process and its children know.
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
         with loopback():
-            _init(address="local", include_dashboard=False)  # never one that runs on this machine already
+            _start()
         return
     if STAMP in os.environ:
         check_stamp(os.environ[STAMP])
@@ -62,6 +62,17 @@ def connect(address: str | None) -> None:
         _LOG.warning(
             "the cluster at %s has no dashboard, and Ray Train needs it to free a killed driver's places", address
         )
+
+
+def _start() -> None:
+    """A cluster on this machine. Ray waits half a minute for its own processes, and raises plain exceptions."""
+    try:
+        _init(address="local", include_dashboard=False)  # never one that runs on this machine already
+    except Exception as fault:
+        ray.shutdown()
+        todo = "run it again when the machine has less to do, or with --executor local"
+        said = " ".join(str(fault).split())
+        raise InputError(Fault("Ray did not start on this machine", got=said, todo=todo)) from fault
 
 
 def _init(**options: Any) -> str:

@@ -66,6 +66,15 @@ def test_what_is_no_address_is_said_at_once(address):
         connect(address)
 
 
+def test_a_ray_of_one_s_own_that_does_not_start_is_one_line(monkeypatch, tmp_path):
+    """Here because no socket can have so long a path; half a minute of a machine that is too busy ends in the same."""
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path / ("deep" * 30)))
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "a" * 64)
+    with pytest.raises(InputError, match=r"Ray did not start on this machine \(got .*AF_UNIX.*\); run it again") as caught:
+        connect(None)
+    assert "\n" not in str(caught.value) and not ray.is_initialized()
+
+
 @pytest.mark.parametrize("address", ["127.0.0.1:99999", "no-such-host.invalid:6379"])
 def test_an_address_that_leads_nowhere_is_one_line(address):
     with pytest.raises(InputError, match="no Ray cluster at the address"):
