@@ -84,11 +84,11 @@ def hub_records(reading: Reading, data: DataRef, split: Split, cache: Path | Non
 def _records(data: DataRef, reading: Reading, split: Split, cache: Path | None) -> datasets.Dataset:
     table, where = hub_table(data, split, cache), f"{data.dataset} {data.subset} {split}"
     places = {_column(table, column, "columns", where) for column in reading.places().values()}
-    label = table.features.get(reading.places().get("label", ""))
-    reading = replace(reading, names=tuple(label.names) if isinstance(label, datasets.ClassLabel) else reading.names)
+    classes = _classes(table.features.get(reading.places().get("label", "")))
+    reading = replace(reading, names=classes or reading.names)
     faults = Faults(where, bool(data.skip_rows))
     found = (
-        reading.row(reading.numbered(row), f"{where}: row {number}", faults)
+        reading.row(row, f"{where}: row {number}", faults)
         for number, row in enumerate(table.select_columns(sorted(places)))
     )
     rows = [row for row in found if row is not None]
@@ -107,9 +107,22 @@ def _checked(
             yield {"tokens": tokens, "tags": tags, "repaired": repaired}
 
 
+def hub_classes(column: str, data: DataRef, split: Split, cache: Path | None) -> tuple[str, ...]:
+    """The names of the classes that a column has, in the order of their numbers; none of a column without classes."""
+
+    def made() -> datasets.Dataset:
+        names = _classes(hub_table(data, split, cache).features.get(column))
+        return _made([{"name": name} for name in names], datasets.Features({"name": datasets.Value("string")}))
+
+    return tuple(kept_table("classes", (split, column), data, cache, made)["name"])
+
+
 def _class_names(feature: Any) -> tuple[str, ...]:
-    inner = getattr(feature, "feature", None)
-    return tuple(inner.names) if isinstance(inner, datasets.ClassLabel) else ()
+    return _classes(getattr(feature, "feature", None))
+
+
+def _classes(feature: Any) -> tuple[str, ...]:
+    return tuple(feature.names) if isinstance(feature, datasets.ClassLabel) else ()
 
 
 def _column(table: datasets.Dataset, name: str, key: str, where: str) -> str:

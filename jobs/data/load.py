@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from jobs.data import cldr, cldr_ner
 from jobs.data.files import record_table, row_table, sentence_table, text_table
-from jobs.data.hub import hub_records, hub_rows, hub_sentences, hub_texts
+from jobs.data.hub import hub_classes, hub_records, hub_rows, hub_sentences, hub_texts
 from jobs.data.hub_source import hub_splits, refuse_shared, rows_of
 from jobs.data.records import Reading, format_of
 from jobs.data.sentences import Sentence, scheme_of
@@ -68,6 +68,18 @@ def load_rows(data: DataRef, split: Split, cache: Path | None = None) -> Iterato
     for item in table:
         row = json.loads(item["row"])
         yield item["where"], {**row, **{ours: row[theirs] for ours, theirs in names if theirs in row}}
+
+
+def label_names(data: DataRef, split: Split, task: TaskRef, cache: Path | None = None) -> tuple[str, ...]:
+    """What numbers in the column `label` are called: the classes of the hub's table, where the task has labels of these
+    names, else `data.label_names`.
+    """
+    if data.source == "hub":
+        there = split if split in hub_splits(data, cache) else "train"
+        classes = hub_classes(dict(data.columns).get("label", "label"), data, there, cache)
+        if not set(classes).isdisjoint(task.labels):
+            return classes
+    return data.label_names
 
 
 def load_records(data: DataRef, split: Split, task: TaskRef, cache: Path | None = None) -> datasets.Dataset:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from jobs.data.load import describe, example_hash, load_rows
+from jobs.data.load import describe, example_hash, label_names, load_rows
 from jobs.data.reading import Faults
+from jobs.data.records import label_value
 from jobs.data.template import Filled, Template
 from jobs.errors import Fault, InputError
 from jobs.spec import DataRef, Split, TaskRef
@@ -114,10 +114,12 @@ def prompted_rows(
 ) -> Iterator[tuple[str, dict[str, Any], PromptedText]]:
     """(place, row, its texts) one by one. Raises InputError at its end for faulty rows that are not to be skipped."""
     templates = Templates.of(task)
+    names = label_names(data, split, task, cache) if task.labels and templates.choices else ()
+    labels = partial(label_value, names=names, labels=task.labels, by_place=True, typed=data.source == "json")
     faults, read = Faults(f"{describe(data)} {split}", bool(data.skip_rows)), 0
     for where, row in load_rows(data, split, cache):
         try:
-            text = _example(row, where, task, data, templates)
+            text = _example(row, where, task, labels, templates)
         except InputError as error:
             faults.add(*error.faults)
             continue
@@ -126,7 +128,10 @@ def prompted_rows(
     faults.tell_skipped(read)
 
 
-def _example(row: Mapping[str, Any], where: str, task: TaskRef, data: DataRef, templates: Templates) -> PromptedText:
+def _example(
+    row: Mapping[str, Any], where: str, task: TaskRef, value: Callable[[object], object], templates: Templates
+) -> PromptedText:
+    """`value`: what a label stands for."""
     prompt = templates.prompt.fill(row, where)
     if templates.answer is not None:
         answers = templates.answer.fill_all(row, where)
@@ -136,20 +141,16 @@ def _example(row: Mapping[str, Any], where: str, task: TaskRef, data: DataRef, t
     choices = tuple(choice.fill(row, where).text for choice in templates.choices)
     if len(set(choices)) < len(choices) or not all(choice.strip() for choice in choices):
         raise InputError(Fault("choices that are equal or empty", where, ", ".join(map(repr, choices))[:120]))
-    gold = _gold(row, where, task, data.label_names)
+    gold = _gold(row, where, task, value)
     return PromptedText(prompt, (choices[gold],), choices, gold)
 
 
-def _gold(row: Mapping[str, Any], where: str, task: TaskRef, names: Sequence[str]) -> int:
+def _gold(row: Mapping[str, Any], where: str, task: TaskRef, value: Callable[[object], object]) -> int:
     """The place of the right choice."""
     if LABEL not in row:
         todo = "say in `columns` what the column of labels is called"
         raise InputError(Fault(f"no column {LABEL!r}", where, f"columns: {', '.join(row)}"[:120], todo))
-    label = row[LABEL]
-    if isinstance(label, str) and label not in task.labels and re.fullmatch(r"\d{1,9}", label):
-        label = int(label)  # of a table, whose fields are texts
-    if type(label) is int and 0 <= label < len(names):
-        label = names[label]
+    label = value(row[LABEL])
     if isinstance(label, str) and label in task.labels:
         label = task.labels.index(label)
     if type(label) is not int or not 0 <= label < len(task.choices):

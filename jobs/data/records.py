@@ -30,6 +30,7 @@ QUESTIONS = ("cause", "effect")
 # Columns that a data set may lack, and what stands for theirs: texts of their own are classified without a second one.
 _OPTIONAL = ("hypothesis",)
 _NO_TEXT = object()
+_NUMBER = re.compile(r"-?\d{1,9}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +133,25 @@ _FORMATS: dict[TaskKind, Format] = {
 }
 
 
+def label_value(
+    label: object, names: Sequence[str], labels: Sequence[str], by_place: bool = False, typed: bool = False
+) -> object:
+    """What a row's label stands for, to heads and prompts alike: a number's name if it has one, or what stands there.
+
+    A text of digits is a number where numbers mean something: they have `names`, in order, or are places (`by_place`).
+    A text that is one of the task's `labels`, or of the names, stays that text; but where numbers have names and the
+    source does not tell them from texts (`typed` does, as JSON), it is a number too: all rows are read alike, "0"
+    beside "1", though "1" may be a name.
+    """
+    if isinstance(label, str) and (names or by_place) and _NUMBER.fullmatch(label):
+        itself = label in labels or label in names
+        if not itself or (names and not typed):
+            label = int(label)
+    if type(label) is int and 0 <= label < len(names):
+        return names[label]
+    return label
+
+
 @dataclass(frozen=True, slots=True)
 class Reading:
     """How rows are read: `columns` our name -> the data set's; `names` of numbered labels; `labels` of the task."""
@@ -154,16 +174,8 @@ class Reading:
             raise InputError(Fault("a column without a name", "columns", ", ".join(nameless), "say what it is called"))
         return {name: given.get(name, name) for name in known if given.get(name, name)}
 
-    def numbered(self, found: Values) -> Values:
-        """A row of texts with its label as a number, where numbers are meant: they have names, or are of a choice."""
-        column = dict(self.columns).get("label", "label")
-        label = found.get(column)
-        if (self.names or self.kind == "multiple-choice") and re.fullmatch(r"-?\d{1,9}", str(label)):
-            return {**found, column: int(str(label))}
-        return found
-
-    def row(self, found: Mapping[str, Any], where: str, faults: Faults) -> Values | None:
-        """One row by our names; None, with its faults noted, when it is none."""
+    def row(self, found: Mapping[str, Any], where: str, faults: Faults, typed: bool = False) -> Values | None:
+        """One row by our names; None, with its faults noted, when it is none. `typed`: see `label_value`."""
         places = self.places()
         absent = [column for column in places.values() if column not in found]
         if absent:
@@ -171,9 +183,10 @@ class Reading:
             faults.add(Fault(f"no column {absent[0]!r}", where, got, "say in `columns` what it is called"))
             return None
         values = {name: found[places[name]] if name in places else _NO_TEXT for name in HEAD_COLUMNS[self.kind]}
-        label = values.get("label")
-        if self.kind == "classification" and type(label) is int and 0 <= label < len(self.names):
-            values["label"] = self.names[label]
+        if "label" in values:
+            by_place = self.kind == "multiple-choice"
+            names = () if by_place else self.names
+            values["label"] = label_value(values["label"], names, self.labels, by_place, typed)
         row, wrong = format_of(self.kind).check(values, self.labels, where)
         faults.add(*wrong)
         return None if wrong else row
@@ -185,7 +198,7 @@ def record_rows(
     """The rows of a JSON or CSV file. Raises InputError at its end when a row was faulty; with `skip` none of those."""
     faults = faults or Faults(path, skip)
     for number, found in object_rows(source, Path(path), faults):
-        row = reading.row(reading.numbered(found) if source == "csv" else found, f"{path}:{number}", faults)
+        row = reading.row(found, f"{path}:{number}", faults, typed=source == "json")
         if row is not None and not faults.refused:
             yield row
     faults.raise_any()

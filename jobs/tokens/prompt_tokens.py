@@ -24,7 +24,7 @@ from jobs.tokens.tokenizer import load_tokenizer, tokenizer_identity, unknown_id
 from jobs.tokens.wording import Wording, wording_of
 
 # Raised when the same texts give other examples than before.
-VERSION = 2
+VERSION = 3
 _AT_ONCE = 500
 _COLUMNS = ("prompt", "answer", "choices", "choice_lengths", "gold")
 _SHORTEST = 8
