@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from orchestrator.report.document import Cell, Paragraph, Section, Table, columns, row
+from orchestrator.report.document import Cell, Column, Paragraph, Section, Table, columns, row
 from orchestrator.report.sections.results import gain_cell
 from orchestrator.report.wording import DASH, comparison_title, counted, score, signed
 from orchestrator.results.comparisons import Result
@@ -33,7 +33,7 @@ def parts_section(inputs: ReportInputs, results: Sequence[Result]) -> Section | 
         "note",
     )
     numbers = ("One lambda", "Lambda by part", "Gain, validation", "Gain, test")
-    titles = columns(("Target", "Comparison"), (*numbers, "Was it worth it?"))
+    titles = (*columns(("Target", "Comparison"), numbers), Column("Was it worth it?", numeric=False))
     table = Table("Weights by part against one lambda", titles, tuple(map(_row, found)))
     return Section("Weights by part", (Paragraph(_told(found), "lead"), note, table))
 

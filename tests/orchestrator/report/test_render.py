@@ -59,6 +59,21 @@ def test_backticks_and_stars_are_the_only_markup() -> None:
     assert "`a&lt;b` **c**" in markdown(document, "figures")
 
 
+def test_titles_stand_over_their_numbers() -> None:
+    """Flush right, as the cells below them, also in a first column and in the total."""
+    columns = (Column("Seed"), Column("Language", numeric=False), Column("Score", colour="own"), Column("F1"))
+    rows = (tuple(map(Cell, ("42", "Galician", "1.5", "0.3"))), tuple(map(Cell, ("51", "Catalan", "10", "-1"))))
+    table = Table("", columns, rows, tuple(map(Cell, ("2", "", "11.5", "-0.7"))))
+    written = page(Document("", "", "", (Section("", (table,)),)), {})
+    lines = re.findall(r"<tr>(.*?)</tr>", written, re.DOTALL)
+    right = [[' class="n"' in cell for cell in re.findall(r"<t[hd]\b([^>]*)>", line)] for line in lines]
+    assert right == [[True, False, True, True]] * 4
+    (rule,) = re.findall(r"^th\.n, td\.n \{([^}]*)\}", written, re.MULTILINE)
+    assert "text-align: right" in rule
+    text = markdown(Document("", "", "", (Section("", (table,)),)), "figures")
+    assert "|--:|:--|--:|--:|" in text
+
+
 def test_the_page_runs_its_own_script_alone_and_shows_every_row_without_it() -> None:
     rows = tuple((Cell(f"language {number}"), Cell(str(number))) for number in range(200))
     written = page(Document("", "", "", (Section("", (Table("", (Column("a"), Column("b", True)), rows),)),)), {})
