@@ -30,7 +30,7 @@ class _LentActor:
 
 
 @dataclass
-class _Lease(AcquiredResources):  # type: ignore[misc]
+class _LentResources(AcquiredResources):  # type: ignore[misc]
     """What a trial's actor is started on."""
 
     start: Callable[..., _LentActor]
@@ -57,9 +57,9 @@ class LentWorkers(ResourceManager):  # type: ignore[misc]
         """Always."""
         return True
 
-    def acquire_resources(self, resource_request: ResourceRequest) -> _Lease:
+    def acquire_resources(self, resource_request: ResourceRequest) -> _LentResources:
         """For one trial."""
-        return _Lease(resource_request, self._lend)
+        return _LentResources(resource_request, self._lend)
 
     def free_resources(self, acquired_resource: AcquiredResources) -> None:
         """The worker belongs to its pool."""
