@@ -147,19 +147,20 @@ class SearchRunner(Runner):
         self._device: Device = "cuda" if resources.gpus_per_evaluator else "cpu"
         self._directories = CallDirectories()
         self._events: SimpleQueue[StepFinished | StepProgress] = SimpleQueue()
-        self._lent = 0
+        self._workers: list[Any] = []
 
     @property
     def lent(self) -> int:
         """Workers of the pool that the run has."""
-        return self._lent if self.active else 0
+        return len(self._workers) if self.active else 0
 
     def start(self, pool: WorkerPool, slots: int) -> None:
-        """All that wait, on as many workers as there are `slots` for, unless a run goes on."""
-        if self.waiting and not self.active:
-            self._lent = max(1, slots)
-            workers = pool.lend(self._lent)
-            self.begin(self.waiting, partial(self._search, workers, not pool.is_starting()))
+        """All that wait, on as many workers as there are `slots` for; a run that goes on gets those that it lacks."""
+        if self.active:
+            self._workers += pool.lend(slots)[len(self._workers) :]
+        elif self.waiting:
+            self._workers = pool.lend(max(1, slots))
+            self.begin(self.waiting, partial(self._search, self._workers, not pool.is_starting()))
 
     def events(self) -> list[StepFinished | StepProgress]:
         """What has happened since it was asked last."""

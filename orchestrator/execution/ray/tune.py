@@ -54,17 +54,23 @@ class SessionSearcher(Searcher):
     """
 
     def __init__(
-        self, sessions: Sequence[Session], workers: int, on_trial: OnTrial, shutting_down: Callable[[], bool] = _never
+        self,
+        sessions: Sequence[Session],
+        workers: Sequence[Any],
+        on_trial: OnTrial,
+        shutting_down: Callable[[], bool] = _never,
     ) -> None:
         """Closes the searches that have nothing left to score. `on_trial` is told in the thread that runs Tune.
 
-        `shutting_down`: whether no more trials may begin; those that live are waited for.
+        `workers`: there may be more of them later. `shutting_down`: whether no more trials may begin; those that live
+        are waited for.
         """
         super().__init__()
         self._on_trial, self._shutting_down = on_trial, shutting_down
         self._open = {session.call.name: session for session in sessions}
         self._first = {session.call.name: session.ask() for session in sessions}
-        self._own = [deque(s for n, s in enumerate(sessions) if n % workers == w) for w in range(workers)]
+        self._workers, first = workers, len(workers)
+        self._own = [deque(s for n, s in enumerate(sessions) if n % first == w) for w in range(first)]
         self._live: dict[str, _Live] = {}
         for session in sessions:
             if self._first[session.call.name] is None:
@@ -88,6 +94,7 @@ class SessionSearcher(Searcher):
         if self._shutting_down():
             return FINISHED
         busy = {live.worker for live in self._live.values()}
+        self._own += [deque[Session]() for _ in range(len(self._workers) - len(self._own))]
         for worker in (number for number in range(len(self._own)) if number not in busy):
             for session in self._in_turn(worker):
                 trial = self._first.pop(session.call.name, None) or session.ask()
@@ -140,9 +147,11 @@ def _directory(trial: Any) -> str:
 def run_searches(sessions: Sequence[Session], workers: Sequence[Any], on_trial: OnTrial, tuning: Tuning) -> int:
     """Bring all searches to their end; blocks. See `OnTrial`. Returns how many trials there were.
 
+    `workers`: one at least; what is added to them while this goes on takes trials too.
+
     Raises RuntimeError when one failed more often than `tuning.attempts`.
     """
-    asker = SessionSearcher(sessions, len(workers), on_trial, tuning.shutting_down)
+    asker = SessionSearcher(sessions, workers, on_trial, tuning.shutting_down)
     if asker.over:
         return 0
     calls = {session.call.name: session.call for session in sessions}
@@ -154,7 +163,6 @@ def run_searches(sessions: Sequence[Session], workers: Sequence[Any], on_trial: 
             search_alg=asker,
             scheduler=LendingScheduler(LentWorkers(calls, workers)),
             num_samples=-1,
-            max_concurrent_trials=len(workers),
             trial_dirname_creator=_directory,
         ),
         run_config=RunConfig(

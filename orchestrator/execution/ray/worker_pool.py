@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +17,7 @@ from orchestrator.execution.executor import StepFinished
 from orchestrator.scheduling.capacity import Node
 
 FRESH_SECONDS = 1.0
+AT_HAND = 2  # calls that a worker holds: the next one is there when the first comes back
 
 
 class ClusterNodes:
@@ -47,16 +50,13 @@ class WorkerPool:
         """Starts nothing yet."""
         self._resources, self._mailbox = resources, mailbox
         self._workers: list[Any] = []
+        self._waiting: deque[JobCall[Any]] = deque()
         self._running: dict[str, _Running] = {}
         self._births: dict[Any, float] = {}  # of workers that start: an answer to wait for, and since when
 
     def run(self, call: JobCall[Any]) -> None:
-        """Give a call to the worker with the fewest."""
-        if not self._workers:
-            self._workers.append(self._start())
-        loads = [sum(r.worker == n for r in self._running.values()) for n in range(len(self._workers))]
-        worker = loads.index(min(loads))
-        self._running[call.name] = _Running(call, worker, self._workers[worker].run.remote(call))
+        """Have a call wait for a worker; `fit` gives it to one."""
+        self._waiting.append(call)
 
     def done(self, name: str) -> None:
         """The outcome of a call has arrived."""
@@ -94,16 +94,22 @@ class WorkerPool:
         return bool(references) and bool(ray.wait(references, num_returns=len(references), timeout=0)[1])
 
     def fit(self, room: int, lent: int) -> None:
-        """Start or stop workers so that at most `room` are there; idle ones only, and none of the first `lent`.
+        """Start or stop workers so that at most `room` are there; idle ones only, and none of the first `lent`. Then
+        give them the calls that wait.
 
         With calls to run there is always one worker, if need be one that waits for a place.
         """
+        calls = len(self._running) + len(self._waiting)
+        wanted = max(min(room, calls), 1 if calls else 0, lent)
         busy = {running.worker for running in self._running.values()}
-        wanted = max(min(room, len(self._running)), 1 if self._running else 0, lent)
         while len(self._workers) > max(room, wanted) and len(self._workers) - 1 not in busy:
             ray.kill(self._workers.pop())
         while len(self._workers) < wanted:
             self._workers.append(self._start())
+        loads = [sum(running.worker == n for running in self._running.values()) for n in range(len(self._workers))]
+        for worker in next_workers(loads, len(self._waiting)):
+            call = self._waiting.popleft()
+            self._running[call.name] = _Running(call, worker, self._workers[worker].run.remote(call))
 
     def lend(self, count: int) -> list[Any]:
         """The first `count` workers, started where they are not there yet; `fit` must be told of them."""
@@ -116,6 +122,7 @@ class WorkerPool:
         for worker in self._workers:
             ray.kill(worker)
         self._workers.clear()
+        self._waiting.clear()
         self._running.clear()
         self._births.clear()
 
@@ -130,3 +137,17 @@ class WorkerPool:
         ).remote(self._mailbox)
         self._births[started.ready.remote()] = time.monotonic()
         return started
+
+
+def next_workers(loads: Sequence[int], waiting: int) -> list[int]:
+    """Which workers get the calls that wait, in turn: the one with the fewest first, none more than `AT_HAND`.
+
+    `loads`: calls that each has. The others go on waiting, for workers that come later too.
+    """
+    loads = list(loads)
+    chosen: list[int] = []
+    while loads and len(chosen) < waiting and min(loads) < AT_HAND:
+        worker = loads.index(min(loads))
+        loads[worker] += 1
+        chosen.append(worker)
+    return chosen

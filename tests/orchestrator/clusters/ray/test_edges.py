@@ -70,7 +70,9 @@ def test_a_ray_of_one_s_own_that_does_not_start_is_one_line(monkeypatch, tmp_pat
     """Here because no socket can have so long a path; half a minute of a machine that is too busy ends in the same."""
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path / ("deep" * 30)))
     monkeypatch.setenv("RAY_AUTH_TOKEN", "a" * 64)
-    with pytest.raises(InputError, match=r"Ray did not start on this machine \(got .*AF_UNIX.*\); run it again") as caught:
+    with pytest.raises(
+        InputError, match=r"Ray did not start on this machine \(got .*AF_UNIX.*\); run it again"
+    ) as caught:
         connect(None)
     assert "\n" not in str(caught.value) and not ray.is_initialized()
 

@@ -24,6 +24,7 @@ from jobs.spec import (
 )
 from orchestrator.execution.ray.executor import ENVIRONMENT
 from orchestrator.execution.ray.tune import SessionSearcher, Tuning, run_searches
+from orchestrator.execution.ray.worker_pool import next_workers
 from orchestrator.search.conclude import conclude, run_search
 from orchestrator.search.score_cache import ScoreCache
 from orchestrator.search.session import Session
@@ -55,10 +56,16 @@ def scores(mixture, share, objective=""):
 class Scorer:
     """Scores by a formula what a warm worker scores by forward passes; fails once where the call's folder asks for it."""
 
+    scored = 0
+
+    def count(self):
+        return self.scored
+
     def trial(self, call, mixture, share, objective):
         with suppress(FileNotFoundError):
             (call.output / "fail").unlink()
             raise OSError("the disk is full")
+        self.scored += 1
         return {"scores": scores(mixture, share, objective), "done": True}
 
 
@@ -110,19 +117,24 @@ class Concluded(dict):
             self[session.call.name] = conclude(session).details
 
 
-@pytest.mark.parametrize("workers", [1, 2, 5])
-def test_searches_share_workers_and_one_that_fails_harms_no_other(workers, tmp_path):
-    """The asker as Tune drives it: up to `workers` trials at once, finished in any order."""
+@pytest.mark.parametrize(("first", "later"), [(1, 1), (2, 2), (5, 5), (1, 4)])
+def test_searches_share_workers_and_one_that_fails_harms_no_other(first, later, tmp_path):
+    """The asker as Tune drives it: a trial at a time on each worker, finished in any order; some come later."""
     calls = [make_call(tmp_path / "many", strategy.name, space, strategy) for space, strategy in SEARCHES]
     broken = make_call(tmp_path / "many", "broken", PAIRS, StrategySpec("coarse"))
     cache, over = ScoreCache(tmp_path / "scores"), Concluded()
+    workers = [object()] * first
     asker = SessionSearcher([Session(call, cache) for call in (*calls, broken)], workers, over)
-    generator, live, number = random.Random(workers), {}, 0
+    generator, live, number, most = random.Random(first), {}, 0, 0
     while True:
-        while len(live) < workers and isinstance(point := asker.suggest(str(number)), dict):
+        if number >= 6 and len(workers) < later:
+            workers.append(object())
+        while isinstance(point := asker.suggest(str(number)), dict):
             live[str(number)] = point
             number += 1
         assert len({point["worker"] for point in live.values()}) == len(live)
+        assert all(point["worker"] < len(workers) for point in live.values())
+        most = max(most, len(live))
         if not live:
             break
         name = generator.choice(sorted(live))
@@ -131,7 +143,7 @@ def test_searches_share_workers_and_one_that_fails_harms_no_other(workers, tmp_p
             asker.on_trial_complete(name, None, error=True)
         else:
             asker.on_trial_complete(name, {"scores": score_trial(point["trial"])})
-    assert asker.over and over.keys() == {"grid", "tpe", "halving", "coarse"}
+    assert asker.over and over.keys() == {"grid", "tpe", "halving", "coarse"} and most == later
     alone = one_after_another(tmp_path / "alone")
     assert {name: without_cost(found) for name, found in over.items()} == {
         name: without_cost(found) for name, found in alone.items()
@@ -140,16 +152,19 @@ def test_searches_share_workers_and_one_that_fails_harms_no_other(workers, tmp_p
 
 def test_one_tune_run_finds_what_one_process_finds_and_starts_no_process(workers, tmp_path):
     calls = [make_call(tmp_path / "ray", strategy.name, space, strategy) for space, strategy in SEARCHES]
-    over, before, seen = Concluded(), processes(), set()
+    over, before, seen, there = Concluded(), processes(), set(), workers[:1]
 
     def on_trial(session, is_over):
         over(session, is_over)
         seen.update(processes())
+        there.extend(workers[len(there) :])  # one that comes when the first trial is over
 
     sessions = [Session(call) for call in calls]
-    trials = run_searches(sessions, workers, on_trial, Tuning("searches", str(tmp_path / "tune"), attempts=2))
+    trials = run_searches(sessions, there, on_trial, Tuning("searches", str(tmp_path / "tune"), attempts=2))
     assert over == one_after_another(tmp_path / "alone")
     assert trials == sum(len(session.log.scores) for session in sessions)
+    each = ray.get([worker.count.remote() for worker in workers])
+    assert sum(each) == trials and min(each) > 0
     assert seen - before <= {"ray::Scorer"}
 
 
@@ -175,6 +190,22 @@ def test_a_trial_that_fails_is_tried_again_as_often_as_asked(workers, tmp_path):
             with pytest.raises(RuntimeError, match=r"(?s)1 trials failed.*the disk is full"):
                 run_searches([Session(call)], workers, over, tuning)
             assert not over
+
+
+@pytest.mark.parametrize(
+    ("loads", "waiting", "given"),
+    [
+        ([0], 5, [0, 0]),  # the others wait for workers that may come
+        ([0, 0], 2, [0, 1]),
+        ([2, 0], 3, [1, 1]),
+        ([1, 0, 2], 4, [1, 0, 1]),
+        ([2, 2], 1, []),
+        ([], 1, []),
+        ([1], 0, []),
+    ],
+)
+def test_a_call_waits_where_no_worker_can_begin_it_soon(loads, waiting, given):
+    assert next_workers(loads, waiting) == given
 
 
 def test_searches_without_anything_left_start_no_tune_run(workers, tmp_path):
