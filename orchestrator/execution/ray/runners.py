@@ -167,7 +167,7 @@ class SearchRunner(Runner):
         return [self._events.get() for _ in range(self._events.qsize())]
 
     def _search(self, workers: Sequence[Any], warm: bool, name: str, works: Sequence[Work]) -> None:
-        started = time.time()
+        started, first = time.time(), len(workers)
         here = [self._directories.create(work.call) for work in works]
 
         def on_trial(session: Session, over: bool) -> None:
@@ -180,7 +180,8 @@ class SearchRunner(Runner):
         sessions = [Session(call, cache, self._device) for call in here]
         tuning = Tuning(name, self._storage, self._attempts, self._shutting_down)
         before = sum(session.log.seconds for session in sessions)
-        if run_searches(sessions, workers, on_trial, tuning) and warm:
+        # What came beside scoring is known where the workers were the same from the start to the end.
+        if run_searches(sessions, workers, on_trial, tuning) and warm and len(workers) == first:
             scored = sum(session.log.seconds for session in sessions) - before
             self._startup_log.note("search", max(0.0, time.time() - started - scored / len(workers)))
 

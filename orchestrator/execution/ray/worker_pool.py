@@ -104,8 +104,7 @@ class WorkerPool:
         busy = {running.worker for running in self._running.values()}
         while len(self._workers) > max(room, wanted) and len(self._workers) - 1 not in busy:
             ray.kill(self._workers.pop())
-        while len(self._workers) < wanted:
-            self._workers.append(self._start())
+        self.lend(wanted)
         loads = [sum(running.worker == n for running in self._running.values()) for n in range(len(self._workers))]
         for worker in next_workers(loads, len(self._waiting)):
             call = self._waiting.popleft()
